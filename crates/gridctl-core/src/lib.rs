@@ -1,0 +1,15 @@
+//! The policy of gridctl: sweep spec, grid, trials, leases, leaderboard. Pure and synchronous.
+//! Invariant: no async, no clock, no randomness, no I/O; time comes in as an argument, effects go out as values.
+
+pub mod attempt;
+pub mod expr;
+pub mod grid;
+pub mod id;
+pub mod launch;
+pub mod metrics;
+pub mod protocol;
+pub mod record;
+pub mod sched;
+pub mod spec;
+pub mod value;
+pub mod worker;

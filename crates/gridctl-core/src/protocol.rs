@@ -1,0 +1,166 @@
+//! What master and worker say to each other, as plain types: `gridctl-proto` puts them on the wire, the simulator delivers them as they are.
+//! Invariant: durations and never wall times; a `Hello` is the whole truth about the worker, an `Update` what changed since.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
+use crate::record::Report;
+use crate::spec::{Resources, SweepSpec};
+use crate::value::Params;
+
+/// The protocol's version; a master refuses a worker of another one.
+pub const PROTOCOL: u32 = 1;
+
+/// One version of a sweep, frozen when it was submitted: everything that its trials need beside their parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FrozenSweep {
+    /// The sweep's own name for ever, drawn when it was first submitted; claims the results volume.
+    pub uuid: String,
+    /// What the file says.
+    pub spec: SweepSpec,
+    /// The text of the file, kept for people.
+    pub source: String,
+    /// The absolute directory of the sweep file, where trials start that have no workdir.
+    pub base: String,
+    /// The absolute directory of the code, if there is one.
+    pub workdir: Option<String>,
+    /// The absolute directory of the data, if there is one.
+    pub data: Option<String>,
+    /// The results volume: an absolute directory, in which this sweep has `<name>/`.
+    pub output: String,
+    /// `env:` with the values that are passed on filled in; no secrets.
+    pub env: Vec<(String, String)>,
+    /// The code's mark.
+    pub code: CodeHash,
+    /// The files that the workdir's part of `code` was made from: relative path and hash, so that a change can be named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<(String, String)>,
+}
+
+/// What a worker can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Thousandths of a processor; with `--slots N` it is N times 1000 and a trial takes 1000 whatever it asks.
+    pub cpu_milli: u32,
+    /// MiB of memory.
+    pub mem_mib: u64,
+    /// GPUs.
+    pub gpus: u32,
+    /// `--slots N`: exactly so many trials at once, whatever processors they ask for; 0: as many as fit.
+    pub slots: u32,
+}
+
+/// From a worker to its master.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToMaster {
+    /// First on every connection.
+    Hello(Hello),
+    /// At each heartbeat, and when there is something to say.
+    Update(WorkerUpdate),
+}
+
+/// The whole truth about a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// The version of gridctl.
+    pub release: String,
+    /// Who it is.
+    pub worker: WorkerId,
+    /// The machine's name: two workers on one machine say the same.
+    pub host: String,
+    /// What it can hold.
+    pub capacity: Capacity,
+    /// Every attempt that it holds, queued or running, and has not reported.
+    pub held: Vec<(Token, SweepId, TrialId)>,
+    /// Every report that it has not heard to be recorded.
+    pub reports: Vec<Report>,
+    /// How many trials it will hold beyond what fits at once.
+    pub prefetch: u32,
+    /// It takes no new trials.
+    pub draining: bool,
+}
+
+/// What changed. An empty one is a heartbeat.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct WorkerUpdate {
+    /// Ends of attempts.
+    pub reports: Vec<Report>,
+    /// Latest objective values of attempts that go on, for people: (lease, step, value).
+    pub progress: Vec<(LeaseSeq, i64, f64)>,
+    /// A new `prefetch`.
+    pub prefetch: Option<u32>,
+    /// It takes no new trials from now on.
+    pub draining: bool,
+    /// It holds nothing and goes; the master closes.
+    pub bye: bool,
+    /// The master answers at once, if only with an empty update: a heartbeat asks, so that a dead link is noticed.
+    pub ping: bool,
+}
+
+/// From the master to a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToWorker {
+    /// First on every connection.
+    Welcome(Welcome),
+    /// What changed.
+    Update(MasterUpdate),
+    /// The last word on a connection: the worker is not wanted, and why. It ends.
+    Refused(String),
+}
+
+/// The master's timing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The master's epoch; a worker that has seen a higher one hangs up.
+    pub epoch: Epoch,
+    /// A lease ends after so much silence.
+    pub ttl_ms: u64,
+    /// Between heartbeats.
+    pub heartbeat_ms: u64,
+    /// After so long without a master a worker ends its trials and itself.
+    pub orphan_after_ms: u64,
+}
+
+/// What the master has to say; an empty one is an answer to a ping.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct MasterUpdate {
+    /// Versions that grants here or later refer to, each sent once on a connection before its first grant.
+    pub sweeps: Vec<(SweepId, u32, std::sync::Arc<FrozenSweep>)>,
+    /// New trials.
+    pub grants: Vec<Grant>,
+    /// Reports that are recorded: the worker forgets them.
+    pub recorded: Vec<LeaseSeq>,
+    /// Leases that are no longer the worker's: it ends the attempt, if it goes on, and forgets it.
+    pub fenced: Vec<LeaseSeq>,
+    /// Attempts to end by SIGTERM, grace, SIGKILL; they end as `cancelled` and are reported.
+    pub cancel: Vec<LeaseSeq>,
+    /// Take nothing more, end what runs within so many milliseconds as `drained`, report, say bye.
+    pub drain_ms: Option<u64>,
+}
+
+/// A trial on lease.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The token.
+    pub token: Token,
+    /// The sweep.
+    pub sweep: SweepId,
+    /// The version that `index` is a place in.
+    pub version: u32,
+    /// The trial.
+    pub trial: TrialId,
+    /// Its place in this version.
+    pub index: u64,
+    /// Its parameters.
+    pub params: Params,
+    /// `GRID_REPEAT`.
+    pub repeat: u32,
+    /// Its fingerprint: the name of its checkpoints.
+    pub fingerprint: Fingerprint,
+    /// What it takes.
+    pub resources: Resources,
+}

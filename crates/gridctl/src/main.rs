@@ -1,0 +1,2 @@
+//! The gridctl command.
+fn main() {}
