@@ -1,0 +1,146 @@
+//! What the journal holds: every decision, once, in order.
+//! Invariant: an event says what was decided, not how, so that replay does not depend on today's policy; heartbeats are none.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::attempt::Tally;
+use crate::id::{Epoch, LeaseSeq, SweepId, Token, WorkerId};
+use crate::protocol::FrozenSweep;
+use crate::record::{Class, TrialState};
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A master started on this journal.
+    Began {
+        /// Its epoch, one more than the last.
+        epoch: Epoch,
+    },
+    /// A version of a sweep was submitted: the first one makes the sweep.
+    Submitted {
+        /// The sweep.
+        sweep: SweepId,
+        /// Its new version.
+        version: u32,
+        /// All that it says.
+        frozen: Arc<FrozenSweep>,
+    },
+    /// Outcomes that were known before: these positions of the walk are settled without an attempt.
+    Known {
+        /// The sweep.
+        sweep: SweepId,
+        /// Position and state.
+        settled: Vec<(u64, TrialState)>,
+    },
+    /// The cursor moved on over positions that are no points, or known.
+    Passed {
+        /// The sweep.
+        sweep: SweepId,
+        /// The cursor's new position.
+        upto: u64,
+        /// What was no point: (first position, how many).
+        excluded: Vec<(u64, u64)>,
+    },
+    /// A worker made itself known, for the first time in this epoch.
+    Joined {
+        /// The worker.
+        worker: WorkerId,
+        /// Its machine.
+        host: String,
+    },
+    /// A trial was granted; its position is below the cursor afterwards.
+    Leased {
+        /// The sweep.
+        sweep: SweepId,
+        /// The position of the walk.
+        pos: u64,
+        /// The token.
+        token: Token,
+        /// To whom.
+        worker: WorkerId,
+    },
+    /// An attempt ended.
+    Ended {
+        /// The sweep.
+        sweep: SweepId,
+        /// The position of the walk.
+        pos: u64,
+        /// The lease that ended.
+        lease: LeaseSeq,
+        /// How.
+        class: Class,
+        /// What follows for the trial.
+        next: Next,
+        /// For a success: the objective.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        objective: Option<f64>,
+    },
+    /// The sweep's course was changed, by a person or by the master itself.
+    Steered {
+        /// The sweep.
+        sweep: SweepId,
+        /// To what.
+        course: Course,
+    },
+    /// Trials that had ended are to be tried again, as a new generation.
+    Retried {
+        /// The sweep.
+        sweep: SweepId,
+        /// The positions of the walk.
+        positions: Vec<u64>,
+    },
+}
+
+/// What follows an attempt's end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Next {
+    /// The trial is settled in this state.
+    Done(TrialState),
+    /// Back in the queue, with what is counted against it.
+    Again {
+        /// The budgets used so far.
+        tally: Tally,
+        /// Not before so many milliseconds; 0: at the head of the queue.
+        delay_ms: u64,
+        /// Preferably on another machine than this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        avoid: Option<String>,
+    },
+}
+
+/// A sweep's course.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Course {
+    /// Trials are granted.
+    Running,
+    /// Nothing is granted until somebody resumes it.
+    Paused {
+        /// Why, with what to do about it.
+        why: String,
+        /// The master paused it by itself: after a resume it does not do so again.
+        breaker: bool,
+    },
+    /// What runs finishes, nothing more is granted, then it closes.
+    Stopping,
+    /// It is over; what was not settled is cancelled.
+    Closed(Close),
+}
+
+/// Why a sweep is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Close {
+    /// Every trial is settled.
+    Finished,
+    /// The objective's target was reached.
+    Target,
+    /// `stop`.
+    Stopped,
+    /// `cancel`.
+    Cancelled,
+}

@@ -1,0 +1,99 @@
+//! What a sweep looks like from outside, at one moment.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{SweepId, TrialId};
+use crate::record::MetricValue;
+
+/// A sweep's state in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SweepState {
+    /// Trials are granted, or wait for a worker.
+    Running,
+    /// Nothing is granted until somebody resumes it.
+    Paused,
+    /// What runs finishes, then it closes.
+    Stopping,
+    /// Every trial is settled, or the target was reached.
+    Finished,
+    /// `stop`.
+    Stopped,
+    /// `cancel`.
+    Cancelled,
+}
+
+impl SweepState {
+    /// The word that output uses.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopping => "stopping",
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing more will happen by itself.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Finished | Self::Stopped | Self::Cancelled)
+    }
+}
+
+/// A sweep at one moment. The sum of the states is `total`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SweepStatus {
+    /// Its name.
+    pub sweep: String,
+    /// Its number in this journal.
+    #[serde(skip)]
+    pub id: Option<SweepId>,
+    /// Its version.
+    pub version: u32,
+    /// Its state.
+    pub state: SweepState,
+    /// Trials in all: the raw product of the axes and repeats.
+    pub total: u64,
+    /// Not begun, or waiting for another try.
+    pub pending: u64,
+    /// Held by workers.
+    pub leased: u64,
+    /// Done.
+    pub succeeded: u64,
+    /// Ended without success.
+    pub failed: u64,
+    /// Lost too often.
+    pub quarantined: u64,
+    /// Ended by a person, or never begun when the sweep closed.
+    pub cancelled: u64,
+    /// No points.
+    pub excluded: u64,
+    /// The best trial so far.
+    pub best: Option<Best>,
+    /// Seconds to go, as the last ends suggest; `None` while there is nothing to go by.
+    pub eta_s: Option<f64>,
+    /// Why it is paused, or what stands in its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Attempts that were counted as failures so far, also of trials that are tried again.
+    #[serde(default)]
+    pub failures: u64,
+    /// Workers that are connected.
+    #[serde(default)]
+    pub workers: u64,
+}
+
+/// The best single trial so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// The trial.
+    pub trial: TrialId,
+    /// Its place in the version.
+    pub index: u64,
+    /// Its objective.
+    pub objective: MetricValue,
+}

@@ -1,0 +1,204 @@
+//! What goes into the core and what comes out of it.
+//! Invariant: nothing in a `Step` may be shown to anybody before its events are durable.
+
+use std::sync::Arc;
+
+use crate::id::{SweepId, TrialId, WorkerId};
+use crate::protocol::{FrozenSweep, Hello, ToWorker, WorkerUpdate};
+use crate::record::{Record, TrialState};
+use crate::sched::event::Event;
+use crate::value::Params;
+
+/// A worker's connection, numbered by the shell; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Conn(pub u64);
+
+/// A question that waits for a [`Effect::Reply`], numbered by the shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Request(pub u64);
+
+/// What happens to the core.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A worker connected and said who it is.
+    Opened(Conn, Box<Hello>),
+    /// A worker said something.
+    Said(Conn, Box<WorkerUpdate>),
+    /// A connection ended. The worker's leases stand until they expire.
+    Closed(Conn),
+    /// The fleet knows that this worker's process has ended.
+    Gone(WorkerId),
+    /// Every worker that held leases before this start is known to be gone: the local fleet has ended what was left of them.
+    OrphansEnded,
+    /// A person submits a sweep.
+    Submit(Request, Box<Submission>),
+    /// A person steers a sweep.
+    Steer(Request, SweepId, Steer),
+    /// A person wants trials tried again that had ended without success.
+    Retry(Request, SweepId, Vec<TrialId>),
+    /// Ask every worker to drain: running trials get so many milliseconds.
+    Drain {
+        /// From SIGTERM to SIGKILL.
+        grace_ms: u64,
+    },
+    /// Time went on.
+    Tick,
+}
+
+/// A sweep to run, and what is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submission {
+    /// The sweep.
+    pub frozen: FrozenSweep,
+    /// Outcomes in the journal that count for it: those of the same code, and those that the person wants kept.
+    pub known: Vec<Known>,
+    /// Trials that ended without success in this very version are tried again.
+    pub retry_failed: bool,
+    /// A new version even if nothing changed, with `known` as given (empty: everything runs again).
+    pub rerun: bool,
+}
+
+/// An outcome in the journal, as far as the join needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// The journal's row, which is copied for the new version.
+    pub seq: u64,
+    /// Its parameters.
+    pub params: Params,
+    /// Its repeat: the seed, 0 where the repeats are an axis.
+    pub seed: u32,
+    /// Its state: terminal.
+    pub state: TrialState,
+    /// Its objective.
+    pub objective: Option<f64>,
+}
+
+/// How a person steers a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steer {
+    /// Nothing granted, resumable.
+    Pause,
+    /// Grants again; also reopens a stopped or cancelled sweep.
+    Resume,
+    /// Running trials finish, the sweep closes.
+    Stop,
+    /// Everything ends now.
+    Cancel,
+}
+
+/// What the shell does once the events of the step are durable, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Say this to a worker.
+    Send(Conn, ToWorker),
+    /// Hang up.
+    Hangup(Conn),
+    /// Answer a person.
+    Reply(Request, Result<Answer, Refusal>),
+    /// A sweep is over, or paused by the master itself: whoever waits looks at its status.
+    Turned(SweepId),
+}
+
+/// An answer to a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The sweep stands as version `version`; `new` if that version came into being just now.
+    Submitted {
+        /// The sweep.
+        sweep: SweepId,
+        /// Its version.
+        version: u32,
+        /// Whether this made the version.
+        new: bool,
+        /// How many trials of it were known.
+        known: u64,
+    },
+    /// Done as asked; so many trials were touched.
+    Done(u64),
+}
+
+/// Why the core does not do what a person asks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such sweep.
+    #[error("there is no sweep {0}")]
+    UnknownSweep(SweepId),
+    /// The sweep is over.
+    #[error("the sweep `{name}` is over ({how})")]
+    Over {
+        /// Its name.
+        name: String,
+        /// Why.
+        how: &'static str,
+    },
+    /// No such trial.
+    #[error("the sweep `{name}` has no trial {trial}")]
+    UnknownTrial {
+        /// The sweep's name.
+        name: String,
+        /// The trial.
+        trial: TrialId,
+    },
+    /// Only what ended without success can be tried again.
+    #[error("trial {trial} is {state}: only a trial that ended without success can be tried again")]
+    NotEnded {
+        /// The trial.
+        trial: TrialId,
+        /// Where it stands.
+        state: TrialState,
+    },
+    /// The grid cannot be counted.
+    #[error("{0}")]
+    Grid(String),
+}
+
+/// One step's results: commit `events`, `outcomes` and `copies` together, then carry out `effects`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Step {
+    /// What was decided, with its number in the journal.
+    pub events: Vec<(u64, Event)>,
+    /// How attempts ended, each with the number of its event.
+    pub outcomes: Vec<Outcome>,
+    /// Known outcomes to be copied for a new version.
+    pub copies: Vec<Copied>,
+    /// What to do afterwards.
+    pub effects: Vec<Effect>,
+}
+
+impl Step {
+    /// Whether there is nothing to commit.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+/// A row of the journal's outcomes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The number of the event.
+    pub seq: u64,
+    /// The sweep.
+    pub sweep: SweepId,
+    /// The record; its state is terminal unless it is `Pending`.
+    pub record: Arc<Record>,
+}
+
+/// A known outcome that now counts for a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// The row that is copied.
+    pub from: u64,
+    /// The sweep that it now counts for.
+    pub sweep: SweepId,
+    /// Its version.
+    pub version: u32,
+    /// The trial's place in that version.
+    pub index: u64,
+    /// The trial.
+    pub trial: TrialId,
+    /// The point.
+    pub point: TrialId,
+    /// The repeat, as a place.
+    pub repeat: u32,
+}
