@@ -186,8 +186,10 @@ fn print(scores: &Scores, out: &mut dyn Write) -> Result<(), TrainError> {
 
 fn help() -> String {
     format!(
-        "Parameters come from the environment, as in any trainer: GRID_PARAMS, one JSON object, or else HP_<NAME>,\n\
-         as in HP_N_TREES=50 gridctl train forest. GRID_SEED (default 0) decides folds and samples.\n\n\
+        "Parameters come from the environment, as in any trainer: all in GRID_PARAMS,\n\
+         one JSON object, or else one by one in HP_<NAME>, as here:\n\n    \
+         HP_N_TREES=50 GRID_SEED=1 gridctl train forest\n\n\
+         GRID_SEED (0) decides folds and samples. Defaults are in brackets.\n\n\
          forest:\n{}\nlogistic:\n{}\nboth:\n{}",
         Table(forest::PARAMS),
         Table(logistic::PARAMS),

@@ -251,7 +251,7 @@ impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|param| {
             let (name, about, takes) = (param.name(), param.about(), param.takes());
-            writeln!(f, "  {name:<19}{about}: {takes} (default {})", param.default())
+            writeln!(f, "  {name} ({})\n      {about}: {takes}", param.default())
         })
     }
 }
