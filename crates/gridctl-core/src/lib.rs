@@ -2,6 +2,7 @@
 //! Invariant: no async, no clock, no randomness, no I/O; time comes in as an argument, effects go out as values.
 
 pub mod attempt;
+pub mod capacity;
 pub mod expr;
 pub mod grid;
 pub mod id;

@@ -235,6 +235,33 @@ pub struct Report {
     pub files: u64,
 }
 
+impl Report {
+    /// The report of an attempt that no process was started for, or whose end nobody saw.
+    #[must_use]
+    pub fn without_process(token: Token, trial: TrialId, class: Class, why: &str) -> Self {
+        Self {
+            token,
+            trial,
+            class,
+            fatal: false,
+            exit: None,
+            objective: None,
+            metrics: Vec::new(),
+            curve: Vec::new(),
+            log: String::new(),
+            log_bytes: 0,
+            error: Some(why.to_owned()),
+            near_misses: Vec::new(),
+            started_unix_ms: 0,
+            duration_ms: 0,
+            cpu_ms: 0,
+            peak_rss_kib: 0,
+            checkpoint_moved: false,
+            files: 0,
+        }
+    }
+}
+
 fn is_false(value: &bool) -> bool {
     !value
 }

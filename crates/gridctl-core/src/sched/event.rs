@@ -32,8 +32,8 @@ pub enum Event {
     Known {
         /// The sweep.
         sweep: SweepId,
-        /// Position and state.
-        settled: Vec<(u64, TrialState)>,
+        /// Position, state and, for a success, a finite objective.
+        settled: Vec<(u64, TrialState, Option<f64>)>,
     },
     /// The cursor moved on over positions that are no points, or known.
     Passed {
@@ -74,7 +74,7 @@ pub enum Event {
         class: Class,
         /// What follows for the trial.
         next: Next,
-        /// For a success: the objective.
+        /// For a success: the objective, if it is finite.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         objective: Option<f64>,
     },

@@ -166,9 +166,9 @@ pub struct Step {
 }
 
 impl Step {
-    /// Whether there is nothing to commit.
+    /// Whether there is nothing to commit, so that the effects may go out at once.
     #[must_use]
-    pub fn is_durable(&self) -> bool {
+    pub fn is_volatile(&self) -> bool {
         self.events.is_empty()
     }
 }

@@ -1,1 +1,354 @@
-//! (being written)
+//! The worker's half of the protocol: what it holds, what it has to report, when it speaks, when it gives up.
+//! Invariant: no report is forgotten before the master has said that it is recorded or that the lease is another's,
+//! and a silent master is no reason to stop before `orphan_after`.
+
+mod admit;
+mod told;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::attempt::StopReason;
+use crate::capacity::Used;
+use crate::id::{Epoch, LeaseSeq, SweepId, Time, WorkerId};
+use crate::protocol::{Capacity, FrozenSweep, Grant, Hello, PROTOCOL, ToMaster, ToWorker, WorkerUpdate};
+use crate::record::Report;
+
+/// From SIGTERM to SIGKILL for an attempt that was cancelled or went over its time, in milliseconds.
+pub const GRACE_MS: u64 = 10_000;
+/// A worker that drains and cannot reach its master waits so long for its reports to be recorded, in milliseconds.
+const FAREWELL_MS: u64 = 30_000;
+/// So many heartbeats without an answer make a dead link.
+const MISSED_HEARTBEATS: u64 = 3;
+
+/// What the shell of a worker tells about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Who it is.
+    pub worker: WorkerId,
+    /// The machine's name.
+    pub host: String,
+    /// The version of gridctl.
+    pub release: String,
+    /// What it can hold.
+    pub capacity: Capacity,
+}
+
+/// What the shell does, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Connect to the master, now or as soon as it answers; then call [`Worker::connected`].
+    Connect,
+    /// Hang up, and connect again.
+    Reconnect,
+    /// Say this to the master.
+    Send(ToMaster),
+    /// Start this attempt.
+    Start(Box<Start>),
+    /// Ask an attempt to stop, and kill it after its grace; [`Worker::ended`] follows.
+    Stop {
+        /// The attempt.
+        lease: LeaseSeq,
+        /// Why.
+        reason: StopReason,
+        /// From SIGTERM to SIGKILL, in milliseconds.
+        grace_ms: u64,
+    },
+    /// The worker is done: hang up and end the process.
+    Exit(Farewell),
+}
+
+/// An attempt to start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// The trial and its lease.
+    pub grant: Grant,
+    /// The version that it belongs to.
+    pub sweep: Arc<FrozenSweep>,
+    /// The slot, counted from 0: the lowest that is free.
+    pub slot: u32,
+    /// The places of its GPUs in the worker's list.
+    pub gpus: Vec<u32>,
+}
+
+/// Why a worker ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Farewell {
+    /// It was asked to, and everything is reported.
+    Drained,
+    /// It was asked to, and could not reach the master for its last reports.
+    Unreported,
+    /// No master for `orphan_after`.
+    Orphaned,
+    /// The master does not want it, and says why.
+    Refused(String),
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Worker {
+    config: Config,
+    held: BTreeMap<LeaseSeq, Held>,
+    /// Reports that are not recorded yet.
+    reports: BTreeMap<LeaseSeq, Report>,
+    /// Of those, the ones that this connection has not heard.
+    unsent: BTreeSet<LeaseSeq>,
+    progress: BTreeMap<LeaseSeq, (i64, f64)>,
+    sweeps: BTreeMap<(SweepId, u32), Arc<FrozenSweep>>,
+    used: Used,
+    slots: BTreeSet<u32>,
+    gpus: BTreeSet<u32>,
+    link: Option<Link>,
+    epoch: Epoch,
+    heartbeat_ms: u64,
+    orphan_after_ms: u64,
+    last_contact: Time,
+    draining: Option<Time>,
+    /// How long attempts take, in microseconds: an average that forgets.
+    pace_us: Option<u64>,
+    prefetch: u32,
+    exiting: bool,
+    out: Vec<Action>,
+}
+
+#[derive(Debug)]
+struct Link {
+    welcomed: bool,
+    heard: Time,
+    said: Time,
+    /// The prefetch that the master knows.
+    prefetch: u32,
+}
+
+#[derive(Debug)]
+struct Held {
+    grant: Grant,
+    sweep: Arc<FrozenSweep>,
+    /// Slot and GPUs, once it has been started.
+    place: Option<(u32, Vec<u32>)>,
+    /// It was asked to stop.
+    stopping: Option<StopReason>,
+}
+
+impl Worker {
+    /// A worker that holds nothing; its first action is to connect.
+    #[must_use]
+    pub fn new(config: Config, now: Time) -> Self {
+        Self {
+            config,
+            held: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            unsent: BTreeSet::new(),
+            progress: BTreeMap::new(),
+            sweeps: BTreeMap::new(),
+            used: Used::default(),
+            slots: BTreeSet::new(),
+            gpus: BTreeSet::new(),
+            link: None,
+            epoch: Epoch(0),
+            heartbeat_ms: 5_000,
+            orphan_after_ms: 3_600_000,
+            last_contact: now,
+            draining: None,
+            pace_us: None,
+            prefetch: 0,
+            exiting: false,
+            out: vec![Action::Connect],
+        }
+    }
+
+    /// What there is to do. Reports that came together go out together.
+    pub fn take(&mut self, now: Time) -> Vec<Action> {
+        self.flush(now);
+        std::mem::take(&mut self.out)
+    }
+
+    /// A connection stands: the whole truth is said on it first.
+    pub fn connected(&mut self, now: Time) {
+        self.link = Some(Link { welcomed: false, heard: now, said: now, prefetch: self.prefetch });
+        self.unsent.clear();
+        self.out.push(Action::Send(ToMaster::Hello(Hello {
+            protocol: PROTOCOL,
+            release: self.config.release.clone(),
+            worker: self.config.worker,
+            host: self.config.host.clone(),
+            capacity: self.config.capacity,
+            held: self
+                .held
+                .values()
+                .map(|held| (held.grant.token, held.grant.sweep, held.grant.trial))
+                .collect(),
+            reports: self.reports.values().cloned().collect(),
+            prefetch: self.prefetch,
+            draining: self.draining.is_some(),
+        })));
+    }
+
+    /// The connection is no more. The shell connects again by itself, with a pause that grows.
+    pub fn disconnected(&mut self) {
+        self.link = None;
+        self.unsent.clear();
+        if !self.exiting {
+            self.out.push(Action::Connect);
+        }
+    }
+
+    /// The master said something.
+    pub fn received(&mut self, now: Time, message: ToWorker) {
+        let Some(link) = &mut self.link else { return };
+        link.heard = now;
+        match message {
+            ToWorker::Welcome(welcome) if welcome.epoch < self.epoch => self.reconnect(),
+            ToWorker::Welcome(welcome) => {
+                link.welcomed = true;
+                self.epoch = welcome.epoch;
+                self.heartbeat_ms = welcome.heartbeat_ms.max(1);
+                self.orphan_after_ms = welcome.orphan_after_ms;
+                self.last_contact = now;
+            }
+            ToWorker::Update(update) => {
+                self.last_contact = now;
+                self.told(now, update);
+            }
+            ToWorker::Refused(why) => self.exit(Farewell::Refused(why)),
+        }
+    }
+
+    /// An attempt has ended; `report.token.lease` says which.
+    pub fn ended(&mut self, now: Time, report: Report) {
+        let lease = report.token.lease;
+        let Some(held) = self.held.remove(&lease) else { return };
+        self.progress.remove(&lease);
+        self.vacate(&held);
+        self.learn(report.duration_ms);
+        if held.stopping != Some(StopReason::Fenced) {
+            self.reports.insert(lease, report);
+            self.unsent.insert(lease);
+        }
+        self.admit(now);
+    }
+
+    /// An attempt that goes on has a new value of its objective.
+    pub fn progressed(&mut self, lease: LeaseSeq, step: i64, value: f64) {
+        if self.held.contains_key(&lease) {
+            self.progress.insert(lease, (step, value));
+        }
+    }
+
+    /// Takes nothing more, and ends what runs within `grace_ms`; said by the master, by SIGTERM or by the machine's end.
+    pub fn drain(&mut self, now: Time, reason: StopReason, grace_ms: u64) {
+        if self.draining.is_some() {
+            return;
+        }
+        self.draining = Some(now.after_ms(grace_ms.saturating_add(FAREWELL_MS)));
+        for lease in self.held.keys().copied().collect::<Vec<_>>() {
+            self.stop(lease, reason, grace_ms);
+        }
+        if self.is_welcome() {
+            let update = WorkerUpdate { draining: true, ..WorkerUpdate::default() };
+            self.say(now, update);
+        }
+    }
+
+    /// Time went on: heartbeats, dead links, the end of an orphan's patience.
+    pub fn tick(&mut self, now: Time) {
+        if self.exiting {
+            return;
+        }
+        if now.ms_since(self.last_contact) >= self.orphan_after_ms && self.draining.is_none() {
+            self.drain(now, StopReason::Drained, GRACE_MS);
+        }
+        if let Some(link) = &self.link {
+            if now.ms_since(link.heard) > MISSED_HEARTBEATS * self.heartbeat_ms {
+                self.reconnect();
+            } else if link.welcomed && now.ms_since(link.said) >= self.heartbeat_ms {
+                let progress = std::mem::take(&mut self.progress);
+                let progress =
+                    progress.into_iter().map(|(lease, (step, value))| (lease, step, value)).collect();
+                self.say(now, WorkerUpdate { ping: true, progress, ..WorkerUpdate::default() });
+            }
+        }
+        if let Some(until) = self.draining
+            && self.held.is_empty()
+            && !self.reports.is_empty()
+            && now >= until
+        {
+            let orphaned = now.ms_since(self.last_contact) >= self.orphan_after_ms;
+            self.exit(if orphaned { Farewell::Orphaned } else { Farewell::Unreported });
+        }
+    }
+
+    /// When a tick is due at the latest, in milliseconds from `now`.
+    #[must_use]
+    pub fn due_ms(&self) -> u64 {
+        (self.heartbeat_ms / 2).clamp(1, 1_000)
+    }
+
+    /// Leases that are held, started or not.
+    #[must_use]
+    pub fn holds(&self) -> Vec<LeaseSeq> {
+        self.held.keys().copied().collect()
+    }
+
+    /// Reports that the master has not recorded.
+    #[must_use]
+    pub fn unrecorded(&self) -> usize {
+        self.reports.len()
+    }
+
+    /// Whether this trial's attempt has been started and not ended.
+    #[must_use]
+    pub fn is_running(&self, lease: LeaseSeq) -> bool {
+        self.held.get(&lease).is_some_and(|held| held.place.is_some())
+    }
+
+    fn is_welcome(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.welcomed)
+    }
+
+    fn reconnect(&mut self) {
+        self.link = None;
+        self.out.push(Action::Reconnect);
+    }
+
+    fn exit(&mut self, farewell: Farewell) {
+        if !self.exiting {
+            self.exiting = true;
+            self.out.push(Action::Exit(farewell));
+        }
+    }
+
+    fn say(&mut self, now: Time, update: WorkerUpdate) {
+        if let Some(link) = &mut self.link {
+            link.said = now;
+            self.out.push(Action::Send(ToMaster::Update(update)));
+        }
+    }
+
+    /// Says what has changed since the last time, and goodbye when there is nothing left.
+    fn flush(&mut self, now: Time) {
+        if self.exiting {
+            return;
+        }
+        let done = self.draining.is_some() && self.held.is_empty() && self.reports.is_empty();
+        let Some(link) = self.link.as_mut().filter(|link| link.welcomed) else {
+            if done {
+                self.exit(Farewell::Drained);
+            }
+            return;
+        };
+        let prefetch = (link.prefetch != self.prefetch).then_some(self.prefetch);
+        link.prefetch = self.prefetch;
+        if !self.unsent.is_empty() || prefetch.is_some() || done {
+            let unsent = std::mem::take(&mut self.unsent);
+            let reports = unsent.iter().filter_map(|lease| self.reports.get(lease).cloned()).collect();
+            self.say(now, WorkerUpdate { reports, prefetch, bye: done, ..WorkerUpdate::default() });
+        }
+        if done {
+            self.exit(Farewell::Drained);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Events change the state: the one way in, live and on replay.
+//! Invariant: applying cannot fail, and depends on nothing but the state, the event and, for timers, `now`.
+
+use std::sync::Arc;
+
+use super::Core;
+use super::event::{Course, Event};
+use super::person::seed;
+use super::sweep::{Hold, Sweep};
+use super::worker::Worker;
+use crate::grid::Grid;
+use crate::id::{LeaseSeq, SweepId, Time};
+use crate::protocol::FrozenSweep;
+
+impl Core {
+    /// Applies one event, live or from the journal. On replay `now` is the start, and what the journal cannot know
+    /// (connections) is as if every worker were away.
+    pub fn apply(&mut self, now: Time, event: &Event) {
+        self.next_seq += 1;
+        match event {
+            Event::Began { epoch } => self.apply_began(now, *epoch),
+            Event::Submitted { sweep, version, frozen } => self.apply_submitted(*sweep, *version, frozen),
+            Event::Joined { worker, host } => {
+                let known = self.workers.entry(*worker).or_insert_with(|| Worker::new(host.clone(), now));
+                known.host.clone_from(host);
+                known.joined = true;
+                known.grace_ms = 0;
+            }
+            Event::Leased { sweep, pos, token, worker } => {
+                self.apply_leased(now, *sweep, *pos, (*token, *worker))
+            }
+            Event::Ended { sweep, pos, lease, class, next, objective } => {
+                self.apply_ended(now, (*sweep, *pos, *lease), *class, next, *objective);
+            }
+            Event::Known { sweep, settled } => self.with_sweep(*sweep, |sweep| {
+                for &(pos, state, objective) in settled {
+                    sweep.settled.insert(pos, state);
+                    sweep.score(pos, objective);
+                }
+            }),
+            Event::Passed { sweep, upto, excluded } => {
+                self.with_sweep(*sweep, |sweep| sweep.pass(*upto, excluded));
+            }
+            Event::Steered { sweep, course } => self.apply_steered(*sweep, course),
+            Event::Retried { sweep, positions } => {
+                self.with_sweep(*sweep, |sweep| sweep.retry(positions));
+            }
+        }
+    }
+
+    fn with_sweep(&mut self, id: SweepId, change: impl FnOnce(&mut Sweep)) {
+        if let Some(sweep) = self.sweeps.get_mut(&id) {
+            change(sweep);
+        }
+    }
+
+    fn apply_steered(&mut self, id: SweepId, course: &Course) {
+        let Some(sweep) = self.sweeps.get_mut(&id) else { return };
+        let idle: Vec<LeaseSeq> = sweep
+            .open
+            .values()
+            .filter(|trial| !trial.is_leased())
+            .filter_map(|trial| trial.lease().map(|lease| lease.token.lease))
+            .collect();
+        sweep.steer(course);
+        if matches!(course, Course::Closed(_)) {
+            for lease in idle {
+                self.leases.remove(&lease);
+            }
+        }
+        if sweep.is_active() {
+            self.active.insert(id)
+        } else {
+            self.active.remove(&id)
+        };
+    }
+
+    /// A version takes the place of the one before. What was held is ended before, unless the new version has it too.
+    fn apply_submitted(&mut self, id: SweepId, version: u32, frozen: &Arc<FrozenSweep>) {
+        let Ok(grid) = Grid::new(Arc::new(frozen.spec.clone())) else { return };
+        let mut sweep = Sweep::new(id, version, Arc::clone(frozen), grid);
+        if let Some(old) = self.sweeps.remove(&id) {
+            self.carry_over(&old, &mut sweep);
+        }
+        self.sweeps.insert(id, sweep);
+        self.active.insert(id);
+    }
+
+    /// Open trials of the same code that the new version has too go on there.
+    fn carry_over(&mut self, old: &Sweep, new: &mut Sweep) {
+        let same_code = old.frozen.code == new.frozen.code;
+        for (pos, trial) in &old.open {
+            let point = old.grid.trial(old.grid.index_at(*pos));
+            let kept = new.grid.index_of(&point.params, seed(old, point.repeat)).filter(|_| same_code);
+            let Some(index) = kept else {
+                if let Some(lease) = trial.lease() {
+                    self.leases.remove(&lease.token.lease);
+                }
+                continue;
+            };
+            let pos = new.grid.pos_of(index);
+            if let Some(lease) = trial.lease() {
+                self.leases.insert(lease.token.lease, (new.id, pos));
+                if let Some(held) = self
+                    .workers
+                    .get_mut(&lease.worker)
+                    .and_then(|worker| worker.leases.get_mut(&lease.token.lease))
+                {
+                    held.pos = pos;
+                }
+            }
+            new.leased += u64::from(trial.is_leased());
+            match trial.hold {
+                Hold::Leased(_) => {}
+                _ => {
+                    new.ready.insert(pos);
+                }
+            }
+            let mut trial = trial.clone();
+            if let Hold::Backoff { .. } = trial.hold {
+                trial.hold = Hold::Ready;
+            }
+            new.open.insert(pos, trial);
+        }
+    }
+}

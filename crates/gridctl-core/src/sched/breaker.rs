@@ -1,0 +1,108 @@
+//! Breakers: what stops a sweep whose trainer is broken, and a machine that fails whatever it is given.
+//! Invariant: a breaker that a person has overruled (by resuming) does not trip again in that version.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{Class, TrialState};
+
+/// An attempt that failed within so many milliseconds failed fast.
+pub(super) const FAST_MS: u64 = 5_000;
+/// So many trials that fail before any succeeds stop the sweep.
+const FIRST_FAILURES: usize = 3;
+/// The second look comes when so many trials are settled.
+const FIRST_SETTLED: u32 = 50;
+/// A worker with so many fast failures in a row, of [`FIRST_FAILURES`] different trials, is drained.
+const WORKER_FAILURES: usize = 5;
+
+/// Watches the beginning of a version.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Breaker {
+    disarmed: bool,
+    /// Trials that failed fast while none has succeeded.
+    failed: BTreeSet<u64>,
+    hosts: BTreeSet<String>,
+    settled: u32,
+    settled_badly: u32,
+}
+
+impl Breaker {
+    pub(super) fn disarm(&mut self) {
+        *self = Self { disarmed: true, ..Self::default() };
+    }
+
+    /// Takes note of an attempt's end; `Some` says why the sweep should pause. `hosts`: machines that are connected.
+    pub(super) fn ended(&mut self, pos: u64, end: &End<'_>, hosts: usize) -> Option<Trip> {
+        if self.disarmed {
+            return None;
+        }
+        if end.class == Class::Succeeded {
+            self.failed.clear();
+            self.hosts.clear();
+            self.settled = self.settled.max(1);
+        } else if self.settled == self.settled_badly
+            && matches!(end.class, Class::NoMetric | Class::Failed)
+            && end.duration_ms < FAST_MS
+        {
+            self.failed.insert(pos);
+            self.hosts.insert(end.host.to_owned());
+            if self.failed.len() >= FIRST_FAILURES && self.hosts.len() >= hosts.min(2) {
+                return Some(Trip::NoneSucceeds { failed: self.failed.len() });
+            }
+        }
+        let state = end.settled?;
+        self.settled += 1;
+        self.settled_badly += u32::from(state == TrialState::Failed);
+        if self.settled == FIRST_SETTLED && self.settled_badly * 2 > FIRST_SETTLED {
+            return Some(Trip::MostFail { failed: self.settled_badly, of: FIRST_SETTLED });
+        }
+        None
+    }
+}
+
+/// An attempt's end, as breakers see it.
+pub(super) struct End<'a> {
+    pub(super) class: Class,
+    pub(super) duration_ms: u64,
+    pub(super) host: &'a str,
+    pub(super) settled: Option<TrialState>,
+}
+
+/// Why a sweep should pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trip {
+    NoneSucceeds { failed: usize },
+    MostFail { failed: u32, of: u32 },
+}
+
+impl Trip {
+    /// The sentence that people read.
+    pub(super) fn why(self) -> String {
+        match self {
+            Self::NoneSucceeds { failed } => {
+                format!("the first {failed} trials failed within seconds and none has succeeded")
+            }
+            Self::MostFail { failed, of } => format!("{failed} of the first {of} trials failed"),
+        }
+    }
+}
+
+/// Watches one worker.
+#[derive(Debug, Clone, Default)]
+pub(super) struct WorkerBreaker {
+    row: Vec<u64>,
+}
+
+impl WorkerBreaker {
+    /// Takes note of an attempt's end; true if the machine itself seems to be at fault.
+    pub(super) fn ended(&mut self, pos: u64, class: Class, duration_ms: u64) -> bool {
+        if !matches!(class, Class::NoMetric | Class::Failed | Class::WorkerFault) || duration_ms >= FAST_MS {
+            self.row.clear();
+            return false;
+        }
+        self.row.push(pos);
+        let distinct: BTreeSet<u64> = self.row.iter().copied().collect();
+        self.row.len() >= WORKER_FAILURES && distinct.len() >= FIRST_FAILURES
+    }
+}

@@ -1,0 +1,219 @@
+//! Attempts end: what a worker reports is taken if its token is the trial's, and then the one table says what follows.
+//! Invariant: a report is answered by `recorded` or `fenced`, and a trial has one terminal record a generation.
+
+use std::sync::Arc;
+
+use super::Core;
+use super::breaker::{End as Ended, Trip};
+use super::event::{Close, Course, Event, Next};
+use super::step::{Conn, Effect, Outcome};
+use super::sweep::{Hold, Lease, Sweep};
+use crate::attempt::{self, Budget, End};
+use crate::id::{LeaseSeq, SweepId, Time, WorkerId};
+use crate::record::{Class, Record, Report, TrialState};
+use crate::spec::Repeats;
+
+impl Core {
+    /// A worker reports how an attempt ended.
+    pub(super) fn report(&mut self, now: Time, conn: Conn, worker: WorkerId, mut report: Report) {
+        let lease = report.token.lease;
+        let current = self.current(worker, report.token);
+        let Some((sweep, pos)) = current.filter(|(sweep, pos)| self.is_about(*sweep, *pos, &report)) else {
+            self.outbox(conn).fenced.push(lease);
+            return;
+        };
+        self.correct(sweep, &mut report);
+        self.end(now, (sweep, pos), report);
+        self.outbox(conn).recorded.push(lease);
+    }
+
+    fn is_about(&self, sweep: SweepId, pos: u64, report: &Report) -> bool {
+        self.sweeps.get(&sweep).is_some_and(|sweep| sweep.trial_id(pos) == report.trial)
+    }
+
+    /// Takes back what a worker cannot say: only the master knows what is lost, fenced or cancelled.
+    fn correct(&self, sweep: SweepId, report: &mut Report) {
+        let Some(sweep) = self.sweeps.get(&sweep) else { return };
+        let over = matches!(sweep.course, Course::Closed(_));
+        report.class = match report.class {
+            Class::Succeeded if sweep.frozen.spec.objective.is_some() && report.objective.is_none() => {
+                Class::NoMetric
+            }
+            Class::Lost | Class::Fenced => Class::WorkerFault,
+            Class::Cancelled if !over => Class::WorkerFault,
+            class => class,
+        };
+    }
+
+    /// Ends the attempt that holds the trial.
+    fn end(&mut self, now: Time, (sweep_id, pos): (SweepId, u64), report: Report) {
+        let Some(sweep) = self.sweeps.get(&sweep_id) else { return };
+        let Some(lease) = sweep.open.get(&pos).and_then(|trial| trial.lease()).cloned() else { return };
+        let next = follow(sweep, pos, &lease, &report);
+        let objective = report.objective.map(|value| value.0).filter(|value| value.is_finite());
+        let event = Event::Ended {
+            sweep: sweep_id,
+            pos,
+            lease: lease.token.lease,
+            class: report.class,
+            next: next.clone(),
+            objective: objective.filter(|_| report.class == Class::Succeeded),
+        };
+        let seq = self.next_seq;
+        let state = match next {
+            Next::Done(state) => state,
+            Next::Again { .. } => TrialState::Pending,
+        };
+        let record = Arc::new(record(sweep, pos, &lease, (state, report)));
+        self.emit(now, event);
+        self.out.outcomes.push(Outcome { seq, sweep: sweep_id, record: Arc::clone(&record) });
+        self.watch(now, sweep_id, pos, (&record, &lease));
+    }
+
+    /// What an attempt's end means beyond its trial: target, breakers.
+    fn watch(&mut self, now: Time, sweep_id: SweepId, pos: u64, (record, lease): (&Record, &Lease)) {
+        let hosts = self.hosts();
+        let (class, duration_ms) = (record.report.class, record.report.duration_ms);
+        let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return };
+        sweep.remember_end(now);
+        if sweep.course != Course::Running {
+            return;
+        }
+        if class == Class::Succeeded && reaches_target(sweep, record) {
+            self.close(now, sweep_id, Close::Target);
+            return;
+        }
+        let settled = (record.state != TrialState::Pending).then_some(record.state);
+        let ended = Ended { class, duration_ms, host: &lease.host, settled };
+        if let Some(trip) = sweep.breaker.ended(pos, &ended, hosts) {
+            self.pause(now, sweep_id, trip);
+        } else if let Some(worker) = self.workers.get_mut(&lease.worker)
+            && worker.breaker.ended(pos, class, duration_ms)
+            && hosts > 1
+            && !worker.draining
+        {
+            worker.draining = true;
+            if let Some(conn) = self.conn_of(lease.worker) {
+                self.outbox(conn).drain_ms = Some(DRAIN_BROKEN_MS);
+            }
+        }
+    }
+
+    fn pause(&mut self, now: Time, sweep: SweepId, trip: Trip) {
+        let course = Course::Paused { why: trip.why(), breaker: true };
+        self.emit(now, Event::Steered { sweep, course });
+        self.out.effects.push(Effect::Turned(sweep));
+    }
+
+    /// How many machines take part.
+    fn hosts(&self) -> usize {
+        let connected = self.workers.values().filter(|worker| worker.link.is_some());
+        connected.map(|worker| worker.host.as_str()).collect::<std::collections::BTreeSet<_>>().len()
+    }
+
+    /// Ends the attempt whose lease has expired, because the trial is about to be granted again; false if the trial is
+    /// settled by that.
+    pub(super) fn lay_to_rest(&mut self, now: Time, sweep_id: SweepId, pos: u64) -> bool {
+        let Some(trial) = self.sweeps.get(&sweep_id).and_then(|sweep| sweep.open.get(&pos)) else {
+            return false;
+        };
+        let Hold::Expired { lost, .. } = &trial.hold else { return true };
+        let class = if *lost { Class::Lost } else { Class::WorkerFault };
+        self.end_as(now, sweep_id, pos, class);
+        self.sweeps.get(&sweep_id).is_some_and(|sweep| sweep.open.contains_key(&pos))
+    }
+
+    /// A sweep that is over keeps no trial whose worker is gone: the attempt ends as cancelled.
+    pub(super) fn cancel_if_closed(&mut self, sweep_id: SweepId, pos: u64) {
+        if self.sweeps.get(&sweep_id).is_some_and(|sweep| matches!(sweep.course, Course::Closed(_))) {
+            self.end_as(self.last_step, sweep_id, pos, Class::Cancelled);
+        }
+    }
+
+    /// The report of an attempt whose worker says nothing any more.
+    fn made_up(&self, sweep: SweepId, pos: u64, lease: &Lease, class: Class) -> Option<Report> {
+        let trial = self.sweeps.get(&sweep)?.trial_id(pos);
+        let why = match class {
+            Class::Lost => "the worker fell silent",
+            Class::Cancelled => "the sweep needs it no more",
+            _ => "the worker did not have it any more",
+        };
+        Some(Report::without_process(lease.token, trial, class, why))
+    }
+
+    /// Ends an attempt that the master itself takes back.
+    pub(super) fn end_as(&mut self, now: Time, sweep: SweepId, pos: u64, class: Class) {
+        let lease = self.sweeps.get(&sweep).and_then(|sweep| sweep.open.get(&pos)?.lease().cloned());
+        if let Some(report) = lease.and_then(|lease| self.made_up(sweep, pos, &lease, class)) {
+            self.end(now, (sweep, pos), report);
+        }
+    }
+
+    pub(super) fn apply_ended(
+        &mut self,
+        now: Time,
+        (sweep_id, pos, lease): (SweepId, u64, LeaseSeq),
+        class: Class,
+        next: &Next,
+        objective: Option<f64>,
+    ) {
+        self.leases.remove(&lease);
+        let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return };
+        if let Some(holder) = sweep.open.get(&pos).and_then(|trial| trial.lease()).map(|lease| lease.worker)
+            && let Some(worker) = self.workers.get_mut(&holder)
+        {
+            worker.unhold(lease);
+        }
+        sweep.end(now, pos, next);
+        sweep.score(pos, objective);
+        sweep.failures += u64::from(Budget::of(class) == Some(Budget::Failures));
+    }
+}
+
+/// From SIGTERM to SIGKILL on a machine that is drained because it fails whatever it is given.
+const DRAIN_BROKEN_MS: u64 = 10_000;
+
+/// What the table says follows this end.
+fn follow(sweep: &Sweep, pos: u64, lease: &Lease, report: &Report) -> Next {
+    let Some(trial) = sweep.open.get(&pos) else { return Next::Done(TrialState::Cancelled) };
+    let mut tally = trial.tally;
+    let next = tally.count(&End::from(report), &sweep.frozen.spec.retry);
+    let counted = Budget::of(report.class) == Some(Budget::Failures);
+    let avoid = if counted { Some(lease.host.clone()) } else { trial.avoid.clone() };
+    match next {
+        attempt::Next::Done(state) => Next::Done(state),
+        _ if matches!(sweep.course, Course::Closed(_)) => Next::Done(TrialState::Cancelled),
+        attempt::Next::Front => Next::Again { tally, delay_ms: 0, avoid },
+        attempt::Next::Backoff { base_ms } => {
+            let seed = lease.token.lease.0 ^ u64::from(lease.token.epoch.0) << 40;
+            Next::Again { tally, delay_ms: attempt::full_jitter(base_ms, seed), avoid }
+        }
+    }
+}
+
+fn reaches_target(sweep: &Sweep, record: &Record) -> bool {
+    let Some(objective) = &sweep.frozen.spec.objective else { return false };
+    let value = record.report.objective.map_or(f64::NAN, |value| value.0);
+    objective.target.is_some_and(|target| value == target || objective.goal.better(value, target))
+}
+
+fn record(sweep: &Sweep, pos: u64, lease: &Lease, (state, report): (TrialState, Report)) -> Record {
+    let index = sweep.grid.index_at(pos);
+    let trial = sweep.grid.trial(index);
+    let plain = sweep.frozen.spec.repeats == Repeats::Seeds(1);
+    Record {
+        sweep: sweep.name().to_owned(),
+        version: sweep.version,
+        index,
+        params: trial.params,
+        repeat: trial.repeat,
+        point: if plain { report.trial } else { sweep.grid.point_id(index) },
+        code: sweep.frozen.code,
+        generation: sweep.open.get(&pos).map_or(1, |trial| trial.generation),
+        state,
+        worker: lease.worker,
+        host: lease.host.clone(),
+        known_from: None,
+        report,
+    }
+}

@@ -1,0 +1,134 @@
+//! Grants: which trial goes to which worker.
+//! Invariant: sweeps share the workers evenly by processors held, and within a sweep what was begun goes before what was not.
+
+use super::Core;
+use super::event::Event;
+use super::sweep::{Hold, Lease};
+use super::worker::Worker;
+use crate::id::{Fingerprint, LeaseSeq, SweepId, Time, Token, WorkerId};
+use crate::protocol::Grant;
+use std::sync::Arc;
+
+/// How many trials of the queue are looked at for one that suits a worker.
+const LOOKED_AT: usize = 64;
+
+impl Core {
+    /// Grants as many trials as the workers can hold.
+    pub(super) fn grant(&mut self, now: Time) {
+        if self.active.is_empty() {
+            return;
+        }
+        let open: Vec<WorkerId> =
+            self.workers.iter().filter(|(_, worker)| worker.is_open()).map(|(id, _)| *id).collect();
+        let mut rest = open;
+        // One trial for each worker in turn, so that the last trials are spread over the machines.
+        while !rest.is_empty() {
+            rest.retain(|id| self.grant_one(now, *id));
+        }
+    }
+
+    /// Grants one trial to this worker, if any suits it.
+    fn grant_one(&mut self, now: Time, id: WorkerId) -> bool {
+        let mut sweeps: Vec<(u64, SweepId)> = Vec::new();
+        for sweep_id in self.active_sweeps() {
+            if let Some(sweep) = self.sweeps.get(&sweep_id)
+                && sweep.course == super::Course::Running
+            {
+                sweeps
+                    .push((sweep.leased * u64::from(sweep.frozen.spec.resources.cpu_milli.max(1)), sweep_id));
+            }
+        }
+        sweeps.sort_unstable();
+        for (_, sweep) in sweeps {
+            let Some(worker) = self.workers.get(&id) else { return false };
+            if !worker.is_open() {
+                return false;
+            }
+            let fits = self.sweeps.get(&sweep).is_some_and(|sweep| worker.fits(&sweep.frozen.spec.resources));
+            if fits && let Some(pos) = self.pick(now, sweep, id) {
+                self.lease(now, sweep, pos, id);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The next trial of `sweep` that suits the worker; moves the cursor up to it, if it is fresh.
+    fn pick(&mut self, now: Time, sweep_id: SweepId, id: WorkerId) -> Option<u64> {
+        let worker = self.workers.get(&id)?;
+        let sweep = self.sweeps.get(&sweep_id)?;
+        let suits = |pos: &&u64| {
+            let Some(trial) = sweep.open.get(*pos) else { return false };
+            let elsewhere =
+                trial.avoid.as_ref().is_some_and(|host| *host == worker.host && self.has_other_host(host));
+            !elsewhere && (!trial.tally.must_be_alone() || worker.leases.is_empty())
+        };
+        if let Some(pos) = sweep.ready.iter().take(LOOKED_AT).find(suits).copied() {
+            return self.lay_to_rest(now, sweep_id, pos).then_some(pos);
+        }
+        let ahead = sweep.look_ahead()?;
+        if ahead.upto > sweep.cursor || !ahead.excluded.is_empty() {
+            self.emit(now, Event::Passed { sweep: sweep_id, upto: ahead.upto, excluded: ahead.excluded });
+        }
+        self.unfinished |= !ahead.found;
+        ahead.found.then_some(ahead.upto)
+    }
+
+    /// Whether a machine other than `host` takes trials.
+    fn has_other_host(&self, host: &str) -> bool {
+        self.workers.values().any(|worker: &Worker| worker.is_open() && worker.host != *host)
+    }
+
+    fn lease(&mut self, now: Time, sweep_id: SweepId, pos: u64, id: WorkerId) {
+        let Some(sweep) = self.sweeps.get(&sweep_id) else { return };
+        let attempt = sweep.open.get(&pos).map_or(0, |trial| trial.attempt) + 1;
+        let token = Token { epoch: self.epoch, lease: LeaseSeq(self.next_lease), attempt };
+        self.emit(now, Event::Leased { sweep: sweep_id, pos, token, worker: id });
+        let Some(sweep) = self.sweeps.get(&sweep_id) else { return };
+        let point = sweep.grid.trial(sweep.grid.index_at(pos));
+        let trial = sweep.trial_id(pos);
+        let grant = Grant {
+            token,
+            sweep: sweep_id,
+            version: sweep.version,
+            trial,
+            index: point.index,
+            params: point.params,
+            repeat: point.repeat,
+            fingerprint: Fingerprint::of(trial, sweep.frozen.code),
+            resources: sweep.frozen.spec.resources,
+        };
+        let (version, frozen) = (sweep.version, Arc::clone(&sweep.frozen));
+        let Some(link) = self.workers.get_mut(&id).and_then(|worker| worker.link.as_mut()) else { return };
+        let conn = link.conn;
+        if link.told.insert((sweep_id, version)) {
+            self.outbox(conn).sweeps.push((sweep_id, version, frozen));
+        }
+        self.outbox(conn).grants.push(grant);
+    }
+
+    pub(super) fn apply_leased(
+        &mut self,
+        now: Time,
+        sweep_id: SweepId,
+        pos: u64,
+        (token, id): (Token, WorkerId),
+    ) {
+        self.next_lease = self.next_lease.max(token.lease.0 + 1);
+        let ttl_ms = self.timing.ttl_ms;
+        let worker =
+            self.workers.entry(id).or_insert_with(|| Worker::new(String::new(), now.after_ms(ttl_ms)));
+        let host = worker.host.clone();
+        let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return };
+        if let Some(Hold::Expired { lease, .. }) = sweep.open.get(&pos).map(|trial| &trial.hold) {
+            self.leases.remove(&lease.token.lease);
+        }
+        sweep.lease(pos, Lease { token, worker: id, host });
+        self.leases.insert(token.lease, (sweep_id, pos));
+        if let Some(held) = self.held(sweep_id, pos)
+            && let Some(worker) = self.workers.get_mut(&id)
+        {
+            worker.hold(token.lease, held);
+        }
+    }
+}

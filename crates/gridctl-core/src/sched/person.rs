@@ -1,0 +1,262 @@
+//! What people ask for: submit, steer, retry. And how a sweep comes to its end.
+//! Invariant: asking twice changes nothing the second time.
+
+use std::sync::Arc;
+
+use super::Core;
+use super::event::{Close, Course, Event};
+use super::step::{Answer, Copied, Effect, Known, Refusal, Request, Steer, Submission};
+use super::sweep::Sweep;
+use crate::grid::Grid;
+use crate::id::{SweepId, Time, TrialId};
+use crate::protocol::FrozenSweep;
+use crate::record::{Class, TrialState};
+
+/// How many known outcomes one event tells of.
+const KNOWN_AN_EVENT: usize = 10_000;
+
+impl Core {
+    /// A person submits a sweep: a new one, a new version of one, or one that goes on.
+    pub(super) fn submit(&mut self, now: Time, request: Request, submission: Submission) {
+        let answer = self.try_submit(now, submission);
+        self.out.effects.push(Effect::Reply(request, answer));
+    }
+
+    fn try_submit(&mut self, now: Time, submission: Submission) -> Result<Answer, Refusal> {
+        let Submission { mut frozen, known, retry_failed, rerun } = submission;
+        let grid = Grid::new(Arc::new(frozen.spec.clone())).map_err(|err| Refusal::Grid(err.to_string()))?;
+        let before = self.sweep_named(&frozen.spec.name).map(|sweep| sweep.id);
+        if let Some(sweep) = before.and_then(|id| self.sweeps.get(&id)) {
+            frozen.uuid.clone_from(&sweep.frozen.uuid);
+            if !rerun && sweep.frozen.is_same(&frozen) {
+                let (id, version) = (sweep.id, sweep.version);
+                self.go_on(now, id, retry_failed);
+                return Ok(Answer::Submitted { sweep: id, version, new: false, known: 0 });
+            }
+        }
+        let version = before.and_then(|id| self.sweeps.get(&id)).map_or(1, |sweep| sweep.version + 1);
+        let last = self.sweeps.keys().next_back().map_or(0, |id| id.0);
+        let id = before.unwrap_or(SweepId(last + 1));
+        self.end_what_is_not_carried(now, id, &grid, &frozen);
+        let frozen = Arc::new(frozen);
+        self.emit(now, Event::Submitted { sweep: id, version, frozen });
+        let known = self.join(now, id, &known);
+        Ok(Answer::Submitted { sweep: id, version, new: true, known })
+    }
+
+    /// The same version again: what stopped goes on.
+    fn go_on(&mut self, now: Time, id: SweepId, retry_failed: bool) {
+        let Some(sweep) = self.sweeps.get(&id) else { return };
+        let failed: Vec<u64> = if retry_failed {
+            sweep.settled.failed.iter().chain(sweep.settled.quarantined.iter()).collect()
+        } else {
+            Vec::new()
+        };
+        let resumes = match &sweep.course {
+            Course::Running => false,
+            Course::Stopping | Course::Paused { .. } | Course::Closed(Close::Stopped | Close::Cancelled) => {
+                true
+            }
+            Course::Closed(Close::Finished) => !failed.is_empty(),
+            Course::Closed(Close::Target) => false,
+        };
+        if !failed.is_empty() {
+            self.emit(now, Event::Retried { sweep: id, positions: failed });
+        }
+        if resumes {
+            self.emit(now, Event::Steered { sweep: id, course: Course::Running });
+        }
+    }
+
+    /// Attempts of the version before that the new one has no place for end as cancelled.
+    fn end_what_is_not_carried(&mut self, now: Time, id: SweepId, grid: &Grid, frozen: &FrozenSweep) {
+        let Some(old) = self.sweeps.get(&id) else { return };
+        let same_code = old.frozen.code == frozen.code;
+        let dropped: Vec<u64> = old
+            .open
+            .iter()
+            .filter(|(_, trial)| trial.lease().is_some())
+            .filter(|(pos, _)| {
+                let trial = old.grid.trial(old.grid.index_at(**pos));
+                !same_code || grid.index_of(&trial.params, seed(old, trial.repeat)).is_none()
+            })
+            .map(|(pos, _)| *pos)
+            .collect();
+        for pos in dropped {
+            self.tell_to_stop(id, pos);
+            self.end_as(now, id, pos, Class::Cancelled);
+        }
+    }
+
+    /// Outcomes that are known settle their trials, and are copied for the new version.
+    fn join(&mut self, now: Time, id: SweepId, known: &[Known]) -> u64 {
+        let mut joined = 0;
+        for chunk in known.chunks(KNOWN_AN_EVENT) {
+            let Some(sweep) = self.sweeps.get(&id) else { return joined };
+            let mut settled = Vec::with_capacity(chunk.len());
+            let mut taken = std::collections::BTreeSet::new();
+            for known in chunk {
+                let Some(index) = sweep.grid.index_of(&known.params, known.seed) else { continue };
+                let pos = sweep.grid.pos_of(index);
+                if sweep.settled.state(pos).is_some() || sweep.open.contains_key(&pos) || !taken.insert(pos) {
+                    continue;
+                }
+                settled.push((pos, known.state, known.objective.filter(|value| value.is_finite())));
+                let trial = sweep.grid.trial(index);
+                self.out.copies.push(Copied {
+                    from: known.seq,
+                    sweep: id,
+                    version: sweep.version,
+                    index,
+                    trial: sweep.grid.trial_id(index),
+                    point: sweep.grid.point_id(index),
+                    repeat: trial.repeat,
+                });
+            }
+            joined += settled.len() as u64;
+            if !settled.is_empty() {
+                self.emit(now, Event::Known { sweep: id, settled });
+            }
+        }
+        joined
+    }
+
+    /// A person steers a sweep.
+    pub(super) fn steer(&mut self, now: Time, request: Request, id: SweepId, steer: Steer) {
+        let answer = self.try_steer(now, id, steer);
+        self.out.effects.push(Effect::Reply(request, answer));
+    }
+
+    fn try_steer(&mut self, now: Time, id: SweepId, steer: Steer) -> Result<Answer, Refusal> {
+        let sweep = self.sweeps.get(&id).ok_or(Refusal::UnknownSweep(id))?;
+        let over = |how| Err(Refusal::Over { name: sweep.name().to_owned(), how });
+        match (&sweep.course, steer) {
+            (Course::Closed(Close::Finished), _) => return over("every trial is settled"),
+            (Course::Closed(Close::Target), _) => return over("the target was reached"),
+            (Course::Closed(Close::Stopped), Steer::Pause | Steer::Stop) => return over("stopped"),
+            (Course::Closed(Close::Cancelled), Steer::Pause | Steer::Stop | Steer::Cancel) => {
+                return over("cancelled");
+            }
+            (Course::Running, Steer::Resume)
+            | (Course::Paused { .. }, Steer::Pause)
+            | (Course::Stopping, Steer::Stop) => return Ok(Answer::Done(0)),
+            _ => {}
+        }
+        match steer {
+            Steer::Pause => {
+                let course = Course::Paused { why: "paused by a person".to_owned(), breaker: false };
+                self.emit(now, Event::Steered { sweep: id, course });
+            }
+            Steer::Resume => self.emit(now, Event::Steered { sweep: id, course: Course::Running }),
+            Steer::Stop => self.emit(now, Event::Steered { sweep: id, course: Course::Stopping }),
+            Steer::Cancel => self.close(now, id, Close::Cancelled),
+        }
+        Ok(Answer::Done(1))
+    }
+
+    /// A person wants trials tried again.
+    pub(super) fn retry(&mut self, now: Time, request: Request, id: SweepId, trials: &[TrialId]) {
+        let answer = self.try_retry(now, id, trials);
+        self.out.effects.push(Effect::Reply(request, answer));
+    }
+
+    fn try_retry(&mut self, now: Time, id: SweepId, trials: &[TrialId]) -> Result<Answer, Refusal> {
+        let sweep = self.sweeps.get(&id).ok_or(Refusal::UnknownSweep(id))?;
+        let ended =
+            || sweep.settled.failed.iter().chain(&sweep.settled.quarantined).chain(&sweep.settled.cancelled);
+        let mut positions: Vec<u64> = Vec::new();
+        for trial in trials {
+            let Some(pos) = ended().find(|pos| sweep.trial_id(*pos) == *trial) else {
+                return Err(self.not_ended(sweep, *trial));
+            };
+            positions.push(pos);
+        }
+        positions.sort_unstable();
+        positions.dedup();
+        let touched = positions.len() as u64;
+        let closed = matches!(sweep.course, Course::Closed(_));
+        self.emit(now, Event::Retried { sweep: id, positions });
+        if closed {
+            self.emit(now, Event::Steered { sweep: id, course: Course::Running });
+        }
+        Ok(Answer::Done(touched))
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as what it is where it is called")]
+    fn not_ended(&self, sweep: &Sweep, trial: TrialId) -> Refusal {
+        let open = sweep.open.iter().find(|(pos, _)| sweep.trial_id(**pos) == trial);
+        let done = || sweep.settled.succeeded.iter().any(|pos| sweep.trial_id(pos) == trial);
+        let state = match open {
+            Some((_, open)) if open.is_leased() => TrialState::Leased,
+            Some(_) => TrialState::Pending,
+            None if done() => TrialState::Succeeded,
+            None => return Refusal::UnknownTrial { name: sweep.name().to_owned(), trial },
+        };
+        Refusal::NotEnded { trial, state }
+    }
+
+    /// Closes sweeps that have nothing left to do.
+    pub(super) fn close_finished(&mut self, now: Time) {
+        for id in self.active_sweeps() {
+            let Some(sweep) = self.sweeps.get(&id) else { continue };
+            match sweep.course {
+                Course::Running if sweep.open.is_empty() && !sweep.has_fresh() => {
+                    self.close(now, id, Close::Finished)
+                }
+                Course::Stopping if sweep.leased == 0 => self.close(now, id, Close::Stopped),
+                _ => {}
+            }
+        }
+    }
+
+    /// The sweep is over: what is not settled is cancelled, what runs is told to stop.
+    pub(super) fn close(&mut self, now: Time, id: SweepId, how: Close) {
+        let Some(sweep) = self.sweeps.get(&id) else { return };
+        let leased: Vec<u64> =
+            sweep.open.iter().filter(|(_, trial)| trial.is_leased()).map(|(pos, _)| *pos).collect();
+        let expired: Vec<u64> = sweep
+            .open
+            .iter()
+            .filter(|(_, trial)| !trial.is_leased() && trial.lease().is_some())
+            .map(|(pos, _)| *pos)
+            .collect();
+        for pos in expired {
+            self.end_as(now, id, pos, Class::Cancelled);
+        }
+        self.emit(now, Event::Steered { sweep: id, course: Course::Closed(how) });
+        for pos in leased {
+            self.tell_to_stop(id, pos);
+        }
+        self.out.effects.push(Effect::Turned(id));
+    }
+
+    /// Tells the holder of this trial's lease to end it.
+    fn tell_to_stop(&mut self, id: SweepId, pos: u64) {
+        let lease = self.sweeps.get(&id).and_then(|sweep| sweep.open.get(&pos)?.lease().cloned());
+        if let Some(lease) = lease
+            && let Some(conn) = self.conn_of(lease.worker)
+        {
+            self.outbox(conn).cancel.push(lease.token.lease);
+        }
+    }
+}
+
+/// The seed of a trial: what its id is hashed with.
+pub(super) fn seed(sweep: &Sweep, repeat: u32) -> u32 {
+    match sweep.frozen.spec.repeats {
+        crate::spec::Repeats::Seeds(_) => repeat,
+        crate::spec::Repeats::Axis(_) => 0,
+    }
+}
+
+impl FrozenSweep {
+    /// Whether this is the same version as `other`: the same grid, objective, code and places.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.spec == other.spec
+            && self.code == other.code
+            && self.env == other.env
+            && (&self.base, &self.workdir, &self.data, &self.output)
+                == (&other.base, &other.workdir, &other.data, &other.output)
+    }
+}

@@ -1,0 +1,490 @@
+//! One sweep's trials: what is settled, what is open, what comes next.
+//! Invariant: below the cursor every position is settled or open, never both; above it a position is settled only if it was known.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use roaring::RoaringTreemap;
+use serde::{Deserialize, Serialize};
+
+use super::breaker::Breaker;
+use super::event::{Close, Course, Next};
+use super::status::{Best, SweepState, SweepStatus};
+use crate::attempt::Tally;
+use crate::grid::Grid;
+use crate::id::{SweepId, Time, Token, TrialId, WorkerId};
+use crate::protocol::FrozenSweep;
+use crate::record::{MetricValue, TrialState};
+
+/// How many positions that are no points the cursor passes in one step.
+const PASSED_A_STEP: u64 = 10_000;
+/// How many of the last ends the forecast looks at.
+const ENDS_KEPT: usize = 256;
+
+/// A sweep in its newest version.
+#[derive(Debug)]
+pub struct Sweep {
+    pub(super) id: SweepId,
+    pub(super) version: u32,
+    pub(super) frozen: Arc<FrozenSweep>,
+    pub(super) grid: Grid,
+    pub(super) cursor: u64,
+    pub(super) settled: Settled,
+    pub(super) open: BTreeMap<u64, Trial>,
+    /// Open trials that may be granted now, in the walk's order; they come before the cursor.
+    pub(super) ready: BTreeSet<u64>,
+    /// Generations of trials that were tried again after they had ended; 1 for all others.
+    pub(super) generations: BTreeMap<u64, u32>,
+    pub(super) backoff: BTreeSet<(Time, u64)>,
+    pub(super) course: Course,
+    pub(super) best: Option<(f64, u64)>,
+    pub(super) breaker: Breaker,
+    /// Attempts that counted as failures.
+    pub(super) failures: u64,
+    /// Trials on lease.
+    pub(super) leased: u64,
+    /// When attempts ended in this epoch, the newest last.
+    pub(super) ends: VecDeque<Time>,
+}
+
+/// Settled positions by state.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Settled {
+    pub(super) succeeded: RoaringTreemap,
+    pub(super) failed: RoaringTreemap,
+    pub(super) quarantined: RoaringTreemap,
+    pub(super) cancelled: RoaringTreemap,
+    pub(super) excluded: RoaringTreemap,
+}
+
+impl Settled {
+    fn all(&self) -> [(TrialState, &RoaringTreemap); 5] {
+        [
+            (TrialState::Succeeded, &self.succeeded),
+            (TrialState::Failed, &self.failed),
+            (TrialState::Quarantined, &self.quarantined),
+            (TrialState::Cancelled, &self.cancelled),
+            (TrialState::Excluded, &self.excluded),
+        ]
+    }
+
+    pub(super) fn state(&self, pos: u64) -> Option<TrialState> {
+        self.all().into_iter().find(|(_, set)| set.contains(pos)).map(|(state, _)| state)
+    }
+
+    pub(super) fn insert(&mut self, pos: u64, state: TrialState) {
+        match state {
+            TrialState::Succeeded => self.succeeded.insert(pos),
+            TrialState::Failed => self.failed.insert(pos),
+            TrialState::Quarantined => self.quarantined.insert(pos),
+            TrialState::Excluded => self.excluded.insert(pos),
+            TrialState::Cancelled | TrialState::Pending | TrialState::Leased => self.cancelled.insert(pos),
+        };
+    }
+
+    fn remove(&mut self, pos: u64) {
+        for set in [&mut self.succeeded, &mut self.failed, &mut self.quarantined, &mut self.cancelled] {
+            set.remove(pos);
+        }
+    }
+
+    /// Finished stretches become ranges, which take no memory to speak of.
+    pub(super) fn optimize(&mut self) {
+        for set in [&mut self.succeeded, &mut self.failed, &mut self.cancelled, &mut self.excluded] {
+            set.optimize();
+        }
+    }
+}
+
+/// A trial that has begun and is not settled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Trial {
+    /// Attempts so far.
+    pub(super) attempt: u32,
+    pub(super) generation: u32,
+    pub(super) tally: Tally,
+    /// The machine of the last counted failure: another one is preferred.
+    pub(super) avoid: Option<String>,
+    pub(super) hold: Hold,
+    #[serde(skip)]
+    pub(super) progress: Option<(i64, f64)>,
+}
+
+/// Who holds a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum Hold {
+    /// Nobody: it is in `ready`.
+    Ready,
+    /// Nobody, for so long: it is in `backoff`.
+    Backoff { delay_ms: u64 },
+    /// This worker; the timer is the worker's.
+    Leased(Lease),
+    /// The lease's time is over, and it is in `ready`; its holder may still report until another attempt is granted.
+    Expired {
+        lease: Lease,
+        /// Whose fault it was, as the journal will say if another attempt is granted.
+        lost: bool,
+    },
+}
+
+/// A lease on a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Lease {
+    pub(super) token: Token,
+    pub(super) worker: WorkerId,
+    pub(super) host: String,
+}
+
+impl Trial {
+    pub(super) fn new(generation: u32) -> Self {
+        Self {
+            attempt: 0,
+            generation,
+            tally: Tally::default(),
+            avoid: None,
+            hold: Hold::Ready,
+            progress: None,
+        }
+    }
+
+    /// The lease whose holder may report.
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        match &self.hold {
+            Hold::Leased(lease) | Hold::Expired { lease, .. } => Some(lease),
+            Hold::Ready | Hold::Backoff { .. } => None,
+        }
+    }
+
+    pub(super) fn is_leased(&self) -> bool {
+        matches!(self.hold, Hold::Leased(_))
+    }
+}
+
+/// What the cursor found.
+pub(super) struct Ahead {
+    /// The cursor's new position: the next fresh trial, or as far as it looked.
+    pub(super) upto: u64,
+    /// Positions that are no points: (first, how many).
+    pub(super) excluded: Vec<(u64, u64)>,
+    /// A trial stands at `upto`.
+    pub(super) found: bool,
+}
+
+impl Sweep {
+    pub(super) fn new(id: SweepId, version: u32, frozen: Arc<FrozenSweep>, grid: Grid) -> Self {
+        Self {
+            id,
+            version,
+            frozen,
+            grid,
+            cursor: 0,
+            settled: Settled::default(),
+            open: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            generations: BTreeMap::new(),
+            backoff: BTreeSet::new(),
+            course: Course::Running,
+            best: None,
+            breaker: Breaker::default(),
+            failures: 0,
+            leased: 0,
+            ends: VecDeque::new(),
+        }
+    }
+
+    /// Its number in this journal.
+    #[must_use]
+    pub fn id(&self) -> SweepId {
+        self.id
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.frozen.spec.name
+    }
+
+    /// Its newest version.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// All that the newest version says.
+    #[must_use]
+    pub fn frozen(&self) -> &Arc<FrozenSweep> {
+        &self.frozen
+    }
+
+    /// The newest version's grid.
+    #[must_use]
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// Its course.
+    #[must_use]
+    pub fn course(&self) -> &Course {
+        &self.course
+    }
+
+    /// Where the trial at this place of the version stands.
+    #[must_use]
+    pub fn state_of(&self, index: u64) -> TrialState {
+        let pos = self.grid.pos_of(index);
+        if let Some(trial) = self.open.get(&pos) {
+            return if trial.is_leased() { TrialState::Leased } else { TrialState::Pending };
+        }
+        self.settled.state(pos).unwrap_or(match self.course {
+            Course::Closed(_) => TrialState::Cancelled,
+            _ => TrialState::Pending,
+        })
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.course, Course::Running | Course::Stopping)
+    }
+
+    /// Trials that were begun or known; what `run_cap` counts.
+    fn touched(&self) -> u64 {
+        let sets = [
+            &self.settled.succeeded,
+            &self.settled.failed,
+            &self.settled.quarantined,
+            &self.settled.cancelled,
+        ];
+        sets.iter().map(|set| set.len()).sum::<u64>() + self.open.len() as u64
+    }
+
+    /// Whether the cursor has anything left to find.
+    pub(super) fn has_fresh(&self) -> bool {
+        self.cursor < self.grid.len() && self.frozen.spec.run_cap.is_none_or(|cap| self.touched() < cap)
+    }
+
+    /// Looks for the next trial that was never begun. `None`: there is nothing ahead.
+    pub(super) fn look_ahead(&self) -> Option<Ahead> {
+        if !self.has_fresh() {
+            return None;
+        }
+        let mut excluded: Vec<(u64, u64)> = Vec::new();
+        let last = self.grid.len().min(self.cursor.saturating_add(PASSED_A_STEP));
+        for pos in self.cursor..last {
+            if self.settled.state(pos).is_some() {
+                continue;
+            }
+            if !self.grid.is_excluded(self.grid.index_at(pos)) {
+                return Some(Ahead { upto: pos, excluded, found: true });
+            }
+            match excluded.last_mut() {
+                Some((first, count)) if *first + *count == pos => *count += 1,
+                _ => excluded.push((pos, 1)),
+            }
+        }
+        Some(Ahead { upto: last, excluded, found: false })
+    }
+
+    pub(super) fn pass(&mut self, upto: u64, excluded: &[(u64, u64)]) {
+        self.cursor = self.cursor.max(upto);
+        for &(first, count) in excluded {
+            self.settled.excluded.insert_range(first..first.saturating_add(count));
+        }
+    }
+
+    pub(super) fn lease(&mut self, pos: u64, lease: Lease) {
+        self.cursor = self.cursor.max(pos + 1);
+        self.ready.remove(&pos);
+        let trial = self.open.entry(pos).or_insert_with(|| Trial::new(1));
+        trial.attempt = lease.token.attempt;
+        trial.progress = None;
+        if !trial.is_leased() {
+            self.leased += 1;
+        }
+        trial.hold = Hold::Leased(lease);
+    }
+
+    /// The lease's time is over: the trial may be granted again.
+    pub(super) fn expire(&mut self, pos: u64, lost: bool) {
+        if let Some(trial) = self.open.get_mut(&pos)
+            && let Hold::Leased(lease) = &trial.hold
+        {
+            trial.hold = Hold::Expired { lease: lease.clone(), lost };
+            self.leased -= 1;
+            self.ready.insert(pos);
+        }
+    }
+
+    /// Its holder is back before anybody else was granted the trial.
+    pub(super) fn readopt(&mut self, pos: u64) {
+        if let Some(trial) = self.open.get_mut(&pos)
+            && let Hold::Expired { lease, .. } = &trial.hold
+        {
+            trial.hold = Hold::Leased(lease.clone());
+            self.leased += 1;
+            self.ready.remove(&pos);
+        }
+    }
+
+    pub(super) fn end(&mut self, now: Time, pos: u64, next: &Next) {
+        self.unhold(pos);
+        match next {
+            Next::Done(state) => {
+                self.open.remove(&pos);
+                self.settled.insert(pos, *state);
+            }
+            Next::Again { tally, delay_ms, avoid } => {
+                let Some(trial) = self.open.get_mut(&pos) else { return };
+                trial.tally = *tally;
+                trial.avoid.clone_from(avoid);
+                if *delay_ms == 0 {
+                    trial.hold = Hold::Ready;
+                    self.ready.insert(pos);
+                } else {
+                    trial.hold = Hold::Backoff { delay_ms: *delay_ms };
+                    self.backoff.insert((now.after_ms(*delay_ms), pos));
+                }
+            }
+        }
+    }
+
+    /// Takes the trial out of the queues and counts that show how it is held.
+    fn unhold(&mut self, pos: u64) {
+        if self.open.get(&pos).is_some_and(Trial::is_leased) {
+            self.leased -= 1;
+        }
+        self.ready.remove(&pos);
+    }
+
+    pub(super) fn remember_end(&mut self, now: Time) {
+        if self.ends.len() == ENDS_KEPT {
+            self.ends.pop_front();
+        }
+        self.ends.push_back(now);
+    }
+
+    pub(super) fn score(&mut self, pos: u64, objective: Option<f64>) {
+        let Some((value, wanted)) = objective.zip(self.frozen.spec.objective.as_ref()) else { return };
+        if self.best.is_none_or(|(best, _)| wanted.goal.better(value, best)) {
+            self.best = Some((value, pos));
+        }
+    }
+
+    /// Backoffs that are over go to the queue.
+    pub(super) fn wake(&mut self, now: Time) {
+        while let Some(&(until, pos)) = self.backoff.first()
+            && until <= now
+        {
+            self.backoff.pop_first();
+            if let Some(trial) = self.open.get_mut(&pos) {
+                trial.hold = Hold::Ready;
+                self.ready.insert(pos);
+            }
+        }
+    }
+
+    pub(super) fn steer(&mut self, course: &Course) {
+        if let (Course::Paused { breaker: true, .. }, Course::Running) = (&self.course, course) {
+            self.breaker.disarm();
+        }
+        if matches!(self.course, Course::Closed(_)) && *course == Course::Running {
+            let again: Vec<u64> = self.settled.cancelled.iter().collect();
+            self.retry(&again);
+        }
+        self.course = course.clone();
+        if matches!(course, Course::Closed(_)) {
+            let idle: Vec<u64> =
+                self.open.iter().filter(|(_, trial)| !trial.is_leased()).map(|(pos, _)| *pos).collect();
+            for pos in idle {
+                self.open.remove(&pos);
+                self.settled.cancelled.insert(pos);
+            }
+            self.ready.clear();
+            self.backoff.clear();
+            self.settled.optimize();
+        }
+    }
+
+    pub(super) fn retry(&mut self, positions: &[u64]) {
+        for &pos in positions {
+            self.settled.remove(pos);
+            let generation = self.generations.entry(pos).or_insert(1);
+            *generation += 1;
+            self.open.insert(pos, Trial::new(*generation));
+            self.ready.insert(pos);
+        }
+    }
+
+    /// Puts what is open into the queues that its state asks for, after a snapshot was read.
+    pub(super) fn requeue(&mut self, now: Time) {
+        self.leased = 0;
+        for (pos, trial) in &mut self.open {
+            match &trial.hold {
+                Hold::Ready => {
+                    self.ready.insert(*pos);
+                }
+                Hold::Backoff { delay_ms } => {
+                    self.backoff.insert((now.after_ms(*delay_ms), *pos));
+                }
+                Hold::Leased(lease) | Hold::Expired { lease, .. } => {
+                    trial.hold = Hold::Leased(lease.clone());
+                    self.leased += 1;
+                }
+            }
+        }
+    }
+
+    /// The sweep as people see it.
+    #[must_use]
+    pub fn status(&self, now: Time) -> SweepStatus {
+        let total = self.grid.len();
+        let [succeeded, failed, quarantined, cancelled, excluded] =
+            self.settled.all().map(|(_, set)| set.len());
+        let rest = total - (succeeded + failed + quarantined + cancelled + excluded + self.leased);
+        let over = matches!(self.course, Course::Closed(_));
+        SweepStatus {
+            sweep: self.name().to_owned(),
+            id: Some(self.id),
+            version: self.version,
+            state: match &self.course {
+                Course::Running => SweepState::Running,
+                Course::Paused { .. } => SweepState::Paused,
+                Course::Stopping => SweepState::Stopping,
+                Course::Closed(Close::Finished | Close::Target) => SweepState::Finished,
+                Course::Closed(Close::Stopped) => SweepState::Stopped,
+                Course::Closed(Close::Cancelled) => SweepState::Cancelled,
+            },
+            total,
+            pending: if over { 0 } else { rest },
+            leased: self.leased,
+            succeeded,
+            failed,
+            quarantined,
+            cancelled: if over { cancelled + rest } else { cancelled },
+            excluded,
+            best: self.best.map(|(objective, pos)| {
+                let index = self.grid.index_at(pos);
+                Best { trial: self.grid.trial_id(index), index, objective: MetricValue(objective) }
+            }),
+            eta_s: if over { Some(0.0) } else { self.eta_s(now, rest + self.leased) },
+            why: match &self.course {
+                Course::Paused { why, .. } => Some(why.clone()),
+                Course::Closed(Close::Target) => Some("the target was reached".to_owned()),
+                _ => None,
+            },
+            failures: self.failures,
+            workers: 0,
+        }
+    }
+
+    /// Seconds that `left` trials take at the pace of the last ends.
+    #[expect(clippy::cast_precision_loss, reason = "a forecast for people")]
+    fn eta_s(&self, now: Time, left: u64) -> Option<f64> {
+        let first = *self.ends.front()?;
+        let (ends, span) = (self.ends.len(), now.ms_since(first));
+        (ends >= 2 && span > 0).then(|| left as f64 * (span as f64 / 1000.0) / ends as f64)
+    }
+
+    /// The trial's id at this position.
+    pub(super) fn trial_id(&self, pos: u64) -> TrialId {
+        self.grid.trial_id(self.grid.index_at(pos))
+    }
+}

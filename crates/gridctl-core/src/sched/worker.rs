@@ -1,0 +1,116 @@
+//! A worker as the master sees it: what it can hold, what it holds, until when its leases stand.
+//! Invariant: a worker has one deadline for all its leases, so that every leased trial has exactly one timer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::breaker::WorkerBreaker;
+use super::step::Conn;
+use crate::capacity::Used;
+use crate::id::{LeaseSeq, SweepId, Time, WorkerId};
+use crate::protocol::Capacity;
+use crate::spec::Resources;
+
+/// A worker that is connected, or whose leases have not expired.
+#[derive(Debug, Clone)]
+pub(super) struct Worker {
+    pub(super) host: String,
+    /// `None`: it is away.
+    pub(super) link: Option<Link>,
+    pub(super) deadline: Time,
+    /// Restart grace that its leases have had since it was last heard, in milliseconds.
+    pub(super) grace_ms: u64,
+    /// It has made itself known in this epoch.
+    pub(super) joined: bool,
+    pub(super) leases: BTreeMap<LeaseSeq, Held>,
+    pub(super) used: Used,
+    /// Leases that suffer no other beside them.
+    pub(super) alone: u32,
+    pub(super) draining: bool,
+    pub(super) breaker: WorkerBreaker,
+}
+
+/// A connected worker.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    pub(super) conn: Conn,
+    pub(super) capacity: Capacity,
+    pub(super) prefetch: u32,
+    /// Versions that it has been told of on this connection.
+    pub(super) told: BTreeSet<(SweepId, u32)>,
+}
+
+/// What a lease is on, and what it takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    pub(super) sweep: SweepId,
+    pub(super) pos: u64,
+    pub(super) resources: Resources,
+    /// Nothing else may be granted to the worker meanwhile.
+    pub(super) alone: bool,
+}
+
+impl Worker {
+    pub(super) fn new(host: String, deadline: Time) -> Self {
+        Self {
+            host,
+            link: None,
+            deadline,
+            grace_ms: 0,
+            joined: false,
+            leases: BTreeMap::new(),
+            used: Used::default(),
+            alone: 0,
+            draining: false,
+            breaker: WorkerBreaker::default(),
+        }
+    }
+
+    pub(super) fn hold(&mut self, lease: LeaseSeq, held: Held) {
+        if self.leases.insert(lease, held).is_none() {
+            self.used.add(&held.resources);
+            self.alone += u32::from(held.alone);
+        }
+    }
+
+    pub(super) fn unhold(&mut self, lease: LeaseSeq) {
+        if let Some(held) = self.leases.remove(&lease) {
+            self.used.remove(&held.resources);
+            self.alone -= u32::from(held.alone);
+        }
+    }
+
+    /// Whether it takes new trials at all.
+    pub(super) fn is_open(&self) -> bool {
+        self.link.is_some() && !self.draining && self.alone == 0
+    }
+
+    /// Whether one more attempt that takes `wanted` may be granted: it fits beside the others, or waits as one of the few
+    /// that the worker holds in advance.
+    pub(super) fn fits(&self, wanted: &Resources) -> bool {
+        self.link.as_ref().is_some_and(|link| link.capacity.admits(&self.used, wanted, link.prefetch))
+    }
+
+    /// Whether an attempt that takes `wanted` could be granted to it when it holds nothing.
+    pub(super) fn could_ever_hold(&self, wanted: &Resources) -> bool {
+        self.link.as_ref().is_some_and(|link| link.capacity.could_hold(wanted))
+    }
+}
+
+/// A worker as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WorkerView {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Its machine.
+    pub host: String,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Whether it takes no new trials.
+    pub draining: bool,
+    /// Trials that it holds.
+    pub leased: usize,
+    /// What it can hold; `None` while it is away.
+    pub capacity: Option<Capacity>,
+}
