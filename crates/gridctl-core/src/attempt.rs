@@ -294,96 +294,68 @@ mod tests {
         }
     }
 
+    fn assert_classes(cases: &[(&str, Evidence, Class, bool)]) {
+        for (name, evidence, class, fatal) in cases {
+            assert_eq!(classify(evidence, &retry()), (*class, *fatal), "{name}");
+        }
+    }
+
     #[test]
-    fn an_attempt_ends_in_the_class_that_its_evidence_shows() {
+    fn an_attempt_that_ends_by_itself_has_the_class_that_its_evidence_shows() {
         let failed = Evidence { exit: Exit::Code(1), ..good() };
         let silent = Evidence { objective: None, ..good() };
-        let asked = |reason| Evidence { asked_to_stop: Some(reason), ..good() };
-        let said = |reason| Evidence { done: true, exit: Exit::Signal(9), ..asked(reason) };
-        let cases = [
+        let exit = |exit| Evidence { exit, ..good() };
+        assert_classes(&[
             ("exit 0 and the objective", good(), Class::Succeeded, false),
-            (
-                "a diverged objective was seen",
-                Evidence { objective: Some(f64::NAN), ..good() },
-                Class::Succeeded,
-                false,
-            ),
-            (
-                "no objective asked for",
-                Evidence { has_objective_spec: false, ..silent },
-                Class::Succeeded,
-                false,
-            ),
-            ("done outlives a crash at exit", Evidence { done: true, ..failed }, Class::Succeeded, false),
-            (
-                "done does not stand for the objective",
-                Evidence { done: true, ..silent },
-                Class::NoMetric,
-                false,
-            ),
+            ("diverged was seen", Evidence { objective: Some(f64::NAN), ..good() }, Class::Succeeded, false),
+            ("none asked for", Evidence { has_objective_spec: false, ..silent }, Class::Succeeded, false),
+            ("done, then a crash at exit", Evidence { done: true, ..failed }, Class::Succeeded, false),
+            ("done without the objective", Evidence { done: true, ..silent }, Class::NoMetric, false),
             ("exit 0 without the objective", silent, Class::NoMetric, false),
-            (
-                "a lost helper process and exit 0",
-                Evidence { oom_kills: true, ..good() },
-                Class::Succeeded,
-                false,
-            ),
+            ("exit 0, a helper was killed", Evidence { oom_kills: true, ..good() }, Class::Succeeded, false),
             ("another exit code", failed, Class::Failed, false),
-            ("a signal of its own", Evidence { exit: Exit::Signal(11), ..good() }, Class::Failed, false),
-            (
-                "137 is not out of memory by itself",
-                Evidence { exit: Exit::Code(137), ..good() },
-                Class::Failed,
-                false,
-            ),
-            (
-                "SIGKILL is not out of memory by itself",
-                Evidence { exit: Exit::Signal(9), ..good() },
-                Class::Failed,
-                false,
-            ),
+            ("a signal of its own", exit(Exit::Signal(11)), Class::Failed, false),
+            ("137 alone is not out of memory", exit(Exit::Code(137)), Class::Failed, false),
+            ("SIGKILL alone is not either", exit(Exit::Signal(9)), Class::Failed, false),
             ("never started", Evidence { exit: Exit::NotStarted, ..silent }, Class::Failed, false),
-            ("a fatal exit code", Evidence { exit: Exit::Code(64), ..good() }, Class::Failed, true),
+            ("a fatal exit code", exit(Exit::Code(64)), Class::Failed, true),
             (
                 "the kernel's counter",
-                Evidence { oom_kills: true, exit: Exit::Signal(9), ..good() },
+                Evidence { oom_kills: true, ..exit(Exit::Signal(9)) },
                 Class::Oom,
                 false,
             ),
             ("CUDA's own", Evidence { cuda_oom: true, ..failed }, Class::Oom, true),
-            ("75", Evidence { exit: Exit::Code(75), ..good() }, Class::Released, false),
-            ("a listed code", Evidence { exit: Exit::Code(42), ..good() }, Class::Released, false),
+            ("75", exit(Exit::Code(75)), Class::Released, false),
+            ("a listed code", exit(Exit::Code(42)), Class::Released, false),
             (
                 "75 after CUDA's own",
-                Evidence { exit: Exit::Code(75), cuda_oom: true, ..good() },
+                Evidence { cuda_oom: true, ..exit(Exit::Code(75)) },
                 Class::Released,
                 false,
             ),
+        ]);
+    }
+
+    #[test]
+    fn a_trainer_that_was_asked_to_stop_succeeds_only_by_saying_done() {
+        let asked = |reason| Evidence { asked_to_stop: Some(reason), ..good() };
+        let said = |reason| Evidence { done: true, exit: Exit::Signal(9), ..asked(reason) };
+        let released = Evidence { exit: Exit::Code(75), ..asked(StopReason::Preempted) };
+        let no_objective = Evidence { objective: None, ..said(StopReason::Drained) };
+        assert_classes(&[
             ("over the timeout, exit 0", asked(StopReason::Timeout), Class::Timeout, false),
             ("cancelled, exit 0", asked(StopReason::Cancelled), Class::Cancelled, false),
             ("drained, exit 0", asked(StopReason::Drained), Class::Drained, false),
             ("preempted, exit 0", asked(StopReason::Preempted), Class::Preempted, false),
+            ("preempted, 75", released, Class::Preempted, false),
             ("fenced, exit 0", asked(StopReason::Fenced), Class::Fenced, false),
-            (
-                "preempted, then 75",
-                Evidence { exit: Exit::Code(75), ..asked(StopReason::Preempted) },
-                Class::Preempted,
-                false,
-            ),
             ("timeout after done", said(StopReason::Timeout), Class::Succeeded, false),
             ("cancelled after done", said(StopReason::Cancelled), Class::Succeeded, false),
             ("preempted after done", said(StopReason::Preempted), Class::Succeeded, false),
             ("fenced after done", said(StopReason::Fenced), Class::Fenced, false),
-            (
-                "done without objective, drained",
-                Evidence { objective: None, ..said(StopReason::Drained) },
-                Class::Drained,
-                false,
-            ),
-        ];
-        for (name, evidence, class, fatal) in cases {
-            assert_eq!(classify(&evidence, &retry()), (class, fatal), "{name}");
-        }
+            ("drained after done without objective", no_objective, Class::Drained, false),
+        ]);
     }
 
     #[test]
