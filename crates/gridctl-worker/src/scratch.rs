@@ -1,0 +1,266 @@
+//! The directories of one slot: output and checkpoint, which are handed from trial to trial, and the small files of parameters.
+//! Invariant: a trainer finds them empty; nothing is made or removed for a trial whose predecessor left nothing.
+
+use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustix::process::getuid;
+
+/// Directories for memory-backed files begin with this.
+const MEMORY_PREFIX: &str = "gridctl-";
+
+/// The modification time, in seconds since 1970, of a directory that is known to be empty: whoever makes a file in it changes that.
+const UNTOUCHED: i64 = 86_400;
+
+/// One worker's directories: `<work>/<worker>/`, and one in memory for parameters.
+#[derive(Debug)]
+pub struct WorkDir {
+    dir: PathBuf,
+    memory: Option<PathBuf>,
+}
+
+impl WorkDir {
+    /// Makes the directory for the worker `name` under `work`.
+    ///
+    /// # Errors
+    /// As the system says; the error names the directory.
+    pub fn create(work: &Path, name: &str) -> io::Result<Self> {
+        let dir = work.join(name);
+        named(&dir, DirBuilder::new().recursive(true).mode(0o700).create(&dir))?;
+        Ok(Self { memory: memory_dir(name), dir })
+    }
+
+    /// The directories of the slot number `slot`.
+    ///
+    /// # Errors
+    /// As the system says; the error names the directory.
+    pub fn slot(&self, slot: u32) -> io::Result<Scratch> {
+        let root = self.dir.join(slot.to_string());
+        let files = self.memory.as_ref().unwrap_or(&root);
+        let scratch = Scratch {
+            output: root.join("output"),
+            checkpoint: root.join("checkpoint"),
+            metrics: root.join("metrics.jsonl"),
+            log: root.join("log"),
+            params: files.join(format!("{slot}.params.json")),
+            wandb: files.join(format!("{slot}.wandb.yaml")),
+            args: files.join(format!("{slot}.args.json")),
+            set_aside: 0,
+            root,
+        };
+        for dir in [&scratch.root, &scratch.output, &scratch.checkpoint] {
+            named(dir, DirBuilder::new().recursive(true).mode(0o700).create(dir))?;
+        }
+        for dir in [&scratch.output, &scratch.checkpoint] {
+            named(dir, mark_untouched(dir))?;
+        }
+        Ok(scratch)
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.dir));
+        if let Some(memory) = &self.memory {
+            drop(fs::remove_dir_all(memory));
+        }
+    }
+}
+
+/// A directory of our own on a file system in memory, if there is one; those of workers that are gone are removed.
+fn memory_dir(name: &str) -> Option<PathBuf> {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let base = [Some(PathBuf::from("/dev/shm")), runtime].into_iter().flatten().find(|base| base.is_dir())?;
+    let prefix = format!("{MEMORY_PREFIX}{}-", getuid().as_raw());
+    for entry in fs::read_dir(&base).ok()?.flatten() {
+        let file_name = entry.file_name();
+        let pid = file_name
+            .to_str()
+            .and_then(|name| name.strip_prefix(&prefix)?.split('-').next()?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+    let dir = base.join(format!("{prefix}{}-{name}", std::process::id()));
+    // Not recursive: what somebody else put there is not ours to use.
+    DirBuilder::new().mode(0o700).create(&dir).ok().map(|()| dir)
+}
+
+/// One slot's directories and files.
+#[derive(Debug)]
+pub struct Scratch {
+    root: PathBuf,
+    /// `GRID_OUTPUT_DIR`.
+    pub output: PathBuf,
+    /// `GRID_CHECKPOINT_DIR`.
+    pub checkpoint: PathBuf,
+    /// `GRID_METRICS_FILE`; there only if the trainer makes it.
+    pub metrics: PathBuf,
+    /// The whole log, there only if it is longer than a record holds.
+    pub log: PathBuf,
+    /// `GRID_PARAMS_FILE`.
+    pub params: PathBuf,
+    /// `WANDB_SWEEP_PARAM_PATH`.
+    pub wandb: PathBuf,
+    /// `${args_json_file}`.
+    pub args: PathBuf,
+    set_aside: u64,
+}
+
+impl Scratch {
+    /// Whether a trainer left something in `dir`, one of this slot's two. One system call where nothing was touched.
+    #[must_use]
+    pub fn is_used(dir: &Path) -> bool {
+        match fs::symlink_metadata(dir) {
+            Ok(meta) if meta.is_dir() && meta.mtime() == UNTOUCHED && meta.mtime_nsec() == 0 => false,
+            Ok(meta) if meta.is_dir() => {
+                fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_some())
+            }
+            Ok(_) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Makes sure that `dir`, one of this slot's two, is there and empty, whatever a trainer did to it.
+    ///
+    /// # Errors
+    /// As the system says; the error names the directory.
+    pub fn clear(&mut self, dir: &Path) -> io::Result<()> {
+        match fs::symlink_metadata(dir) {
+            Ok(meta) if meta.is_dir() && meta.mtime() == UNTOUCHED && meta.mtime_nsec() == 0 => return Ok(()),
+            Ok(meta) if meta.is_dir() && !Self::is_used(dir) && mark_untouched(dir).is_ok() => return Ok(()),
+            Ok(_) => named(dir, self.put_away(dir))?,
+            Err(_) => {}
+        }
+        named(dir, DirBuilder::new().recursive(true).mode(0o700).create(dir))?;
+        named(dir, mark_untouched(dir))
+    }
+
+    /// Moves `dir` out of the way, which is one rename however much it holds, and lets a thread remove it.
+    fn put_away(&mut self, dir: &Path) -> io::Result<()> {
+        self.set_aside += 1;
+        let aside = self.root.join(format!("old-{}", self.set_aside));
+        fs::rename(dir, &aside)?;
+        std::thread::Builder::new().name("remove".to_owned()).spawn(move || remove(&aside)).map(drop)
+    }
+
+    /// Writes a file of parameters: readable by the trainer's user alone.
+    ///
+    /// # Errors
+    /// As the system says; the error names the file.
+    pub fn write(path: &Path, text: &str) -> io::Result<()> {
+        let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+        let file = open().or_else(|_| {
+            // The trainer may have put something else there.
+            remove(path);
+            open()
+        });
+        named(path, file.and_then(|mut file| file.write_all(text.as_bytes())))
+    }
+}
+
+/// Removes whatever is at `path`, as far as it can be.
+pub(crate) fn remove(path: &Path) {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => Ok(()),
+    };
+    if let Err(error) = removed {
+        tracing::warn!("cannot remove {}: {error}", path.display());
+    }
+}
+
+fn mark_untouched(dir: &Path) -> io::Result<()> {
+    let time = UNIX_EPOCH + Duration::from_secs(UNTOUCHED.unsigned_abs());
+    File::open(dir)?.set_times(FileTimes::new().set_modified(time))
+}
+
+fn named<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
+    result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn scratch(temp: &Path) -> (WorkDir, Scratch) {
+        let name = format!("w{}", temp.file_name().unwrap().to_str().unwrap());
+        let work = WorkDir::create(temp, &name).unwrap();
+        let scratch = work.slot(0).unwrap();
+        (work, scratch)
+    }
+
+    #[test]
+    fn a_directory_is_handed_on_only_if_it_was_left_empty() {
+        let temp = tempfile::tempdir().unwrap();
+        let (_work, mut scratch) = scratch(temp.path());
+        let dir = scratch.output.clone();
+        let inode = || fs::metadata(&dir).unwrap().ino();
+        let first = inode();
+        assert!(!Scratch::is_used(&dir));
+        scratch.clear(&dir).unwrap();
+        assert_eq!(inode(), first);
+
+        fs::write(dir.join("model"), "x").unwrap();
+        assert!(Scratch::is_used(&dir), "a file made at once after the directory is seen");
+        fs::remove_file(dir.join("model")).unwrap();
+        assert!(!Scratch::is_used(&dir));
+        scratch.clear(&dir).unwrap();
+        assert_eq!(inode(), first, "made and removed again is empty");
+
+        fs::write(dir.join("model"), "x").unwrap();
+        scratch.clear(&dir).unwrap();
+        assert_ne!(inode(), first);
+        assert!(!Scratch::is_used(&dir));
+    }
+
+    #[test]
+    fn whatever_a_trainer_did_to_its_directory_the_next_one_finds_it_empty() {
+        let temp = tempfile::tempdir().unwrap();
+        let (_work, mut scratch) = scratch(temp.path());
+        let dir = scratch.checkpoint.clone();
+        let outside = temp.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("kept"), "x").unwrap();
+        let deeds: [(&str, &dyn Fn()); 4] = [
+            ("removed it", &|| fs::remove_dir(&dir).unwrap()),
+            ("made it a file", &|| {
+                fs::remove_dir(&dir).unwrap();
+                fs::write(&dir, "x").unwrap();
+            }),
+            ("made it a link", &|| {
+                fs::remove_dir(&dir).unwrap();
+                symlink(&outside, &dir).unwrap();
+            }),
+            ("closed it", &|| {
+                fs::write(dir.join("x"), "x").unwrap();
+                fs::set_permissions(&dir, fs::Permissions::from_mode(0)).unwrap();
+            }),
+        ];
+        for (name, deed) in deeds {
+            deed();
+            scratch.clear(&dir).unwrap();
+            assert!(fs::symlink_metadata(&dir).unwrap().is_dir(), "{name}");
+            assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "{name}");
+        }
+        assert!(outside.join("kept").exists());
+    }
+
+    #[test]
+    fn parameters_are_for_the_user_alone_and_go_with_the_worker() {
+        let temp = tempfile::tempdir().unwrap();
+        let (work, scratch) = scratch(temp.path());
+        Scratch::write(&scratch.params, "{\"a\":1,\"b\":2}").unwrap();
+        Scratch::write(&scratch.params, "{}").unwrap();
+        assert_eq!(fs::read_to_string(&scratch.params).unwrap(), "{}");
+        assert_eq!(fs::metadata(&scratch.params).unwrap().mode() & 0o777, 0o600);
+        drop(work);
+        assert!(!scratch.params.exists() && !scratch.output.exists());
+    }
+}

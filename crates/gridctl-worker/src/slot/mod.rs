@@ -1,0 +1,260 @@
+//! The slot: a small process that starts one trainer at a time and ends whatever that trainer leaves behind.
+//! Invariant: when the pipe to the worker closes, nothing below the slot is left alive.
+
+mod descend;
+mod process;
+mod spawn;
+mod why;
+
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+/// From the worker to a slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SlotRequest {
+    /// The environment that every later start builds upon.
+    Base {
+        /// Names and values.
+        env: Vec<(String, String)>,
+    },
+    /// Start a trainer.
+    Start(Start),
+    /// Send a signal to the process group of the trainer `id`; of no effect when that has ended.
+    Signal {
+        /// Which start.
+        id: u64,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// End everything below the slot at once; the trainer's end is then reported as any other.
+    KillAll,
+}
+
+/// What a trainer is started with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Names this start in every event about it.
+    pub id: u64,
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Variables on top of the base.
+    pub env: Vec<(String, String)>,
+    /// Variables of the base that this trainer does not get.
+    pub unset: Vec<String>,
+    /// Where it starts.
+    pub cwd: String,
+}
+
+/// From a slot to its worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SlotEvent {
+    /// The trainer is there.
+    Started {
+        /// Which start.
+        id: u64,
+        /// Its process, which is its process group too.
+        pid: u32,
+    },
+    /// There is no trainer.
+    NotStarted {
+        /// Which start.
+        id: u64,
+        /// Whose fault it is.
+        fault: Fault,
+        /// What is wrong and what to do, for people.
+        text: String,
+    },
+    /// The trainer wrote something.
+    Output {
+        /// Which start.
+        id: u64,
+        /// Where.
+        stream: Stream,
+        /// What, cut anywhere.
+        #[serde(with = "bytes")]
+        bytes: Vec<u8>,
+    },
+    /// The trainer has ended, nothing below the slot is left, and no more output comes.
+    Exited {
+        /// Which start.
+        id: u64,
+        /// How it ended.
+        exit: Ended,
+        /// Processor time of the trainer and what it waited for.
+        cpu_ms: u64,
+        /// Peak resident memory of its largest process, in KiB.
+        peak_rss_kib: u64,
+        /// Processes that outlived it and were ended.
+        left_behind: u32,
+    },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ended {
+    /// It returned this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+/// Why a trainer did not start: who has to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// The command or its directory is wrong: it would fail on any machine like this one.
+    Command,
+    /// This machine lacks processes, memory or file descriptors.
+    Machine,
+}
+
+/// Which output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// Bytes that a message may have; a longer frame means that the pipe's two ends do not understand each other.
+const MAX_FRAME: usize = 64 << 20;
+
+/// A message that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A length that no message has.
+    #[error("a message of {0} bytes: at most {MAX_FRAME} are possible")]
+    TooLong(usize),
+    /// Bytes that are no message.
+    #[error("a message that cannot be read: {0}")]
+    Garbage(#[from] postcard::Error),
+}
+
+/// Appends `message` to `out`: its length as a little-endian `u32`, then itself in postcard.
+pub(crate) fn put_frame<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    let out = match postcard::to_extend(message, Tail(out)) {
+        Ok(Tail(out)) => out,
+        Err(error) => return Err(error.into()),
+    };
+    let length = out.len() - start - 4;
+    let prefix =
+        u32::try_from(length).ok().filter(|_| length <= MAX_FRAME).ok_or(FrameError::TooLong(length))?;
+    out[start..start + 4].copy_from_slice(&prefix.to_le_bytes());
+    Ok(())
+}
+
+/// Messages cut out of a stream of bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    /// What was received; messages before `at` have been taken.
+    pub(crate) buffer: Vec<u8>,
+    at: usize,
+}
+
+impl Frames {
+    /// The next message that has arrived whole.
+    pub(crate) fn next<T: for<'de> Deserialize<'de>>(&mut self) -> Result<Option<T>, FrameError> {
+        let rest = &self.buffer[self.at..];
+        let Some((prefix, rest)) = rest.split_first_chunk::<4>() else { return Ok(self.starved()) };
+        let length = u32::from_le_bytes(*prefix) as usize;
+        if length > MAX_FRAME {
+            return Err(FrameError::TooLong(length));
+        }
+        let Some(body) = rest.get(..length) else { return Ok(self.starved()) };
+        let message = postcard::from_bytes(body)?;
+        self.at += 4 + length;
+        Ok(Some(message))
+    }
+
+    /// Forgets the messages that were taken, now that more has to be read.
+    fn starved<T>(&mut self) -> Option<T> {
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        None
+    }
+}
+
+/// Lets postcard write to the end of a vector that is only lent.
+struct Tail<'a>(&'a mut Vec<u8>);
+
+impl Extend<u8> for Tail<'_> {
+    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
+        self.0.extend(bytes);
+    }
+}
+
+/// Output as bytes and not as a list of numbers, each of which would be looked at.
+mod bytes {
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+/// The slot process: serves requests on standard input until that closes, then ends everything below itself.
+#[must_use]
+pub fn main() -> ExitCode {
+    match process::serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gridctl slot: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_whole_however_they_are_cut() {
+        let sent = [
+            SlotEvent::Started { id: 1, pid: 7 },
+            SlotEvent::Output { id: 1, stream: Stream::Err, bytes: vec![0, 255, 10] },
+            SlotEvent::Exited { id: 1, exit: Ended::Signal(9), cpu_ms: 3, peak_rss_kib: 4, left_behind: 0 },
+        ];
+        let mut wire = Vec::new();
+        for event in &sent {
+            put_frame(event, &mut wire).unwrap();
+        }
+        for cut in 1..=wire.len() {
+            let (mut frames, mut got) = (Frames::default(), Vec::new());
+            for piece in wire.chunks(cut) {
+                frames.buffer.extend_from_slice(piece);
+                while let Some(event) = frames.next::<SlotEvent>().unwrap() {
+                    got.push(event);
+                }
+            }
+            assert_eq!(got, sent, "pieces of {cut}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_before_memory_is_taken_for_it() {
+        let mut frames = Frames::default();
+        frames.buffer.extend_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(frames.next::<SlotRequest>(), Err(FrameError::TooLong(u32::MAX as usize)));
+        let mut frames = Frames { buffer: vec![2, 0, 0, 0, 250, 250], at: 0 };
+        assert!(matches!(frames.next::<SlotRequest>(), Err(FrameError::Garbage(_))));
+    }
+}

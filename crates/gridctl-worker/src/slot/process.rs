@@ -1,0 +1,329 @@
+//! The slot's loop: one thread, one `poll`, one trainer at a time.
+//! Invariant: memory is bounded: while the worker does not read, neither does the slot, and the trainer waits.
+
+use std::io::{self, IsTerminal, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStderr, ChildStdout, ExitStatus};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process_group, pidfd_open, set_child_subreaper};
+
+use super::spawn::{NotStarted, Programs, spawn};
+use super::{Ended, Fault, FrameError, Frames, SlotEvent, SlotRequest, Start, Stream, descend, put_frame};
+
+/// Read from a pipe at once.
+const CHUNK: usize = 64 << 10;
+/// While more than this waits for the worker, the trainer's output is not read.
+const HIGH_WATER: usize = 256 << 10;
+/// Output is held back while it is less than this and more may come within the hold, so that a short trial is one message.
+const LOW_WATER: usize = 16 << 10;
+/// How often output may be held back in a row.
+const MOST_HOLDS: u32 = 16;
+/// After everything that could write is dead, a pipe holds no more than this.
+const DRAIN: usize = 4 << 20;
+/// How long output is held back.
+const HOLD: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+/// How often orphans of a trainer that goes on are reaped.
+const REAP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// Why a slot ends before its worker wants it to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SlotError {
+    #[error("this is a part of `gridctl worker`, which starts it by itself")]
+    Terminal,
+    #[error("cannot {what}: {error}")]
+    System { what: &'static str, error: io::Error },
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+/// Serves the worker until its pipe closes; nothing below this process is alive afterwards.
+pub(super) fn serve() -> Result<(), SlotError> {
+    if io::stdin().is_terminal() || io::stdout().is_terminal() {
+        return Err(SlotError::Terminal);
+    }
+    let system = |what| move |error: Errno| SlotError::System { what, error: error.into() };
+    set_child_subreaper(Some(getpid())).map_err(system("become child subreaper"))?;
+    let out = io::stdout();
+    let flags = fcntl_getfl(&out).map_err(system("look at standard output"))?;
+    fcntl_setfl(&out, flags | OFlags::NONBLOCK).map_err(system("set standard output"))?;
+    let mut slot = Slot::default();
+    let served = slot.serve_all();
+    descend::end_all(slot.running.as_ref().map(|running| running.pid));
+    served
+}
+
+/// The trainer that is there.
+struct Running {
+    id: u64,
+    pid: Pid,
+    exited: OwnedFd,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    /// Keeps the process from being waited for by anyone else.
+    child: Child,
+}
+
+/// What `poll` said.
+#[derive(Default)]
+struct Ready {
+    request: bool,
+    gone: bool,
+    exited: bool,
+    stdout: bool,
+    stderr: bool,
+    nothing: bool,
+}
+
+#[derive(Default)]
+struct Slot {
+    requests: Frames,
+    /// What the worker has not taken yet.
+    out: Vec<u8>,
+    /// How often in a row `out` has been held back; 0 if it must go now.
+    holds: u32,
+    base: Vec<(String, String)>,
+    programs: Programs,
+    running: Option<Running>,
+    chunk: Vec<u8>,
+}
+
+impl Slot {
+    /// Until the worker is gone.
+    fn serve_all(&mut self) -> Result<(), SlotError> {
+        self.chunk = vec![0; CHUNK];
+        loop {
+            let ready = self.wait()?;
+            if ready.gone || (ready.request && !self.take_requests()?) {
+                return Ok(());
+            }
+            if ready.stdout {
+                self.relay(Stream::Out)?;
+            }
+            if ready.stderr {
+                self.relay(Stream::Err)?;
+            }
+            if ready.exited {
+                self.finish()?;
+            }
+            if ready.nothing {
+                self.holds = 0;
+                if let Some(running) = &self.running {
+                    descend::reap_strays(running.pid);
+                }
+            }
+            if (self.holds == 0 || self.out.len() >= LOW_WATER) && !self.send()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&self) -> Result<Ready, SlotError> {
+        let (stdin, stdout) = (io::stdin(), io::stdout());
+        let write = if self.out.is_empty() || self.holds > 0 { PollFlags::empty() } else { PollFlags::OUT };
+        let mut fds = Vec::with_capacity(5);
+        fds.push(PollFd::new(&stdin, PollFlags::IN));
+        fds.push(PollFd::new(&stdout, write));
+        let (mut at_out, mut at_err) = (0, 0);
+        if let Some(running) = &self.running {
+            fds.push(PollFd::new(&running.exited, PollFlags::IN));
+            if self.out.len() < HIGH_WATER {
+                for (pipe, at) in [
+                    (running.stdout.as_ref().map(AsFd::as_fd), &mut at_out),
+                    (running.stderr.as_ref().map(AsFd::as_fd), &mut at_err),
+                ] {
+                    if let Some(pipe) = pipe {
+                        *at = fds.len();
+                        fds.push(PollFd::from_borrowed_fd(pipe, PollFlags::IN));
+                    }
+                }
+            }
+        }
+        let timeout = match (self.holds, &self.running) {
+            (1.., _) => Some(&HOLD),
+            (0, Some(_)) => Some(&REAP),
+            (0, None) => None,
+        };
+        let count = match poll(&mut fds, timeout) {
+            Ok(count) => count,
+            Err(Errno::INTR) => return Ok(Ready::default()),
+            Err(error) => return Err(SlotError::System { what: "poll", error: error.into() }),
+        };
+        let set = |at: usize| at > 0 && fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        Ok(Ready {
+            request: !fds[0].revents().is_empty(),
+            gone: fds[1].revents().intersects(PollFlags::ERR | PollFlags::NVAL),
+            exited: self.running.is_some() && set(2),
+            stdout: set(at_out),
+            stderr: set(at_err),
+            nothing: count == 0,
+        })
+    }
+
+    /// Reads what the worker wants; false if it is gone.
+    fn take_requests(&mut self) -> Result<bool, SlotError> {
+        match rustix::io::read(io::stdin(), &mut self.chunk[..]) {
+            Ok(0) => return Ok(false),
+            Ok(n) => self.requests.buffer.extend_from_slice(&self.chunk[..n]),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(error) => return Err(SlotError::System { what: "read requests", error: error.into() }),
+        }
+        while let Some(request) = self.requests.next::<SlotRequest>()? {
+            match request {
+                SlotRequest::Base { env } => self.base = env,
+                SlotRequest::Start(start) => self.start(&start)?,
+                SlotRequest::Signal { id, signal } => self.signal(id, signal),
+                SlotRequest::KillAll => {
+                    if let Some(running) = &self.running {
+                        let _ = kill_process_group(running.pid, Signal::KILL);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn start(&mut self, start: &Start) -> Result<(), SlotError> {
+        let id = start.id;
+        let event = match self.try_start(start) {
+            Ok(pid) => {
+                self.holds = 1;
+                SlotEvent::Started { id, pid }
+            }
+            Err(NotStarted { fault, text }) => {
+                self.holds = 0;
+                SlotEvent::NotStarted { id, fault, text }
+            }
+        };
+        Ok(put_frame(&event, &mut self.out)?)
+    }
+
+    fn try_start(&mut self, start: &Start) -> Result<u32, NotStarted> {
+        let machine = |text| NotStarted { fault: Fault::Machine, text };
+        if self.running.is_some() {
+            return Err(machine(
+                "the slot was asked to start a trainer while another one goes on".to_owned(),
+            ));
+        }
+        let mut child = spawn(&mut self.programs, &self.base, start)?;
+        let pid = Pid::from_child(&child);
+        let exited = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(exited) => exited,
+            Err(error) => {
+                drop(child.kill());
+                drop(child.wait());
+                descend::end_all(None);
+                return Err(machine(format!("this machine could not watch the trainer: {error}")));
+            }
+        };
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        self.running = Some(Running { id: start.id, pid, exited, stdout, stderr, child });
+        Ok(pid.as_raw_nonzero().get().unsigned_abs())
+    }
+
+    fn signal(&self, id: u64, signal: i32) {
+        if let (Some(running), Some(signal)) = (&self.running, Signal::from_named_raw(signal))
+            && running.id == id
+        {
+            let _ = kill_process_group(running.pid, signal);
+        }
+    }
+
+    /// Passes on one read of the trainer's output.
+    fn relay(&mut self, stream: Stream) -> Result<(), SlotError> {
+        let Some(running) = &mut self.running else { return Ok(()) };
+        let read = match stream {
+            Stream::Out => running.stdout.as_mut().map(|pipe| pipe.read(&mut self.chunk)),
+            Stream::Err => running.stderr.as_mut().map(|pipe| pipe.read(&mut self.chunk)),
+        };
+        match read {
+            Some(Ok(n)) if n > 0 => {
+                let bytes = self.chunk[..n].to_vec();
+                put_frame(&SlotEvent::Output { id: running.id, stream, bytes }, &mut self.out)?;
+                self.holds = if self.holds >= MOST_HOLDS { 0 } else { self.holds + 1 };
+            }
+            Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => match stream {
+                Stream::Out => running.stdout = None,
+                Stream::Err => running.stderr = None,
+            },
+        }
+        Ok(())
+    }
+
+    /// The trainer has ended: ends what it left, takes what is still in the pipes, and says so.
+    fn finish(&mut self) -> Result<(), SlotError> {
+        let Some(running) = &mut self.running else { return Ok(()) };
+        let used = match wait4::try_wait4_pid(running.child.id()) {
+            Ok(Some(used)) => used,
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(SlotError::System { what: "wait for the trainer", error }),
+        };
+        let (id, pid) = (running.id, running.pid);
+        let left_behind = descend::end_all(Some(pid));
+        self.drain(Stream::Out)?;
+        self.drain(Stream::Err)?;
+        self.running = None;
+        let cpu = used.rusage.utime + used.rusage.stime;
+        let event = SlotEvent::Exited {
+            id,
+            exit: ended(used.status),
+            cpu_ms: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
+            peak_rss_kib: used.rusage.maxrss / 1024,
+            left_behind,
+        };
+        self.holds = 0;
+        Ok(put_frame(&event, &mut self.out)?)
+    }
+
+    /// Passes on what is in a pipe whose writers are dead, and waits for nothing.
+    fn drain(&mut self, stream: Stream) -> Result<(), SlotError> {
+        let limit = self.out.len() + DRAIN;
+        while self.out.len() < limit && self.readable(stream) {
+            self.relay(stream)?;
+        }
+        Ok(())
+    }
+
+    fn readable(&self, stream: Stream) -> bool {
+        let Some(running) = &self.running else { return false };
+        let pipe: Option<BorrowedFd<'_>> = match stream {
+            Stream::Out => running.stdout.as_ref().map(AsFd::as_fd),
+            Stream::Err => running.stderr.as_ref().map(AsFd::as_fd),
+        };
+        let Some(pipe) = pipe else { return false };
+        let mut fds = [PollFd::from_borrowed_fd(pipe, PollFlags::IN)];
+        matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
+    }
+
+    /// Writes what the worker takes; false if it is gone.
+    fn send(&mut self) -> Result<bool, SlotError> {
+        self.holds = 0;
+        let mut sent = 0;
+        while sent < self.out.len() {
+            match rustix::io::write(io::stdout(), &self.out[sent..]) {
+                Ok(n) => sent += n,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(Errno::PIPE) => return Ok(false),
+                Err(error) => {
+                    return Err(SlotError::System { what: "answer the worker", error: error.into() });
+                }
+            }
+        }
+        self.out.drain(..sent);
+        Ok(true)
+    }
+}
+
+fn ended(status: ExitStatus) -> Ended {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ended::Code(code),
+        (None, Some(signal)) => Ended::Signal(signal),
+        (None, None) => Ended::Code(-1),
+    }
+}
