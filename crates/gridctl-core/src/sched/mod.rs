@@ -5,6 +5,7 @@
 mod apply;
 mod breaker;
 mod connect;
+pub mod driver;
 mod end;
 pub mod event;
 mod grant;
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::driver::Driver;
 pub use self::event::{Close, Course, Event, Next};
 pub use self::save::RestoreError;
 pub use self::status::{Best, SweepState, SweepStatus};
