@@ -1,0 +1,147 @@
+use super::*;
+use crate::id::{Epoch, LeaseSeq};
+
+fn layout(repeats: u64) -> Layout {
+    Layout {
+        objective: Some(("acc".to_owned(), Goal::Maximize)),
+        repeats,
+        repeat_axis: (repeats > 1).then(|| "fold".to_owned()),
+        axes: vec!["lr".to_owned(), "kind".to_owned(), "fold".to_owned()],
+        metrics: vec!["acc".to_owned()],
+    }
+}
+
+fn brief(index: u64, lr: f64, repeat: u32, acc: f64) -> Brief {
+    let params = |fold: Option<u32>| {
+        let mut entries: Vec<(Arc<str>, Value)> =
+            vec![("lr".into(), Value::Float(lr)), ("kind".into(), Value::Str(format!("k{index}")))];
+        entries.extend(fold.map(|fold| ("fold".into(), Value::Int(fold.into()))));
+        Params::new(entries)
+    };
+    Brief {
+        index,
+        trial: TrialId::of(&params(Some(repeat)), 0),
+        point: TrialId::of(&Params::new(vec![("lr".into(), Value::Float(lr))]), 0),
+        repeat,
+        code: CodeHash([1; 10]),
+        generation: 1,
+        state: TrialState::Succeeded,
+        params: params(Some(repeat)),
+        worker: WorkerId([2; 5]),
+        token: Token { epoch: Epoch(1), lease: LeaseSeq(index + 1), attempt: 2 },
+        objective: Some(MetricValue(acc)),
+        metrics: vec![("acc".to_owned(), MetricValue(acc)), ("loss".to_owned(), MetricValue(1.0 - acc))],
+        duration_ms: 1_500,
+    }
+}
+
+fn page(repeats: u64, query: (&str, &str, usize, usize), briefs: Vec<Brief>) -> Result<Page, LeaderboardError> {
+    let (filter, sort, k, offset) = query;
+    let mut board = Board::new(layout(repeats), Query::parse(k, offset, filter, sort)?);
+    briefs.into_iter().for_each(|brief| board.add(brief));
+    board.finish()
+}
+
+fn four() -> Vec<Brief> {
+    vec![
+        brief(0, 0.1, 0, 0.5),
+        brief(1, 0.2, 0, f64::NAN),
+        brief(2, 0.3, 0, 0.9),
+        brief(3, 0.4, 0, 0.9),
+    ]
+}
+
+#[test]
+fn ranks_by_filter_sort_and_page() {
+    let rows: &[((&str, &str, usize, usize), &[u64], u64)] = &[
+        (("", "", 0, 0), &[2, 3, 0, 1], 4),
+        (("", "", 2, 0), &[2, 3], 4),
+        (("", "", 2, 1), &[3, 0], 4),
+        (("lr < 0.35", "", 0, 0), &[2, 0, 1], 3),
+        (("acc > 0.6", "", 0, 0), &[2, 3], 2),
+        (("kind == 'k3' or index == 0", "", 0, 0), &[3, 0], 2),
+        (("", "lr", 0, 0), &[0, 1, 2, 3], 4),
+        (("", "-lr", 0, 0), &[3, 2, 1, 0], 4),
+        (("", "loss", 0, 0), &[2, 3, 0, 1], 4),
+        (("", "-loss", 0, 0), &[0, 2, 3, 1], 4),
+        (("", "acc", 0, 0), &[2, 3, 0, 1], 4),
+        (("", "-acc", 0, 0), &[0, 2, 3, 1], 4),
+        (("", "-kind", 1, 0), &[3], 4),
+        (("false", "", 0, 0), &[], 0),
+    ];
+    for (query, expected, total) in rows {
+        let page = page(1, *query, four()).unwrap();
+        let found: Vec<u64> = page.rows.iter().map(|row| row.index).collect();
+        assert_eq!((found.as_slice(), page.total), (*expected, *total), "{query:?}");
+    }
+}
+
+#[test]
+fn nan_is_last_and_has_no_rank() {
+    let page = page(1, ("", "", 0, 0), four()).unwrap();
+    let ranks: Vec<_> = page.rows.iter().map(|row| row.rank).collect();
+    assert_eq!(ranks, [Some(1), Some(2), Some(3), None]);
+    assert!(page.rows[3].objective.unwrap().0.is_nan());
+    let json = serde_json::to_string(&page.rows[3]).unwrap();
+    assert!(json.contains(r#""objective":"NaN""#), "{json}");
+}
+
+#[test]
+fn unknown_names_are_errors_with_a_suggestion() {
+    let name = |query| match page(1, query, four()) {
+        Err(LeaderboardError::UnknownName { name, near }) => (name, near),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(name(("los < 1", "", 0, 0)), ("los".to_owned(), Some("loss".to_owned())));
+    assert_eq!(name(("", "nothing", 0, 0)), ("nothing".to_owned(), None));
+    assert!(matches!(page(1, ("lr <", "", 0, 0), four()), Err(LeaderboardError::Filter(_))));
+    assert!(matches!(page(1, ("kind * 2 > 1", "", 0, 0), four()), Err(LeaderboardError::Eval { .. })));
+}
+
+#[test]
+fn repeats_are_averaged_and_counted() {
+    let mut failed = brief(4, 0.2, 1, 0.0);
+    failed.state = TrialState::Failed;
+    let mut other_code = brief(3, 0.2, 0, 0.9);
+    other_code.code = CodeHash([9; 10]);
+    let briefs = vec![brief(1, 0.1, 1, 0.4), brief(0, 0.1, 0, 0.8), other_code, failed, brief(6, 0.3, 0, 0.1)];
+    let page = page(2, ("", "", 0, 0), briefs).unwrap();
+    assert!(page.mixed_code);
+    let found: Vec<_> = page
+        .rows
+        .iter()
+        .map(|row| (row.index, row.state, row.objective.unwrap().0, row.repeats, row.repeats_total))
+        .collect();
+    assert_eq!(found[0], (3, TrialState::Failed, 0.9, 1, 2));
+    assert_eq!((found[1].0, found[1].1, found[1].3), (0, TrialState::Succeeded, 2));
+    assert!((found[1].2 - 0.6).abs() < 1e-12);
+    assert_eq!(found[2], (6, TrialState::Pending, 0.1, 1, 2));
+    assert_eq!(page.rows[1].attempts, 4);
+    assert!((page.rows[1].objective_std.unwrap().0 - 0.08_f64.sqrt()).abs() < 1e-12);
+    assert_eq!(page.rows[1].params.get("fold"), None);
+}
+
+#[test]
+fn only_what_can_be_shown_is_kept() {
+    let mut board = Board::new(layout(1), Query::parse(3, 2, "", "").unwrap());
+    for index in 0..50_000_u64 {
+        let acc = f64::from(u32::try_from(index * 7919 % 50_021).unwrap());
+        board.add(brief(index, 0.1, 0, acc));
+        assert!(board.rows.len() < 1_100);
+    }
+    let page = board.finish().unwrap();
+    assert_eq!(page.total, 50_000);
+    assert_eq!(page.rows.iter().map(|row| row.rank.unwrap()).collect::<Vec<_>>(), [3, 4, 5]);
+}
+
+#[test]
+fn a_brief_is_read_from_a_records_json() {
+    let json = r#"{"sweep":"s","version":1,"index":7,"params":{"lr":0.1},"repeat":0,"point":"aaaaaaaaaaaaaaaa",
+        "code":"aaaaaaaaaaaaaaaa","generation":1,"state":"succeeded","worker":"aaaaaaaa","host":"h",
+        "token":{"epoch":1,"lease":2,"attempt":1},"trial":"aaaaaaaaaaaaaaaa","class":"succeeded","exit":{"code":0},
+        "objective":0.5,"metrics":[["acc",0.5]],"log":"x","log_bytes":1,"started_unix_ms":1,"duration_ms":2,"cpu_ms":3,
+        "peak_rss_kib":4}"#;
+    let record: Record = serde_json::from_str(json).unwrap();
+    let brief: Brief = serde_json::from_str(json).unwrap();
+    assert_eq!(Brief::from(&record), brief);
+}
