@@ -7,6 +7,7 @@ pub mod expr;
 pub mod grid;
 pub mod id;
 pub mod launch;
+pub mod leaderboard;
 pub mod metrics;
 pub mod protocol;
 pub mod record;
