@@ -1,0 +1,197 @@
+//! Tests of extraction as a whole: every way in, near misses, and bounds.
+
+use super::*;
+use crate::spec::{Goal, Objective};
+
+fn patterns(objective: Option<MetricSpec>, metrics: Vec<MetricSpec>) -> Arc<Patterns> {
+    let objective = objective.map(|metric| Objective { metric, goal: Goal::Maximize, target: None });
+    let spec: SweepSpec = serde_json::from_value(serde_json::json!({
+        "name": "s", "axes": [], "repeats": {"seeds": 1}, "order": "spread", "objective": objective,
+        "metrics": metrics, "command": ["t"], "env_prefix": "HP_",
+        "resources": {"cpu_milli": 1000, "mem_mib": 0, "gpus": 0}, "retry": {"max_failures": 2},
+    }))
+    .unwrap();
+    Arc::new(Patterns::new(&spec).unwrap())
+}
+
+fn metric(name: &str) -> MetricSpec {
+    MetricSpec { name: name.into(), regex: None, report: Report::Last }
+}
+
+fn with_regex(name: &str, regex: &str) -> MetricSpec {
+    MetricSpec { regex: Some(regex.into()), ..metric(name) }
+}
+
+fn outcome_of(patterns: &Arc<Patterns>, output: &str, file: &str) -> Outcome {
+    let mut extractor = Extractor::new(Arc::clone(patterns));
+    extractor.feed(Stream::Stdout, output.as_bytes());
+    extractor.feed_file(file.as_bytes());
+    extractor.finish()
+}
+
+fn values(outcome: &Outcome) -> Vec<(&str, f64)> {
+    outcome.metrics.iter().map(|(name, value)| (name.as_str(), value.0)).collect()
+}
+
+fn steps(outcome: &Outcome, name: &str) -> Vec<(i64, f64)> {
+    let points = outcome.curve.iter().filter(|point| point.name == name);
+    points.map(|point| (point.step, point.value.0)).collect()
+}
+
+#[test]
+fn metrics_come_in_by_every_way_of_the_contract() {
+    let patterns = patterns(
+        Some(metric("loss")),
+        vec![metric("val/loss"), with_regex("f1", r"F1=(\S+)"), metric("iter_loss (log scale)")],
+    );
+    let cases: Vec<(&str, &str, Vec<(&str, f64)>)> = vec![
+        ("loss=0.41\n", "", vec![("loss", 0.41)]),
+        ("loss: 0.41", "", vec![("loss", 0.41)]),
+        ("loss=0.5\nloss=0.4\n", "", vec![("loss", 0.4)]),
+        ("\x1b[32mloss\x1b[0m: \x1b[1m0.41\x1b[0m\n", "", vec![("loss", 0.41)]),
+        ("  5%| loss=0.9\r 10%| loss=0.8\r\n", "", vec![("loss", 0.8)]),
+        ("{'loss': 0.3, 'epoch': 0.5}\n", "", vec![("loss", 0.3)]),
+        ("F1=0.7 f1=0.1\n", "", vec![("f1", 0.7)]),
+        ("train acc=1 F1=0.7, val/loss=2\n", "", vec![("val/loss", 2.0)]),
+        ("iter_loss (log scale)=-1.5\n", "", vec![("iter_loss (log scale)", -1.5)]),
+        ("::metric step=3 loss=0.41 f1=0.5 extra=7\n", "", vec![("extra", 7.0), ("f1", 0.5), ("loss", 0.41)]),
+        (
+            "  ::metric \"iter_loss (log scale)\"=1 'a b'=2\n",
+            "",
+            vec![("a b", 2.0), ("iter_loss (log scale)", 1.0)],
+        ),
+        ("undeclared=1 ::metric x=1\n", "", vec![]),
+        ("loss=inf\n", "", vec![("loss", f64::INFINITY)]),
+        ("", "{\"step\":3,\"loss\":0.41,\"tag\":\"x\"}\n{\"acc\":1}\n", vec![("acc", 1.0), ("loss", 0.41)]),
+        ("", "{\"loss\":Infinity}", vec![("loss", f64::INFINITY)]),
+        ("", "nonsense\n{\"loss\":1}\n", vec![("loss", 1.0)]),
+        ("{\"undeclared\":1,\"loss\":2}\n", "", vec![("loss", 2.0)]),
+    ];
+    for (output, file, expected) in cases {
+        assert_eq!(values(&outcome_of(&patterns, output, file)), expected, "{output:?} {file:?}");
+    }
+    let diverged = outcome_of(&patterns, "loss=nan\n", "");
+    assert!(diverged.objective.is_some_and(f64::is_nan));
+    assert!(diverged.near_misses.is_empty());
+}
+
+#[test]
+fn steps_make_curves_and_progress() {
+    let patterns = patterns(Some(metric("loss")), vec![metric("step")]);
+    let mut extractor = Extractor::new(Arc::clone(&patterns));
+    assert_eq!(extractor.latest(), None);
+    extractor.feed(Stream::Stdout, b"loss=3\nlo");
+    assert_eq!(extractor.latest(), Some((1, 3.0)));
+    extractor.feed(Stream::Stderr, b"::metric epoch=9 step=1 loss=2\n");
+    assert_eq!(extractor.latest(), Some((1, 2.0)));
+    extractor.feed(Stream::Stdout, b"ss=1.5 epoch=2/10\n");
+    extractor.feed_file(b"{\"step\":3,\"loss\":1.25}\n{\"loss\":NaN,\"step\":2}\n::done\n");
+    extractor.feed(Stream::Stdout, b"::done");
+    let (step, value) = extractor.latest().unwrap();
+    assert!(step == 2 && value.is_nan());
+    let outcome = extractor.finish();
+    assert!(outcome.done);
+    let curve = steps(&outcome, "loss");
+    assert_eq!(curve[..3], [(1, 2.0), (2, 1.5), (3, 1.25)]);
+    assert!(curve[3].0 == 2 && curve[3].1.is_nan(), "a step going backwards stays where it came");
+    assert_eq!(values(&outcome)[1], ("step", 2.0), "a declared step is a metric too");
+}
+
+#[test]
+fn chunks_of_any_size_give_the_same_outcome() {
+    let patterns = patterns(Some(metric("größe")), vec![with_regex("f1", r"F1=(\S+)")]);
+    let text = "größe=1\r\n\x1b[1mF1=0.5\x1b[0m\n::metric step=1 a=2\nacc: 3\n::done\ngröße: 0.25";
+    let whole = outcome_of(&patterns, text, "");
+    assert_eq!(whole.objective, Some(0.25));
+    for size in 1..text.len() {
+        let mut extractor = Extractor::new(Arc::clone(&patterns));
+        text.as_bytes().chunks(size).for_each(|chunk| extractor.feed(Stream::Stdout, chunk));
+        assert_eq!(extractor.finish(), whole, "chunks of {size}");
+    }
+}
+
+#[test]
+fn a_missing_objective_is_explained_by_what_came_close() {
+    let plain = patterns(Some(metric("accuracy")), vec![]);
+    let regex = patterns(Some(with_regex("accuracy", r"Acc (\S+)")), vec![]);
+    let cases = [
+        (&plain, "", "", "nothing was printed at all"),
+        (&plain, "lr=0.1\nacc=0.93\n", "", "saw `acc`, declared `accuracy`"),
+        (&plain, "Accuracy: 0.93\n", "", "saw `Accuracy`, declared `accuracy`"),
+        (&plain, "val_accuracy=0.93\n", "", "saw `val_accuracy`, declared `accuracy`"),
+        (&plain, "::metric acc=0.9\n", "", "saw `acc`, declared `accuracy`"),
+        (&plain, "zzz=0.93\n", "", "saw numbers for `zzz`, none for `accuracy`"),
+        (&plain, "accuracy=95%\n", "", "saw `accuracy=95%`: its value is not a plain number"),
+        (&plain, "::metric accuracy=95%\n", "", "saw `accuracy=95%`: its value is not a plain number"),
+        (&plain, "accuracy 0.93\n", "", "saw `accuracy 0.93`: write `=` or `:` between"),
+        (&plain, "hello\n", "", "no line of output has the form `accuracy=0.5`"),
+        (&plain, "", "{\"acc\":1}\n", "saw `acc`, declared `accuracy`"),
+        (&plain, "", "{\"loss\":1}\n", "none of the 1 lines of $GRID_METRICS_FILE has `accuracy`"),
+        (
+            &plain,
+            "",
+            "{\"accuracy\":\"0.9\"}\n",
+            "saw `{\"accuracy\":\"0.9\"}`: its value is not a plain number",
+        ),
+        (&plain, "", "{'accuracy': 1}\n{}\n", "1 of 2 lines of $GRID_METRICS_FILE are not JSON objects"),
+        (&regex, "Acc 95%\n", "", "the regex of `accuracy` caught `95%`, which is not a number"),
+        (&regex, "acc=1\n", "", "the regex of `accuracy` matched no line"),
+    ];
+    for (patterns, output, file, expected) in cases {
+        let outcome = outcome_of(patterns, output, file);
+        assert_eq!(outcome.objective, None, "{output:?}");
+        let told = outcome.near_misses.join("\n");
+        assert!(told.contains(expected), "{output:?} {file:?}: {told}");
+    }
+    let none = patterns_without_objective();
+    assert!(outcome_of(&none, "acc=1\n", "").near_misses.is_empty());
+}
+
+fn patterns_without_objective() -> Arc<Patterns> {
+    patterns(None, vec![metric("loss")])
+}
+
+#[test]
+fn without_an_objective_metrics_are_recorded_and_nothing_is_missed() {
+    let outcome = outcome_of(&patterns_without_objective(), "loss=1\n::metric other=2\n", "");
+    assert_eq!(outcome.objective, None);
+    assert_eq!(values(&outcome), [("loss", 1.0), ("other", 2.0)]);
+}
+
+#[test]
+fn a_name_like_the_objective_is_remembered_among_a_flood_of_others() {
+    let patterns = patterns(Some(metric("accuracy")), vec![]);
+    let mut output: String = (0..5_000).map(|i| format!("z{i}: {i}\n")).collect();
+    output.push_str("\x1b]0;evil\x07acc: 0.9\n");
+    let outcome = outcome_of(&patterns, &output, "");
+    assert_eq!(outcome.near_misses, ["saw `acc`, declared `accuracy`"]);
+}
+
+#[test]
+fn g40_ten_thousand_metrics_and_steps_without_end_stay_bounded() {
+    let patterns = patterns(Some(metric("loss")), vec![]);
+    let mut extractor = Extractor::new(patterns);
+    for i in 0..10_000 {
+        extractor.feed(Stream::Stdout, format!("::metric step={i} m{i}=1 loss={i}\n").as_bytes());
+    }
+    for step in 0..30_000 {
+        extractor.feed_file(format!("{{\"step\":{step},\"m1\":{step},\"m2\":1,\"m3\":1,\"m4\":1,\"m5\":1,\"m6\":1,\"m7\":1,\"m8\":1,\"m9\":1,\"loss\":0.5}}\n").as_bytes());
+    }
+    let outcome = extractor.finish();
+    assert_eq!(outcome.metrics.len(), MAX_UNDECLARED + 1);
+    assert!(outcome.curve.len() <= MAX_ALL_POINTS, "{}", outcome.curve.len());
+    let loss = steps(&outcome, "loss");
+    assert!((50..=MAX_POINTS).contains(&loss.len()), "{}", loss.len());
+    assert_eq!((loss[0], loss[loss.len() - 1]), ((0, 0.0), (29_999, 0.5)));
+    let long = "x".repeat(MAX_NAME + 1);
+    let outcome = outcome_of(&patterns_without_objective(), &format!("::metric {long}=1 =2 a\u{1}b=3\n"), "");
+    assert!(outcome.metrics.is_empty());
+}
+
+#[test]
+fn a_regex_that_cannot_be_used_is_an_error_that_says_why() {
+    let error = |regex: &str| compile(&with_regex("f1", regex)).unwrap_err().to_string();
+    assert!(error("(").contains("unclosed group"));
+    assert!(error("F1=.*").contains("has no group"));
+    assert!(error(r"(\w{1000}){1000}").contains("size limit"));
+}
