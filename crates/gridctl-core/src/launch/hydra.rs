@@ -50,7 +50,7 @@ fn is_plain(text: &str) -> bool {
         && !["true", "false", "null", "inf", "nan"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// Text in single quotes. A run of backslashes counts only before a quote, the closing one included, or an interpolation.
+/// Text in single quotes. Backslashes stand for themselves, except right before a quote, the closing one included, or an interpolation.
 fn quoted(text: &str, out: &mut String) {
     out.push('\'');
     let mut backslashes = 0;

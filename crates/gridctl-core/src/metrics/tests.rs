@@ -44,7 +44,8 @@ fn metrics_come_in_by_every_way_of_the_contract() {
         Some(metric("loss")),
         vec![metric("val/loss"), with_regex("f1", r"F1=(\S+)"), metric("iter_loss (log scale)")],
     );
-    let cases: Vec<(&str, &str, Vec<(&str, f64)>)> = vec![
+    type Values = Vec<(&'static str, f64)>;
+    let cases: Vec<(&str, &str, Values)> = vec![
         ("loss=0.41\n", "", vec![("loss", 0.41)]),
         ("loss: 0.41", "", vec![("loss", 0.41)]),
         ("loss=0.5\nloss=0.4\n", "", vec![("loss", 0.4)]),
@@ -194,4 +195,15 @@ fn a_regex_that_cannot_be_used_is_an_error_that_says_why() {
     assert!(error("(").contains("unclosed group"));
     assert!(error("F1=.*").contains("has no group"));
     assert!(error(r"(\w{1000}){1000}").contains("size limit"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_output_is_too_odd(pieces in proptest::collection::vec("[-a-z=:. 0-9e%\"'{}\\[\\],/\u{1b}\r\né]{0,12}|::metric |accuracy|NaN|\\PC", 0..40)) {
+        let text = pieces.concat();
+        let patterns = patterns(Some(metric("accuracy")), vec![with_regex("e", "(.)=(.)"), metric("é")]);
+        let outcome = outcome_of(&patterns, &text, &text);
+        proptest::prop_assert!(outcome.near_misses.len() <= 6);
+        proptest::prop_assert!(error_line(&text).is_none_or(|line| line.chars().count() <= 300));
+    }
 }
