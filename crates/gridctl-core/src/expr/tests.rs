@@ -97,7 +97,7 @@ fn what_has_no_value_says_why_and_only_where_it_is_reached() {
         ("n in opt", "error: `in` needs a list, not `adam`"),
         ("0 ** -1", "error: `0 ** -1` is out of range"),
         ("(-8) ** 0.5", "error: `-8 ** 0.5` is out of range"),
-        ("1e308 * 10", "error: `1e308 * 10` is out of range"),
+        ("1e308 * 10", "error: `1e+308 * 10` is out of range"),
         ("yes or n / 0", "true"),
         ("n == 8 and n / 0", "false"),
     ];
