@@ -1,0 +1,210 @@
+//! What can be wrong with a journal, one variant for each different reaction.
+//! Invariant: a damaged journal is `Corrupt`, never `Fatal`, so that its remedy is shown; a full disk is always `NoSpace`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+use rusqlite::ffi;
+
+/// Why the journal did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another master has this journal.
+    #[error("another master, process {pid}, holds the data directory {}", dir.display())]
+    Held {
+        /// The data directory.
+        dir: PathBuf,
+        /// The other master's process id; 0 if it has not said yet.
+        pid: u32,
+    },
+    /// There is no journal to read.
+    #[error("there is no journal in {}", dir.display())]
+    NoJournal {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// A newer gridctl wrote it.
+    #[error("{} has format {found}, and this gridctl knows format {supported} at most", path.display())]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format that is known here.
+        supported: u32,
+    },
+    /// Something else lies where the journal should be.
+    #[error("{} is not a journal of gridctl: {what}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it seems to be.
+        what: String,
+    },
+    /// The directory is on a file system that SQLite cannot trust.
+    #[error("{} is on {kind}, which cannot hold a journal: its locks and its syncs do not keep their word", dir.display())]
+    NetworkFs {
+        /// The data directory.
+        dir: PathBuf,
+        /// The file system.
+        kind: &'static str,
+    },
+    /// It cannot be written.
+    #[error("cannot write {}: {why}", path.display())]
+    NotWritable {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// What is stored is not what was written.
+    #[error("{} is damaged: {what} (at {at})", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        what: String,
+        /// The number of the event or outcome; 0 if SQLite itself found it.
+        at: u64,
+    },
+    /// The disk is full; nothing was written and nothing is lost.
+    #[error("no space left on the device that holds {}", path.display())]
+    NoSpace {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another program writes to the file.
+    #[error("another program keeps {} locked", path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An event or outcome of this number is there already.
+    #[error("number {seq} is in the journal already")]
+    Duplicate {
+        /// The number.
+        seq: u64,
+    },
+    /// An event does not follow the last one.
+    #[error("event {got} does not follow: {expected} is next")]
+    Gap {
+        /// The next number.
+        expected: u64,
+        /// The number that came.
+        got: u64,
+    },
+    /// A query took longer than readers may, for they hold up the master's housekeeping.
+    #[error("the query took longer than {seconds} s")]
+    TooSlow {
+        /// The limit.
+        seconds: u64,
+    },
+    /// The SQLite that was linked has known bugs.
+    #[error("SQLite {found} is too old: gridctl needs {needed} or newer")]
+    OldSqlite {
+        /// As `sqlite3_libversion_number` has it.
+        found: i32,
+        /// The oldest that will do.
+        needed: i32,
+    },
+    /// The disk failed, or SQLite did: what is written is known only to the next start.
+    #[error("the journal {} failed while {doing}", path.display())]
+    Fatal {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What SQLite or the system says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later, with nothing lost until then.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::Busy { .. })
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Held { pid, .. } => format!(
+                "use that master (`gridctl submit`, `gridctl status`), end it with `kill {pid}`, or name another directory with --data-dir"
+            ),
+            Self::NoJournal { .. } => {
+                "`gridctl run FILE` begins one; name the right directory with --data-dir".to_owned()
+            }
+            Self::NewerFormat { .. } => {
+                "use the newer gridctl, or begin in another directory with --data-dir".to_owned()
+            }
+            Self::Foreign { .. } => {
+                "move that file away, or name another directory with --data-dir".to_owned()
+            }
+            Self::NetworkFs { .. } => {
+                "name a directory on a local disk with --data-dir; results may stay where they are".to_owned()
+            }
+            Self::NotWritable { .. } => {
+                "make the directory writable for you, or name another one with --data-dir".to_owned()
+            }
+            Self::Corrupt { .. } => {
+                "keep this directory for a look at what happened, and begin in another one with --data-dir: \
+                 the outcomes that were shipped are whole in the results volume"
+                    .to_owned()
+            }
+            Self::NoSpace { .. } => {
+                "free some space: the master goes on by itself, and nothing is lost".to_owned()
+            }
+            Self::Busy { .. } => "close what else has it open, such as a sqlite3 shell".to_owned(),
+            Self::TooSlow { .. } => "ask for less at once, with -k or --filter".to_owned(),
+            Self::Fatal { .. } => {
+                "look at the disk (`dmesg`), then start again: it goes on from what is on the disk".to_owned()
+            }
+            Self::Duplicate { .. } | Self::Gap { .. } | Self::OldSqlite { .. } => return None,
+        })
+    }
+
+    /// What SQLite said, sorted by the reaction.
+    pub(crate) fn from_sqlite(path: &Path, doing: &'static str, error: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        let failure = error.sqlite_error();
+        match failure.map(|failure| (failure.code, failure.extended_code)) {
+            Some((ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE)) => Self::NoSpace { path },
+            Some((ErrorCode::DatabaseCorrupt, _)) => Self::Corrupt { path, what: error.to_string(), at: 0 },
+            Some((ErrorCode::NotADatabase, _)) => Self::Foreign {
+                path,
+                what: "it is no SQLite database; it is something else, or its beginning is damaged"
+                    .to_owned(),
+            },
+            Some((ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _)) => Self::Busy { path },
+            Some((ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied, _)) => {
+                Self::NotWritable { path, why: error.to_string() }
+            }
+            Some((ErrorCode::OperationInterrupted, _)) => {
+                Self::TooSlow { seconds: super::reader::QUERY_SECONDS }
+            }
+            Some(_) | None => Self::Fatal { path, doing, source: Box::new(error) },
+        }
+    }
+
+    /// What the system said about a file or directory of the journal.
+    pub(crate) fn from_io(path: &Path, doing: &'static str, error: io::Error) -> Self {
+        let path = path.to_owned();
+        if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+            return Self::NotWritable { path, why: "it is a symbolic link".to_owned() };
+        }
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path },
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotFound => Self::NotWritable { path, why: error.to_string() },
+            _ => Self::Fatal { path, doing, source: Box::new(error) },
+        }
+    }
+}

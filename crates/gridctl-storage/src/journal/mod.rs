@@ -1,0 +1,133 @@
+//! The journal: every decision of a master in order, and beside them the outcomes that leaderboards read.
+//! Invariant: [`Store::append`] returns only when the whole group is durable; after a crash the journal holds a prefix of the
+//! groups, with all that were acknowledged.
+
+mod error;
+pub mod fs_check;
+mod load;
+mod lock;
+pub mod memory;
+mod points;
+pub mod reader;
+mod row;
+mod schema;
+pub mod sqlite;
+#[cfg(test)]
+mod testing;
+
+use gridctl_core::id::{CodeHash, TrialId};
+use gridctl_core::record::{Class, TrialState};
+
+pub use error::StoreError;
+pub use memory::MemoryStore;
+pub use points::PointRow;
+pub use reader::Reader;
+pub use schema::{FORMAT, JOURNAL_FILE};
+pub use sqlite::{Options, SqliteStore};
+
+/// One event: the JSON of a decision, opaque here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRow {
+    /// Its number, from 1, without gaps.
+    pub seq: u64,
+    /// JSON text.
+    pub payload: Vec<u8>,
+}
+
+/// The end of one attempt, as queries need it; `record` is everything that is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutcomeRow {
+    /// Its number among outcomes; grows, and may skip.
+    pub seq: u64,
+    /// The sweep's number.
+    pub sweep: u32,
+    /// The sweep's version.
+    pub version: u32,
+    /// The trial's place in this version.
+    pub index: u64,
+    /// The trial.
+    pub trial: TrialId,
+    /// The trial less its repeat.
+    pub point: TrialId,
+    /// The code's mark.
+    pub code: CodeHash,
+    /// The repeat.
+    pub repeat: u32,
+    /// The trial's generation; the highest one with an end counts.
+    pub generation: u32,
+    /// Whether the trial is settled by this.
+    pub terminal: bool,
+    /// The trial's state afterwards.
+    pub state: TrialState,
+    /// How the attempt ended.
+    pub class: Class,
+    /// The objective; `None` if it was not seen. One that is not finite is stored as `None`.
+    pub objective: Option<f64>,
+    /// JSON of a [`gridctl_core::record::Record`].
+    pub record: String,
+}
+
+/// What is committed at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Group<'a> {
+    /// Events that follow the last one without a gap.
+    pub events: &'a [EventRow],
+    /// Outcomes that they brought.
+    pub outcomes: &'a [OutcomeRow],
+}
+
+impl Group<'_> {
+    /// Whether there is nothing to commit.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.outcomes.is_empty()
+    }
+}
+
+/// The state after `seq` events, serialised.
+#[derive(Debug, Clone, Copy)]
+pub struct Snapshot<'a> {
+    /// The last event that is in it.
+    pub seq: u64,
+    /// Opaque here.
+    pub bytes: &'a [u8],
+}
+
+/// What a master starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Loaded {
+    /// The newest snapshot that is whole: the last event in it, and its bytes.
+    pub snapshot: Option<(u64, Vec<u8>)>,
+    /// Every event after the snapshot.
+    pub tail: Vec<EventRow>,
+    /// The number of the next event.
+    pub next_seq: u64,
+    /// Snapshots that were damaged and passed over; the events make up for them.
+    pub damaged_snapshots: u32,
+}
+
+/// A journal that one master writes.
+pub trait Store: Send {
+    /// Commits `group`, all of it or nothing; returns when it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`] and [`StoreError::Busy`]: nothing was written, try again later. [`StoreError::Duplicate`] and
+    /// [`StoreError::Gap`]: the group does not follow the last one. Anything else: the process must end without an answer to
+    /// anybody, for what is on the disk is known only to the next start.
+    fn append(&mut self, group: &Group<'_>) -> Result<(), StoreError>;
+
+    /// Keeps `snapshot`, and the one before it.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    fn snapshot(&mut self, snapshot: &Snapshot<'_>) -> Result<(), StoreError>;
+
+    /// Reads what a master starts from.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`]: the journal is damaged.
+    fn load(&mut self) -> Result<Loaded, StoreError>;
+
+    /// Housekeeping while nothing waits for a commit.
+    fn idle(&mut self) {}
+}

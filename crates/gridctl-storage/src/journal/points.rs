@@ -1,0 +1,156 @@
+//! Ranking in SQL: the best trials straight from an index, and the best points where repeats are averaged.
+//! Invariant: only the newest generation of a trial counts, an objective that is not finite never ranks, ties go to the lower index.
+
+use gridctl_core::id::TrialId;
+use gridctl_core::spec::Goal;
+use rusqlite::{OptionalExtension, params};
+
+use super::error::StoreError;
+use super::reader::Reader;
+use super::row::{COLUMNS, damaged_value};
+use super::{OutcomeRow, load};
+
+/// What an outcome must be to rank, in the words of the index, and that no newer generation has replaced it.
+const RANKED: &str = "o.sweep = ?1 AND o.version = ?2 AND o.terminal = 1 AND o.class = 'succeeded' AND o.objective IS NOT NULL";
+/// Up to so many rows the best are sought one objective value at a time; beyond, sorting them all is cheaper.
+const SEEK_AT_MOST: u64 = 1_000;
+
+/// One point: its trials differ in their repeat alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PointRow {
+    /// The point.
+    pub point: TrialId,
+    /// The lowest index of its trials.
+    pub index: u64,
+    /// The mean of the objective over the repeats that are done; `None` if one of them has none that is finite.
+    pub mean: Option<f64>,
+    /// Its successes.
+    pub rows: Vec<OutcomeRow>,
+}
+
+/// SQL that drops outcomes which a newer generation of the same trial has replaced.
+pub(crate) fn newest(alias: &str) -> String {
+    format!(
+        "NOT EXISTS (SELECT 1 FROM outcome n INDEXED BY outcome_again WHERE n.generation > 1 AND n.trial = {alias}.trial
+         AND n.sweep = {alias}.sweep AND n.version = {alias}.version AND n.terminal = 1 AND n.generation > {alias}.generation)"
+    )
+}
+
+impl Reader {
+    /// The best `k` successes with a finite objective after the first `offset`, best first; for sweeps without repeats.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
+    pub fn top(
+        &self,
+        (sweep, version): (u32, u32),
+        goal: Goal,
+        (k, offset): (u64, u64),
+    ) -> Result<Vec<OutcomeRow>, StoreError> {
+        if goal == Goal::Minimize || k.saturating_add(offset) > SEEK_AT_MOST {
+            let way = if goal == Goal::Minimize { "ASC" } else { "DESC" };
+            let order = format!("ORDER BY o.objective {way}, o.idx ASC LIMIT ?3 OFFSET ?4");
+            return self.ranked(&order, params![sweep, version, clamp(k), clamp(offset)]);
+        }
+        self.largest((sweep, version), k, offset)
+    }
+
+    /// The index holds ties in ascending order of their places, so descending objectives are sought value by value.
+    fn largest(
+        &self,
+        (sweep, version): (u32, u32),
+        k: u64,
+        offset: u64,
+    ) -> Result<Vec<OutcomeRow>, StoreError> {
+        let mut rows = Vec::new();
+        let (mut skip, mut below) = (offset, f64::INFINITY);
+        while (rows.len() as u64) < k {
+            let Some(value) = self.next_objective((sweep, version), below)? else { break };
+            let wanted = k - rows.len() as u64 + skip;
+            let found = self.ranked(
+                "AND o.objective = ?3 ORDER BY o.idx ASC LIMIT ?4",
+                params![sweep, version, value, clamp(wanted)],
+            )?;
+            let skipped = skip.min(found.len() as u64);
+            skip -= skipped;
+            rows.extend(found.into_iter().skip(usize::try_from(skipped).unwrap_or(usize::MAX)));
+            below = value;
+        }
+        Ok(rows)
+    }
+
+    fn next_objective(&self, (sweep, version): (u32, u32), below: f64) -> Result<Option<f64>, StoreError> {
+        let sql = format!(
+            "SELECT o.objective FROM outcome o INDEXED BY outcome_rank WHERE {RANKED} AND o.objective < ?3
+             ORDER BY o.objective DESC LIMIT 1"
+        );
+        self.timed(|conn, path| {
+            conn.prepare_cached(&sql)
+                .and_then(|mut it| it.query_row(params![sweep, version, below], |row| row.get(0)).optional())
+                .map_err(|error| damaged_value(path, error))
+        })
+    }
+
+    fn ranked(&self, rest: &str, params: &[&dyn rusqlite::ToSql]) -> Result<Vec<OutcomeRow>, StoreError> {
+        let newest = newest("o");
+        // "AND" binds a narrower condition, "ORDER" begins where there is none.
+        let sql = match rest.strip_prefix("AND ") {
+            Some(rest) => format!(
+                "SELECT {COLUMNS} FROM outcome o INDEXED BY outcome_rank WHERE {RANKED} AND {newest} AND {rest}"
+            ),
+            None => format!(
+                "SELECT {COLUMNS} FROM outcome o INDEXED BY outcome_rank WHERE {RANKED} AND {newest} {rest}"
+            ),
+        };
+        let rows = self.outcomes_of(&sql, params)?;
+        if rows.iter().any(|row| row.objective.is_none()) {
+            return Err(load::damaged(self.path(), "the ranking does not fit the outcomes", 0));
+        }
+        Ok(rows)
+    }
+
+    /// The best `k` points after the first `offset`, best first; a point whose objective is not finite in some repeat comes last.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
+    pub fn points(
+        &self,
+        (sweep, version): (u32, u32),
+        goal: Goal,
+        (k, offset): (u64, u64),
+    ) -> Result<Vec<PointRow>, StoreError> {
+        let way = if goal == Goal::Minimize { "ASC" } else { "DESC" };
+        let newest = newest("o");
+        let sql = format!(
+            "SELECT CASE WHEN count(o.objective) = count(*) THEN avg(o.objective) END AS mean, group_concat(o.seq)
+             FROM outcome o NOT INDEXED
+             WHERE o.sweep = ?1 AND o.version = ?2 AND o.terminal = 1 AND o.class = 'succeeded' AND {newest}
+             GROUP BY o.point ORDER BY mean IS NULL, mean {way}, min(o.idx) LIMIT ?3 OFFSET ?4"
+        );
+        let groups: Vec<(Option<f64>, String)> = self.timed(|conn, path| {
+            let query = |sql: &str| -> rusqlite::Result<_> {
+                let mut statement = conn.prepare_cached(sql)?;
+                let limits = params![sweep, version, clamp(k), clamp(offset)];
+                statement.query_map(limits, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            };
+            query(&sql).map_err(|error| damaged_value(path, error))
+        })?;
+        groups.into_iter().map(|(mean, seqs)| self.point(mean, &seqs)).collect()
+    }
+
+    fn point(&self, mean: Option<f64>, seqs: &str) -> Result<PointRow, StoreError> {
+        let numbers: Vec<u64> = seqs.split(',').filter_map(|seq| seq.parse().ok()).collect();
+        let mut rows = self.by_seq(&numbers)?;
+        rows.sort_by_key(|row| (row.repeat, row.index, row.seq));
+        let point = rows.first().map(|row| row.point);
+        let index = rows.iter().map(|row| row.index).min();
+        match (point, index) {
+            (Some(point), Some(index)) => Ok(PointRow { point, index, mean, rows }),
+            _ => Err(load::damaged(self.path(), "a point has no outcomes", 0)),
+        }
+    }
+}
+
+pub(crate) fn clamp(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

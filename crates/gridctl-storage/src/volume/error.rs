@@ -1,0 +1,113 @@
+//! What can be wrong with a results volume, one variant for each different reaction.
+//! Invariant: `NoSpace` and `Io` lost nothing and may be tried again; every other one stays as it is until a person acts.
+
+use std::io;
+
+/// Why the volume did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// Another sweep has this directory.
+    #[error("`{sweep}` in the results volume belongs to another sweep of that name ({by})")]
+    Claimed {
+        /// The sweep's name.
+        sweep: String,
+        /// The other sweep's uuid.
+        by: String,
+    },
+    /// Other content is published there.
+    #[error("`{path}` is published already, with other content")]
+    Conflict {
+        /// The path.
+        path: String,
+    },
+    /// There is no such file.
+    #[error("`{path}` is not in the results volume")]
+    NotFound {
+        /// The path.
+        path: String,
+    },
+    /// Something that is no ordinary file or directory is in the way.
+    #[error("`{path}` in the results volume is {what}, and gridctl does not follow it")]
+    Obstructed {
+        /// The path.
+        path: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A path that no volume takes.
+    #[error("`{path}` cannot be a path in the results volume: {why}")]
+    BadPath {
+        /// The path, shortened.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// What is there is not what was published.
+    #[error("`{path}` in the results volume is damaged: {what}")]
+    Damaged {
+        /// The path.
+        path: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// The volume is full.
+    #[error("no space left for `{path}` in the results volume")]
+    NoSpace {
+        /// The path.
+        path: String,
+    },
+    /// The volume may not be written, or not read.
+    #[error("not allowed to use `{path}` in the results volume: {why}")]
+    NotAllowed {
+        /// The path.
+        path: String,
+        /// What the system says.
+        why: String,
+    },
+    /// The system failed, perhaps only for now.
+    #[error("`{path}` in the results volume failed")]
+    Io {
+        /// The path.
+        path: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl VolumeError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::Io { .. })
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn help(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Claimed { .. } => "give the sweep another `name:`, or another `output:`",
+            Self::Obstructed { .. } => "move it away, or name another `output:`",
+            Self::NotAllowed { .. } => "make the directory writable for you, or name another `output:`",
+            Self::NoSpace { .. } => "free some space: it is tried again by itself",
+            Self::Conflict { .. } => "two masters may be writing here: let one of them end",
+            Self::Damaged { .. } => {
+                "the disk or another program changed it; the journal, if there is one, has the outcomes"
+            }
+            Self::NotFound { .. } | Self::BadPath { .. } | Self::Io { .. } => return None,
+        })
+    }
+
+    /// What the system said about `path`.
+    pub(crate) fn from_io(path: &str, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NotFound { path },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::NotAllowed { path, why: source.to_string() }
+            }
+            _ => Self::Io { path, source },
+        }
+    }
+}

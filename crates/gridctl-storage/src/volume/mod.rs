@@ -1,0 +1,111 @@
+//! The results volume: a flat space of files under paths such as `wine/trials/k3f9/1-7/manifest.json`, written once and never changed.
+//! Invariant: a path holds nothing or a whole file; who finds it taken by other content is told so and changes nothing.
+
+pub mod dir;
+mod error;
+
+use std::fs::File;
+use std::ops::Range;
+
+pub use dir::DirVolume;
+pub use error::VolumeError;
+
+/// The longest path that every kind of volume takes.
+pub const LONGEST_PATH: usize = 1_024;
+/// The longest name between two slashes.
+pub const LONGEST_NAME: usize = 200;
+
+/// How a publication went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// The file was not there, and is now.
+    Written,
+    /// The very same content was there.
+    Same,
+}
+
+/// What was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Whether it was new.
+    pub put: Put,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of them, in hexadecimal.
+    pub sha256: String,
+}
+
+/// A file or directory in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Its name, without the path.
+    pub name: String,
+    /// Bytes; 0 for a directory.
+    pub size: u64,
+    /// Whether more lies beneath it.
+    pub is_dir: bool,
+}
+
+/// Files that are published once, whole, and durably. Paths are relative, of names as [`check_path`] takes them.
+pub trait Volume: Send + Sync {
+    /// Publishes `bytes` at `path`; when it returns, they are durable.
+    ///
+    /// # Errors
+    /// [`VolumeError::Conflict`] if other content is there; [`VolumeError::NoSpace`]; [`VolumeError::Obstructed`].
+    fn put_new(&self, path: &str, bytes: &[u8]) -> Result<Put, VolumeError>;
+
+    /// Publishes at most `limit` bytes of `file` from where it stands, without holding them in memory.
+    ///
+    /// # Errors
+    /// As [`Volume::put_new`].
+    fn put_file(&self, path: &str, file: &File, limit: u64) -> Result<Published, VolumeError>;
+
+    /// The bytes of `range`, or fewer where the file ends.
+    ///
+    /// # Errors
+    /// [`VolumeError::NotFound`].
+    fn get(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, VolumeError>;
+
+    /// What lies directly beneath `path`, sorted by name; nothing if there is no such directory.
+    ///
+    /// # Errors
+    /// [`VolumeError::Obstructed`], [`VolumeError::Io`].
+    fn list(&self, path: &str) -> Result<Vec<Entry>, VolumeError>;
+
+    /// Removes a file, and the directories above it that are empty then; it may be gone already.
+    ///
+    /// # Errors
+    /// [`VolumeError::Obstructed`], [`VolumeError::Io`].
+    fn delete(&self, path: &str) -> Result<(), VolumeError>;
+}
+
+/// Whether `path` is relative and made of names that mean the same on every kind of volume.
+///
+/// # Errors
+/// [`VolumeError::BadPath`] says what is wrong with it.
+pub fn check_path(path: &str) -> Result<(), VolumeError> {
+    let bad = |why| Err(VolumeError::BadPath { path: path.chars().take(100).collect(), why });
+    if path.len() > LONGEST_PATH {
+        return bad("it is longer than 1,024 bytes");
+    }
+    for name in path.split('/') {
+        if name.is_empty() {
+            return bad("a name in it is empty");
+        }
+        if name.len() > LONGEST_NAME {
+            return bad("a name in it is longer than 200 bytes");
+        }
+        if name.starts_with('.') {
+            return bad("a name in it begins with a dot");
+        }
+        if !name.bytes().all(is_plain) {
+            return bad("it has characters other than letters, digits and `._-+=,@%`");
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that stand for themselves in a path.
+pub(crate) fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._-+=,@%".contains(&byte)
+}
