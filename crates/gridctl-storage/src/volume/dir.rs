@@ -192,7 +192,7 @@ impl Volume for DirVolume {
 }
 
 /// A name that no other process, on whatever machine, uses; process numbers are not unique on a shared volume.
-fn temporary_name() -> String {
+pub(crate) fn temporary_name() -> String {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     format!(".tmp-{:016x}-{}", *PROCESS, COUNTER.fetch_add(1, Ordering::Relaxed))

@@ -1,0 +1,213 @@
+//! `trials/<id>/<epoch>-<lease>/`: the files and the full log of one attempt.
+//! Invariant: an attempt publishes only under its own token, files first and the manifest last; readers believe nothing without one.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use gridctl_core::id::{Epoch, LeaseSeq, Token, TrialId};
+use sha2::{Digest, Sha256};
+
+use super::Results;
+use super::collect::{Collected, collect, open_beneath};
+use super::manifest::{FileEntry, MANIFEST, Manifest};
+use crate::volume::dir::hex;
+use crate::volume::{VolumeError, check_path};
+
+/// Bytes that are read at once.
+const CHUNK: u64 = 1 << 20;
+const LOG: &str = "log.txt";
+
+/// How much an attempt may publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Files.
+    pub files: u64,
+    /// Bytes of all of them; a sparse file counts as long as it says it is.
+    pub bytes: u64,
+}
+
+impl Default for Limits {
+    /// 10,000 files and 100 GiB.
+    fn default() -> Self {
+        Self { files: 10_000, bytes: 100 << 30 }
+    }
+}
+
+impl Results {
+    /// Publishes the files beneath `dir`, and the whole log if one is given. An attempt without either publishes nothing, and its
+    /// manifest says so. May be repeated after an error.
+    ///
+    /// # Errors
+    /// [`VolumeError::Conflict`] if other content was published under this token before; as [`crate::volume::Volume::put_file`].
+    pub fn publish_attempt(
+        &self,
+        (trial, token): (TrialId, Token),
+        dir: &Path,
+        log: Option<&Path>,
+        limits: &Limits,
+    ) -> Result<Manifest, VolumeError> {
+        let to = self.attempt_dir(trial, token.epoch, token.lease);
+        self.publish(&to, (&trial.to_string(), token), (dir, log, &[]), limits)
+    }
+
+    /// The manifest of an attempt; `None` if it published nothing, or not everything yet.
+    ///
+    /// # Errors
+    /// [`VolumeError::Damaged`] if it is not that of this trial and token, or no manifest at all.
+    pub fn attempt_manifest(&self, trial: TrialId, token: Token) -> Result<Option<Manifest>, VolumeError> {
+        let dir = self.attempt_dir(trial, token.epoch, token.lease);
+        let manifest = self.manifest(&dir, &trial.to_string())?;
+        match manifest {
+            Some(other) if other.token != token => Err(VolumeError::Damaged {
+                path: format!("{dir}/{MANIFEST}"),
+                what: format!("it is that of attempt {}", other.token),
+            }),
+            found => Ok(found),
+        }
+    }
+
+    /// The manifests of every attempt of a trial that published, oldest first; damaged ones are left out.
+    ///
+    /// # Errors
+    /// As [`crate::volume::Volume::list`].
+    pub fn attempt_manifests(&self, trial: TrialId) -> Result<Vec<Manifest>, VolumeError> {
+        let mut found = Vec::new();
+        for entry in self.volume.list(&self.path(&format!("trials/{trial}")))? {
+            let Some((epoch, lease)) = entry.name.split_once('-') else { continue };
+            let (Ok(epoch), Ok(lease)) = (epoch.parse(), lease.parse()) else { continue };
+            let dir = self.attempt_dir(trial, Epoch(epoch), LeaseSeq(lease));
+            match self.manifest(&dir, &trial.to_string()) {
+                Ok(Some(it)) if (it.token.epoch.0, it.token.lease.0) == (epoch, lease) => found.push(it),
+                Ok(_) | Err(VolumeError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        found.sort_by_key(|manifest| manifest.token);
+        Ok(found)
+    }
+
+    /// Copies what an attempt published into the directory `into`, checking every hash; its log becomes `log.txt`.
+    ///
+    /// # Errors
+    /// [`VolumeError::Damaged`] if something is not what the manifest says.
+    pub fn fetch_attempt(&self, manifest: &Manifest, into: &Path) -> Result<(), VolumeError> {
+        let path = self.path(&format!("trials/{}/{}", manifest.owner, manifest.token));
+        self.copy_out(&path, manifest, into)
+    }
+
+    /// The published log of an attempt, from `range` of its bytes.
+    ///
+    /// # Errors
+    /// [`VolumeError::NotFound`] if it published none.
+    pub fn attempt_log(
+        &self,
+        trial: TrialId,
+        token: Token,
+        range: std::ops::Range<u64>,
+    ) -> Result<Vec<u8>, VolumeError> {
+        let dir = self.attempt_dir(trial, token.epoch, token.lease);
+        self.volume.get(&format!("{dir}/{LOG}"), range)
+    }
+
+    fn attempt_dir(&self, trial: TrialId, epoch: Epoch, lease: LeaseSeq) -> String {
+        self.path(&format!("trials/{trial}/{epoch}-{lease}"))
+    }
+
+    /// Publishes files and log beneath the directory `to`, and then their manifest.
+    pub(crate) fn publish(
+        &self,
+        to: &str,
+        (owner, token): (&str, Token),
+        (dir, log, leave): (&Path, Option<&Path>, &[&str]),
+        limits: &Limits,
+    ) -> Result<Manifest, VolumeError> {
+        let mut collected = collect(dir, limits, leave).map_err(|error| VolumeError::from_io(to, error))?;
+        let files = self.put_files(to, dir, &mut collected, limits.bytes)?;
+        let log = log.map(|log| self.put_log(to, log)).transpose()?;
+        let Collected { skipped, skipped_more, .. } = collected;
+        let manifest =
+            Manifest { format: 1, owner: owner.to_owned(), token, files, log, skipped, skipped_more };
+        if !manifest.is_empty() {
+            self.volume.put_new(&format!("{to}/{MANIFEST}"), manifest.to_json().as_bytes())?;
+        }
+        Ok(manifest)
+    }
+
+    fn put_files(
+        &self,
+        to: &str,
+        dir: &Path,
+        collected: &mut Collected,
+        bytes: u64,
+    ) -> Result<Vec<FileEntry>, VolumeError> {
+        let (mut entries, mut left) = (Vec::new(), bytes);
+        for found in std::mem::take(&mut collected.files) {
+            let file = match open_beneath(dir, &found) {
+                Ok(file) => file,
+                Err(error) => {
+                    collected.skip(&found.local, error.to_string());
+                    continue;
+                }
+            };
+            let size = file.metadata().map_or(0, |metadata| metadata.len());
+            if size > left {
+                collected.skip(&found.local, format!("{size} bytes are more than is left of {bytes}"));
+                continue;
+            }
+            let path = format!("files/{}", found.encoded);
+            let published = self.volume.put_file(&format!("{to}/{path}"), &file, left)?;
+            left = left.saturating_sub(published.size);
+            entries.push(FileEntry { path, size: published.size, sha256: published.sha256 });
+        }
+        Ok(entries)
+    }
+
+    fn put_log(&self, to: &str, log: &Path) -> Result<FileEntry, VolumeError> {
+        let file = File::open(log).map_err(|error| VolumeError::from_io(to, error))?;
+        let published = self.volume.put_file(&format!("{to}/{LOG}"), &file, u64::MAX)?;
+        Ok(FileEntry { path: LOG.to_owned(), size: published.size, sha256: published.sha256 })
+    }
+
+    /// Reads everything that the manifest lists, and compares it.
+    pub(crate) fn verify(&self, dir: &str, manifest: &Manifest) -> Result<(), VolumeError> {
+        let mut entries = manifest.files.iter().chain(&manifest.log);
+        entries.try_for_each(|entry| self.read_entry(dir, entry, &mut io::sink()))
+    }
+
+    /// Copies everything that the manifest lists to `into`, and compares it.
+    pub(crate) fn copy_out(&self, dir: &str, manifest: &Manifest, into: &Path) -> Result<(), VolumeError> {
+        check_path(dir)?;
+        for entry in manifest.files.iter().chain(&manifest.log) {
+            let Some(local) = entry.local_path() else {
+                return Err(VolumeError::BadPath { path: entry.path.clone(), why: "it leads elsewhere" });
+            };
+            let local = into.join(local);
+            let io = |error| VolumeError::from_io(&local.display().to_string(), error);
+            local.parent().map_or(Ok(()), fs::create_dir_all).map_err(io)?;
+            let mut file = File::options().write(true).create_new(true).open(&local).map_err(io)?;
+            self.read_entry(dir, entry, &mut file)?;
+        }
+        Ok(())
+    }
+
+    fn read_entry(&self, dir: &str, entry: &FileEntry, to: &mut dyn Write) -> Result<(), VolumeError> {
+        let path = format!("{dir}/{}", entry.path);
+        let (mut offset, mut hasher) = (0, Sha256::new());
+        // One byte more than there should be, so that a longer file is noticed.
+        while offset <= entry.size {
+            let end = (offset + CHUNK).min(entry.size + 1);
+            let chunk = self.volume.get(&path, offset..end)?;
+            if chunk.is_empty() {
+                break;
+            }
+            hasher.update(&chunk);
+            to.write_all(&chunk).map_err(|error| VolumeError::from_io(&path, error))?;
+            offset += chunk.len() as u64;
+        }
+        if offset != entry.size || hex(&hasher.finalize()) != entry.sha256 {
+            return Err(VolumeError::Damaged { path, what: "it is not what its manifest says".to_owned() });
+        }
+        Ok(())
+    }
+}
