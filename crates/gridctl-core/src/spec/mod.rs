@@ -1,12 +1,37 @@
 //! The sweep: what a checked sweep file says. Nothing downstream checks again.
 //! Invariant: a `SweepSpec` exists only after every rule of the file has been checked; its serialised form is what proto and journal carry.
 
+mod axes;
+mod check;
+mod cloud;
+mod command;
+mod diagnostic;
+mod fields;
+mod frozen;
+pub mod limits;
+mod metric;
+mod names;
+mod numbers;
+mod ranges;
+mod relations;
+mod settings;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod unique;
+mod units;
+mod yaml;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::expr::Expr;
 use crate::value::Value;
+
+pub use check::{Context, KEYS, Parsed, parse};
+pub use diagnostic::{Diagnostic, Severity, SpecErrors};
+pub use frozen::FrozenSpecError;
 
 /// A checked sweep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,6 +152,19 @@ pub enum AxisValues {
         /// Evenly in the logarithm.
         log: bool,
     },
+}
+
+impl AxisValues {
+    /// How many values there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::List(values) => values.len() as u64,
+            Self::IntRange { count, .. } | Self::FloatRange { count, .. } | Self::Spaced { count, .. } => {
+                *count
+            }
+        }
+    }
 }
 
 /// What is averaged over and never ranked.

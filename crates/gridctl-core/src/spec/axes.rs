@@ -1,0 +1,352 @@
+//! `parameters:` to axes: which names, which variables, which values.
+//! Invariant: an axis has at least one value and no value twice; no two axes share a name or a variable.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::diagnostic::{Checker, Diagnostic, shown, suggest};
+use super::fields::Fields;
+use super::yaml::{Key, Kind, Node};
+use super::{AxisValues, limits, names, ranges, unique};
+
+/// An axis while the file is checked: it keeps its place, and its name even where its values are refused.
+pub(super) struct Draft<'n> {
+    pub(super) name: String,
+    pub(super) path: Vec<String>,
+    pub(super) variable: String,
+    pub(super) span: Range<usize>,
+    pub(super) when: Option<&'n Node>,
+    pub(super) values: Option<AxisValues>,
+}
+
+const KEYS: &[&str] =
+    &["values", "value", "min", "max", "step", "steps", "scale", "when", "distribution", "q", "parameters"];
+
+/// Distributions of W&B's that draw at random.
+const RANDOM: &[&str] = &[
+    "uniform",
+    "log_uniform",
+    "log_uniform_values",
+    "inv_log_uniform",
+    "inv_log_uniform_values",
+    "q_log_uniform",
+    "q_log_uniform_values",
+    "normal",
+    "q_normal",
+    "log_normal",
+    "q_log_normal",
+    "beta",
+    "q_beta",
+];
+const LISTED: &[&str] = &["categorical", "constant", "int_uniform", "q_uniform"];
+
+/// Reads `parameters`; `prefix` is what variables begin with.
+pub(super) fn read<'n>(check: &mut Checker<'_>, node: &'n Node, prefix: &str) -> Vec<Draft<'n>> {
+    let mut reader = Reader { check, prefix, drafts: Vec::new(), listed: 0, bytes: 0, overflown: false };
+    reader.group(node, &mut Vec::new());
+    let Reader { drafts, listed, bytes, .. } = reader;
+    check.within("`parameters`", "listed values", (listed, limits::LISTED_VALUES), &node.span);
+    check.within("a point of `parameters`", "bytes", (bytes, limits::POINT_BYTES), &node.span);
+    unique::names(check, &drafts);
+    unique::variables(check, &drafts);
+    drafts
+}
+
+struct Reader<'c, 's, 'n> {
+    check: &'c mut Checker<'s>,
+    prefix: &'c str,
+    drafts: Vec<Draft<'n>>,
+    listed: usize,
+    bytes: usize,
+    overflown: bool,
+}
+
+impl<'n> Reader<'_, '_, 'n> {
+    /// One map of parameters, which lies at `path` within the nested ones.
+    fn group(&mut self, node: &'n Node, path: &mut Vec<String>) {
+        let Kind::Map(entries) = &node.kind else {
+            self.check.wrong("`parameters`", node, "a map from names to values");
+            self.check.help_last("write `parameters: {lr: {values: [0.1, 0.01]}}`".to_owned());
+            return;
+        };
+        if entries.is_empty() {
+            self.check.push(
+                Diagnostic::error("sweep::no_parameters", "`parameters` is empty")
+                    .at(&node.span)
+                    .help("name at least one: `lr: {values: [0.1, 0.01]}`"),
+            );
+        }
+        for (key, value) in self.check.unique("`parameters`", entries) {
+            path.push(key.text.clone());
+            self.parameter(key, value, path);
+            path.pop();
+        }
+    }
+
+    fn parameter(&mut self, key: &'n Key, node: &'n Node, path: &mut Vec<String>) {
+        let name = path.join(".");
+        if let Err(error) = names::parameter(&name) {
+            let diagnostic = Diagnostic::error("sweep::parameter_name", error.problem).at(&key.span);
+            self.check.push(diagnostic.maybe_help(error.help));
+            return;
+        }
+        if !matches!(node.kind, Kind::Map(_)) {
+            self.bare(&key.text, node);
+            self.keep(key, path, None, None);
+            return;
+        }
+        if self.random(&name, node) {
+            self.keep(key, path, None, None);
+            return;
+        }
+        let what = format!("parameter {}", shown(&name));
+        let Some(fields) = self.check.fields(&what, node, KEYS) else { return };
+        if let Some(nested) = fields.get("parameters") {
+            self.only_nested(&what, &fields, nested);
+            self.group(nested, path);
+            return;
+        }
+        self.nested_without_parameters(&key.text, node);
+        let values = self.values(&what, &fields, node);
+        self.keep(key, path, fields.get("when"), values);
+    }
+
+    fn keep(&mut self, key: &Key, path: &[String], when: Option<&'n Node>, values: Option<AxisValues>) {
+        if self.drafts.len() < limits::AXES {
+            let (name, path, span) = (path.join("."), path.to_vec(), key.span.clone());
+            let variable = names::variable_of(self.prefix, &name);
+            self.drafts.push(Draft { name, path, variable, span, when, values });
+        } else if !self.overflown {
+            self.overflown = true;
+            let message = format!("there are more than {} parameters", limits::AXES);
+            self.check.push(Diagnostic::error("sweep::limit", message).at(&key.span));
+        }
+    }
+
+    /// `lr: 0.1` and `lr: [0.1, 0.2]`.
+    fn bare(&mut self, name: &str, node: &Node) {
+        let raw = self.check.raw(node).trim();
+        let short = raw.len() <= 60 && !raw.contains('\n');
+        let (got, inner) = match &node.kind {
+            Kind::List(_) if short && raw.starts_with('[') => ("a list", format!("values: {raw}")),
+            Kind::List(_) => ("a list", "values: [...]".to_owned()),
+            Kind::Null => ("empty", "value: null".to_owned()),
+            _ if short => ("a single value", format!("value: {raw}")),
+            _ => ("a single value", "value: ...".to_owned()),
+        };
+        let message = format!("parameter {} is {got}, not a map that says what its values are", shown(name));
+        self.check.push(
+            Diagnostic::error("sweep::bare_parameter", message)
+                .at(&node.span)
+                .help(format!("write `{name}: {{{inner}}}`")),
+        );
+    }
+
+    /// Whether the parameter is drawn at random, which is an error that says what to write for a grid.
+    fn random(&mut self, name: &str, node: &Node) -> bool {
+        let Kind::Map(entries) = &node.kind else { return false };
+        let find = |wanted: &str| entries.iter().find(|(key, _)| key.text == wanted).map(|(_, value)| value);
+        let Some(distribution) = find("distribution") else { return false };
+        let Kind::Str(text) = &distribution.kind else { return false };
+        let lower = text.to_lowercase();
+        if !RANDOM.contains(&lower.as_str()) {
+            return false;
+        }
+        let bound = |wanted, default: &str| {
+            find(wanted).map_or(default.to_owned(), |node| self.check.raw(node).to_owned())
+        };
+        let scale = if lower.contains("log") { ", scale: log" } else { "" };
+        let (min, max) = (bound("min", "0.1"), bound("max", "1.0"));
+        let exponents = lower.starts_with("log_uniform") && !lower.ends_with("values");
+        let note = if exponents { " (with the bounds themselves, not their logarithms)" } else { "" };
+        self.check.push(
+            Diagnostic::error(
+                "sweep::random",
+                format!(
+                    "parameter {} is drawn at random ({}): a grid needs a number of values",
+                    shown(name),
+                    shown(text)
+                ),
+            )
+            .at(&distribution.span)
+            .help(format!(
+                "for a grid write `{{min: {min}, max: {max}, steps: 10{scale}}}`{note}, or list `values`"
+            )),
+        );
+        true
+    }
+
+    /// `parameters` beside other keys.
+    fn only_nested(&mut self, what: &str, fields: &Fields<'_>, nested: &Node) {
+        if let Some(other) = KEYS.iter().find(|key| **key != "parameters" && fields.has(key)) {
+            let diagnostic =
+                Diagnostic::error("sweep::conflict", format!("{what} has both `parameters` and `{other}`"))
+                    .at(fields.key(other).unwrap_or(&nested.span))
+                    .help("nested parameters have values of their own; put this key beside those");
+            self.check.push(diagnostic);
+        }
+    }
+
+    /// Maps below a parameter that are no key of ours are probably nested parameters without `parameters`.
+    fn nested_without_parameters(&mut self, name: &str, node: &Node) {
+        let Kind::Map(entries) = &node.kind else { return };
+        let inner = entries
+            .iter()
+            .find(|(key, value)| !KEYS.contains(&key.text.as_str()) && matches!(value.kind, Kind::Map(_)));
+        if let Some((key, _)) = inner {
+            let help = format!(
+                "nested parameters stand below `parameters`: `{name}: {{parameters: {{{}: ...}}}}`",
+                key.text
+            );
+            self.check.replace_help(help);
+        }
+    }
+
+    fn values(&mut self, what: &str, fields: &Fields<'n>, node: &Node) -> Option<AxisValues> {
+        let families = [
+            ("values", fields.has("values")),
+            ("value", fields.has("value")),
+            ("min", ["min", "max", "step", "steps", "scale", "q"].iter().any(|key| fields.has(key))),
+        ];
+        let mut present = families.iter().filter(|(_, there)| *there).map(|(name, _)| *name);
+        let (first, second) = (present.next(), present.next());
+        if let (Some(a), Some(b)) = (first, second) {
+            let b = [b, "max", "step", "steps", "scale", "q"]
+                .into_iter()
+                .find(|key| fields.has(key))
+                .unwrap_or(b);
+            self.check.push(
+                Diagnostic::error("sweep::conflict", format!("{what} has both `{a}` and `{b}`"))
+                    .at(fields.key(b).unwrap_or(&node.span))
+                    .related(fields.key(a).unwrap_or(&node.span), "first here")
+                    .help("keep one: `values`, `value`, or a range with `min` and `max`"),
+            );
+            return None;
+        }
+        let quantum = self.distribution(what, fields, first)?;
+        match first {
+            Some("values") => self.listed(what, fields.get("values")?),
+            Some("value") => {
+                let value = self.check.value(what, fields.get("value")?)?;
+                self.size(what, value.to_json().len(), fields.get("value")?)
+                    .then(|| AxisValues::List(vec![value]))
+            }
+            Some(_) => {
+                self.bytes += 24;
+                ranges::read(self.check, what, fields, quantum)
+            }
+            None if fields.strange() => None,
+            None => {
+                self.check.push(
+                    Diagnostic::error("sweep::no_values", format!("{what} has no values"))
+                        .at(&node.span)
+                        .help(
+                            "give it `values: [...]`, `value: ...`, or a range: `min: 0, max: 1, steps: 5`",
+                        ),
+                );
+                None
+            }
+        }
+    }
+
+    /// Checks that `distribution` fits the keys; returns whether `q` is the step of a range. `None` is an error.
+    fn distribution(&mut self, what: &str, fields: &Fields<'n>, family: Option<&str>) -> Option<bool> {
+        let Some(node) = fields.get("distribution") else {
+            if let Some(q) = fields.key("q") {
+                let diagnostic = Diagnostic::error(
+                    "sweep::conflict",
+                    format!("{what} has `q` without `distribution: q_uniform`"),
+                )
+                .at(q)
+                .help("the distance between values is `step`");
+                self.check.push(diagnostic);
+                return None;
+            }
+            return Some(false);
+        };
+        let Kind::Str(text) = &node.kind else {
+            self.check.wrong(&format!("{what}: `distribution`"), node, "text");
+            return None;
+        };
+        let needed = match text.to_lowercase().as_str() {
+            "categorical" => "values",
+            "constant" => "value",
+            "int_uniform" | "q_uniform" => "min",
+            _ => {
+                self.check.push(
+                    Diagnostic::error(
+                        "sweep::unknown_word",
+                        format!("{what} has the unknown distribution {}", shown(text)),
+                    )
+                    .at(&node.span)
+                    .maybe_help(suggest(text, LISTED.iter().copied())),
+                );
+                return None;
+            }
+        };
+        if family != Some(needed) {
+            let wants = if needed == "min" { "`min` and `max`" } else { &format!("`{needed}`") };
+            self.check.push(
+                Diagnostic::error("sweep::conflict", format!("{what}: `distribution: {text}` needs {wants}"))
+                    .at(&node.span)
+                    .help("or leave `distribution` out: the other keys say what is meant"),
+            );
+            return None;
+        }
+        Some(text.eq_ignore_ascii_case("q_uniform"))
+    }
+
+    fn listed(&mut self, what: &str, node: &Node) -> Option<AxisValues> {
+        let items = self.check.items(&format!("{what}: `values`"), node, limits::LISTED_VALUES)?;
+        self.listed += items.len();
+        let mut first: HashMap<String, usize> = HashMap::with_capacity(items.len());
+        let mut values = Vec::with_capacity(items.len());
+        let mut sound = true;
+        let mut largest = 0;
+        for (i, item) in items.iter().enumerate() {
+            let Some(value) = self.check.value(what, item) else {
+                sound = false;
+                continue;
+            };
+            let mut canonical = String::new();
+            value.canonical(&mut canonical);
+            largest = largest.max(canonical.len());
+            if let Some(before) = first.get(&canonical) {
+                sound = false;
+                self.twice(what, &items[*before], item);
+            } else {
+                first.insert(canonical, i);
+            }
+            values.push(value);
+        }
+        (self.size(what, largest, node) && sound).then_some(AxisValues::List(values))
+    }
+
+    fn twice(&mut self, what: &str, before: &Node, again: &Node) {
+        let (a, b) = (self.check.raw(before), self.check.raw(again));
+        let same = if a == b { String::new() } else { format!(" ({} and {} are equal)", shown(a), shown(b)) };
+        let diagnostic = Diagnostic::error(
+            "sweep::duplicate_value",
+            format!("{what} has the value {} twice{same}", shown(b)),
+        )
+        .at(&again.span)
+        .label("again here")
+        .related(&before.span, "first here")
+        .help("remove one: each point is tried once (for several tries of each use `repeats`)");
+        self.check.push(diagnostic);
+    }
+
+    fn size(&mut self, what: &str, bytes: usize, node: &Node) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let fits = self.check.within(
+            &format!("a value of {what}"),
+            "bytes",
+            (bytes, limits::VALUE_BYTES),
+            &node.span,
+        );
+        if !fits {
+            self.check.help_last("put it into a file, and the file's name here".to_owned());
+        }
+        fits
+    }
+}

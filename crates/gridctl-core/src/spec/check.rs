@@ -1,0 +1,309 @@
+//! From a sweep file to a [`SweepSpec`]: every key is read here once, and everything that is wrong is reported at once.
+//! Invariant: a spec comes out only where no check has failed.
+
+use std::path::Path;
+
+use super::axes::{self, Draft};
+use super::command::{self, Command};
+use super::diagnostic::{Checker, Diagnostic, SpecErrors, shown};
+use super::fields::Fields;
+use super::relations::{self, Names};
+use super::settings;
+use super::yaml::{self, Kind, Node};
+use super::{Axis, AxisValues, Order, Repeats, SweepSpec, cloud, metric, names};
+use crate::expr::Expr;
+
+/// What the checks know beside the file.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The file's name without its extension: the sweep's name, if the file gives none.
+    pub file_stem: &'a str,
+}
+
+/// A sweep file that passed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    /// What it says.
+    pub spec: SweepSpec,
+    /// What its author should know.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Every key of a sweep file, in the order in which messages list them.
+pub const KEYS: &[&str] = &[
+    "name",
+    "description",
+    "project",
+    "entity",
+    "workdir",
+    "setup",
+    "image",
+    "command",
+    "program",
+    "method",
+    "metric",
+    "metrics",
+    "parameters",
+    "zip",
+    "exclude",
+    "repeats",
+    "order",
+    "run_cap",
+    "data",
+    "output",
+    "aws",
+    "resources",
+    "timeout",
+    "retry",
+    "env",
+    "secrets",
+    "env_prefix",
+    "preempt_signal",
+    "workers",
+    "budget",
+    "deadline",
+    "notify",
+    "efs",
+];
+
+/// W&B's key that a grid has no use for.
+const EARLY_TERMINATE: &str = "early_terminate";
+
+/// Reads and checks a sweep file.
+///
+/// # Errors
+/// [`SpecErrors`]: everything that is wrong with it, in the file's order, at most twenty.
+pub fn parse(source: &[u8], context: &Context<'_>) -> Result<Parsed, SpecErrors> {
+    let (text, skipped) = yaml::decode(source)?;
+    let result = checked(text, context);
+    match result {
+        Ok(mut parsed) => {
+            parsed.warnings.iter_mut().for_each(|warning| shift(warning, skipped));
+            Ok(parsed)
+        }
+        Err(SpecErrors(mut errors)) => {
+            errors.iter_mut().for_each(|error| shift(error, skipped));
+            Err(SpecErrors(errors))
+        }
+    }
+}
+
+/// Moves the places by the byte order mark that the parser never saw.
+fn shift(diagnostic: &mut Diagnostic, by: usize) {
+    let spans = diagnostic.span.iter_mut().chain(diagnostic.related.iter_mut().map(|(span, _)| span));
+    spans.for_each(|span| *span = span.start + by..span.end + by);
+}
+
+fn checked(text: &str, context: &Context<'_>) -> Result<Parsed, SpecErrors> {
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        let error = Diagnostic::error("sweep::empty", "the sweep file is empty");
+        return Err(SpecErrors(vec![error.help("`gridctl init` writes one to begin with")]));
+    }
+    let mut root = yaml::parse(text)?;
+    let mut check = Checker::new(text);
+    early_terminate(&mut check, &mut root);
+    let spec = match check.fields("the sweep file", &root, KEYS) {
+        Some(fields) => spec(&mut check, &fields, context),
+        None => None,
+    };
+    let warnings = check.finish()?;
+    match spec {
+        Some(spec) => Ok(Parsed { spec, warnings }),
+        None => Err(SpecErrors(vec![Diagnostic::error("sweep::refused", "the sweep file is refused")])),
+    }
+}
+
+fn spec(check: &mut Checker<'_>, fields: &Fields<'_>, context: &Context<'_>) -> Option<SweepSpec> {
+    let name = name(check, fields.get("name"), context);
+    grid_only(check, fields);
+    let env_prefix = settings::env_prefix(check, fields.get("env_prefix"));
+    let drafts = match fields.get("parameters") {
+        Some(node) => axes::read(check, node, &env_prefix),
+        None => {
+            no_parameters(check, fields);
+            Vec::new()
+        }
+    };
+    let names = Names::new(&drafts);
+    let whens = relations::whens(check, &names);
+    let zip = fields.get("zip").map(|node| relations::zip(check, &names, node)).unwrap_or_default();
+    let exclude =
+        fields.get("exclude").map(|node| relations::exclude(check, &names, node)).unwrap_or_default();
+    let repeats = repeats(check, fields, &names, (&zip, &whens, &exclude));
+    points(check, fields, &drafts, (&zip, repeats));
+    let (objective, metrics) = metric::read(check, fields.get("metric"), fields.get("metrics"));
+    let image = fields.get("image").and_then(|node| cloud::image(check, node));
+    let Command { words, program } = command::read(check, &names, fields);
+    let (env, secrets) = settings::variables(check, fields.get("env"), fields.get("secrets"), &drafts);
+    let spec = SweepSpec {
+        name: name.unwrap_or_default(),
+        labels: labels(check, fields),
+        zip,
+        exclude,
+        repeats,
+        order: order(check, fields.get("order")),
+        run_cap: fields
+            .get("run_cap")
+            .and_then(|node| check.whole("`run_cap`", node, 1..=i64::MAX))
+            .map(i64::unsigned_abs),
+        objective,
+        metrics,
+        command: words,
+        program,
+        env,
+        secrets,
+        env_prefix,
+        resources: settings::resources(check, fields.get("resources")),
+        timeout_ms: fields.get("timeout").and_then(|node| settings::duration(check, "`timeout`", node)),
+        retry: settings::retry(check, fields.get("retry")),
+        workdir: fields.get("workdir").and_then(|node| settings::workdir(check, node)),
+        data: fields.get("data").and_then(|node| settings::place(check, "`data`", node)),
+        output: fields.get("output").and_then(|node| settings::place(check, "`output`", node)),
+        image,
+        preempt_signal: fields.get("preempt_signal").and_then(|node| settings::signal(check, node)),
+        unserved: unserved(check, fields),
+        axes: Vec::new(),
+    };
+    if check.failed() {
+        return None;
+    }
+    let axes = axes_of(drafts, whens)?;
+    Some(SweepSpec { axes, ..spec })
+}
+
+fn axes_of(drafts: Vec<Draft<'_>>, whens: Vec<Option<Expr>>) -> Option<Vec<Axis>> {
+    let axis = |(draft, when): (Draft<'_>, Option<Expr>)| {
+        let Draft { name, path, variable, values, .. } = draft;
+        Some(Axis { name, path, variable, values: values?, when })
+    };
+    drafts.into_iter().zip(whens).map(axis).collect()
+}
+
+fn no_parameters(check: &mut Checker<'_>, fields: &Fields<'_>) {
+    if fields.misspelt("parameters") {
+        return;
+    }
+    check.push(
+        Diagnostic::error("sweep::no_parameters", "the sweep file has no `parameters`")
+            .help("name what is searched: `parameters: {lr: {values: [0.1, 0.01]}}`"),
+    );
+}
+
+/// The name, or the file's.
+fn name(check: &mut Checker<'_>, node: Option<&Node>, context: &Context<'_>) -> Option<String> {
+    let Some(node) = node else {
+        let name = names::sanitised(context.file_stem);
+        if name.is_none() {
+            let stem = shown(context.file_stem);
+            check.push(
+                Diagnostic::error("sweep::name", format!("no name can be made of the file's name {stem}"))
+                    .help("add `name: my-sweep` (a to z, 0 to 9 and `-`)"),
+            );
+        }
+        return name;
+    };
+    let text = check.scalar("`name`", node)?;
+    if let Err(error) = names::sweep(&text) {
+        let diagnostic = Diagnostic::error("sweep::name", error.problem).at(&node.span);
+        check.push(diagnostic.maybe_help(error.help));
+        return None;
+    }
+    Some(text)
+}
+
+/// Takes `early_terminate` out of the file, with an error that says what to write instead.
+fn early_terminate(check: &mut Checker<'_>, root: &mut Node) {
+    let Kind::Map(entries) = &mut root.kind else { return };
+    for (key, _) in entries.extract_if(.., |(key, _)| key.text == EARLY_TERMINATE) {
+        check.push(
+            Diagnostic::error("sweep::early_terminate", "`early_terminate` has no meaning in a grid: every trial is trained to its end")
+                .at(&key.span)
+                .help("remove it; `timeout: 2h` bounds a trial, `metric: {target: ...}` ends the sweep once it is good enough"),
+        );
+    }
+}
+
+/// `method`: what is no grid is refused with what to write instead.
+fn grid_only(check: &mut Checker<'_>, fields: &Fields<'_>) {
+    if let Some(node) = fields.get("method")
+        && let Some(text) = check.text("`method`", node)
+        && !text.eq_ignore_ascii_case("grid")
+    {
+        let message = format!("`method: {}` is not a grid: gridctl tries every point", text.trim());
+        let known = matches!(text.to_lowercase().as_str(), "random" | "bayes");
+        let message = if known {
+            message
+        } else {
+            format!("`method` cannot be {}: gridctl tries every point", shown(text))
+        };
+        check.push(
+            Diagnostic::error("sweep::method", message)
+                .at(&node.span)
+                .help("write `method: grid`, give continuous parameters `steps: 10`, and bound the sweep with `run_cap: 100` if it is large"),
+        );
+    }
+}
+
+fn repeats(
+    check: &mut Checker<'_>,
+    fields: &Fields<'_>,
+    names: &Names<'_, '_>,
+    rest: (&[Vec<usize>], &[Option<Expr>], &[Expr]),
+) -> Repeats {
+    let Some(node) = fields.get("repeats") else { return Repeats::Seeds(1) };
+    let repeats = relations::repeats(check, names, node).unwrap_or(Repeats::Seeds(1));
+    if let Repeats::Axis(place) = repeats {
+        relations::repeats_axis(check, names, place, rest, node);
+    }
+    repeats
+}
+
+/// The grid must be countable.
+fn points(
+    check: &mut Checker<'_>,
+    fields: &Fields<'_>,
+    drafts: &[Draft<'_>],
+    (zip, repeats): (&[Vec<usize>], Repeats),
+) {
+    let count = |draft: &Draft<'_>| draft.values.as_ref().map_or(1, AxisValues::count);
+    let counts: Vec<u64> = drafts.iter().map(count).collect();
+    if relations::points(&counts, zip, repeats).is_some() {
+        return;
+    }
+    let mut largest: Vec<_> = drafts.iter().zip(&counts).collect();
+    largest.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let shown: Vec<String> =
+        largest.iter().take(3).map(|(draft, count)| format!("{} has {count}", shown(&draft.name))).collect();
+    let mut error = Diagnostic::error("sweep::too_many_points", "the grid has 2^63 points or more")
+        .help(format!("take fewer values: {}", shown.join(", ")));
+    error.span = fields.key("parameters").cloned();
+    check.push(error);
+}
+
+fn labels(check: &mut Checker<'_>, fields: &Fields<'_>) -> Vec<(String, String)> {
+    let keys = ["description", "project", "entity"];
+    let label = |key: &str| {
+        let node = fields.get(key)?;
+        Some((key.to_owned(), check.scalar(&format!("`{key}`"), node)?))
+    };
+    keys.into_iter().filter_map(label).collect()
+}
+
+fn order(check: &mut Checker<'_>, node: Option<&Node>) -> Order {
+    match node.and_then(|node| check.word("`order`", node, &["spread", "file"])) {
+        Some("file") => Order::File,
+        _ => Order::Spread,
+    }
+}
+
+fn unserved(check: &mut Checker<'_>, fields: &Fields<'_>) -> Vec<(String, crate::value::Value)> {
+    let read = |key: &&str| Some(((*key).to_owned(), cloud::read(check, key, fields.get(key)?)?));
+    cloud::UNSERVED.iter().filter_map(read).collect()
+}
+
+/// The context of a file: its name without the extension.
+impl<'a> From<&'a Path> for Context<'a> {
+    fn from(path: &'a Path) -> Self {
+        Self { file_stem: path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("") }
+    }
+}

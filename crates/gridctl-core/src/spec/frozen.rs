@@ -1,0 +1,227 @@
+//! A checked sweep as the journal and the wire carry it: read back with its invariants checked again.
+//! Invariant: whoever wrote the bytes, a spec that comes out of here can be counted, indexed and started without a panic.
+
+use std::collections::{HashMap, HashSet};
+
+use super::relations::{cycle, mentioned, points};
+use super::settings::bad_prefix;
+use super::{Axis, AxisValues, MetricSpec, Repeats, SweepSpec, cloud, limits, metric, names};
+use crate::expr::Expr;
+use crate::value::Value;
+
+/// Why bytes that claim to be a checked sweep are none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrozenSpecError {
+    /// They are no JSON of this shape.
+    #[error("not a sweep: {0}")]
+    Json(String),
+    /// They break a rule that every checked sweep keeps.
+    #[error("not a checked sweep: {0}")]
+    Broken(String),
+}
+
+type Verdict = Result<(), String>;
+
+fn ensure(holds: bool, problem: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(problem()) }
+}
+
+impl SweepSpec {
+    /// Reads a spec back from its JSON.
+    ///
+    /// # Errors
+    /// [`FrozenSpecError`]: the text has another shape, or breaks a rule of checked sweeps.
+    pub fn from_json(text: &str) -> Result<Self, FrozenSpecError> {
+        let spec: Self =
+            serde_json::from_str(text).map_err(|error| FrozenSpecError::Json(error.to_string()))?;
+        spec.validate()?;
+        Ok(spec)
+    }
+
+    /// The spec as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("keys are strings and no float is NaN or infinite")
+    }
+
+    /// Checks the rules that every checked sweep keeps, as far as anything downstream relies on them.
+    ///
+    /// # Errors
+    /// [`FrozenSpecError::Broken`] names the first rule that is broken.
+    pub fn validate(&self) -> Result<(), FrozenSpecError> {
+        self.named()
+            .and_then(|()| axes(&self.axes, &self.env_prefix))
+            .and_then(|()| self.related())
+            .and_then(|()| self.measured())
+            .and_then(|()| self.started())
+            .map_err(FrozenSpecError::Broken)
+    }
+
+    fn named(&self) -> Verdict {
+        names::sweep(&self.name).map_err(|error| error.problem)?;
+        ensure(self.labels.iter().all(|(name, text)| sound(name) && sound(text)), || {
+            "a label is too long".to_owned()
+        })?;
+        ensure(self.run_cap != Some(0), || "run_cap is 0".to_owned())
+    }
+
+    fn related(&self) -> Verdict {
+        let count = self.axes.len();
+        let places: HashMap<&str, usize> =
+            self.axes.iter().enumerate().map(|(place, axis)| (axis.name.as_str(), place)).collect();
+        let mut zipped = HashSet::new();
+        for group in &self.zip {
+            let inside = group.iter().all(|place| *place < count && zipped.insert(*place));
+            ensure(group.len() >= 2 && inside, || "a group of zip is broken".to_owned())?;
+            let first = &self.axes[group[0]];
+            let alike = |place: &usize| {
+                let axis = &self.axes[*place];
+                axis.values.count() == first.values.count() && axis.when == first.when
+            };
+            ensure(group.iter().all(alike), || "axes of unequal length walk together".to_owned())?;
+        }
+        let known = |expr: &Expr| expr.names().iter().all(|name| places.contains_key(name.as_str()));
+        let whens = self.axes.iter().filter_map(|axis| axis.when.as_ref());
+        ensure(self.exclude.len() <= limits::EXPRESSIONS, || "too many expressions".to_owned())?;
+        ensure(whens.chain(&self.exclude).all(known), || "an expression names no axis".to_owned())?;
+        let edges: Vec<_> = self.axes.iter().map(|axis| mentioned(axis.when.as_ref(), &places)).collect();
+        ensure(cycle(&edges).is_none(), || "when goes in a circle".to_owned())?;
+        self.repeated(&zipped)?;
+        let counts: Vec<u64> = self.axes.iter().map(|axis| axis.values.count()).collect();
+        ensure(points(&counts, &self.zip, self.repeats).is_some(), || {
+            "the points cannot be counted".to_owned()
+        })
+    }
+
+    fn repeated(&self, zipped: &HashSet<usize>) -> Verdict {
+        match self.repeats {
+            Repeats::Seeds(seeds) => {
+                ensure((1..=limits::SEEDS).contains(&seeds), || format!("{seeds} repeats"))
+            }
+            Repeats::Axis(place) => {
+                let Some(axis) = self.axes.get(place) else { return Err(format!("repeats is axis {place}")) };
+                let mentions = |expr: &Expr| expr.names().contains(&axis.name);
+                let whens = self.axes.iter().filter_map(|axis| axis.when.as_ref());
+                let free = axis.when.is_none()
+                    && !zipped.contains(&place)
+                    && !whens.chain(&self.exclude).any(mentions);
+                ensure(free, || "something depends on the axis of the repeats".to_owned())
+            }
+        }
+    }
+
+    fn measured(&self) -> Verdict {
+        let objective = self.objective.as_ref().map(|objective| &objective.metric);
+        let mut seen = HashSet::new();
+        for MetricSpec { name, regex, .. } in objective.into_iter().chain(&self.metrics) {
+            names::metric(name).map_err(|error| error.problem)?;
+            ensure(seen.insert(name), || format!("the metric {name:?} is declared twice"))?;
+            regex.as_deref().map_or(Ok(()), metric::compiles)?;
+        }
+        ensure(seen.len() <= limits::METRICS, || "too many metrics".to_owned())?;
+        let target = self.objective.as_ref().and_then(|objective| objective.target);
+        ensure(target.is_none_or(f64::is_finite), || "the target is no number".to_owned())
+    }
+
+    fn started(&self) -> Verdict {
+        let bare = self.command.is_empty() && self.image.is_none();
+        ensure(!bare && self.command.len() <= limits::COMMAND_WORDS, || {
+            "nothing says what to start".to_owned()
+        })?;
+        ensure(self.command.first().is_none_or(|first| !first.trim().is_empty()), || {
+            "an empty command".to_owned()
+        })?;
+        let texts =
+            [&self.program, &self.workdir, &self.data, &self.output, &self.image, &self.preempt_signal];
+        let texts = texts
+            .into_iter()
+            .flatten()
+            .chain(&self.command)
+            .chain(self.env.iter().filter_map(|(_, text)| text.as_ref()));
+        ensure(texts.into_iter().all(|text| sound(text)), || "a text is too long or holds NUL".to_owned())?;
+        if let Some(image) = &self.image {
+            cloud::reference(image).map_err(|problem| format!("the image: {problem}"))?;
+        }
+        let variables = self.env.iter().map(|(name, _)| name).chain(&self.secrets);
+        let mut seen: HashSet<&str> = self.axes.iter().map(|axis| axis.variable.as_str()).collect();
+        for name in variables {
+            names::variable(name).map_err(|error| error.problem)?;
+            ensure(seen.insert(name), || format!("{name} has two origins"))?;
+        }
+        let r = self.resources;
+        let fits = (1..=limits::CPUS * 1_000).contains(&r.cpu_milli)
+            && r.mem_mib <= limits::MEM_MIB
+            && r.gpus <= limits::GPUS;
+        ensure(fits, || "resources are out of range".to_owned())?;
+        let timeout = self.timeout_ms.unwrap_or(1);
+        ensure((1..=limits::DURATION_MS).contains(&timeout), || "the timeout is out of range".to_owned())?;
+        let codes = self.retry.on_exit_codes.iter().chain(&self.retry.fatal_exit_codes);
+        let mut seen = HashSet::new();
+        let good = codes.into_iter().all(|code| (1..=255).contains(code) && seen.insert(*code));
+        ensure(good && self.retry.max_failures <= limits::MAX_FAILURES, || {
+            "retry is out of range".to_owned()
+        })?;
+        ensure(self.unserved.iter().all(|(key, _)| cloud::UNSERVED.contains(&key.as_str())), || {
+            "an unknown key".to_owned()
+        })
+    }
+}
+
+fn sound(text: &str) -> bool {
+    text.len() <= limits::TEXT_BYTES && !text.contains('\0')
+}
+
+fn axes(axes: &[Axis], prefix: &str) -> Verdict {
+    ensure(!axes.is_empty() && axes.len() <= limits::AXES, || format!("{} axes", axes.len()))?;
+    bad_prefix(prefix).map_or(Ok(()), |problem| Err(format!("the prefix: {problem}")))?;
+    let (mut known, mut variables, mut listed) = (HashSet::new(), HashSet::new(), 0);
+    for Axis { name, path, variable, values, .. } in axes {
+        names::parameter(name).map_err(|error| error.problem)?;
+        let derived = names::variable_of(prefix, name) == *variable && !names::denied(variable);
+        ensure(derived && !variable.starts_with(|c: char| c.is_ascii_digit()), || {
+            format!("the variable {variable:?}")
+        })?;
+        ensure(known.insert(name) && variables.insert(variable), || {
+            format!("the axis {name:?} is there twice")
+        })?;
+        ensure(path.len() <= limits::DEPTH && path.join(".") == *name, || format!("the path of {name:?}"))?;
+        if let AxisValues::List(values) = values {
+            listed += values.len();
+        }
+        ensure(listed <= limits::LISTED_VALUES && rule(values), || {
+            format!("the values of {name:?} are broken")
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether an axis has values, each in range, none twice.
+fn rule(values: &AxisValues) -> bool {
+    let count = values.count();
+    let counted = (1..=limits::AXIS_VALUES).contains(&count);
+    counted
+        && match values {
+            AxisValues::List(values) => distinct(values),
+            AxisValues::IntRange { min, step, .. } => {
+                let last = i128::from(*min) + i128::from(*step) * i128::from(count - 1);
+                *step >= 1 && i64::try_from(last).is_ok()
+            }
+            AxisValues::FloatRange { min, step, .. } => {
+                #[expect(clippy::cast_precision_loss, reason = "at most 2^53")]
+                let last = min + step * (count - 1) as f64;
+                *step > 0.0 && step.is_finite() && min.is_finite() && last.is_finite()
+            }
+            AxisValues::Spaced { min, max, log, .. } => {
+                min <= max && (max - min).is_finite() && (!log || *min > 0.0)
+            }
+        }
+}
+
+fn distinct(values: &[Value]) -> bool {
+    let mut seen = HashSet::with_capacity(values.len());
+    values.iter().all(|value| {
+        let mut canonical = String::new();
+        value.canonical(&mut canonical);
+        canonical.len() <= limits::VALUE_BYTES && !canonical.contains("\\u0000") && seen.insert(canonical)
+    })
+}
