@@ -2,6 +2,7 @@
 //! Invariant: a spec comes out only where no check has failed.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::axes::{self, Draft};
 use super::command::{self, Command};
@@ -12,6 +13,8 @@ use super::settings;
 use super::yaml::{self, Kind, Node};
 use super::{Axis, AxisValues, Order, Repeats, SweepSpec, cloud, metric, names};
 use crate::expr::Expr;
+use crate::grid::Grid;
+use crate::launch;
 
 /// What the checks know beside the file.
 #[derive(Debug, Clone, Copy)]
@@ -168,7 +171,20 @@ fn spec(check: &mut Checker<'_>, fields: &Fields<'_>, context: &Context<'_>) -> 
         return None;
     }
     let axes = axes_of(drafts, whens)?;
-    Some(SweepSpec { axes, ..spec })
+    let spec = SweepSpec { axes, ..spec };
+    usable(check, fields, &spec);
+    Some(spec)
+}
+
+/// What is built on the spec must take it: the grid, and the start of a trial.
+fn usable(check: &mut Checker<'_>, fields: &Fields<'_>, spec: &SweepSpec) {
+    let grid = Grid::new(Arc::new(spec.clone())).err().map(|error| ("parameters", error.to_string()));
+    let start = launch::check_command(spec).err().map(|error| ("command", error.to_string()));
+    for (key, problem) in grid.into_iter().chain(start) {
+        let mut error = Diagnostic::error("sweep::unusable", problem);
+        error.span = fields.key(key).cloned();
+        check.push(error);
+    }
 }
 
 fn axes_of(drafts: Vec<Draft<'_>>, whens: Vec<Option<Expr>>) -> Option<Vec<Axis>> {

@@ -17,6 +17,7 @@ const MACROS: &[(&str, bool)] = &[
     ("args", true),
     ("args_no_hyphens", true),
     ("args_no_boolean_flags", true),
+    ("args_no_equals", true),
     ("args_json", false),
     ("args_json_file", false),
     ("args_hydra", true),

@@ -2,11 +2,14 @@
 //! Invariant: whoever wrote the bytes, a spec that comes out of here can be counted, indexed and started without a panic.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::relations::{cycle, mentioned, points};
 use super::settings::bad_prefix;
 use super::{Axis, AxisValues, MetricSpec, Repeats, SweepSpec, cloud, limits, metric, names};
 use crate::expr::Expr;
+use crate::grid::Grid;
+use crate::launch;
 use crate::value::Value;
 
 /// Why bytes that claim to be a checked sweep are none.
@@ -54,6 +57,8 @@ impl SweepSpec {
             .and_then(|()| self.related())
             .and_then(|()| self.measured())
             .and_then(|()| self.started())
+            .and_then(|()| Grid::new(Arc::new(self.clone())).map(drop).map_err(|error| error.to_string()))
+            .and_then(|()| launch::check_command(self).map_err(|error| error.to_string()))
             .map_err(FrozenSpecError::Broken)
     }
 

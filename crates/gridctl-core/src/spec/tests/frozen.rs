@@ -53,6 +53,8 @@ fn every_broken_rule_is_found() {
         ("/objective/metric/name", json!("")),
         ("/metrics/0/regex", json!("(")),
         ("/command", json!([])),
+        ("/command", json!(["x", "${nope}"])),
+        ("/command", json!(["x", "${params.nope}"])),
         ("/command", json!(["a\u{0}"])),
         ("/env/0/0", json!("A=B")),
         ("/env/0/0", json!("K")),

@@ -87,6 +87,8 @@ fn s20_values_are_counted_not_made() {
     }
     assert_eq!(code(axis("{min: 0, max: 1, steps: 1e12}").as_bytes()), "sweep::wrong_type");
     assert_eq!(code(axis("{min: 0, max: 1, steps: 1000000000000}").as_bytes()), "sweep::duplicate_value");
+    let repeats = "command: [x]\nrepeats: x\nparameters: {x: {min: 0, max: 9000000000}}\n";
+    assert_eq!(code(repeats.as_bytes()), "sweep::unusable");
     let listed: Vec<String> = (0..100_001).map(|i| i.to_string()).collect();
     assert_eq!(code(axis(&format!("{{values: [{}]}}", listed.join(","))).as_bytes()), "sweep::limit");
 }
