@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::error::StoreError;
 use super::reader::Reader;
-use super::row::{COLUMNS, damaged_value};
+use super::row::damaged_value;
 use super::{OutcomeRow, load};
 
 /// What an outcome must be to rank, in the words of the index, and that no newer generation has replaced it.
@@ -28,11 +28,13 @@ pub struct PointRow {
     pub rows: Vec<OutcomeRow>,
 }
 
-/// SQL that drops outcomes which a newer generation of the same trial has replaced.
+/// SQL that drops outcomes which a newer generation of the same trial has replaced. Where no trial was ever tried anew, the first
+/// part is all that SQLite looks at.
 pub(crate) fn newest(alias: &str) -> String {
     format!(
-        "NOT EXISTS (SELECT 1 FROM outcome n INDEXED BY outcome_again WHERE n.generation > 1 AND n.trial = {alias}.trial
-         AND n.sweep = {alias}.sweep AND n.version = {alias}.version AND n.terminal = 1 AND n.generation > {alias}.generation)"
+        "(NOT EXISTS (SELECT 1 FROM outcome INDEXED BY outcome_again WHERE generation > 1)
+         OR NOT EXISTS (SELECT 1 FROM outcome n INDEXED BY outcome_again WHERE n.generation > 1 AND n.trial = {alias}.trial
+         AND n.sweep = {alias}.sweep AND n.version = {alias}.version AND n.terminal = 1 AND n.generation > {alias}.generation))"
     )
 }
 
@@ -47,12 +49,12 @@ impl Reader {
         goal: Goal,
         (k, offset): (u64, u64),
     ) -> Result<Vec<OutcomeRow>, StoreError> {
-        if goal == Goal::Minimize || k.saturating_add(offset) > SEEK_AT_MOST {
-            let way = if goal == Goal::Minimize { "ASC" } else { "DESC" };
-            let order = format!("ORDER BY o.objective {way}, o.idx ASC LIMIT ?3 OFFSET ?4");
-            return self.ranked(&order, params![sweep, version, clamp(k), clamp(offset)]);
+        if k.saturating_add(offset) <= SEEK_AT_MOST && goal == Goal::Maximize {
+            return self.largest((sweep, version), k, offset);
         }
-        self.largest((sweep, version), k, offset)
+        let way = if goal == Goal::Minimize { "ASC" } else { "DESC" };
+        let order = format!("ORDER BY o.objective {way}, o.idx ASC LIMIT ?3 OFFSET ?4");
+        self.ranked(&order, params![sweep, version, clamp(k), clamp(offset)])
     }
 
     /// The index holds ties in ascending order of their places, so descending objectives are sought value by value.
@@ -91,19 +93,20 @@ impl Reader {
         })
     }
 
+    /// What the ranking says: numbers first, from the index alone, and then only those rows.
     fn ranked(&self, rest: &str, params: &[&dyn rusqlite::ToSql]) -> Result<Vec<OutcomeRow>, StoreError> {
         let newest = newest("o");
-        // "AND" binds a narrower condition, "ORDER" begins where there is none.
-        let sql = match rest.strip_prefix("AND ") {
-            Some(rest) => format!(
-                "SELECT {COLUMNS} FROM outcome o INDEXED BY outcome_rank WHERE {RANKED} AND {newest} AND {rest}"
-            ),
-            None => format!(
-                "SELECT {COLUMNS} FROM outcome o INDEXED BY outcome_rank WHERE {RANKED} AND {newest} {rest}"
-            ),
-        };
-        let rows = self.outcomes_of(&sql, params)?;
-        if rows.iter().any(|row| row.objective.is_none()) {
+        let sql =
+            format!("SELECT o.seq FROM outcome o INDEXED BY outcome_rank WHERE {RANKED} AND {newest} {rest}");
+        let seqs: Vec<u64> = self.timed(|conn, path| {
+            let query = || -> rusqlite::Result<_> {
+                let mut statement = conn.prepare_cached(&sql)?;
+                statement.query_map(params, |row| row.get(0).map(i64::cast_unsigned))?.collect()
+            };
+            query().map_err(|error| damaged_value(path, error))
+        })?;
+        let rows = self.by_seq(&seqs)?;
+        if rows.len() != seqs.len() || rows.iter().any(|row| row.objective.is_none()) {
             return Err(load::damaged(self.path(), "the ranking does not fit the outcomes", 0));
         }
         Ok(rows)

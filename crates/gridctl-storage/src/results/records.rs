@@ -1,12 +1,13 @@
 //! `records/`: the journal's outcomes as JSON lines, in segments `<journal>-<first>-<last>.jsonl` that are merged as they grow in
 //! number, so that a million of them are a few files.
-//! Invariant: a segment holds every record of this sweep from its first to its last number; a merged one is published before its
-//! parts are removed, so that a reader at any moment finds each record, and gives it out once.
+//! Invariant: a segment holds every record of this sweep from its first to its last number, and the next one begins right after it,
+//! so that a missing one is noticed; a merged one is published before its parts are removed, and a reader gives out each record once.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use gridctl_core::record::Record;
 
@@ -21,6 +22,8 @@ const LARGEST: u64 = 256 << 20;
 const CHUNK: u64 = 1 << 20;
 /// A longer line is damage: records are bounded.
 const LONGEST_LINE: usize = 64 << 20;
+/// So often a reader looks for what continues before it takes it for lost.
+const LOOKS: u32 = 20;
 
 /// One line of a segment, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,9 +118,9 @@ impl Shipper {
     pub fn ship(&mut self, records: &[(u64, String)]) -> Result<(), VolumeError> {
         let shipped = self.shipped();
         let new: Vec<_> = records.iter().filter(|(seq, _)| *seq > shipped).collect();
-        let (Some((first, _)), Some((last, _))) = (new.first(), new.last()) else { return Ok(()) };
+        let Some((last, _)) = new.last() else { return Ok(()) };
         self.results.check_claim()?;
-        let mut segment = Segment { journal: self.journal.clone(), first: *first, last: *last, size: 0 };
+        let mut segment = Segment { journal: self.journal.clone(), first: shipped + 1, last: *last, size: 0 };
         let path = segment.path(&self.results);
         let mut text = String::new();
         for (seq, line) in &new {
@@ -165,21 +168,34 @@ impl Shipper {
 
 impl Results {
     /// Calls `each` with every record once, journal by journal in the order of their names, oldest first; with an error for
-    /// each line that is damaged. Works while a master ships and merges.
+    /// each line that is damaged and each gap. Works while a master ships and merges.
     ///
     /// # Errors
     /// As [`Volume::list`] and [`Volume::get`].
     pub fn records(&self, each: &mut dyn FnMut(Result<RecordLine, VolumeError>)) -> Result<(), VolumeError> {
         let mut done: BTreeMap<String, u64> = BTreeMap::new();
+        let mut looks = 0;
         loop {
             let listed = segments(self)?;
-            let next = listed.values().find_map(|segments| next_segment(segments, &done));
-            let Some(segment) = next else { return Ok(()) };
+            let Some(segment) = listed.values().find_map(|segments| next_segment(segments, &done)) else {
+                return Ok(());
+            };
             let after = done.entry(segment.journal.clone()).or_default();
+            let gap = segment.first > *after + 1;
+            looks += 1;
+            if gap && looks < LOOKS {
+                // Parts were merged while the directory was listed: the merged one is there now.
+                std::thread::sleep(Duration::from_millis(5));
+                continue;
+            }
+            if gap {
+                let what = format!("records {} to {} are missing", *after + 1, segment.first - 1);
+                each(Err(VolumeError::Damaged { path: self.path("records"), what }));
+            }
             match read_segment(self, segment, (after, each)) {
-                Ok(()) => *after = segment.last,
+                Ok(()) => (*after, looks) = (segment.last, 0),
                 // It was merged meanwhile: the next listing has the merged one.
-                Err(VolumeError::NotFound { .. }) => {}
+                Err(VolumeError::NotFound { .. }) if looks < LOOKS => {}
                 Err(error) => return Err(error),
             }
         }
@@ -190,7 +206,7 @@ impl Results {
 fn next_segment<'a>(segments: &'a [Segment], done: &BTreeMap<String, u64>) -> Option<&'a Segment> {
     let after = |segment: &Segment| done.get(&segment.journal).copied().unwrap_or(0);
     let left = segments.iter().filter(|segment| segment.last > after(segment));
-    left.min_by_key(|segment| (segment.first, u64::MAX - segment.last))
+    left.min_by_key(|segment| (segment.first.max(after(segment) + 1), u64::MAX - segment.last))
 }
 
 fn read_segment(

@@ -1,5 +1,5 @@
-//! A results volume in a directory. A file is written under a temporary name, synced, and linked to its own: readers see nothing
-//! or all of it, and of two writers one wins.
+//! A results volume in a directory. A file is written without a name, synced, and linked to its own: readers see nothing or all of
+//! it, and of two writers one wins.
 //! Invariant: nothing beneath the root is reached through a symbolic link, whoever swaps directories meanwhile: each name is opened
 //! from the descriptor of the one above it.
 
@@ -8,12 +8,12 @@ use std::fs::File;
 use std::hash::BuildHasher;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -24,7 +24,7 @@ const READ: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBL
 /// Bytes that are copied at once.
 const CHUNK: usize = 256 << 10;
 /// A directory may be removed, being empty, between finding it and writing in it: so often is it sought again.
-const TRIES: u32 = 5;
+const TRIES: u32 = 50;
 
 /// A results volume in a directory.
 #[derive(Debug)]
@@ -97,38 +97,81 @@ impl DirVolume {
         fill: &mut dyn FnMut(&mut File) -> io::Result<()>,
     ) -> Result<Put, VolumeError> {
         let (dir, name) = self.parent(path, true)?;
-        let temporary = temporary_name();
-        let result = self.write_and_link(path, (&dir, &temporary, name), fill);
-        // Whoever else is here may sweep it away; it is only a name more.
-        let _ = rustix::fs::unlinkat(&dir, &temporary, AtFlags::empty());
-        let put = result?;
+        let mut unlinked =
+            Unlinked::create(&dir).map_err(|error| VolumeError::from_io(path, error.into()))?;
+        let filled = fill(&mut unlinked.file).and_then(|()| unlinked.file.sync_all());
+        filled.map_err(|error| VolumeError::from_io(path, error))?;
+        let put = match unlinked.link(name) {
+            Ok(()) => Put::Written,
+            // It is there, or an answer was lost on the way: only what lies there tells.
+            Err(error) => match same_content(&mut unlinked.file, &dir, name) {
+                Ok(true) if error == Errno::EXIST => Put::Same,
+                Ok(true) => Put::Written,
+                Ok(false) => return Err(VolumeError::Conflict { path: path.to_owned() }),
+                Err(Refusal::Io(_)) => return Err(VolumeError::from_io(path, error.into())),
+                Err(refusal) => return Err(refusal.at(path)),
+            },
+        };
+        drop(unlinked);
         rustix::fs::fsync(&dir).map_err(|error| VolumeError::from_io(path, error.into()))?;
         Ok(put)
     }
+}
 
-    fn write_and_link(
-        &self,
-        path: &str,
-        (dir, temporary, name): (&OwnedFd, &str, &str),
-        fill: &mut dyn FnMut(&mut File) -> io::Result<()>,
-    ) -> Result<Put, VolumeError> {
-        let io = |error: io::Error| VolumeError::from_io(path, error);
+/// A file on its way into a directory. It has no name where the system can do that, so that a kill leaves nothing behind; else a
+/// temporary one, removed in the end.
+struct Unlinked<'a> {
+    dir: &'a OwnedFd,
+    file: File,
+    temporary: Option<String>,
+}
+
+impl<'a> Unlinked<'a> {
+    fn create(dir: &'a OwnedFd) -> Result<Self, Errno> {
+        if let Some(file) = nameless(dir) {
+            return Ok(Self { dir, file, temporary: None });
+        }
+        let temporary = temporary_name();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let created = rustix::fs::openat(dir, temporary, flags, Mode::from_raw_mode(0o666));
-        let mut file = File::from(created.map_err(|error| io(error.into()))?);
-        fill(&mut file).and_then(|()| file.sync_all()).map_err(io)?;
-        match link(dir, temporary, name) {
-            Ok(()) => Ok(Put::Written),
-            // It is there, or an answer was lost on the way: only what lies there tells.
-            Err(error) => match same_content(&mut file, dir, name) {
-                Ok(true) if error == Errno::EXIST => Ok(Put::Same),
-                Ok(true) => Ok(Put::Written),
-                Ok(false) => Err(VolumeError::Conflict { path: path.to_owned() }),
-                Err(Refusal::Io(_)) => Err(io(error.into())),
-                Err(refusal) => Err(refusal.at(path)),
-            },
+        let fd = rustix::fs::openat(dir, &temporary, flags, Mode::from_raw_mode(0o666))?;
+        Ok(Self { dir, file: File::from(fd), temporary: Some(temporary) })
+    }
+
+    /// Gives the file its name, which must be free. Where the file system has no hard links, by renaming.
+    fn link(&self, name: &str) -> Result<(), Errno> {
+        let Some(temporary) = &self.temporary else {
+            let itself = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            return rustix::fs::linkat(CWD, itself, self.dir, name, AtFlags::SYMLINK_FOLLOW);
+        };
+        match rustix::fs::linkat(self.dir, temporary, self.dir, name, AtFlags::empty()) {
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
+                rename_to_free(self.dir, temporary, name)
+            }
+            result => result,
         }
     }
+}
+
+impl Drop for Unlinked<'_> {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // It is only a name more.
+            let _ = rustix::fs::unlinkat(self.dir, temporary, AtFlags::empty());
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn nameless(dir: &OwnedFd) -> Option<File> {
+    static PROC: LazyLock<bool> = LazyLock::new(|| Path::new("/proc/self/fd").exists());
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let open = || rustix::fs::openat(dir, ".", flags, Mode::from_raw_mode(0o666)).ok();
+    PROC.then(open).flatten().map(File::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn nameless(_dir: &OwnedFd) -> Option<File> {
+    None
 }
 
 impl Volume for DirVolume {
@@ -267,16 +310,6 @@ fn open_file(dir: &OwnedFd, name: &str) -> Result<File, Refusal> {
         return Err(Refusal::Kind(kind(stat.st_mode)));
     }
     Ok(File::from(fd))
-}
-
-/// Gives the file its name, which must be free. Where the file system has no hard links, by renaming.
-fn link(dir: &OwnedFd, temporary: &str, name: &str) -> Result<(), Errno> {
-    match rustix::fs::linkat(dir, temporary, dir, name, AtFlags::empty()) {
-        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
-            rename_to_free(dir, temporary, name)
-        }
-        result => result,
-    }
 }
 
 #[cfg(any(target_os = "linux", target_os = "macos"))]

@@ -213,3 +213,23 @@ fn f74_a_full_volume_is_no_space() {
     assert_eq!(left, [""; 0], "nothing of it is to be seen");
     assert_eq!(small.unwrap(), Put::Written);
 }
+
+#[test]
+fn f74_where_files_need_a_temporary_name_it_is_gone_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let fd = rustix::fs::open(dir.path(), OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap();
+    let named = |temporary: &str| {
+        let path = dir.path().join(temporary);
+        let file = File::options().read(true).write(true).create_new(true).open(path).unwrap();
+        Unlinked { dir: &fd, file, temporary: Some(temporary.to_owned()) }
+    };
+    assert_eq!(named(".tmp-1").link("a"), Ok(()));
+    assert_eq!(named(".tmp-2").link("a"), Err(Errno::EXIST));
+    named(".tmp-3").file.write_all(b"never linked").unwrap();
+    assert_eq!(rename_to_free(&fd, "a", "b"), Ok(()));
+    File::create(dir.path().join("a")).unwrap();
+    assert_eq!(rename_to_free(&fd, "a", "b"), Err(Errno::EXIST));
+    let mut left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["a", "b"]);
+}
