@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::diagnostic::{Checker, Diagnostic, shown, suggest};
 use super::fields::Fields;
-use super::yaml::{Key, Kind, Node};
+use super::yaml::{Key, Kind, Tree};
 use super::{AxisValues, limits, names, ranges, unique};
 
 /// An axis while the file is checked: it keeps its place, and its name even where its values are refused.
@@ -15,7 +15,7 @@ pub(super) struct Draft<'n> {
     pub(super) path: Vec<String>,
     pub(super) variable: String,
     pub(super) span: Range<usize>,
-    pub(super) when: Option<&'n Node>,
+    pub(super) when: Option<&'n Tree>,
     pub(super) values: Option<AxisValues>,
 }
 
@@ -41,12 +41,12 @@ const RANDOM: &[&str] = &[
 const LISTED: &[&str] = &["categorical", "constant", "int_uniform", "q_uniform"];
 
 /// Reads `parameters`; `prefix` is what variables begin with.
-pub(super) fn read<'n>(check: &mut Checker<'_>, node: &'n Node, prefix: &str) -> Vec<Draft<'n>> {
+pub(super) fn read<'n>(check: &mut Checker<'_>, tree: &'n Tree, prefix: &str) -> Vec<Draft<'n>> {
     let mut reader = Reader { check, prefix, drafts: Vec::new(), listed: 0, bytes: 0, overflown: false };
-    reader.group(node, &mut Vec::new());
+    reader.group(tree, &mut Vec::new());
     let Reader { drafts, listed, bytes, .. } = reader;
-    check.within("`parameters`", "listed values", (listed, limits::LISTED_VALUES), &node.span);
-    check.within("a point of `parameters`", "bytes", (bytes, limits::POINT_BYTES), &node.span);
+    check.within("`parameters`", "listed values", (listed, limits::LISTED_VALUES), &tree.span);
+    check.within("a point of `parameters`", "bytes", (bytes, limits::POINT_BYTES), &tree.span);
     unique::names(check, &drafts);
     unique::variables(check, &drafts);
     drafts
@@ -63,16 +63,16 @@ struct Reader<'c, 's, 'n> {
 
 impl<'n> Reader<'_, '_, 'n> {
     /// One map of parameters, which lies at `path` within the nested ones.
-    fn group(&mut self, node: &'n Node, path: &mut Vec<String>) {
-        let Kind::Map(entries) = &node.kind else {
-            self.check.wrong("`parameters`", node, "a map from names to values");
+    fn group(&mut self, tree: &'n Tree, path: &mut Vec<String>) {
+        let Kind::Map(entries) = &tree.kind else {
+            self.check.wrong("`parameters`", tree, "a map from names to values");
             self.check.help_last("write `parameters: {lr: {values: [0.1, 0.01]}}`".to_owned());
             return;
         };
         if entries.is_empty() {
             self.check.push(
                 Diagnostic::error("sweep::no_parameters", "`parameters` is empty")
-                    .at(&node.span)
+                    .at(&tree.span)
                     .help("name at least one: `lr: {values: [0.1, 0.01]}`"),
             );
         }
@@ -83,35 +83,35 @@ impl<'n> Reader<'_, '_, 'n> {
         }
     }
 
-    fn parameter(&mut self, key: &'n Key, node: &'n Node, path: &mut Vec<String>) {
+    fn parameter(&mut self, key: &'n Key, tree: &'n Tree, path: &mut Vec<String>) {
         let name = path.join(".");
         if let Err(error) = names::parameter(&name) {
             let diagnostic = Diagnostic::error("sweep::parameter_name", error.problem).at(&key.span);
             self.check.push(diagnostic.maybe_help(error.help));
             return;
         }
-        if !matches!(node.kind, Kind::Map(_)) {
-            self.bare(&key.text, node);
+        if !matches!(tree.kind, Kind::Map(_)) {
+            self.bare(&key.text, tree);
             self.keep(key, path, None, None);
             return;
         }
-        if self.random(&name, node) {
+        if self.random(&name, tree) {
             self.keep(key, path, None, None);
             return;
         }
         let what = format!("parameter {}", shown(&name));
-        let Some(fields) = self.check.fields(&what, node, KEYS) else { return };
+        let Some(fields) = self.check.fields(&what, tree, KEYS) else { return };
         if let Some(nested) = fields.get("parameters") {
             self.only_nested(&what, &fields, nested);
             self.group(nested, path);
             return;
         }
-        self.nested_without_parameters(&key.text, node);
-        let values = self.values(&what, &fields, node);
+        self.nested_without_parameters(&key.text, tree);
+        let values = self.values(&what, &fields, tree);
         self.keep(key, path, fields.get("when"), values);
     }
 
-    fn keep(&mut self, key: &Key, path: &[String], when: Option<&'n Node>, values: Option<AxisValues>) {
+    fn keep(&mut self, key: &Key, path: &[String], when: Option<&'n Tree>, values: Option<AxisValues>) {
         if self.drafts.len() < limits::AXES {
             let (name, path, span) = (path.join("."), path.to_vec(), key.span.clone());
             let variable = names::variable_of(self.prefix, &name);
@@ -124,10 +124,10 @@ impl<'n> Reader<'_, '_, 'n> {
     }
 
     /// `lr: 0.1` and `lr: [0.1, 0.2]`.
-    fn bare(&mut self, name: &str, node: &Node) {
-        let raw = self.check.raw(node).trim();
+    fn bare(&mut self, name: &str, tree: &Tree) {
+        let raw = self.check.raw(tree).trim();
         let short = raw.len() <= 60 && !raw.contains('\n');
-        let (got, inner) = match &node.kind {
+        let (got, inner) = match &tree.kind {
             Kind::List(_) if short && raw.starts_with('[') => ("a list", format!("values: {raw}")),
             Kind::List(_) => ("a list", "values: [...]".to_owned()),
             Kind::Null => ("empty", "value: null".to_owned()),
@@ -137,14 +137,14 @@ impl<'n> Reader<'_, '_, 'n> {
         let message = format!("parameter {} is {got}, not a map that says what its values are", shown(name));
         self.check.push(
             Diagnostic::error("sweep::bare_parameter", message)
-                .at(&node.span)
+                .at(&tree.span)
                 .help(format!("write `{name}: {{{inner}}}`")),
         );
     }
 
     /// Whether the parameter is drawn at random, which is an error that says what to write for a grid.
-    fn random(&mut self, name: &str, node: &Node) -> bool {
-        let Kind::Map(entries) = &node.kind else { return false };
+    fn random(&mut self, name: &str, tree: &Tree) -> bool {
+        let Kind::Map(entries) = &tree.kind else { return false };
         let find = |wanted: &str| entries.iter().find(|(key, _)| key.text == wanted).map(|(_, value)| value);
         let Some(distribution) = find("distribution") else { return false };
         let Kind::Str(text) = &distribution.kind else { return false };
@@ -153,7 +153,7 @@ impl<'n> Reader<'_, '_, 'n> {
             return false;
         }
         let bound = |wanted, default: &str| {
-            find(wanted).map_or(default.to_owned(), |node| self.check.raw(node).to_owned())
+            find(wanted).map_or(default.to_owned(), |tree| self.check.raw(tree).to_owned())
         };
         let scale = if lower.contains("log") { ", scale: log" } else { "" };
         let (min, max) = (bound("min", "0.1"), bound("max", "1.0"));
@@ -177,7 +177,7 @@ impl<'n> Reader<'_, '_, 'n> {
     }
 
     /// `parameters` beside other keys.
-    fn only_nested(&mut self, what: &str, fields: &Fields<'_>, nested: &Node) {
+    fn only_nested(&mut self, what: &str, fields: &Fields<'_>, nested: &Tree) {
         if let Some(other) = KEYS.iter().find(|key| **key != "parameters" && fields.has(key)) {
             let diagnostic =
                 Diagnostic::error("sweep::conflict", format!("{what} has both `parameters` and `{other}`"))
@@ -188,8 +188,8 @@ impl<'n> Reader<'_, '_, 'n> {
     }
 
     /// Maps below a parameter that are no key of ours are probably nested parameters without `parameters`.
-    fn nested_without_parameters(&mut self, name: &str, node: &Node) {
-        let Kind::Map(entries) = &node.kind else { return };
+    fn nested_without_parameters(&mut self, name: &str, tree: &Tree) {
+        let Kind::Map(entries) = &tree.kind else { return };
         let inner = entries
             .iter()
             .find(|(key, value)| !KEYS.contains(&key.text.as_str()) && matches!(value.kind, Kind::Map(_)));
@@ -202,7 +202,7 @@ impl<'n> Reader<'_, '_, 'n> {
         }
     }
 
-    fn values(&mut self, what: &str, fields: &Fields<'n>, node: &Node) -> Option<AxisValues> {
+    fn values(&mut self, what: &str, fields: &Fields<'n>, tree: &Tree) -> Option<AxisValues> {
         let families = [
             ("values", fields.has("values")),
             ("value", fields.has("value")),
@@ -217,8 +217,8 @@ impl<'n> Reader<'_, '_, 'n> {
                 .unwrap_or(b);
             self.check.push(
                 Diagnostic::error("sweep::conflict", format!("{what} has both `{a}` and `{b}`"))
-                    .at(fields.key(b).unwrap_or(&node.span))
-                    .related(fields.key(a).unwrap_or(&node.span), "first here")
+                    .at(fields.key(b).unwrap_or(&tree.span))
+                    .related(fields.key(a).unwrap_or(&tree.span), "first here")
                     .help("keep one: `values`, `value`, or a range with `min` and `max`"),
             );
             return None;
@@ -239,7 +239,7 @@ impl<'n> Reader<'_, '_, 'n> {
             None => {
                 self.check.push(
                     Diagnostic::error("sweep::no_values", format!("{what} has no values"))
-                        .at(&node.span)
+                        .at(&tree.span)
                         .help(
                             "give it `values: [...]`, `value: ...`, or a range: `min: 0, max: 1, steps: 5`",
                         ),
@@ -251,7 +251,7 @@ impl<'n> Reader<'_, '_, 'n> {
 
     /// Checks that `distribution` fits the keys; returns whether `q` is the step of a range. `None` is an error.
     fn distribution(&mut self, what: &str, fields: &Fields<'n>, family: Option<&str>) -> Option<bool> {
-        let Some(node) = fields.get("distribution") else {
+        let Some(tree) = fields.get("distribution") else {
             if let Some(q) = fields.key("q") {
                 let diagnostic = Diagnostic::error(
                     "sweep::conflict",
@@ -264,8 +264,8 @@ impl<'n> Reader<'_, '_, 'n> {
             }
             return Some(false);
         };
-        let Kind::Str(text) = &node.kind else {
-            self.check.wrong(&format!("{what}: `distribution`"), node, "text");
+        let Kind::Str(text) = &tree.kind else {
+            self.check.wrong(&format!("{what}: `distribution`"), tree, "text");
             return None;
         };
         let needed = match text.to_lowercase().as_str() {
@@ -278,7 +278,7 @@ impl<'n> Reader<'_, '_, 'n> {
                         "sweep::unknown_word",
                         format!("{what} has the unknown distribution {}", shown(text)),
                     )
-                    .at(&node.span)
+                    .at(&tree.span)
                     .maybe_help(suggest(text, LISTED.iter().copied())),
                 );
                 return None;
@@ -288,7 +288,7 @@ impl<'n> Reader<'_, '_, 'n> {
             let wants = if needed == "min" { "`min` and `max`" } else { &format!("`{needed}`") };
             self.check.push(
                 Diagnostic::error("sweep::conflict", format!("{what}: `distribution: {text}` needs {wants}"))
-                    .at(&node.span)
+                    .at(&tree.span)
                     .help("or leave `distribution` out: the other keys say what is meant"),
             );
             return None;
@@ -296,8 +296,8 @@ impl<'n> Reader<'_, '_, 'n> {
         Some(text.eq_ignore_ascii_case("q_uniform"))
     }
 
-    fn listed(&mut self, what: &str, node: &Node) -> Option<AxisValues> {
-        let items = self.check.items(&format!("{what}: `values`"), node, limits::LISTED_VALUES)?;
+    fn listed(&mut self, what: &str, tree: &Tree) -> Option<AxisValues> {
+        let items = self.check.items(&format!("{what}: `values`"), tree, limits::LISTED_VALUES)?;
         self.listed += items.len();
         let mut first: HashMap<String, usize> = HashMap::with_capacity(items.len());
         let mut values = Vec::with_capacity(items.len());
@@ -319,10 +319,10 @@ impl<'n> Reader<'_, '_, 'n> {
             }
             values.push(value);
         }
-        (self.size(what, largest, node) && sound).then_some(AxisValues::List(values))
+        (self.size(what, largest, tree) && sound).then_some(AxisValues::List(values))
     }
 
-    fn twice(&mut self, what: &str, before: &Node, again: &Node) {
+    fn twice(&mut self, what: &str, before: &Tree, again: &Tree) {
         let (a, b) = (self.check.raw(before), self.check.raw(again));
         let same = if a == b { String::new() } else { format!(" ({} and {} are equal)", shown(a), shown(b)) };
         let diagnostic = Diagnostic::error(
@@ -336,13 +336,13 @@ impl<'n> Reader<'_, '_, 'n> {
         self.check.push(diagnostic);
     }
 
-    fn size(&mut self, what: &str, bytes: usize, node: &Node) -> bool {
+    fn size(&mut self, what: &str, bytes: usize, tree: &Tree) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
         let fits = self.check.within(
             &format!("a value of {what}"),
             "bytes",
             (bytes, limits::VALUE_BYTES),
-            &node.span,
+            &tree.span,
         );
         if !fits {
             self.check.help_last("put it into a file, and the file's name here".to_owned());

@@ -10,7 +10,7 @@ use super::diagnostic::{Checker, Diagnostic, SpecErrors, shown};
 use super::fields::Fields;
 use super::relations::{self, Names};
 use super::settings;
-use super::yaml::{self, Kind, Node};
+use super::yaml::{self, Kind, Tree};
 use super::{Axis, AxisValues, Order, Repeats, SweepSpec, cloud, metric, names};
 use crate::expr::Expr;
 use crate::grid::Grid;
@@ -121,7 +121,7 @@ fn spec(check: &mut Checker<'_>, fields: &Fields<'_>, context: &Context<'_>) -> 
     grid_only(check, fields);
     let env_prefix = settings::env_prefix(check, fields.get("env_prefix"));
     let drafts = match fields.get("parameters") {
-        Some(node) => axes::read(check, node, &env_prefix),
+        Some(tree) => axes::read(check, tree, &env_prefix),
         None => {
             no_parameters(check, fields);
             Vec::new()
@@ -129,13 +129,13 @@ fn spec(check: &mut Checker<'_>, fields: &Fields<'_>, context: &Context<'_>) -> 
     };
     let names = Names::new(&drafts);
     let whens = relations::whens(check, &names);
-    let zip = fields.get("zip").map(|node| relations::zip(check, &names, node)).unwrap_or_default();
+    let zip = fields.get("zip").map(|tree| relations::zip(check, &names, tree)).unwrap_or_default();
     let exclude =
-        fields.get("exclude").map(|node| relations::exclude(check, &names, node)).unwrap_or_default();
+        fields.get("exclude").map(|tree| relations::exclude(check, &names, tree)).unwrap_or_default();
     let repeats = repeats(check, fields, &names, (&zip, &whens, &exclude));
     points(check, fields, &drafts, (&zip, repeats));
     let (objective, metrics) = metric::read(check, fields.get("metric"), fields.get("metrics"));
-    let image = fields.get("image").and_then(|node| cloud::image(check, node));
+    let image = fields.get("image").and_then(|tree| cloud::image(check, tree));
     let Command { words, program } = command::read(check, &names, fields);
     let (env, secrets) = settings::variables(check, fields.get("env"), fields.get("secrets"), &drafts);
     let spec = SweepSpec {
@@ -147,7 +147,7 @@ fn spec(check: &mut Checker<'_>, fields: &Fields<'_>, context: &Context<'_>) -> 
         order: order(check, fields.get("order")),
         run_cap: fields
             .get("run_cap")
-            .and_then(|node| check.whole("`run_cap`", node, 1..=i64::MAX))
+            .and_then(|tree| check.whole("`run_cap`", tree, 1..=i64::MAX))
             .map(i64::unsigned_abs),
         objective,
         metrics,
@@ -157,13 +157,13 @@ fn spec(check: &mut Checker<'_>, fields: &Fields<'_>, context: &Context<'_>) -> 
         secrets,
         env_prefix,
         resources: settings::resources(check, fields.get("resources")),
-        timeout_ms: fields.get("timeout").and_then(|node| settings::duration(check, "`timeout`", node)),
+        timeout_ms: fields.get("timeout").and_then(|tree| settings::duration(check, "`timeout`", tree)),
         retry: settings::retry(check, fields.get("retry")),
-        workdir: fields.get("workdir").and_then(|node| settings::workdir(check, node)),
-        data: fields.get("data").and_then(|node| settings::place(check, "`data`", node)),
-        output: fields.get("output").and_then(|node| settings::place(check, "`output`", node)),
+        workdir: fields.get("workdir").and_then(|tree| settings::workdir(check, tree)),
+        data: fields.get("data").and_then(|tree| settings::place(check, "`data`", tree)),
+        output: fields.get("output").and_then(|tree| settings::place(check, "`output`", tree)),
         image,
-        preempt_signal: fields.get("preempt_signal").and_then(|node| settings::signal(check, node)),
+        preempt_signal: fields.get("preempt_signal").and_then(|tree| settings::signal(check, tree)),
         unserved: unserved(check, fields),
         axes: Vec::new(),
     };
@@ -206,8 +206,8 @@ fn no_parameters(check: &mut Checker<'_>, fields: &Fields<'_>) {
 }
 
 /// The name, or the file's.
-fn name(check: &mut Checker<'_>, node: Option<&Node>, context: &Context<'_>) -> Option<String> {
-    let Some(node) = node else {
+fn name(check: &mut Checker<'_>, tree: Option<&Tree>, context: &Context<'_>) -> Option<String> {
+    let Some(tree) = tree else {
         let name = names::sanitised(context.file_stem);
         if name.is_none() {
             let stem = shown(context.file_stem);
@@ -218,9 +218,9 @@ fn name(check: &mut Checker<'_>, node: Option<&Node>, context: &Context<'_>) -> 
         }
         return name;
     };
-    let text = check.scalar("`name`", node)?;
+    let text = check.scalar("`name`", tree)?;
     if let Err(error) = names::sweep(&text) {
-        let diagnostic = Diagnostic::error("sweep::name", error.problem).at(&node.span);
+        let diagnostic = Diagnostic::error("sweep::name", error.problem).at(&tree.span);
         check.push(diagnostic.maybe_help(error.help));
         return None;
     }
@@ -228,7 +228,7 @@ fn name(check: &mut Checker<'_>, node: Option<&Node>, context: &Context<'_>) -> 
 }
 
 /// Takes `early_terminate` out of the file, with an error that says what to write instead.
-fn early_terminate(check: &mut Checker<'_>, root: &mut Node) {
+fn early_terminate(check: &mut Checker<'_>, root: &mut Tree) {
     let Kind::Map(entries) = &mut root.kind else { return };
     for (key, _) in entries.extract_if(.., |(key, _)| key.text == EARLY_TERMINATE) {
         check.push(
@@ -241,8 +241,8 @@ fn early_terminate(check: &mut Checker<'_>, root: &mut Node) {
 
 /// `method`: what is no grid is refused with what to write instead.
 fn grid_only(check: &mut Checker<'_>, fields: &Fields<'_>) {
-    if let Some(node) = fields.get("method")
-        && let Some(text) = check.text("`method`", node)
+    if let Some(tree) = fields.get("method")
+        && let Some(text) = check.text("`method`", tree)
         && !text.eq_ignore_ascii_case("grid")
     {
         let message = format!("`method: {}` is not a grid: gridctl tries every point", text.trim());
@@ -254,7 +254,7 @@ fn grid_only(check: &mut Checker<'_>, fields: &Fields<'_>) {
         };
         check.push(
             Diagnostic::error("sweep::method", message)
-                .at(&node.span)
+                .at(&tree.span)
                 .help("write `method: grid`, give continuous parameters `steps: 10`, and bound the sweep with `run_cap: 100` if it is large"),
         );
     }
@@ -266,10 +266,10 @@ fn repeats(
     names: &Names<'_, '_>,
     rest: (&[Vec<usize>], &[Option<Expr>], &[Expr]),
 ) -> Repeats {
-    let Some(node) = fields.get("repeats") else { return Repeats::Seeds(1) };
-    let repeats = relations::repeats(check, names, node).unwrap_or(Repeats::Seeds(1));
+    let Some(tree) = fields.get("repeats") else { return Repeats::Seeds(1) };
+    let repeats = relations::repeats(check, names, tree).unwrap_or(Repeats::Seeds(1));
     if let Repeats::Axis(place) = repeats {
-        relations::repeats_axis(check, names, place, rest, node);
+        relations::repeats_axis(check, names, place, rest, tree);
     }
     repeats
 }
@@ -299,14 +299,14 @@ fn points(
 fn labels(check: &mut Checker<'_>, fields: &Fields<'_>) -> Vec<(String, String)> {
     let keys = ["description", "project", "entity"];
     let label = |key: &str| {
-        let node = fields.get(key)?;
-        Some((key.to_owned(), check.scalar(&format!("`{key}`"), node)?))
+        let tree = fields.get(key)?;
+        Some((key.to_owned(), check.scalar(&format!("`{key}`"), tree)?))
     };
     keys.into_iter().filter_map(label).collect()
 }
 
-fn order(check: &mut Checker<'_>, node: Option<&Node>) -> Order {
-    match node.and_then(|node| check.word("`order`", node, &["spread", "file"])) {
+fn order(check: &mut Checker<'_>, tree: Option<&Tree>) -> Order {
+    match tree.and_then(|tree| check.word("`order`", tree, &["spread", "file"])) {
         Some("file") => Order::File,
         _ => Order::Spread,
     }

@@ -5,47 +5,47 @@ use super::diagnostic::{Checker, Diagnostic, shown};
 use super::limits;
 use super::settings::{duration, unit};
 use super::units;
-use super::yaml::{Kind, Node};
+use super::yaml::{Kind, Tree};
 use crate::value::Value;
 
 /// The keys that end up in [`super::SweepSpec::unserved`].
 pub(super) const UNSERVED: &[&str] = &["setup", "workers", "budget", "deadline", "aws", "notify", "efs"];
 
 /// Checks `key`; returns its value if it is sound.
-pub(super) fn read(check: &mut Checker<'_>, key: &str, node: &Node) -> Option<Value> {
+pub(super) fn read(check: &mut Checker<'_>, key: &str, tree: &Tree) -> Option<Value> {
     let what = format!("`{key}`");
     let sound = match key {
-        "setup" => check.text(&what, node).is_some(),
-        "deadline" => duration(check, &what, node).is_some(),
+        "setup" => check.text(&what, tree).is_some(),
+        "deadline" => duration(check, &what, tree).is_some(),
         "budget" => {
-            let text = check.scalar(&what, node)?;
-            unit(check, &what, node, units::dollars(&text)).is_some()
+            let text = check.scalar(&what, tree)?;
+            unit(check, &what, tree, units::dollars(&text)).is_some()
         }
-        "workers" => workers(check, node).is_some(),
-        "aws" => aws(check, node).is_some(),
-        "notify" => notify(check, node).is_some(),
-        _ => efs(check, node).is_some(),
+        "workers" => workers(check, tree).is_some(),
+        "aws" => aws(check, tree).is_some(),
+        "notify" => notify(check, tree).is_some(),
+        _ => efs(check, tree).is_some(),
     };
-    if sound { check.value(&what, node) } else { None }
+    if sound { check.value(&what, tree) } else { None }
 }
 
-fn refuse(check: &mut Checker<'_>, what: &str, node: &Node, why: &str, help: &str) {
-    let message = format!("{what} is {}: {why}", shown(check.raw(node)));
-    check.push(Diagnostic::error("sweep::value", message).at(&node.span).help(help));
+fn refuse(check: &mut Checker<'_>, what: &str, tree: &Tree, why: &str, help: &str) {
+    let message = format!("{what} is {}: {why}", shown(check.raw(tree)));
+    check.push(Diagnostic::error("sweep::value", message).at(&tree.span).help(help));
 }
 
-fn workers(check: &mut Checker<'_>, node: &Node) -> Option<()> {
-    let fields = check.fields("`workers`", node, &["count", "spot", "instance", "fallback", "disk"])?;
-    if let Some(node) = fields.get("count") {
-        check.whole("`workers.count`", node, 1..=i64::from(limits::WORKERS))?;
+fn workers(check: &mut Checker<'_>, tree: &Tree) -> Option<()> {
+    let fields = check.fields("`workers`", tree, &["count", "spot", "instance", "fallback", "disk"])?;
+    if let Some(tree) = fields.get("count") {
+        check.whole("`workers.count`", tree, 1..=i64::from(limits::WORKERS))?;
     }
-    if let Some(node) = fields.get("spot") {
-        check.boolean("`workers.spot`", node)?;
+    if let Some(tree) = fields.get("spot") {
+        check.boolean("`workers.spot`", tree)?;
     }
-    if let Some(node) = fields.get("instance") {
-        let items = match &node.kind {
-            Kind::Str(_) => std::slice::from_ref(node),
-            _ => check.items("`workers.instance`", node, limits::LIST)?,
+    if let Some(tree) = fields.get("instance") {
+        let items = match &tree.kind {
+            Kind::Str(_) => std::slice::from_ref(tree),
+            _ => check.items("`workers.instance`", tree, limits::LIST)?,
         };
         for item in items {
             let text = check.text("`workers.instance`", item)?;
@@ -65,25 +65,25 @@ fn workers(check: &mut Checker<'_>, node: &Node) -> Option<()> {
             }
         }
     }
-    if let Some(node) = fields.get("fallback") {
-        check.word("`workers.fallback`", node, &["on-demand", "none"])?;
+    if let Some(tree) = fields.get("fallback") {
+        check.word("`workers.fallback`", tree, &["on-demand", "none"])?;
     }
-    if let Some(node) = fields.get("disk") {
-        let text = check.scalar("`workers.disk`", node)?;
-        unit(check, "`workers.disk`", node, units::mebibytes(&text))?;
+    if let Some(tree) = fields.get("disk") {
+        let text = check.scalar("`workers.disk`", tree)?;
+        unit(check, "`workers.disk`", tree, units::mebibytes(&text))?;
     }
     Some(())
 }
 
-fn aws(check: &mut Checker<'_>, node: &Node) -> Option<()> {
-    let fields = check.fields("`aws`", node, &["read", "write"])?;
+fn aws(check: &mut Checker<'_>, tree: &Tree) -> Option<()> {
+    let fields = check.fields("`aws`", tree, &["read", "write"])?;
     for key in ["read", "write"] {
-        let Some(node) = fields.get(key) else { continue };
-        if matches!(&node.kind, Kind::List(items) if items.is_empty()) {
+        let Some(tree) = fields.get(key) else { continue };
+        if matches!(&tree.kind, Kind::List(items) if items.is_empty()) {
             continue;
         }
         let what = format!("`aws.{key}`");
-        for item in check.items(&what, node, limits::LIST)? {
+        for item in check.items(&what, tree, limits::LIST)? {
             let text = check.text(&what, item)?;
             if !s3(check, &what, text, item) {
                 return None;
@@ -94,7 +94,7 @@ fn aws(check: &mut Checker<'_>, node: &Node) -> Option<()> {
 }
 
 /// Whether `address` is `s3://bucket/prefix`; else the error.
-pub(super) fn s3(check: &mut Checker<'_>, what: &str, address: &str, node: &Node) -> bool {
+pub(super) fn s3(check: &mut Checker<'_>, what: &str, address: &str, tree: &Tree) -> bool {
     let rest = address.strip_prefix("s3://");
     let (bucket, key) = rest.map_or(("", ""), |rest| rest.split_once('/').unwrap_or((rest, "")));
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -110,7 +110,7 @@ pub(super) fn s3(check: &mut Checker<'_>, what: &str, address: &str, node: &Node
         refuse(
             check,
             what,
-            node,
+            tree,
             "it is no address of a bucket",
             "addresses look like `s3://my-bucket/some/prefix/`",
         );
@@ -118,8 +118,8 @@ pub(super) fn s3(check: &mut Checker<'_>, what: &str, address: &str, node: &Node
     good
 }
 
-fn notify(check: &mut Checker<'_>, node: &Node) -> Option<()> {
-    let text = check.text("`notify`", node)?;
+fn notify(check: &mut Checker<'_>, tree: &Tree) -> Option<()> {
+    let text = check.text("`notify`", tree)?;
     let authority =
         text.strip_prefix("https://").map(|rest| rest.split(['/', '?', '#']).next().unwrap_or(""));
     let help = "addresses look like `https://hooks.example/x`";
@@ -130,7 +130,7 @@ fn notify(check: &mut Checker<'_>, node: &Node) -> Option<()> {
         Some(_) if text.contains(|c: char| c.is_whitespace() || c.is_control()) => "it holds a space",
         Some(_) => return Some(()),
     };
-    refuse(check, "`notify`", node, problem, help);
+    refuse(check, "`notify`", tree, problem, help);
     None
 }
 
@@ -153,8 +153,8 @@ fn metadata(host: &str) -> bool {
         || host == "instance-data"
 }
 
-fn efs(check: &mut Checker<'_>, node: &Node) -> Option<()> {
-    let text = check.text("`efs`", node)?;
+fn efs(check: &mut Checker<'_>, tree: &Tree) -> Option<()> {
+    let text = check.text("`efs`", tree)?;
     let (id, path) = text.split_once(':').unwrap_or((text, "/"));
     let hex = id.strip_prefix("fs-").unwrap_or("");
     if hex.len() < 8
@@ -165,7 +165,7 @@ fn efs(check: &mut Checker<'_>, node: &Node) -> Option<()> {
         refuse(
             check,
             "`efs`",
-            node,
+            tree,
             "it is no file system",
             "file systems look like `fs-0123456789abcdef0` or `fs-0123456789abcdef0:/path`",
         );
@@ -175,13 +175,13 @@ fn efs(check: &mut Checker<'_>, node: &Node) -> Option<()> {
 }
 
 /// `image`: a reference such as `ghcr.io/me/env:1.4`.
-pub(super) fn image(check: &mut Checker<'_>, node: &Node) -> Option<String> {
-    let text = check.text("`image`", node)?;
+pub(super) fn image(check: &mut Checker<'_>, tree: &Tree) -> Option<String> {
+    let text = check.text("`image`", tree)?;
     if let Err(problem) = reference(text) {
         refuse(
             check,
             "`image`",
-            node,
+            tree,
             problem,
             "images look like `python:3.13-slim`, `ghcr.io/me/env:1.4` or `me/env@sha256:...` (64 hex digits)",
         );

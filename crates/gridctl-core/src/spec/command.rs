@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::diagnostic::{Checker, Diagnostic, nearest, shown};
 use super::fields::Fields;
 use super::relations::Names;
-use super::yaml::{Kind, Node};
+use super::yaml::{Kind, Tree};
 use super::{limits, names};
 
 /// Macros without an argument; `true`: it becomes several words, so it stands alone.
@@ -35,9 +35,9 @@ pub(super) struct Command {
 pub(super) fn read(check: &mut Checker<'_>, names: &Names<'_, '_>, fields: &Fields<'_>) -> Command {
     let has_program = fields.has("program");
     let elsewhere = fields.has("image") || fields.misspelt("command") || fields.misspelt("program");
-    let program = fields.get("program").and_then(|node| check.text("`program`", node).map(str::to_owned));
+    let program = fields.get("program").and_then(|tree| check.text("`program`", tree).map(str::to_owned));
     let words = match (fields.get("command"), &program) {
-        (Some(node), _) => words(check, names, node, has_program),
+        (Some(tree), _) => words(check, names, tree, has_program),
         (None, Some(program)) => vec!["python".to_owned(), program.clone(), "${args}".to_owned()],
         (None, None) => {
             if !elsewhere && !has_program {
@@ -52,12 +52,12 @@ pub(super) fn read(check: &mut Checker<'_>, names: &Names<'_, '_>, fields: &Fiel
     Command { words, program }
 }
 
-fn words(check: &mut Checker<'_>, names: &Names<'_, '_>, node: &Node, has_program: bool) -> Vec<String> {
-    if let Kind::Str(text) = &node.kind {
-        one_string(check, node, text);
+fn words(check: &mut Checker<'_>, names: &Names<'_, '_>, tree: &Tree, has_program: bool) -> Vec<String> {
+    if let Kind::Str(text) = &tree.kind {
+        one_string(check, tree, text);
         return Vec::new();
     }
-    let items = check.items("`command`", node, limits::COMMAND_WORDS).unwrap_or_default();
+    let items = check.items("`command`", tree, limits::COMMAND_WORDS).unwrap_or_default();
     let mut words: Vec<String> = Vec::with_capacity(items.len());
     for item in items {
         if let Some(name) = brace_map(item) {
@@ -86,13 +86,13 @@ fn words(check: &mut Checker<'_>, names: &Names<'_, '_>, node: &Node, has_progra
 }
 
 /// `{args}` without its dollar, which YAML reads as a map with one empty key.
-fn brace_map(node: &Node) -> Option<&str> {
-    let Kind::Map(entries) = &node.kind else { return None };
+fn brace_map(tree: &Tree) -> Option<&str> {
+    let Kind::Map(entries) = &tree.kind else { return None };
     let [(key, value)] = entries.as_slice() else { return None };
     matches!(value.kind, Kind::Null).then_some(key.text.as_str())
 }
 
-fn one_string(check: &mut Checker<'_>, node: &Node, text: &str) {
+fn one_string(check: &mut Checker<'_>, tree: &Tree, text: &str) {
     let shell =
         text.contains(['|', '&', ';', '<', '>', '`', '\n', '*']) || text.replace("${", "").contains('$');
     let help = if shell {
@@ -103,7 +103,7 @@ fn one_string(check: &mut Checker<'_>, node: &Node, text: &str) {
     };
     check.push(
         Diagnostic::error("sweep::command_string", "`command` is one text, not a list of words")
-            .at(&node.span)
+            .at(&tree.span)
             .label("expected a list")
             .help(help),
     );
@@ -155,12 +155,12 @@ fn found(word: &str) -> Vec<(Range<usize>, Option<&str>)> {
 fn macros(
     check: &mut Checker<'_>,
     names: &Names<'_, '_>,
-    (word, node): (&str, &Node),
+    (word, tree): (&str, &Tree),
     script: Script,
     has_program: bool,
 ) {
     for (range, inner) in found(word) {
-        let span = place(check, node, word, &range);
+        let span = place(check, tree, word, &range);
         let Some(inner) = inner else {
             if script == Script::Not {
                 let message = format!("{} does not end: `}}` is missing", shown(&word[range]));
@@ -261,10 +261,10 @@ fn in_script(inner: &str, script: Script) -> Diagnostic {
 }
 
 /// Where `range` of `word` lies in the file.
-fn place(check: &Checker<'_>, node: &Node, word: &str, range: &Range<usize>) -> Range<usize> {
-    let raw = check.raw(node);
+fn place(check: &Checker<'_>, tree: &Tree, word: &str, range: &Range<usize>) -> Range<usize> {
+    let raw = check.raw(tree);
     raw.find(word).map_or_else(
-        || node.span.clone(),
-        |at| node.span.start + at + range.start..node.span.start + at + range.end,
+        || tree.span.clone(),
+        |at| tree.span.start + at + range.start..tree.span.start + at + range.end,
     )
 }

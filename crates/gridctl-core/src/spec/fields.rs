@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::diagnostic::{Checker, Diagnostic, list, nearest, shown};
 use super::limits;
-use super::yaml::{Key, Kind, Node};
+use super::yaml::{Key, Kind, Tree};
 use crate::value::Value;
 
 /// What people write where the sweep file says something else.
@@ -57,15 +57,15 @@ const SYNONYMS: &[(&str, &str)] = &[
 
 /// The entries of a map, each key one of those allowed there.
 pub(super) struct Fields<'n> {
-    entries: HashMap<&'n str, (&'n Key, &'n Node)>,
+    entries: HashMap<&'n str, (&'n Key, &'n Tree)>,
     misspelt: Vec<String>,
     strange: bool,
 }
 
 impl<'n> Fields<'n> {
     /// The value of `key`.
-    pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
-        self.entries.get(key).map(|(_, node)| *node)
+    pub(super) fn get(&self, key: &str) -> Option<&'n Tree> {
+        self.entries.get(key).map(|(_, tree)| *tree)
     }
 
     /// The place of `key`.
@@ -90,17 +90,17 @@ impl<'n> Fields<'n> {
 }
 
 impl Checker<'_> {
-    /// The node's own text, as it stands in the file.
-    pub(super) fn raw(&self, node: &Node) -> &str {
-        &self.source[node.span.clone()]
+    /// The tree's own text, as it stands in the file.
+    pub(super) fn raw(&self, tree: &Tree) -> &str {
+        &self.source[tree.span.clone()]
     }
 
     /// The map `what`, whose keys are among `allowed`; without the keys that are not, which are errors.
-    pub(super) fn fields<'n>(&mut self, what: &str, node: &'n Node, allowed: &[&str]) -> Option<Fields<'n>> {
-        let Kind::Map(entries) = &node.kind else {
+    pub(super) fn fields<'n>(&mut self, what: &str, tree: &'n Tree, allowed: &[&str]) -> Option<Fields<'n>> {
+        let Kind::Map(entries) = &tree.kind else {
             let shape =
                 allowed.first().map_or_else(String::new, |first| format!(", as in `{{{first}: ...}}`"));
-            self.wrong(what, node, &format!("a map{shape}"));
+            self.wrong(what, tree, &format!("a map{shape}"));
             return None;
         };
         let mut fields =
@@ -135,7 +135,7 @@ impl Checker<'_> {
     }
 
     /// The entries without those whose key has come before, which are errors.
-    pub(super) fn unique<'n>(&mut self, what: &str, entries: &'n [(Key, Node)]) -> Vec<(&'n Key, &'n Node)> {
+    pub(super) fn unique<'n>(&mut self, what: &str, entries: &'n [(Key, Tree)]) -> Vec<(&'n Key, &'n Tree)> {
         let mut first: HashMap<&str, &Key> = HashMap::with_capacity(entries.len());
         let mut kept = Vec::with_capacity(entries.len());
         for (key, value) in entries {
@@ -160,22 +160,22 @@ impl Checker<'_> {
     }
 
     /// `what` is not `expected`.
-    pub(super) fn wrong(&mut self, what: &str, node: &Node, expected: &str) {
-        let got = self.describe(node);
+    pub(super) fn wrong(&mut self, what: &str, tree: &Tree, expected: &str) {
+        let got = self.describe(tree);
         let mut error =
-            Diagnostic::error("sweep::wrong_type", format!("{what} is {got}, not {expected}")).at(&node.span);
-        if matches!(node.kind, Kind::Null) {
+            Diagnostic::error("sweep::wrong_type", format!("{what} is {got}, not {expected}")).at(&tree.span);
+        if matches!(tree.kind, Kind::Null) {
             error.message = format!("{what} has no value: {expected} was expected");
             error.help = Some("give it a value, or remove the line".to_owned());
         }
         self.push(error.label(format!("expected {expected}")));
     }
 
-    fn describe(&self, node: &Node) -> String {
-        match &node.kind {
+    fn describe(&self, tree: &Tree) -> String {
+        match &tree.kind {
             Kind::Null => "null".to_owned(),
             Kind::Bool(value) => value.to_string(),
-            Kind::Int(_) | Kind::Float(_) | Kind::Huge => format!("the number {}", shown(self.raw(node))),
+            Kind::Int(_) | Kind::Float(_) | Kind::Huge => format!("the number {}", shown(self.raw(tree))),
             Kind::Str(text) => format!("the text {}", shown(text)),
             Kind::List(_) => "a list".to_owned(),
             Kind::Map(_) => "a map".to_owned(),
@@ -183,44 +183,44 @@ impl Checker<'_> {
     }
 
     /// Text that is neither empty nor too long and can be passed to a process.
-    pub(super) fn text<'n>(&mut self, what: &str, node: &'n Node) -> Option<&'n str> {
-        match &node.kind {
+    pub(super) fn text<'n>(&mut self, what: &str, tree: &'n Tree) -> Option<&'n str> {
+        match &tree.kind {
             Kind::Str(text) if text.trim().is_empty() => {
-                self.push(Diagnostic::error("sweep::empty", format!("{what} is empty")).at(&node.span));
+                self.push(Diagnostic::error("sweep::empty", format!("{what} is empty")).at(&tree.span));
                 None
             }
-            Kind::Str(text) => self.passable(what, text, node).then_some(text),
+            Kind::Str(text) => self.passable(what, text, tree).then_some(text),
             _ => {
-                self.wrong(what, node, "text");
+                self.wrong(what, tree, "text");
                 None
             }
         }
     }
 
     /// Text, or a number or boolean as it stands in the file.
-    pub(super) fn scalar(&mut self, what: &str, node: &Node) -> Option<String> {
-        match &node.kind {
-            Kind::Str(text) => self.passable(what, text, node).then(|| text.clone()),
-            Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::Huge => Some(self.raw(node).to_owned()),
+    pub(super) fn scalar(&mut self, what: &str, tree: &Tree) -> Option<String> {
+        match &tree.kind {
+            Kind::Str(text) => self.passable(what, text, tree).then(|| text.clone()),
+            Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::Huge => Some(self.raw(tree).to_owned()),
             _ => {
-                self.wrong(what, node, "text");
+                self.wrong(what, tree, "text");
                 None
             }
         }
     }
 
-    fn passable(&mut self, what: &str, text: &str, node: &Node) -> bool {
+    fn passable(&mut self, what: &str, text: &str, tree: &Tree) -> bool {
         if text.contains('\0') {
             self.push(
                 Diagnostic::error(
                     "sweep::nul",
                     format!("{what} holds a NUL character, which no process can be given"),
                 )
-                .at(&node.span),
+                .at(&tree.span),
             );
             return false;
         }
-        self.within(what, "bytes", (text.len(), limits::TEXT_BYTES), &node.span)
+        self.within(what, "bytes", (text.len(), limits::TEXT_BYTES), &tree.span)
     }
 
     /// Whether `count` is within its limit.
@@ -241,17 +241,17 @@ impl Checker<'_> {
     }
 
     /// `true` or `false`.
-    pub(super) fn boolean(&mut self, what: &str, node: &Node) -> Option<bool> {
-        if let Kind::Bool(value) = node.kind {
+    pub(super) fn boolean(&mut self, what: &str, tree: &Tree) -> Option<bool> {
+        if let Kind::Bool(value) = tree.kind {
             return Some(value);
         }
-        self.wrong(what, node, "true or false");
+        self.wrong(what, tree, "true or false");
         None
     }
 
     /// One of `words`, in any case.
-    pub(super) fn word(&mut self, what: &str, node: &Node, words: &[&'static str]) -> Option<&'static str> {
-        let text = self.text(what, node)?;
+    pub(super) fn word(&mut self, what: &str, tree: &Tree, words: &[&'static str]) -> Option<&'static str> {
+        let text = self.text(what, tree)?;
         let lower = text.trim().to_lowercase();
         let found = words.iter().find(|word| **word == lower).copied();
         if found.is_none() {
@@ -259,7 +259,7 @@ impl Checker<'_> {
             let known = list(words.iter().copied()).map_or_else(String::new, |(_, text)| text);
             self.push(
                 Diagnostic::error("sweep::unknown_word", format!("{what} cannot be {}", shown(text)))
-                    .at(&node.span)
+                    .at(&tree.span)
                     .help(match near {
                         Some(near) => format!("did you mean `{near}`? it is one of {known}"),
                         None => format!("it is one of {known}"),
@@ -270,36 +270,36 @@ impl Checker<'_> {
     }
 
     /// The items of a list that is neither empty nor longer than `most`.
-    pub(super) fn items<'n>(&mut self, what: &str, node: &'n Node, most: usize) -> Option<&'n [Node]> {
-        let Kind::List(items) = &node.kind else {
-            self.wrong(what, node, "a list");
-            if matches!(node.kind, Kind::Str(_) | Kind::Int(_) | Kind::Float(_) | Kind::Bool(_)) {
-                let raw = self.raw(node).to_owned();
+    pub(super) fn items<'n>(&mut self, what: &str, tree: &'n Tree, most: usize) -> Option<&'n [Tree]> {
+        let Kind::List(items) = &tree.kind else {
+            self.wrong(what, tree, "a list");
+            if matches!(tree.kind, Kind::Str(_) | Kind::Int(_) | Kind::Float(_) | Kind::Bool(_)) {
+                let raw = self.raw(tree).to_owned();
                 let key = what.rsplit(['`', '.']).find(|part| !part.is_empty()).unwrap_or(what);
                 self.help_last(format!("write `{key}: [{raw}]`"));
             }
             return None;
         };
         if items.is_empty() {
-            self.push(Diagnostic::error("sweep::empty", format!("{what} is an empty list")).at(&node.span));
+            self.push(Diagnostic::error("sweep::empty", format!("{what} is an empty list")).at(&tree.span));
             return None;
         }
-        self.within(what, "items", (items.len(), most), &node.span).then_some(items.as_slice())
+        self.within(what, "items", (items.len(), most), &tree.span).then_some(items.as_slice())
     }
 
     /// Any value that can be a parameter.
-    pub(super) fn value(&mut self, what: &str, node: &Node) -> Option<Value> {
-        Some(match &node.kind {
+    pub(super) fn value(&mut self, what: &str, tree: &Tree) -> Option<Value> {
+        Some(match &tree.kind {
             Kind::Null => Value::Null,
             Kind::Bool(value) => Value::Bool(*value),
             Kind::Int(value) => Value::Int(*value),
-            Kind::Float(_) => Value::Float(self.float(what, node)?),
+            Kind::Float(_) => Value::Float(self.float(what, tree)?),
             Kind::Huge => {
-                self.huge(what, node);
+                self.huge(what, tree);
                 return None;
             }
             Kind::Str(text) => {
-                if !self.passable(what, text, node) {
+                if !self.passable(what, text, tree) {
                     return None;
                 }
                 Value::Str(text.clone())

@@ -5,8 +5,8 @@
 pub const FILE_BYTES: usize = 1 << 20;
 /// Deepest nesting of lists and maps.
 pub const DEPTH: usize = 32;
-/// Most YAML nodes, counted after aliases have been replaced by what they stand for.
-pub const NODES: usize = 250_000;
+/// Most YAML values, counted after aliases have been replaced by what they stand for.
+pub const VALUES: usize = 250_000;
 /// Most anchors, and most aliases.
 pub const ANCHORS: usize = 1_000;
 /// Most text that anchors and aliases together may hold, in bytes.

@@ -8,7 +8,7 @@ use regex::RegexBuilder;
 
 use super::diagnostic::{Checker, Diagnostic, shown};
 use super::fields::Fields;
-use super::yaml::{Kind, Node};
+use super::yaml::{Kind, Tree};
 use super::{Goal, MetricSpec, Objective, Report, limits, names};
 
 /// Metrics that people want to be large, whatever the default is.
@@ -17,16 +17,16 @@ const LARGER_IS_BETTER: &[&str] = &["accuracy", "acc", "auc", "f1", "r2"];
 /// The objective and the further metrics.
 pub(super) fn read(
     check: &mut Checker<'_>,
-    metric: Option<&Node>,
-    metrics: Option<&Node>,
+    metric: Option<&Tree>,
+    metrics: Option<&Tree>,
 ) -> (Option<Objective>, Vec<MetricSpec>) {
     let mut seen: HashMap<String, Range<usize>> = HashMap::new();
-    let objective = metric.and_then(|node| {
-        let (objective, span) = objective(check, node)?;
+    let objective = metric.and_then(|tree| {
+        let (objective, span) = objective(check, tree)?;
         seen.insert(objective.metric.name.clone(), span);
         Some(objective)
     });
-    let items = metrics.and_then(|node| check.items("`metrics`", node, limits::METRICS)).unwrap_or_default();
+    let items = metrics.and_then(|tree| check.items("`metrics`", tree, limits::METRICS)).unwrap_or_default();
     let mut further = Vec::with_capacity(items.len());
     for item in items {
         let Some((spec, span)) = declared(check, item) else { continue };
@@ -53,39 +53,39 @@ pub(super) fn read(
     (objective, further)
 }
 
-fn objective(check: &mut Checker<'_>, node: &Node) -> Option<(Objective, Range<usize>)> {
-    if let Kind::Str(name) = &node.kind {
-        check.wrong("`metric`", node, "a map");
+fn objective(check: &mut Checker<'_>, tree: &Tree) -> Option<(Objective, Range<usize>)> {
+    if let Kind::Str(name) = &tree.kind {
+        check.wrong("`metric`", tree, "a map");
         check.help_last(format!("write `metric: {{name: {name}, goal: minimize}}` (or `goal: maximize`)"));
         return None;
     }
-    let fields = check.fields("`metric`", node, &["name", "goal", "target", "regex", "report"])?;
-    let (metric, span) = spec(check, "`metric`", &fields, node)?;
+    let fields = check.fields("`metric`", tree, &["name", "goal", "target", "regex", "report"])?;
+    let (metric, span) = spec(check, "`metric`", &fields, tree)?;
     let goal = match fields.get("goal") {
-        Some(node) => goal(check, node)?,
+        Some(tree) => goal(check, tree)?,
         None => assumed(check, &metric.name, &span),
     };
     let target = match fields.get("target") {
-        Some(node) => Some(check.number("`metric.target`", node)?),
+        Some(tree) => Some(check.number("`metric.target`", tree)?),
         None => None,
     };
     Some((Objective { metric, goal, target }, span))
 }
 
-fn goal(check: &mut Checker<'_>, node: &Node) -> Option<Goal> {
-    let text = check.text("`metric.goal`", node)?;
+fn goal(check: &mut Checker<'_>, tree: &Tree) -> Option<Goal> {
+    let text = check.text("`metric.goal`", tree)?;
     let lower = text.trim().to_lowercase();
     if matches!(lower.as_str(), "max" | "min" | "higher" | "lower") {
         let meant = if matches!(lower.as_str(), "max" | "higher") { "maximize" } else { "minimize" };
         let message = format!("`metric.goal` cannot be {}", shown(text));
         check.push(
             Diagnostic::error("sweep::unknown_word", message)
-                .at(&node.span)
+                .at(&tree.span)
                 .help(format!("write `goal: {meant}`")),
         );
         return None;
     }
-    let word = check.word("`metric.goal`", node, &["maximize", "minimize", "maximise", "minimise"])?;
+    let word = check.word("`metric.goal`", tree, &["maximize", "minimize", "maximise", "minimise"])?;
     Some(if word.starts_with("max") { Goal::Maximize } else { Goal::Minimize })
 }
 
@@ -107,45 +107,45 @@ fn assumed(check: &mut Checker<'_>, name: &str, span: &Range<usize>) -> Goal {
 }
 
 /// One of `metrics`: a name, or a map.
-fn declared(check: &mut Checker<'_>, node: &Node) -> Option<(MetricSpec, Range<usize>)> {
-    if let Kind::Str(name) = &node.kind {
+fn declared(check: &mut Checker<'_>, tree: &Tree) -> Option<(MetricSpec, Range<usize>)> {
+    if let Kind::Str(name) = &tree.kind {
         let metric = MetricSpec { name: name.clone(), regex: None, report: Report::Last };
-        return named(check, &node.span, name).then(|| (metric, node.span.clone()));
+        return named(check, &tree.span, name).then(|| (metric, tree.span.clone()));
     }
-    if !matches!(node.kind, Kind::Map(_)) {
-        check.wrong("a metric", node, "a name or a map such as `{name: f1, regex: 'F1=(\\S+)'}`");
+    if !matches!(tree.kind, Kind::Map(_)) {
+        check.wrong("a metric", tree, "a name or a map such as `{name: f1, regex: 'F1=(\\S+)'}`");
         return None;
     }
-    let fields = check.fields("a metric", node, &["name", "regex", "report"])?;
-    spec(check, "a metric", &fields, node)
+    let fields = check.fields("a metric", tree, &["name", "regex", "report"])?;
+    spec(check, "a metric", &fields, tree)
 }
 
 fn spec(
     check: &mut Checker<'_>,
     what: &str,
     fields: &Fields<'_>,
-    node: &Node,
+    tree: &Tree,
 ) -> Option<(MetricSpec, Range<usize>)> {
-    let Some(name_node) = fields.get("name") else {
-        let error = Diagnostic::error("sweep::missing_key", format!("{what} has no `name`")).at(&node.span);
+    let Some(name_tree) = fields.get("name") else {
+        let error = Diagnostic::error("sweep::missing_key", format!("{what} has no `name`")).at(&tree.span);
         check.push(error.help("name what the trainer prints: `name: loss` for a line `loss=0.41`"));
         return None;
     };
-    let name = check.text(&format!("{what}: `name`"), name_node)?;
-    let good = named(check, &name_node.span, name);
+    let name = check.text(&format!("{what}: `name`"), name_tree)?;
+    let good = named(check, &name_tree.span, name);
     let regex = match fields.get("regex") {
-        Some(node) => Some(pattern(check, node)?),
+        Some(tree) => Some(pattern(check, tree)?),
         None => None,
     };
     let report = match fields.get("report") {
-        Some(node) => match check.word(&format!("{what}: `report`"), node, &["last", "min", "max"])? {
+        Some(tree) => match check.word(&format!("{what}: `report`"), tree, &["last", "min", "max"])? {
             "min" => Report::Min,
             "max" => Report::Max,
             _ => Report::Last,
         },
         None => Report::Last,
     };
-    good.then(|| (MetricSpec { name: name.to_owned(), regex, report }, name_node.span.clone()))
+    good.then(|| (MetricSpec { name: name.to_owned(), regex, report }, name_tree.span.clone()))
 }
 
 fn named(check: &mut Checker<'_>, span: &Range<usize>, name: &str) -> bool {
@@ -160,11 +160,11 @@ fn named(check: &mut Checker<'_>, span: &Range<usize>, name: &str) -> bool {
     verdict.is_ok()
 }
 
-fn pattern(check: &mut Checker<'_>, node: &Node) -> Option<String> {
-    let text = check.text("`regex`", node)?;
+fn pattern(check: &mut Checker<'_>, tree: &Tree) -> Option<String> {
+    let text = check.text("`regex`", tree)?;
     if let Err(problem) = compiles(text) {
         check.push(
-            Diagnostic::error("sweep::regex", format!("`regex`: {problem}")).at(&node.span).help(
+            Diagnostic::error("sweep::regex", format!("`regex`: {problem}")).at(&tree.span).help(
                 "it needs one group around the value, as in 'F1=(\\S+)' (single quotes keep backslashes)",
             ),
         );

@@ -4,53 +4,53 @@
 use std::ops::RangeInclusive;
 
 use super::diagnostic::{Checker, Diagnostic, shown};
-use super::yaml::{Kind, Node};
+use super::yaml::{Kind, Tree};
 
 impl Checker<'_> {
     /// A whole number within `range`.
-    pub(super) fn whole(&mut self, what: &str, node: &Node, range: RangeInclusive<i64>) -> Option<i64> {
+    pub(super) fn whole(&mut self, what: &str, tree: &Tree, range: RangeInclusive<i64>) -> Option<i64> {
         let (low, high) = (*range.start(), *range.end());
-        let beyond = match node.kind {
+        let beyond = match tree.kind {
             Kind::Int(value) if range.contains(&value) => return Some(value),
             Kind::Int(_) | Kind::Huge => true,
             _ => false,
         };
         if beyond {
-            let got = shown(self.raw(node));
+            let got = shown(self.raw(tree));
             let bounds =
                 if high == i64::MAX { format!("at least {low}") } else { format!("from {low} to {high}") };
             self.push(
                 Diagnostic::error("sweep::out_of_range", format!("{what} is {got}: it must be {bounds}"))
-                    .at(&node.span),
+                    .at(&tree.span),
             );
         } else {
-            self.wrong(what, node, "a whole number");
-            self.number_help(node);
+            self.wrong(what, tree, "a whole number");
+            self.number_help(tree);
         }
         None
     }
 
     /// A finite number.
-    pub(super) fn number(&mut self, what: &str, node: &Node) -> Option<f64> {
-        match node.kind {
+    pub(super) fn number(&mut self, what: &str, tree: &Tree) -> Option<f64> {
+        match tree.kind {
             #[expect(clippy::cast_precision_loss, reason = "parameters are compared in f64")]
             Kind::Int(value) => Some(value as f64),
-            Kind::Float(_) => self.float(what, node),
+            Kind::Float(_) => self.float(what, tree),
             Kind::Huge => {
-                self.huge(what, node);
+                self.huge(what, tree);
                 None
             }
             _ => {
-                self.wrong(what, node, "a number");
-                self.number_help(node);
+                self.wrong(what, tree, "a number");
+                self.number_help(tree);
                 None
             }
         }
     }
 
     /// What to write instead of a text that looks like a number, added to the error just made.
-    fn number_help(&mut self, node: &Node) {
-        let Kind::Str(text) = &node.kind else { return };
+    fn number_help(&mut self, tree: &Tree) {
+        let Kind::Str(text) = &tree.kind else { return };
         let bare: String = text.chars().filter(|c| *c != '_').collect();
         let (radix, digits) = match bare.get(..2).map(str::to_ascii_lowercase).as_deref() {
             Some("0x") => (16, &bare[2..]),
@@ -62,15 +62,15 @@ impl Checker<'_> {
             .map(|value| value.to_string())
             .or_else(|_| digits.parse::<f64>().map(|value| format!("{value:?}")));
         if let Ok(meant) = meant {
-            let quoted = self.raw(node).starts_with(['"', '\'']);
+            let quoted = self.raw(tree).starts_with(['"', '\'']);
             let why = if quoted { "in quotes it is text" } else { "only plain decimal numbers are numbers" };
             self.help_last(format!("{why}: write `{meant}`"));
         }
     }
 
-    pub(super) fn float(&mut self, what: &str, node: &Node) -> Option<f64> {
-        let Kind::Float(value) = node.kind else { return None };
-        let raw = self.raw(node);
+    pub(super) fn float(&mut self, what: &str, tree: &Tree) -> Option<f64> {
+        let Kind::Float(value) = tree.kind else { return None };
+        let raw = self.raw(tree);
         let mantissa = raw.split(['e', 'E']).next().unwrap_or(raw);
         let problem = if value.is_nan() {
             "is not a number: NaN cannot be a parameter"
@@ -86,17 +86,17 @@ impl Checker<'_> {
         };
         let message = format!("{what}: {} {problem}", shown(raw));
         self.push(
-            Diagnostic::error("sweep::number", message).at(&node.span).help("quote it if text is meant"),
+            Diagnostic::error("sweep::number", message).at(&tree.span).help("quote it if text is meant"),
         );
         None
     }
 
-    pub(super) fn huge(&mut self, what: &str, node: &Node) {
+    pub(super) fn huge(&mut self, what: &str, tree: &Tree) {
         let message = format!(
             "{what}: {} is too large for a whole number (from -9223372036854775808 to 9223372036854775807)",
-            shown(self.raw(node))
+            shown(self.raw(tree))
         );
-        self.push(Diagnostic::error("sweep::number", message).at(&node.span).help(
+        self.push(Diagnostic::error("sweep::number", message).at(&tree.span).help(
             "quote it if text is meant, or write it with an exponent if an approximate number will do",
         ));
     }

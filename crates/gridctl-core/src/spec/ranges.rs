@@ -3,7 +3,7 @@
 
 use super::diagnostic::{Checker, Diagnostic, shown};
 use super::fields::Fields;
-use super::yaml::{Kind, Node};
+use super::yaml::{Kind, Tree};
 use super::{AxisValues, limits};
 use crate::value::Value;
 
@@ -39,9 +39,9 @@ pub(super) fn read(
     fields: &Fields<'_>,
     quantum: bool,
 ) -> Option<AxisValues> {
-    let (min_node, max_node) = both(check, what, fields)?;
-    let min = bound(check, &format!("{what}: `min`"), min_node);
-    let max = bound(check, &format!("{what}: `max`"), max_node);
+    let (min_tree, max_tree) = both(check, what, fields)?;
+    let min = bound(check, &format!("{what}: `min`"), min_tree);
+    let max = bound(check, &format!("{what}: `max`"), max_tree);
     let step_key = if quantum { "q" } else { "step" };
     if let (Some(first), Some(second)) = (fields.key(step_key), fields.key("steps")) {
         check.push(
@@ -53,7 +53,7 @@ pub(super) fn read(
         return None;
     }
     let log = match fields.get("scale") {
-        Some(node) => check.word(&format!("{what}: `scale`"), node, &["lin", "linear", "log"])? == "log",
+        Some(tree) => check.word(&format!("{what}: `scale`"), tree, &["lin", "linear", "log"])? == "log",
         None => false,
     };
     let bounds = Bounds { what, min: min?, max: max? };
@@ -63,12 +63,12 @@ pub(super) fn read(
                 "sweep::empty_range",
                 format!(
                     "{what} has `min` {} above `max` {}",
-                    shown(check.raw(min_node)),
-                    shown(check.raw(max_node))
+                    shown(check.raw(min_tree)),
+                    shown(check.raw(max_tree))
                 ),
             )
-            .at(&min_node.span)
-            .related(&max_node.span, "smaller")
+            .at(&min_tree.span)
+            .related(&max_tree.span, "smaller")
             .help("swap the two"),
         );
         return None;
@@ -76,25 +76,25 @@ pub(super) fn read(
     match (fields.get(step_key), fields.get("steps")) {
         (_, Some(steps)) => spaced(check, &bounds, steps, log),
         (step, None) if log => {
-            let node = step.or(fields.get("scale")).unwrap_or(min_node);
+            let tree = step.or(fields.get("scale")).unwrap_or(min_tree);
             let message = format!("{what} has `scale: log`, which needs `steps`");
             check.push(
                 Diagnostic::error("sweep::conflict", message)
-                    .at(&node.span)
+                    .at(&tree.span)
                     .help("add `steps: 10` (a number of values)"),
             );
             None
         }
         (Some(step), None) => stepped(check, &bounds, step),
         (None, None) => match (bounds.min, bounds.max) {
-            (Bound::Int(min), Bound::Int(max)) => int_range(check, &bounds, (min, max, 1), min_node),
-            _ if quantum => stepped_by(check, &bounds, Bound::Int(1), min_node),
-            _ => continuous(check, what, (min_node, max_node)),
+            (Bound::Int(min), Bound::Int(max)) => int_range(check, &bounds, (min, max, 1), min_tree),
+            _ if quantum => stepped_by(check, &bounds, Bound::Int(1), min_tree),
+            _ => continuous(check, what, (min_tree, max_tree)),
         },
     }
 }
 
-fn both<'n>(check: &mut Checker<'_>, what: &str, fields: &Fields<'n>) -> Option<(&'n Node, &'n Node)> {
+fn both<'n>(check: &mut Checker<'_>, what: &str, fields: &Fields<'n>) -> Option<(&'n Tree, &'n Tree)> {
     match (fields.get("min"), fields.get("max")) {
         (Some(min), Some(max)) => Some((min, max)),
         (min, _) => {
@@ -110,14 +110,14 @@ fn both<'n>(check: &mut Checker<'_>, what: &str, fields: &Fields<'n>) -> Option<
     }
 }
 
-fn bound(check: &mut Checker<'_>, what: &str, node: &Node) -> Option<Bound> {
-    match node.kind {
+fn bound(check: &mut Checker<'_>, what: &str, tree: &Tree) -> Option<Bound> {
+    match tree.kind {
         Kind::Int(value) => Some(Bound::Int(value)),
-        _ => check.number(what, node).map(Bound::Float),
+        _ => check.number(what, tree).map(Bound::Float),
     }
 }
 
-fn continuous(check: &mut Checker<'_>, what: &str, (min, max): (&Node, &Node)) -> Option<AxisValues> {
+fn continuous(check: &mut Checker<'_>, what: &str, (min, max): (&Tree, &Tree)) -> Option<AxisValues> {
     let (low, high) = (check.raw(min).to_owned(), check.raw(max).to_owned());
     let message = format!("{what} is continuous: a grid cannot try every number from {low} to {high}");
     check.push(
@@ -128,27 +128,27 @@ fn continuous(check: &mut Checker<'_>, what: &str, (min, max): (&Node, &Node)) -
     None
 }
 
-fn stepped(check: &mut Checker<'_>, bounds: &Bounds<'_>, node: &Node) -> Option<AxisValues> {
-    let step = bound(check, &format!("{}: `step`", bounds.what), node)?;
+fn stepped(check: &mut Checker<'_>, bounds: &Bounds<'_>, tree: &Tree) -> Option<AxisValues> {
+    let step = bound(check, &format!("{}: `step`", bounds.what), tree)?;
     if step.float() <= 0.0 {
-        let message = format!("{} has the step {}: it must be above 0", bounds.what, shown(check.raw(node)));
+        let message = format!("{} has the step {}: it must be above 0", bounds.what, shown(check.raw(tree)));
         check.push(
-            Diagnostic::error("sweep::step", message).at(&node.span).help("the values go from `min` upwards"),
+            Diagnostic::error("sweep::step", message).at(&tree.span).help("the values go from `min` upwards"),
         );
         return None;
     }
-    stepped_by(check, bounds, step, node)
+    stepped_by(check, bounds, step, tree)
 }
 
-fn stepped_by(check: &mut Checker<'_>, bounds: &Bounds<'_>, step: Bound, node: &Node) -> Option<AxisValues> {
+fn stepped_by(check: &mut Checker<'_>, bounds: &Bounds<'_>, step: Bound, tree: &Tree) -> Option<AxisValues> {
     if let (Bound::Int(min), Bound::Int(max), Bound::Int(step)) = (bounds.min, bounds.max, step) {
-        return int_range(check, bounds, (min, max, step), node);
+        return int_range(check, bounds, (min, max, step), tree);
     }
     let (min, max, step) = (bounds.min.float(), bounds.max.float(), step.float());
     let last = ((max - min) / step * (1.0 + f64::EPSILON * 8.0) + 1e-9).floor();
-    let count = counted(check, bounds.what, last + 1.0, node)?;
-    distinct(check, bounds.what, min.abs().max(max.abs()), (step, count), node)?;
-    lone(check, bounds, count, node);
+    let count = counted(check, bounds.what, last + 1.0, tree)?;
+    distinct(check, bounds.what, min.abs().max(max.abs()), (step, count), tree)?;
+    lone(check, bounds, count, tree);
     Some(AxisValues::FloatRange { min, step, count })
 }
 
@@ -156,27 +156,27 @@ fn int_range(
     check: &mut Checker<'_>,
     bounds: &Bounds<'_>,
     (min, max, step): (i64, i64, i64),
-    node: &Node,
+    tree: &Tree,
 ) -> Option<AxisValues> {
     let count = (i128::from(max) - i128::from(min)) / i128::from(step) + 1;
     match u64::try_from(count) {
         Ok(count) if count <= limits::AXIS_VALUES => {
-            lone(check, bounds, count, node);
+            lone(check, bounds, count, tree);
             Some(AxisValues::IntRange { min, step, count })
         }
-        _ => too_many(check, bounds.what, node),
+        _ => too_many(check, bounds.what, tree),
     }
 }
 
 /// A step beyond the range leaves one value, which is hardly meant.
-fn lone(check: &mut Checker<'_>, bounds: &Bounds<'_>, count: u64, node: &Node) {
+fn lone(check: &mut Checker<'_>, bounds: &Bounds<'_>, count: u64, tree: &Tree) {
     if count == 1 && bounds.min.float() < bounds.max.float() {
         check.push(
             Diagnostic::warning(
                 "sweep::lone_value",
                 format!("{} has one value only, its `min`", bounds.what),
             )
-            .at(&node.span)
+            .at(&tree.span)
             .help("the step is larger than the range"),
         );
     }
@@ -188,19 +188,19 @@ fn lone(check: &mut Checker<'_>, bounds: &Bounds<'_>, count: u64, node: &Node) {
     clippy::cast_precision_loss,
     reason = "checked first"
 )]
-fn counted(check: &mut Checker<'_>, what: &str, count: f64, node: &Node) -> Option<u64> {
+fn counted(check: &mut Checker<'_>, what: &str, count: f64, tree: &Tree) -> Option<u64> {
     if count.is_finite() && (1.0..=limits::AXIS_VALUES as f64).contains(&count) {
         Some(count as u64)
     } else {
-        too_many(check, what, node)
+        too_many(check, what, tree)
     }
 }
 
-fn too_many<T>(check: &mut Checker<'_>, what: &str, node: &Node) -> Option<T> {
+fn too_many<T>(check: &mut Checker<'_>, what: &str, tree: &Tree) -> Option<T> {
     let message = format!("{what} has more than 2^53 values");
     check.push(
         Diagnostic::error("sweep::limit", message)
-            .at(&node.span)
+            .at(&tree.span)
             .help("take a larger step, or a smaller range"),
     );
     None
@@ -212,22 +212,22 @@ fn distinct(
     what: &str,
     largest: f64,
     (step, count): (f64, u64),
-    node: &Node,
+    tree: &Tree,
 ) -> Option<()> {
     if count > 1 && step < largest * 10_f64.powi(1 - DIGITS) {
         let message =
             format!("{what} has values so close that they are equal when written with {DIGITS} digits");
         check.push(
-            Diagnostic::error("sweep::duplicate_value", message).at(&node.span).help("take fewer values"),
+            Diagnostic::error("sweep::duplicate_value", message).at(&tree.span).help("take fewer values"),
         );
         return None;
     }
     Some(())
 }
 
-fn spaced(check: &mut Checker<'_>, bounds: &Bounds<'_>, node: &Node, log: bool) -> Option<AxisValues> {
+fn spaced(check: &mut Checker<'_>, bounds: &Bounds<'_>, tree: &Tree, log: bool) -> Option<AxisValues> {
     let what = bounds.what;
-    let steps = check.whole(&format!("{what}: `steps`"), node, 1..=limits::AXIS_VALUES.cast_signed())?;
+    let steps = check.whole(&format!("{what}: `steps`"), tree, 1..=limits::AXIS_VALUES.cast_signed())?;
     let count = steps.unsigned_abs();
     let (min, max) = (bounds.min.float(), bounds.max.float());
     let problem = if log && min <= 0.0 {
@@ -245,7 +245,7 @@ fn spaced(check: &mut Checker<'_>, bounds: &Bounds<'_>, node: &Node, log: bool) 
         None
     };
     if let Some((problem, help)) = problem {
-        check.push(Diagnostic::error("sweep::range", format!("{what}: {problem}")).at(&node.span).help(help));
+        check.push(Diagnostic::error("sweep::range", format!("{what}: {problem}")).at(&tree.span).help(help));
         return None;
     }
     if let Some(whole) = whole_steps(bounds, count, log) {
@@ -254,9 +254,9 @@ fn spaced(check: &mut Checker<'_>, bounds: &Bounds<'_>, node: &Node, log: bool) 
     #[expect(clippy::cast_precision_loss, reason = "at most 2^53")]
     let gaps = (count - 1).max(1) as f64;
     if log {
-        distinct(check, what, 1.0, (((max / min).ln() / gaps).exp_m1(), count), node)?;
+        distinct(check, what, 1.0, (((max / min).ln() / gaps).exp_m1(), count), tree)?;
     } else {
-        distinct(check, what, min.abs().max(max.abs()), ((max - min) / gaps, count), node)?;
+        distinct(check, what, min.abs().max(max.abs()), ((max - min) / gaps, count), tree)?;
     }
     if let (Bound::Int(low), Bound::Int(high)) = (bounds.min, bounds.max) {
         check.push(
@@ -264,7 +264,7 @@ fn spaced(check: &mut Checker<'_>, bounds: &Bounds<'_>, node: &Node, log: bool) 
                 "sweep::fractions",
                 format!("{what} goes from {low} to {high} in {count} steps, not all of them whole"),
             )
-            .at(&node.span)
+            .at(&tree.span)
             .help("its values are written with a point (`1.0`); for whole ones use `step`, or list `values`"),
         );
     }

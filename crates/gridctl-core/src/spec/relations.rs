@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::axes::Draft;
 use super::diagnostic::{Checker, Diagnostic, shown, suggest};
-use super::yaml::{Kind, Node};
+use super::yaml::{Kind, Tree};
 use super::{AxisValues, Repeats, limits};
 use crate::expr::Expr;
 
@@ -60,10 +60,10 @@ impl<'d, 'n> Names<'d, 'n> {
     }
 }
 
-/// Parses the expression in `node` and checks its names.
-fn expression(check: &mut Checker<'_>, names: &Names<'_, '_>, what: &str, node: &Node) -> Option<Expr> {
-    let Kind::Str(text) = &node.kind else {
-        check.wrong(what, node, "an expression in quotes");
+/// Parses the expression in `tree` and checks its names.
+fn expression(check: &mut Checker<'_>, names: &Names<'_, '_>, what: &str, tree: &Tree) -> Option<Expr> {
+    let Kind::Str(text) = &tree.kind else {
+        check.wrong(what, tree, "an expression in quotes");
         check.help_last("an expression looks like \"optimizer == 'sgd' and lr > 0.01\"".to_owned());
         return None;
     };
@@ -72,7 +72,7 @@ fn expression(check: &mut Checker<'_>, names: &Names<'_, '_>, what: &str, node: 
         Err(error) => {
             check.push(
                 Diagnostic::error("sweep::expression", format!("{what}: {error}"))
-                    .at(&within(check, node, text, &error.span))
+                    .at(&within(check, tree, text, &error.span))
                     .maybe_help(error.help),
             );
             return None;
@@ -80,7 +80,7 @@ fn expression(check: &mut Checker<'_>, names: &Names<'_, '_>, what: &str, node: 
     };
     let mut known = true;
     for (name, span) in expr.names().iter().zip(expr.name_spans()) {
-        let span = within(check, node, text, span);
+        let span = within(check, tree, text, span);
         if names.find(check, what, name, &span).is_none() {
             known = false;
             if let Some(whole) = names.cut_short(name) {
@@ -91,14 +91,14 @@ fn expression(check: &mut Checker<'_>, names: &Names<'_, '_>, what: &str, node: 
     known.then_some(expr)
 }
 
-/// Where `span` of `text` lies in the file; the whole node where quoting or folding has changed the text.
-fn within(check: &Checker<'_>, node: &Node, text: &str, span: &Range<usize>) -> Range<usize> {
-    let raw = check.raw(node);
+/// Where `span` of `text` lies in the file; the whole tree where quoting or folding has changed the text.
+fn within(check: &Checker<'_>, tree: &Tree, text: &str, span: &Range<usize>) -> Range<usize> {
+    let raw = check.raw(tree);
     let quote = usize::from(raw.starts_with(['"', '\'']));
     if raw.get(quote..quote + text.len()) != Some(text) || span.end > text.len() {
-        return node.span.clone();
+        return tree.span.clone();
     }
-    let start = node.span.start + quote;
+    let start = tree.span.start + quote;
     // At the end of the text there is nothing to point at but the last character.
     let end = text.trim_end().len();
     match text[..end].char_indices().next_back() {
@@ -120,7 +120,7 @@ pub(super) fn whens(check: &mut Checker<'_>, names: &Names<'_, '_>) -> Vec<Optio
             cycle.iter().chain(cycle.first()).map(|i| shown(&names.drafts[*i].name)).collect();
         let message = format!("`when` goes in a circle: {}", round.join(" depends on "));
         let draft = &names.drafts[cycle[0]];
-        let span = draft.when.map_or(&draft.span, |node| &node.span);
+        let span = draft.when.map_or(&draft.span, |tree| &tree.span);
         check.push(
             Diagnostic::error("sweep::when_cycle", message)
                 .at(span)
@@ -147,11 +147,11 @@ pub(super) fn cycle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
             path.push((start, 0));
             on_path[start] = true;
         }
-        while let Some((node, next)) = path.last_mut() {
-            let node = *node;
-            let Some(&target) = edges[node].get(*next) else {
-                done[node] = true;
-                on_path[node] = false;
+        while let Some((tree, next)) = path.last_mut() {
+            let tree = *tree;
+            let Some(&target) = edges[tree].get(*next) else {
+                done[tree] = true;
+                on_path[tree] = false;
                 path.pop();
                 continue;
             };
@@ -170,22 +170,22 @@ pub(super) fn cycle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
 }
 
 /// Reads `exclude`: a list of expressions, or one.
-pub(super) fn exclude(check: &mut Checker<'_>, names: &Names<'_, '_>, node: &Node) -> Vec<Expr> {
-    if matches!(node.kind, Kind::Str(_)) {
-        return expression(check, names, "`exclude`", node).into_iter().collect();
+pub(super) fn exclude(check: &mut Checker<'_>, names: &Names<'_, '_>, tree: &Tree) -> Vec<Expr> {
+    if matches!(tree.kind, Kind::Str(_)) {
+        return expression(check, names, "`exclude`", tree).into_iter().collect();
     }
-    let items = check.items("`exclude`", node, limits::EXPRESSIONS).unwrap_or_default();
+    let items = check.items("`exclude`", tree, limits::EXPRESSIONS).unwrap_or_default();
     items.iter().filter_map(|item| expression(check, names, "`exclude`", item)).collect()
 }
 
 /// Reads `zip`: groups of axes of equal length.
-pub(super) fn zip(check: &mut Checker<'_>, names: &Names<'_, '_>, node: &Node) -> Vec<Vec<usize>> {
-    let items = check.items("`zip`", node, limits::AXES).unwrap_or_default();
+pub(super) fn zip(check: &mut Checker<'_>, names: &Names<'_, '_>, tree: &Tree) -> Vec<Vec<usize>> {
+    let items = check.items("`zip`", tree, limits::AXES).unwrap_or_default();
     if items.iter().any(|item| matches!(item.kind, Kind::Str(_))) {
-        let raw = check.raw(node).to_owned();
+        let raw = check.raw(tree).to_owned();
         let error =
             Diagnostic::error("sweep::wrong_type", "`zip` is a list of names, not of groups of names");
-        check.push(error.at(&node.span));
+        check.push(error.at(&tree.span));
         check.help_last(if raw.starts_with('[') {
             format!("write `zip: [{raw}]`")
         } else {
@@ -200,11 +200,11 @@ pub(super) fn zip(check: &mut Checker<'_>, names: &Names<'_, '_>, node: &Node) -
 fn group(
     check: &mut Checker<'_>,
     names: &Names<'_, '_>,
-    node: &Node,
+    tree: &Tree,
     seen: &mut HashMap<usize, Range<usize>>,
 ) -> Option<Vec<usize>> {
-    let items = check.items("a group of `zip`", node, limits::AXES)?;
-    let mut group: Vec<(usize, &Node)> = Vec::with_capacity(items.len());
+    let items = check.items("a group of `zip`", tree, limits::AXES)?;
+    let mut group: Vec<(usize, &Tree)> = Vec::with_capacity(items.len());
     for item in items {
         let name = check.scalar("a name in `zip`", item)?;
         let place = names.find(check, "`zip`", &name, &item.span)?;
@@ -220,18 +220,18 @@ fn group(
     if group.len() < 2 {
         let error =
             Diagnostic::error("sweep::zip", "a group of `zip` has one axis: it takes two to walk together");
-        check.push(error.at(&node.span));
+        check.push(error.at(&tree.span));
         return None;
     }
-    let (first, first_node) = group[0];
+    let (first, first_tree) = group[0];
     for (place, item) in &group[1..] {
-        same_length(check, names, (first, first_node), (*place, item));
-        same_when(check, names, (first, first_node), (*place, item));
+        same_length(check, names, (first, first_tree), (*place, item));
+        same_when(check, names, (first, first_tree), (*place, item));
     }
     Some(group.into_iter().map(|(place, _)| place).collect())
 }
 
-fn same_length(check: &mut Checker<'_>, names: &Names<'_, '_>, a: (usize, &Node), b: (usize, &Node)) {
+fn same_length(check: &mut Checker<'_>, names: &Names<'_, '_>, a: (usize, &Tree), b: (usize, &Tree)) {
     let count = |place: usize| names.drafts[place].values.as_ref().map(AxisValues::count);
     let (Some(first), Some(second)) = (count(a.0), count(b.0)) else { return };
     if first == second {
@@ -254,8 +254,8 @@ fn same_length(check: &mut Checker<'_>, names: &Names<'_, '_>, a: (usize, &Node)
 }
 
 /// Axes that walk together exist together.
-fn same_when(check: &mut Checker<'_>, names: &Names<'_, '_>, a: (usize, &Node), b: (usize, &Node)) {
-    let text = |place: usize| match names.drafts[place].when.map(|node| &node.kind) {
+fn same_when(check: &mut Checker<'_>, names: &Names<'_, '_>, a: (usize, &Tree), b: (usize, &Tree)) {
+    let text = |place: usize| match names.drafts[place].when.map(|tree| &tree.kind) {
         Some(Kind::Str(text)) => Some(text.trim()),
         _ => None,
     };
@@ -270,18 +270,18 @@ fn same_when(check: &mut Checker<'_>, names: &Names<'_, '_>, a: (usize, &Node), 
 }
 
 /// Reads `repeats`: a number of seeds, or the name of an axis.
-pub(super) fn repeats(check: &mut Checker<'_>, names: &Names<'_, '_>, node: &Node) -> Option<Repeats> {
-    match &node.kind {
+pub(super) fn repeats(check: &mut Checker<'_>, names: &Names<'_, '_>, tree: &Tree) -> Option<Repeats> {
+    match &tree.kind {
         Kind::Str(name) => {
-            let place = names.find(check, "`repeats`", name, &node.span)?;
+            let place = names.find(check, "`repeats`", name, &tree.span)?;
             Some(Repeats::Axis(place))
         }
         Kind::Int(_) | Kind::Huge => {
-            let seeds = check.whole("`repeats`", node, 1..=i64::from(limits::SEEDS))?;
+            let seeds = check.whole("`repeats`", tree, 1..=i64::from(limits::SEEDS))?;
             u32::try_from(seeds).ok().map(Repeats::Seeds)
         }
         _ => {
-            check.wrong("`repeats`", node, "a number of seeds or the name of an axis");
+            check.wrong("`repeats`", tree, "a number of seeds or the name of an axis");
             None
         }
     }
@@ -293,7 +293,7 @@ pub(super) fn repeats_axis(
     names: &Names<'_, '_>,
     place: usize,
     (zip, whens, exclude): (&[Vec<usize>], &[Option<Expr>], &[Expr]),
-    node: &Node,
+    tree: &Tree,
 ) {
     let draft = &names.drafts[place];
     let name = draft.name.as_str();
@@ -316,7 +316,7 @@ pub(super) fn repeats_axis(
                 "sweep::repeats",
                 format!("`repeats: {name}` averages over {}, but {problem}", shown(name)),
             )
-            .at(&node.span)
+            .at(&tree.span)
             .related(&draft.span, "the axis")
             .help("every point must have all of the repeats, or their means could not be compared"),
         );

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::axes::Draft;
 use super::diagnostic::{Checker, Diagnostic, shown};
 use super::units::{self, UnitError};
-use super::yaml::{Kind, Node};
+use super::yaml::{Kind, Tree};
 use super::{Resources, Retry, limits, names};
 
 /// What stands before parameters' names unless the file says otherwise.
@@ -15,43 +15,43 @@ pub(super) const DEFAULT_PREFIX: &str = "HP_";
 /// Exit code that always asks for another try at no cost.
 const EX_TEMPFAIL: i32 = 75;
 
-/// Takes the verdict of [`units`] about the text of `node`.
+/// Takes the verdict of [`units`] about the text of `tree`.
 pub(super) fn unit<T>(
     check: &mut Checker<'_>,
     what: &str,
-    node: &Node,
+    tree: &Tree,
     result: Result<T, UnitError>,
 ) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) => {
-            let message = format!("{what} is {}: {}", shown(check.raw(node)), error.problem);
-            check.push(Diagnostic::error("sweep::unit", message).at(&node.span).help(error.help));
+            let message = format!("{what} is {}: {}", shown(check.raw(tree)), error.problem);
+            check.push(Diagnostic::error("sweep::unit", message).at(&tree.span).help(error.help));
             None
         }
     }
 }
 
 /// `timeout` and `deadline`.
-pub(super) fn duration(check: &mut Checker<'_>, what: &str, node: &Node) -> Option<u64> {
-    let text = check.scalar(what, node)?;
-    unit(check, what, node, units::duration_ms(&text))
+pub(super) fn duration(check: &mut Checker<'_>, what: &str, tree: &Tree) -> Option<u64> {
+    let text = check.scalar(what, tree)?;
+    unit(check, what, tree, units::duration_ms(&text))
 }
 
 /// `env_prefix`.
-pub(super) fn env_prefix(check: &mut Checker<'_>, node: Option<&Node>) -> String {
-    let Some(node) = node else { return DEFAULT_PREFIX.to_owned() };
-    let prefix = match &node.kind {
+pub(super) fn env_prefix(check: &mut Checker<'_>, tree: Option<&Tree>) -> String {
+    let Some(tree) = tree else { return DEFAULT_PREFIX.to_owned() };
+    let prefix = match &tree.kind {
         Kind::Str(text) => text,
         _ => {
-            check.wrong("`env_prefix`", node, "text");
+            check.wrong("`env_prefix`", tree, "text");
             return DEFAULT_PREFIX.to_owned();
         }
     };
     if let Some(problem) = bad_prefix(prefix) {
         check.push(
             Diagnostic::error("sweep::env_prefix", format!("`env_prefix` is {}: {problem}", shown(prefix)))
-                .at(&node.span)
+                .at(&tree.span)
                 .help("letters, digits and `_`, as in `HP_`; \"\" for none"),
         );
         return DEFAULT_PREFIX.to_owned();
@@ -80,8 +80,8 @@ pub(super) type Variables = (Vec<(String, Option<String>)>, Vec<String>);
 /// `env` and `secrets`; neither may set what the other, or a parameter, sets.
 pub(super) fn variables(
     check: &mut Checker<'_>,
-    env: Option<&Node>,
-    secrets: Option<&Node>,
+    env: Option<&Tree>,
+    secrets: Option<&Tree>,
     drafts: &[Draft<'_>],
 ) -> Variables {
     let mut seen: HashMap<String, (Range<usize>, String)> = drafts
@@ -90,22 +90,22 @@ pub(super) fn variables(
             (draft.variable.clone(), (draft.span.clone(), format!("the parameter {}", shown(&draft.name))))
         })
         .collect();
-    let env = env.map(|node| env_entries(check, node, &mut seen)).unwrap_or_default();
-    let secrets = secrets.map(|node| secret_names(check, node, &mut seen)).unwrap_or_default();
+    let env = env.map(|tree| env_entries(check, tree, &mut seen)).unwrap_or_default();
+    let secrets = secrets.map(|tree| secret_names(check, tree, &mut seen)).unwrap_or_default();
     (env, secrets)
 }
 
 type Seen = HashMap<String, (Range<usize>, String)>;
 
-fn env_entries(check: &mut Checker<'_>, node: &Node, seen: &mut Seen) -> Vec<(String, Option<String>)> {
-    let Kind::Map(entries) = &node.kind else {
-        check.wrong("`env`", node, "a map");
+fn env_entries(check: &mut Checker<'_>, tree: &Tree, seen: &mut Seen) -> Vec<(String, Option<String>)> {
+    let Kind::Map(entries) = &tree.kind else {
+        check.wrong("`env`", tree, "a map");
         check.help_last(
             "write `env: {MODE: fast, HF_TOKEN: }` (without a value: passed on from the caller)".to_owned(),
         );
         return Vec::new();
     };
-    if !check.within("`env`", "variables", (entries.len(), limits::VARIABLES), &node.span) {
+    if !check.within("`env`", "variables", (entries.len(), limits::VARIABLES), &tree.span) {
         return Vec::new();
     }
     let mut env = Vec::with_capacity(entries.len());
@@ -138,15 +138,15 @@ fn env_entries(check: &mut Checker<'_>, node: &Node, seen: &mut Seen) -> Vec<(St
     env
 }
 
-fn secret_names(check: &mut Checker<'_>, node: &Node, seen: &mut Seen) -> Vec<String> {
-    if matches!(node.kind, Kind::Map(_)) {
-        check.wrong("`secrets`", node, "a list of names");
+fn secret_names(check: &mut Checker<'_>, tree: &Tree, seen: &mut Seen) -> Vec<String> {
+    if matches!(tree.kind, Kind::Map(_)) {
+        check.wrong("`secrets`", tree, "a list of names");
         check.help_last(
             "write the names alone, `secrets: [WANDB_API_KEY]`: values come from your environment".to_owned(),
         );
         return Vec::new();
     }
-    let items = check.items("`secrets`", node, limits::VARIABLES).unwrap_or_default();
+    let items = check.items("`secrets`", tree, limits::VARIABLES).unwrap_or_default();
     let mut secrets = Vec::with_capacity(items.len());
     for item in items {
         let Some(name) = check.text("a name in `secrets`", item) else { continue };
@@ -180,56 +180,56 @@ fn variable(check: &mut Checker<'_>, what: &str, name: &str, span: &Range<usize>
 }
 
 /// `resources`; one processor, no memory limit and no GPU by default.
-pub(super) fn resources(check: &mut Checker<'_>, node: Option<&Node>) -> Resources {
+pub(super) fn resources(check: &mut Checker<'_>, tree: Option<&Tree>) -> Resources {
     let mut resources = Resources { cpu_milli: 1_000, mem_mib: 0, gpus: 0 };
-    let Some(fields) = node.and_then(|node| check.fields("`resources`", node, &["cpu", "mem", "gpu"])) else {
+    let Some(fields) = tree.and_then(|tree| check.fields("`resources`", tree, &["cpu", "mem", "gpu"])) else {
         return resources;
     };
-    if let Some(node) = fields.get("cpu") {
-        resources.cpu_milli = cpu(check, node).unwrap_or(resources.cpu_milli);
+    if let Some(tree) = fields.get("cpu") {
+        resources.cpu_milli = cpu(check, tree).unwrap_or(resources.cpu_milli);
     }
-    if let Some(node) = fields.get("mem")
-        && !matches!(node.kind, Kind::Int(0))
+    if let Some(tree) = fields.get("mem")
+        && !matches!(tree.kind, Kind::Int(0))
     {
-        let size = check.scalar("`resources.mem`", node);
-        let mib = size.and_then(|text| unit(check, "`resources.mem`", node, units::mebibytes(&text)));
+        let size = check.scalar("`resources.mem`", tree);
+        let mib = size.and_then(|text| unit(check, "`resources.mem`", tree, units::mebibytes(&text)));
         resources.mem_mib = mib.unwrap_or(0);
     }
-    if let Some(node) = fields.get("gpu") {
-        let gpus = check.whole("`resources.gpu`", node, 0..=i64::from(limits::GPUS));
+    if let Some(tree) = fields.get("gpu") {
+        let gpus = check.whole("`resources.gpu`", tree, 0..=i64::from(limits::GPUS));
         resources.gpus = gpus.and_then(|gpus| u32::try_from(gpus).ok()).unwrap_or(0);
     }
     resources
 }
 
 /// `1`, `0.5`, or `500m` as Kubernetes writes it.
-fn cpu(check: &mut Checker<'_>, node: &Node) -> Option<u32> {
-    let milli = match &node.kind {
+fn cpu(check: &mut Checker<'_>, tree: &Tree) -> Option<u32> {
+    let milli = match &tree.kind {
         Kind::Str(text) => text.strip_suffix('m').and_then(|milli| milli.parse::<u32>().ok()),
         _ => None,
     };
     let cpus = match milli {
         Some(milli) => f64::from(milli) / 1_000.0,
-        None => check.number("`resources.cpu`", node)?,
+        None => check.number("`resources.cpu`", tree)?,
     };
-    unit(check, "`resources.cpu`", node, units::cpu_milli(cpus))
+    unit(check, "`resources.cpu`", tree, units::cpu_milli(cpus))
 }
 
 /// `retry`; two retries by default.
-pub(super) fn retry(check: &mut Checker<'_>, node: Option<&Node>) -> Retry {
+pub(super) fn retry(check: &mut Checker<'_>, tree: Option<&Tree>) -> Retry {
     let mut retry = Retry { max_failures: 2, on_exit_codes: Vec::new(), fatal_exit_codes: Vec::new() };
     let keys = ["max_failures", "on_exit_codes", "fatal_exit_codes"];
-    let Some(fields) = node.and_then(|node| check.fields("`retry`", node, &keys)) else { return retry };
-    if let Some(node) = fields.get("max_failures") {
-        let most = check.whole("`retry.max_failures`", node, 0..=i64::from(limits::MAX_FAILURES));
+    let Some(fields) = tree.and_then(|tree| check.fields("`retry`", tree, &keys)) else { return retry };
+    if let Some(tree) = fields.get("max_failures") {
+        let most = check.whole("`retry.max_failures`", tree, 0..=i64::from(limits::MAX_FAILURES));
         retry.max_failures = most.and_then(|most| u32::try_from(most).ok()).unwrap_or(2);
     }
     let mut seen: HashMap<i32, Range<usize>> = HashMap::new();
     for (key, codes) in
         [("on_exit_codes", &mut retry.on_exit_codes), ("fatal_exit_codes", &mut retry.fatal_exit_codes)]
     {
-        if let Some(node) = fields.get(key) {
-            *codes = exit_codes(check, key, node, &mut seen);
+        if let Some(tree) = fields.get(key) {
+            *codes = exit_codes(check, key, tree, &mut seen);
         }
     }
     retry
@@ -238,14 +238,14 @@ pub(super) fn retry(check: &mut Checker<'_>, node: Option<&Node>) -> Retry {
 fn exit_codes(
     check: &mut Checker<'_>,
     key: &str,
-    node: &Node,
+    tree: &Tree,
     seen: &mut HashMap<i32, Range<usize>>,
 ) -> Vec<i32> {
     let what = format!("`retry.{key}`");
-    if matches!(&node.kind, Kind::List(items) if items.is_empty()) {
+    if matches!(&tree.kind, Kind::List(items) if items.is_empty()) {
         return Vec::new();
     }
-    let items = check.items(&what, node, 255).unwrap_or_default();
+    let items = check.items(&what, tree, 255).unwrap_or_default();
     let mut codes = Vec::with_capacity(items.len());
     for item in items {
         let Some(code) = check.whole(&what, item, 1..=255).and_then(|code| i32::try_from(code).ok()) else {
@@ -276,12 +276,12 @@ fn exit_codes(
 }
 
 /// `preempt_signal`, as `SIGUSR1`.
-pub(super) fn signal(check: &mut Checker<'_>, node: &Node) -> Option<String> {
+pub(super) fn signal(check: &mut Checker<'_>, tree: &Tree) -> Option<String> {
     const KNOWN: &[&str] = &[
         "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGTERM", "SIGCONT", "SIGURG",
         "SIGWINCH",
     ];
-    let text = check.text("`preempt_signal`", node)?;
+    let text = check.text("`preempt_signal`", tree)?;
     let upper = text.to_ascii_uppercase();
     let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
     if KNOWN.contains(&name.as_str()) {
@@ -294,20 +294,20 @@ pub(super) fn signal(check: &mut Checker<'_>, node: &Node) -> Option<String> {
     };
     check.push(
         Diagnostic::error("sweep::unknown_word", format!("`preempt_signal` is {}, {why}", shown(text)))
-            .at(&node.span)
+            .at(&tree.span)
             .help("`SIGUSR1` is the usual one"),
     );
     None
 }
 
 /// `workdir`: a directory on this machine.
-pub(super) fn workdir(check: &mut Checker<'_>, node: &Node) -> Option<String> {
-    let path = path(check, "`workdir`", node)?;
+pub(super) fn workdir(check: &mut Checker<'_>, tree: &Tree) -> Option<String> {
+    let path = path(check, "`workdir`", tree)?;
     if path.contains("://") {
         let message = format!("`workdir` is {}: it is a directory on this machine", shown(&path));
         check.push(
             Diagnostic::error("sweep::path", message)
-                .at(&node.span)
+                .at(&tree.span)
                 .help("an address can be `data` or `output`"),
         );
         return None;
@@ -316,10 +316,10 @@ pub(super) fn workdir(check: &mut Checker<'_>, node: &Node) -> Option<String> {
 }
 
 /// `data` and `output`: a path, or an `s3://` address.
-pub(super) fn place(check: &mut Checker<'_>, what: &str, node: &Node) -> Option<String> {
-    let place = path(check, what, node)?;
+pub(super) fn place(check: &mut Checker<'_>, what: &str, tree: &Tree) -> Option<String> {
+    let place = path(check, what, tree)?;
     if place.starts_with("s3://") {
-        return super::cloud::s3(check, what, &place, node).then_some(place);
+        return super::cloud::s3(check, what, &place, tree).then_some(place);
     }
     let problem = if place.contains("://") {
         Some(("paths and `s3://` addresses are read", "copy it to a path or a bucket"))
@@ -330,7 +330,7 @@ pub(super) fn place(check: &mut Checker<'_>, what: &str, node: &Node) -> Option<
     };
     if let Some((problem, help)) = problem {
         let message = format!("{what} is {}: {problem}", shown(&place));
-        check.push(Diagnostic::error("sweep::path", message).at(&node.span).help(help));
+        check.push(Diagnostic::error("sweep::path", message).at(&tree.span).help(help));
         return None;
     }
     Some(place)
@@ -347,11 +347,11 @@ fn forbidden(path: &str) -> bool {
         || parts.last().is_some_and(|last| last.ends_with(".sock"))
 }
 
-fn path(check: &mut Checker<'_>, what: &str, node: &Node) -> Option<String> {
-    let text = check.scalar(what, node)?;
+fn path(check: &mut Checker<'_>, what: &str, tree: &Tree) -> Option<String> {
+    let text = check.scalar(what, tree)?;
     if text.trim().is_empty() || text.contains(char::is_control) || text.len() > 4_096 {
         let message = format!("{what} is {}, which is no path", shown(&text));
-        check.push(Diagnostic::error("sweep::path", message).at(&node.span));
+        check.push(Diagnostic::error("sweep::path", message).at(&tree.span));
         return None;
     }
     Some(text)

@@ -85,7 +85,7 @@ fn budget(breach: &serde_saphyr::budget::BudgetBreach) -> String {
     use serde_saphyr::budget::BudgetBreach as B;
     match breach {
         B::Depth { .. } => format!("nested deeper than {} levels", limits::DEPTH),
-        B::Nodes { .. } | B::Events { .. } => format!("more than {} values", limits::NODES),
+        B::Nodes { .. } | B::Events { .. } => format!("more than {} values", limits::VALUES),
         B::Anchors { .. } => format!("more than {} anchors", limits::ANCHORS),
         B::Aliases { .. } => format!("more than {} aliases", limits::ANCHORS),
         _ => "aliases expand to more than is read".to_owned(),

@@ -1,4 +1,4 @@
-//! From the file's bytes to a tree in which every node knows its bytes: strict YAML 1.2, of which JSON is a part.
+//! From the file's bytes to a tree in which every tree knows its bytes: strict YAML 1.2, of which JSON is a part.
 //! Invariant: only decimal numbers are numbers (`no`, `on`, `010`, `0o17`, `0x1f`, `1_000`, `1:30` and dates are text), and
 //! the tree is bounded in size and depth whatever the bytes are.
 
@@ -14,12 +14,12 @@ use super::{limits, syntax};
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
+pub(super) struct Tree {
     pub(super) span: Range<usize>,
     pub(super) kind: Kind,
 }
 
-/// What a node is.
+/// What a tree is.
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
     Null,
@@ -30,9 +30,9 @@ pub(super) enum Kind {
     /// A whole number beyond 64 bits.
     Huge,
     Str(String),
-    List(Vec<Node>),
+    List(Vec<Tree>),
     /// With duplicate keys, which are refused where the map is read.
-    Map(Vec<(Key, Node)>),
+    Map(Vec<(Key, Tree)>),
 }
 
 /// A map's key and its place.
@@ -84,21 +84,21 @@ fn encoding(bytes: &[u8]) -> Option<Diagnostic> {
 }
 
 /// Parses `text` as one document.
-pub(super) fn parse(text: &str) -> Result<Node, SpecErrors> {
+pub(super) fn parse(text: &str) -> Result<Tree, SpecErrors> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: limits::DEPTH,
             flow_nesting_limit: limits::DEPTH + 1,
-            max_nodes: limits::NODES,
+            max_nodes: limits::VALUES,
             max_anchors: limits::ANCHORS,
             max_aliases: limits::ANCHORS,
-            max_recorded_anchor_events: limits::NODES,
+            max_recorded_anchor_events: limits::VALUES,
             max_recorded_anchor_bytes: limits::ALIAS_BYTES,
             max_total_scalar_bytes: limits::ALIAS_BYTES,
             enforce_alias_anchor_ratio: false,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: limits::NODES,
+            max_total_replayed_events: limits::VALUES,
             max_replay_stack_depth: limits::DEPTH,
         },
         emit_comments: false,
@@ -113,7 +113,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SpecErrors> {
     };
     match serde_saphyr::from_str_with_options::<Spanned<RawKind>>(text, options) {
         Ok(raw) => {
-            let mut root = Node::from(raw);
+            let mut root = Tree::from(raw);
             settle(&mut root, text);
             Ok(root)
         }
@@ -123,7 +123,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SpecErrors> {
 
 struct RawKind(Kind);
 
-impl From<Spanned<RawKind>> for Node {
+impl From<Spanned<RawKind>> for Tree {
     fn from(raw: Spanned<RawKind>) -> Self {
         Self { span: bytes(raw.defined), kind: raw.value.0 }
     }
@@ -189,7 +189,7 @@ impl<'de> Visitor<'de> for KindVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Kind, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = seq.next_element::<Spanned<RawKind>>()? {
-            items.push(Node::from(item));
+            items.push(Tree::from(item));
         }
         Ok(Kind::List(items))
     }
@@ -198,16 +198,16 @@ impl<'de> Visitor<'de> for KindVisitor {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<Spanned<String>>()? {
             let value = map.next_value::<Spanned<RawKind>>()?;
-            entries.push((Key { span: bytes(key.defined), text: key.value }, Node::from(value)));
+            entries.push((Key { span: bytes(key.defined), text: key.value }, Tree::from(value)));
         }
         Ok(Kind::Map(entries))
     }
 }
 
 /// Gives lists and maps their ends, keeps spans within the text, and makes text of numbers that are not decimal.
-fn settle(node: &mut Node, text: &str) {
-    clamp(&mut node.span, text);
-    let last = match &mut node.kind {
+fn settle(tree: &mut Tree, text: &str) {
+    clamp(&mut tree.span, text);
+    let last = match &mut tree.kind {
         Kind::List(items) => {
             items.iter_mut().for_each(|item| settle(item, text));
             items.last().map(|item| item.span.end)
@@ -223,12 +223,12 @@ fn settle(node: &mut Node, text: &str) {
             entries.last().map(|(key, value)| key.span.end.max(value.span.end))
         }
         scalar => {
-            retype(scalar, &text[node.span.clone()]);
+            retype(scalar, &text[tree.span.clone()]);
             return;
         }
     };
-    let start = node.span.start;
-    let mut end = node.span.end.max(last.unwrap_or(start));
+    let start = tree.span.start;
+    let mut end = tree.span.end.max(last.unwrap_or(start));
     if matches!(text.as_bytes().get(start), Some(b'[' | b'{')) {
         let rest = &text[end..];
         let blank = rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n', ',']).len();
@@ -236,7 +236,7 @@ fn settle(node: &mut Node, text: &str) {
             end += blank + 1;
         }
     }
-    node.span = start..end;
+    tree.span = start..end;
 }
 
 fn clamp(span: &mut Range<usize>, text: &str) {
@@ -301,10 +301,10 @@ mod tests {
     }
 
     #[test]
-    fn every_node_knows_its_bytes() {
+    fn every_value_knows_its_bytes() {
         let text = "é: [1, \"two\", {a: b}]\nlist:\n  - x\n  - 3.5 # no\nend: z\n";
         let Kind::Map(entries) = parse(text).unwrap().kind else { panic!() };
-        let of = |node: &Node| text[node.span.clone()].to_owned();
+        let of = |tree: &Tree| text[tree.span.clone()].to_owned();
         assert_eq!(&text[entries[0].0.span.clone()], "é");
         assert_eq!(of(&entries[0].1), "[1, \"two\", {a: b}]");
         let Kind::List(items) = &entries[0].1.kind else { panic!() };
