@@ -223,19 +223,20 @@ pub struct Row {
     pub metrics_std: Vec<(String, MetricValue)>,
 }
 
-mod as_map {
+/// (name, value) pairs as one JSON object.
+pub(crate) mod as_map {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use crate::record::MetricValue;
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         pairs: &[(String, MetricValue)],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<(String, MetricValue)>, D::Error> {
         let map = std::collections::BTreeMap::<String, MetricValue>::deserialize(deserializer)?;

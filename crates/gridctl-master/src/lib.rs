@@ -1,1 +1,31 @@
-//! placeholder
+//! The master: the pure core, its journal, and everybody who talks to it.
+//! Invariant: durable before visible; one master for a data directory; nothing that a client says can end it.
+
+pub mod advert;
+mod clock;
+mod commit;
+mod config;
+mod driver;
+mod error;
+mod handle;
+mod know;
+mod message;
+mod query;
+mod reading;
+mod serve;
+mod ship;
+mod start;
+mod submit;
+mod tasks;
+
+pub use advert::{Advert, AdvertError};
+pub use config::MasterConfig;
+pub use error::{AskError, MasterError};
+pub use gridctl_proto::ask;
+pub use handle::Handle;
+pub use query::{Leaderboard, TrialDetails, Trials};
+pub use reading::{fold, reading};
+pub use start::{Master, Running, run};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! `master.json`: how to reach the master of a data directory, for this user alone.
+//! Invariant: written and removed as a whole; a file that others may read is not trusted, for it holds the token.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use gridctl_core::id::Epoch;
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+/// The file's name in the data directory.
+pub const ADVERT_FILE: &str = "master.json";
+/// More than this is not ours.
+const LONGEST: u64 = 16 << 10;
+
+/// How to reach a master.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advert {
+    /// Its process.
+    pub pid: u32,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its Unix socket.
+    pub socket: PathBuf,
+    /// Its loopback address, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<SocketAddr>,
+    /// What callers by TCP show: `authorization: Bearer <token>`.
+    pub token: String,
+    /// The version of gridctl.
+    pub release: String,
+    /// When it started, by the wall clock.
+    pub started_unix_ms: u64,
+}
+
+impl std::fmt::Debug for Advert {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { pid, epoch, socket, tcp, .. } = self;
+        f.debug_struct("Advert")
+            .field("pid", pid)
+            .field("epoch", epoch)
+            .field("socket", socket)
+            .field("tcp", tcp)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an advertisement is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum AdvertError {
+    /// Somebody else could have read or written it.
+    #[error("{} may be read or written by others, so it is not trusted", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not what a master writes.
+    #[error("{} is not understood: {problem}", path.display())]
+    Strange {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// It cannot be read.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Advert {
+    /// Where the Unix socket is, as an address for gRPC.
+    #[must_use]
+    pub fn socket_address(&self) -> String {
+        format!("unix:{}", self.socket.display())
+    }
+
+    /// The advertisement in `dir`; `None` if there is none. The master may be gone without having removed it.
+    ///
+    /// # Errors
+    /// [`AdvertError`].
+    pub fn read(dir: &Path) -> Result<Option<Self>, AdvertError> {
+        let path = dir.join(ADVERT_FILE);
+        let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
+        let io = |source| AdvertError::Io { path: path.clone(), source };
+        let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io(error)),
+        };
+        let metadata = file.metadata().map_err(io)?;
+        let strange = |problem: String| AdvertError::Strange { path: path.clone(), problem };
+        if !metadata.is_file() || metadata.len() > LONGEST {
+            return Err(strange("it is no small file".to_owned()));
+        }
+        let mine = rustix::process::geteuid().as_raw();
+        if metadata.mode() & 0o077 != 0 || (metadata.uid() != mine && metadata.uid() != 0) {
+            return Err(AdvertError::Exposed { path });
+        }
+        let mut text = String::new();
+        file.take(LONGEST).read_to_string(&mut text).map_err(io)?;
+        serde_json::from_str(&text).map(Some).map_err(|error| strange(error.to_string()))
+    }
+
+    /// Writes it, for its owner alone, in place of an older one.
+    pub(crate) fn write(&self, dir: &Path) -> io::Result<()> {
+        let draft = dir.join(format!("{ADVERT_FILE}.new"));
+        remove(&draft)?;
+        let text = serde_json::to_string(self)?;
+        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, dir.join(ADVERT_FILE))
+    }
+
+    /// Removes it at a clean end.
+    pub(crate) fn remove(dir: &Path) {
+        if let Err(error) = remove(&dir.join(ADVERT_FILE)) {
+            tracing::warn!(%error, "{ADVERT_FILE} stays behind");
+        }
+    }
+}
+
+/// Removes a file that may not be there.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// 256 random bits, in hexadecimal.
+///
+/// # Errors
+/// The system has no randomness to give.
+pub(crate) fn token() -> io::Result<String> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn advert() -> Advert {
+        Advert {
+            pid: 1,
+            epoch: Epoch(2),
+            socket: "/tmp/master.sock".into(),
+            tcp: None,
+            token: token().unwrap(),
+            release: "0.1.0".to_owned(),
+            started_unix_ms: 3,
+        }
+    }
+
+    #[test]
+    fn reads_back_and_is_for_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Advert::read(dir.path()).unwrap(), None);
+        let advert = advert();
+        advert.write(dir.path()).unwrap();
+        advert.write(dir.path()).unwrap();
+        assert_eq!(Advert::read(dir.path()).unwrap().as_ref(), Some(&advert));
+        assert_eq!(advert.token.len(), 64);
+        Advert::remove(dir.path());
+        assert_eq!(Advert::read(dir.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn c08_what_others_may_read_or_what_is_no_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        advert().write(dir.path()).unwrap();
+        let path = dir.path().join(ADVERT_FILE);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(Advert::read(dir.path()), Err(AdvertError::Exposed { .. })));
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        assert!(matches!(Advert::read(dir.path()), Err(AdvertError::Io { .. })));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(Advert::read(dir.path()), Err(AdvertError::Strange { .. })));
+    }
+
+    #[test]
+    fn c07_the_token_is_not_shown_by_debug() {
+        let advert = advert();
+        assert!(!format!("{advert:?}").contains(&advert.token));
+    }
+}

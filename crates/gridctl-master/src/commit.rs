@@ -1,0 +1,119 @@
+//! A step as rows of the journal. Invariant: outcomes are numbered by themselves, without gaps, in the order in which they came to be.
+
+use std::sync::Arc;
+
+use gridctl_core::id::SweepId;
+use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::record::{MetricValue, Record, TrialState};
+use gridctl_core::sched::{Copied, Core, Event, Outcome, Step};
+use gridctl_storage::journal::{EventRow, Group, OutcomeRow, Reader, StoreError};
+
+/// What is committed at once.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    events: Vec<EventRow>,
+    outcomes: Vec<OutcomeRow>,
+}
+
+impl Rows {
+    pub(crate) fn group(&self) -> Group<'_> {
+        Group { events: &self.events, outcomes: &self.outcomes }
+    }
+
+    pub(crate) fn events(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    pub(crate) fn has_outcomes(&self) -> bool {
+        !self.outcomes.is_empty()
+    }
+
+    /// The rows of `step`; the first outcome gets the number `next`.
+    ///
+    /// # Errors
+    /// An outcome that is to be copied cannot be read.
+    pub(crate) fn of(step: &Step, core: &Core, reader: &Reader, next: &mut u64) -> Result<Self, StoreError> {
+        let mut rows = Self { events: step.events.iter().map(event_row).collect(), outcomes: Vec::new() };
+        for outcome in &step.outcomes {
+            rows.outcomes.push(outcome_row(outcome, take(next)));
+        }
+        for copied in &step.copies {
+            let frozen = core.sweep(copied.sweep).map(|sweep| Arc::clone(sweep.frozen()));
+            match (original(reader, copied.from)?, frozen) {
+                (Some((row, record)), Some(frozen)) => {
+                    rows.outcomes.push(copy((&row, record), copied, &frozen, take(next)));
+                }
+                _ => tracing::error!(outcome = copied.from, "an outcome that was known is gone"),
+            }
+        }
+        Ok(rows)
+    }
+}
+
+fn take(next: &mut u64) -> u64 {
+    *next += 1;
+    *next - 1
+}
+
+fn event_row((seq, event): &(u64, Event)) -> EventRow {
+    let payload = serde_json::to_vec(event).expect("an event has text keys, and its numbers are finite");
+    EventRow { seq: *seq, payload }
+}
+
+fn outcome_row(outcome: &Outcome, seq: u64) -> OutcomeRow {
+    row(&outcome.record, outcome.sweep, seq)
+}
+
+fn row(record: &Record, sweep: SweepId, seq: u64) -> OutcomeRow {
+    OutcomeRow {
+        seq,
+        sweep: sweep.0,
+        version: record.version,
+        index: record.index,
+        trial: record.report.trial,
+        point: record.point,
+        code: record.code,
+        repeat: record.repeat,
+        generation: record.generation,
+        terminal: record.state != TrialState::Pending,
+        state: record.state,
+        class: record.report.class,
+        objective: record.report.objective.map(|value| value.0).filter(|value| value.is_finite()),
+        record: serde_json::to_string(record)
+            .expect("a record has text keys, and its numbers are finite or named"),
+    }
+}
+
+/// The outcome of this number with its record.
+fn original(reader: &Reader, seq: u64) -> Result<Option<(OutcomeRow, Record)>, StoreError> {
+    let row = reader.after(seq.saturating_sub(1), None, 1)?.pop().filter(|row| row.seq == seq);
+    Ok(row.and_then(|row| {
+        let record = serde_json::from_str(&row.record).ok()?;
+        Some((row, record))
+    }))
+}
+
+/// An outcome as it counts for another version.
+fn copy(
+    (row_before, mut record): (&OutcomeRow, Record),
+    copied: &Copied,
+    frozen: &FrozenSweep,
+    seq: u64,
+) -> OutcomeRow {
+    let from = (record.sweep.clone(), row_before.version);
+    record.known_from.get_or_insert(from);
+    record.sweep.clone_from(&frozen.spec.name);
+    record.version = copied.version;
+    record.index = copied.index;
+    record.point = copied.point;
+    record.repeat = copied.repeat;
+    record.generation = 1;
+    record.report.objective = objective(frozen, &record);
+    row(&record, copied.sweep, seq)
+}
+
+/// The objective of a record by what a sweep ranks: its own, or the metric of that name.
+fn objective(frozen: &FrozenSweep, record: &Record) -> Option<MetricValue> {
+    let wanted = &frozen.spec.objective.as_ref()?.metric.name;
+    record.report.metrics.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value)
+}

@@ -1,0 +1,82 @@
+//! What reaches the driver, and what it shows to everybody. Invariant: a board shows durable state only.
+
+use std::sync::Arc;
+
+use gridctl_core::id::{SweepId, Time};
+use gridctl_core::protocol::{FrozenSweep, Hello, ToWorker, WorkerUpdate};
+use gridctl_core::sched::{Answer, Conn, Core, Input, Refusal, Request, SweepStatus};
+use gridctl_proto::ask::Changed;
+use tokio::sync::{mpsc, oneshot};
+
+/// Messages that wait for a worker which does not read; one more, and it is hung up.
+pub(crate) const OUTGOING: usize = 256;
+/// Messages that wait for the driver.
+pub(crate) const INCOMING: usize = 4096;
+
+/// The driver's end of a worker's connection; dropping it hangs up.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) say: mpsc::Sender<ToWorker>,
+    /// Whoever reads the connection waits for this to be dropped.
+    pub(crate) _hold: oneshot::Sender<()>,
+}
+
+/// An answer from the core.
+pub(crate) type Answered = oneshot::Sender<Result<Answer, Refusal>>;
+
+/// A look at durable state.
+pub(crate) type Look = Box<dyn FnOnce(&Core, Time) + Send>;
+
+/// What reaches the driver.
+pub(crate) enum Message {
+    /// A worker connected and said who it is.
+    Opened(Conn, Box<Hello>, Line),
+    /// A worker said something.
+    Said(Conn, Box<WorkerUpdate>),
+    /// A connection ended.
+    Closed(Conn),
+    /// Something that nobody waits for.
+    Input(Input),
+    /// Something that somebody waits for.
+    Ask(Box<dyn FnOnce(Request) -> Input + Send>, Answered),
+    /// A sweep.
+    Submit(Box<Plan>, Answered),
+    /// A question.
+    Look(Look),
+    /// The end; answered when everything is durable and a snapshot is made.
+    Stop(oneshot::Sender<()>),
+}
+
+/// A sweep to submit, and which outcomes are to be kept for it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) frozen: FrozenSweep,
+    pub(crate) changed: Option<Changed>,
+    pub(crate) retry_failed: bool,
+    pub(crate) rerun: bool,
+}
+
+/// What everybody may see at any time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Board {
+    /// Every sweep, the latest first.
+    pub(crate) sweeps: Arc<Vec<SweepStatus>>,
+    /// The disk is full, and what the system says about it.
+    pub(crate) full: Option<String>,
+}
+
+impl Board {
+    /// The status of this sweep; with the reason if nothing goes on.
+    pub(crate) fn status(&self, sweep: SweepId) -> Option<SweepStatus> {
+        let status = self.sweeps.iter().find(|status| status.id == Some(sweep))?;
+        Some(self.explain(status.clone()))
+    }
+
+    /// Adds what stands in the way of everything.
+    pub(crate) fn explain(&self, mut status: SweepStatus) -> SweepStatus {
+        if let Some(full) = &self.full {
+            status.why = Some(format!("{full}: nothing is decided until there is space again"));
+        }
+        status
+    }
+}

@@ -1,0 +1,62 @@
+//! A data directory that no master serves: the same questions, answered by the same code from the journal as it stands.
+//! Invariant: nothing is written, and whatever only a master may decide is answered with [`crate::AskError::Ending`].
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread;
+
+use gridctl_core::sched::Core;
+use gridctl_storage::journal::Reader;
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::clock;
+use crate::config::MasterConfig;
+use crate::error::MasterError;
+use crate::handle::{Handle, Shared};
+use crate::message::{Board, INCOMING, Message};
+use crate::query::Readers;
+use crate::ship::Shipper;
+use crate::start::restore;
+
+/// The state that the journal in `dir` holds; beside a living master, as of this moment.
+///
+/// # Errors
+/// There is no journal, or it cannot be read.
+pub fn fold(dir: &Path) -> Result<Core, MasterError> {
+    restore(&MasterConfig::new(dir), Reader::open(dir)?.load()?)
+}
+
+/// A handle that answers questions about the journal in `dir`.
+///
+/// # Errors
+/// There is no journal, or it cannot be read.
+pub fn reading(dir: &Path) -> Result<Handle, MasterError> {
+    let core = fold(dir)?;
+    let now = clock::now();
+    let sweeps = core.sweeps().rev().filter_map(|sweep| core.status(sweep.id(), now)).collect();
+    let (_, board) = watch::channel(Board { sweeps: Arc::new(sweeps), full: None });
+    let (sender, mut inbox) = mpsc::channel(INCOMING);
+    let handle = Handle {
+        inbox: sender,
+        board,
+        shared: Arc::new(Shared {
+            readers: Readers::new(dir),
+            shipper: Shipper::new("", core.epoch(), dir, Arc::new(Notify::new())),
+            data_dir: dir.to_owned(),
+            submitting: tokio::sync::Mutex::new(()),
+            last_conn: AtomicU64::new(0),
+        }),
+    };
+    // Ends when the last handle goes; who asks for anything else finds that nobody answers.
+    let answer = move || {
+        while let Some(message) = inbox.blocking_recv() {
+            if let Message::Look(look) = message {
+                look(&core, now);
+            }
+        }
+    };
+    let broken = |_| MasterError::Broken("reading");
+    thread::Builder::new().name("gridctl-reading".to_owned()).spawn(answer).map_err(broken)?;
+    Ok(handle)
+}

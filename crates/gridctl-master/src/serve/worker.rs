@@ -1,0 +1,176 @@
+//! A worker's stream: the whole truth first, then what changed, both ways.
+//! Invariant: whatever comes is checked before it reaches the driver, and who does not read is hung up, not waited for.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use gridctl_core::protocol::{ToMaster, ToWorker};
+use gridctl_core::sched::Conn;
+use gridctl_proto::split::{self, Opening};
+use gridctl_proto::{FieldError, v1};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::handle::Handle;
+use crate::message::{Line, Message, OUTGOING};
+use crate::tasks::Tasks;
+
+/// The whole `Hello` must be there after so long; with hours of reports it takes a while.
+const HELLO: Duration = Duration::from_secs(5);
+/// A worker's heartbeats come every few seconds; one that says nothing for so long is gone.
+const SILENCE: Duration = Duration::from_secs(120);
+/// So many updates at once are a burst; beyond, a worker is slowed down to one in [`PACE`].
+const BURST: u32 = 2_000;
+/// One update in this time, over a while.
+const PACE: Duration = Duration::from_micros(500);
+
+/// The service.
+pub(crate) struct Workers {
+    handle: Handle,
+    tasks: Tasks,
+    ended: watch::Receiver<bool>,
+}
+
+impl Workers {
+    pub(crate) fn new(handle: Handle, tasks: Tasks, ended: watch::Receiver<bool>) -> Self {
+        Self { handle, tasks, ended }
+    }
+}
+
+#[tonic::async_trait]
+impl v1::worker_service_server::WorkerService for Workers {
+    type ConnectStream = Outgoing;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<v1::WorkerMessage>>,
+    ) -> Result<Response<Outgoing>, Status> {
+        let (say, said) = mpsc::channel(OUTGOING);
+        let (end, why) = oneshot::channel();
+        let conn = self.handle.next_conn();
+        let reading = read(self.handle.clone(), conn, request.into_inner(), say);
+        let mut ended = self.ended.clone();
+        self.tasks.spawn(async move {
+            let result = tokio::select! {
+                result = reading => result,
+                _ = ended.wait_for(|ended| *ended) => Err(Status::unavailable("the master is ending")),
+            };
+            if let Err(status) = result {
+                // The other end may be gone.
+                let _ = end.send(status);
+            }
+        });
+        Ok(Response::new(Outgoing { said, why: Some(why), ready: VecDeque::new() }))
+    }
+}
+
+/// Reads a connection to its end.
+async fn read(
+    handle: Handle,
+    conn: Conn,
+    mut incoming: Streaming<v1::WorkerMessage>,
+    say: mpsc::Sender<ToWorker>,
+) -> Result<(), Status> {
+    let ending = |_| Status::unavailable("the master is ending");
+    let opening = tokio::time::timeout(HELLO, open(&mut incoming)).await;
+    let hello = opening.map_err(|_| Status::deadline_exceeded("no `hello` within five seconds"))??;
+    let (hold, mut held) = oneshot::channel();
+    let line = Line { say, _hold: hold };
+    handle.tell(Message::Opened(conn, hello, line)).await.map_err(ending)?;
+    let mut pace = Pace::default();
+    let result = loop {
+        let message = tokio::select! {
+            message = tokio::time::timeout(SILENCE, incoming.message()) => message,
+            _ = &mut held => break Ok(()),
+        };
+        let message = match message {
+            Ok(Ok(Some(message))) => message,
+            Ok(Ok(None)) => break Ok(()),
+            Ok(Err(status)) => break Err(status),
+            Err(_) => break Err(Status::deadline_exceeded("nothing was heard for two minutes")),
+        };
+        match ToMaster::try_from(message) {
+            Ok(ToMaster::Update(update)) => {
+                pace.keep().await;
+                handle.tell(Message::Said(conn, Box::new(update))).await.map_err(ending)?;
+            }
+            Ok(ToMaster::Hello(_)) => {
+                break Err(FieldError::new("say", "`hello` comes once on a connection").into());
+            }
+            Err(error) => break Err(error.into()),
+        }
+    };
+    handle.tell(Message::Closed(conn)).await.map_err(ending)?;
+    result
+}
+
+/// The whole `Hello`, from as many messages as it takes.
+async fn open(
+    incoming: &mut Streaming<v1::WorkerMessage>,
+) -> Result<Box<gridctl_core::protocol::Hello>, Status> {
+    let gone = || Status::cancelled("the connection ended before `hello` was whole");
+    let mut opening = Opening::begin(incoming.message().await?.ok_or_else(gone)?)?;
+    while !opening.is_whole() {
+        opening.push(incoming.message().await?.ok_or_else(gone)?)?;
+    }
+    opening.finish().map(Box::new).ok_or_else(gone)
+}
+
+/// Slows down who says too much: a bucket that holds [`BURST`] and is filled by one in each [`PACE`].
+struct Pace {
+    left: u32,
+    filled: tokio::time::Instant,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { left: BURST, filled: tokio::time::Instant::from_std(crate::clock::instant()) }
+    }
+}
+
+impl Pace {
+    async fn keep(&mut self) {
+        if self.left == 0 {
+            let now = tokio::time::Instant::from_std(crate::clock::instant());
+            let since = now.saturating_duration_since(self.filled);
+            let earned = u32::try_from(since.as_micros() / PACE.as_micros()).unwrap_or(u32::MAX).min(BURST);
+            (self.left, self.filled) = (earned, now);
+            if earned == 0 {
+                tokio::time::sleep(PACE * 20).await;
+                self.left = 20;
+            }
+        }
+        self.left -= 1;
+    }
+}
+
+/// What a worker is told, in pieces, and at the end why.
+pub(crate) struct Outgoing {
+    said: mpsc::Receiver<ToWorker>,
+    why: Option<oneshot::Receiver<Status>>,
+    ready: VecDeque<v1::MasterMessage>,
+}
+
+impl Stream for Outgoing {
+    type Item = Result<v1::MasterMessage, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            match self.said.poll_recv(context) {
+                Poll::Ready(Some(message)) => self.ready.extend(split::to_worker(message)),
+                Poll::Ready(None) => break,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        let Some(why) = &mut self.why else { return Poll::Ready(None) };
+        let status = ready!(Pin::new(why).poll(context)).ok();
+        self.why = None;
+        Poll::Ready(status.map(Err))
+    }
+}

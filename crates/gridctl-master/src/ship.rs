@@ -1,0 +1,203 @@
+//! Shipping: the journal's outcomes to the results volumes, where people keep them.
+//! Invariant: what was shipped is what the volume lists, so a failing volume is only late; a sweep whose claim is gone gets nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use gridctl_core::id::{Epoch, SweepId};
+use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::sched::SweepStatus;
+use gridctl_storage::journal::Reader;
+use gridctl_storage::results::{self, Results};
+use gridctl_storage::volume::{DirVolume, VolumeError};
+use tokio::sync::Notify;
+
+use crate::error::MasterError;
+
+/// Between two shipments.
+pub(crate) const EVERY: Duration = Duration::from_secs(2);
+/// Records of one shipment's segment.
+const SEGMENT: u64 = 2_048;
+
+/// What is to be shipped for one sweep.
+#[derive(Debug, Clone)]
+pub(crate) struct Cargo {
+    pub(crate) sweep: SweepId,
+    pub(crate) version: u32,
+    pub(crate) frozen: Arc<FrozenSweep>,
+}
+
+/// Ships.
+pub(crate) struct Shipper {
+    /// The journal's name, by which its records are told from another one's.
+    journal: String,
+    epoch: Epoch,
+    /// A text that no other start of a master has.
+    who: String,
+    scratch: PathBuf,
+    ways: Mutex<BTreeMap<SweepId, Way>>,
+    problems: Mutex<BTreeMap<SweepId, String>>,
+    /// There is something to ship.
+    pub(crate) wanted: Arc<Notify>,
+}
+
+/// The way to one sweep's results.
+#[derive(Debug)]
+struct Way {
+    output: String,
+    shipper: results::Shipper,
+    results: Results,
+    /// The versions up to this one are kept.
+    version: u32,
+    /// There is nothing unshipped up to this outcome.
+    upto: u64,
+}
+
+impl Shipper {
+    pub(crate) fn new(journal: &str, epoch: Epoch, scratch: &Path, wanted: Arc<Notify>) -> Self {
+        Self {
+            journal: journal.to_owned(),
+            epoch,
+            who: format!("{} process {}", uuid::Uuid::now_v7(), std::process::id()),
+            scratch: scratch.to_owned(),
+            ways: Mutex::default(),
+            problems: Mutex::default(),
+            wanted,
+        }
+    }
+
+    /// There is something to ship.
+    pub(crate) fn wake(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Makes sure that the sweep's directory is its own; blocks.
+    pub(crate) fn claim(&self, frozen: &FrozenSweep) -> Result<(), VolumeError> {
+        let volume = DirVolume::create(Path::new(&frozen.output))?;
+        Results::new(Arc::new(volume), &frozen.spec.name, &frozen.uuid)?.claim()
+    }
+
+    /// Adds to a status what keeps its records from being shipped.
+    pub(crate) fn explain(&self, status: &mut SweepStatus) {
+        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(problem) = status.id.and_then(|id| problems.get(&id)) {
+            let shipping = format!("records wait to be shipped: {problem}");
+            status.why = Some(match status.why.take() {
+                Some(why) => format!("{why}; {shipping}"),
+                None => shipping,
+            });
+        }
+    }
+
+    /// Ships what there is; blocks. What fails is said, and tried again with the next call.
+    ///
+    /// # Errors
+    /// [`MasterError::Superseded`]: another master has taken over.
+    pub(crate) fn ship(&self, cargo: &[Cargo], reader: &Reader) -> Result<(), MasterError> {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        for cargo in cargo {
+            let result = self.ship_one(&mut ways, cargo, reader);
+            let problem = match result {
+                Ok(()) => None,
+                Err(Trouble::Superseded(theirs)) => {
+                    let sweep = cargo.frozen.spec.name.clone();
+                    return Err(MasterError::Superseded { sweep, ours: self.epoch, theirs });
+                }
+                Err(Trouble::Volume(error)) => {
+                    // The volume may be another one when it comes back: look again.
+                    ways.remove(&cargo.sweep);
+                    Some(error.to_string())
+                }
+                Err(Trouble::Store(error)) => Some(error.to_string()),
+            };
+            self.note(cargo, problem);
+        }
+        Ok(())
+    }
+
+    fn note(&self, cargo: &Cargo, problem: Option<String>) {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = problems.remove(&cargo.sweep);
+        let Some(problem) = problem else { return };
+        if before.as_ref() != Some(&problem) {
+            tracing::warn!(
+                sweep = cargo.frozen.spec.name,
+                problem,
+                "records wait to be shipped; it is tried again"
+            );
+        }
+        problems.insert(cargo.sweep, problem);
+    }
+
+    fn ship_one(
+        &self,
+        ways: &mut BTreeMap<SweepId, Way>,
+        cargo: &Cargo,
+        reader: &Reader,
+    ) -> Result<(), Trouble> {
+        if ways.get(&cargo.sweep).is_none_or(|way| way.output != cargo.frozen.output) {
+            ways.insert(cargo.sweep, self.find_way(cargo)?);
+        }
+        let Some(way) = ways.get_mut(&cargo.sweep) else { return Ok(()) };
+        if way.version < cargo.version {
+            way.results.put_version(cargo.version, &cargo.frozen.source)?;
+            way.version = cargo.version;
+        }
+        let upto = reader.last_outcome()?;
+        loop {
+            let from = way.shipper.shipped().max(way.upto);
+            if from >= upto {
+                return Ok(());
+            }
+            let rows = reader.after(from, Some(cargo.sweep.0), SEGMENT)?;
+            if rows.is_empty() {
+                way.upto = upto;
+                return Ok(());
+            }
+            let records: Vec<(u64, String)> = rows.into_iter().map(|row| (row.seq, row.record)).collect();
+            way.shipper.ship(&records)?;
+        }
+    }
+
+    /// Opens a sweep's results, makes sure that they are its own, and says that this master's epoch has begun.
+    fn find_way(&self, cargo: &Cargo) -> Result<Way, Trouble> {
+        let frozen = &cargo.frozen;
+        // It was made and claimed when the sweep was submitted. If that is gone, a disk may not be mounted: nothing is made anew.
+        let volume = DirVolume::open(Path::new(&frozen.output))?;
+        let results = Results::new(Arc::new(volume), &frozen.spec.name, &frozen.uuid)?;
+        results.check_claim()?;
+        if let Some(theirs) = results.highest_epoch()?
+            && theirs > self.epoch
+        {
+            return Err(Trouble::Superseded(theirs));
+        }
+        match results.claim_epoch(self.epoch, &self.who) {
+            Ok(()) => {}
+            Err(VolumeError::Conflict { .. }) => return Err(Trouble::Superseded(self.epoch)),
+            Err(error) => return Err(error.into()),
+        }
+        let shipper = results::Shipper::open(&results, &self.journal, &self.scratch)?;
+        let version = results.versions()?.last().copied().unwrap_or(0);
+        Ok(Way { output: cargo.frozen.output.clone(), shipper, results, version, upto: 0 })
+    }
+}
+
+enum Trouble {
+    Volume(VolumeError),
+    Store(gridctl_storage::journal::StoreError),
+    Superseded(Epoch),
+}
+
+impl From<VolumeError> for Trouble {
+    fn from(error: VolumeError) -> Self {
+        Self::Volume(error)
+    }
+}
+
+impl From<gridctl_storage::journal::StoreError> for Trouble {
+    fn from(error: gridctl_storage::journal::StoreError) -> Self {
+        Self::Store(error)
+    }
+}

@@ -1,0 +1,6 @@
+//! The master as others meet it: a real journal, a real socket, and a worker that is played.
+
+mod fake;
+mod life;
+mod people;
+mod trouble;

@@ -1,0 +1,228 @@
+//! What people ask: versions and what is known, steering, retries, queries over gRPC and over TCP.
+
+use gridctl_core::id::CodeHash;
+use gridctl_core::record::TrialState;
+use gridctl_core::sched::{Steer, SweepState};
+use gridctl_core::spec::AxisValues;
+use gridctl_proto::ask::{Changed, Submit, Submitted, TrialsQuery};
+use gridctl_proto::v1;
+use gridctl_proto::v1::sweep_service_client::SweepServiceClient;
+use tonic::transport::Endpoint;
+use tonic::{Code, Request};
+
+use super::fake::{Fake, channel, eventually, frozen, hello, stands, start, submit};
+use crate::{AskError, Master, MasterConfig};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_fingerprint_is_known_in_every_version_and_every_sweep() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    stands(&running, frozen("wine", 4, dir.path())).await;
+    let mut worker = Fake::connect(&running, hello(1, 1)).await;
+    worker.work(4).await;
+    let (_, version, new, known) = stands(&running, frozen("wine", 6, dir.path())).await;
+    assert_eq!((version, new, known), (2, true, 4));
+    worker.work(2).await;
+    let (other, _, _, known) = stands(&running, frozen("other", 3, dir.path())).await;
+    assert_eq!(known, 3);
+    let status = running.handle().wait_turned(other).await.unwrap();
+    assert_eq!((status.state, status.succeeded), (SweepState::Finished, 3));
+    assert_eq!(status.best.unwrap().index, 2);
+    let details = running.handle().trial("other", "best").await.unwrap();
+    let record: serde_json::Value = serde_json::from_str(&details.attempts[0]).unwrap();
+    assert_eq!((&record["sweep"], &record["known_from"][0]), (&"other".into(), &"wine".into()));
+    let mut other_metric = frozen("third", 3, dir.path());
+    other_metric.spec.objective.as_mut().unwrap().metric.name = "loss".to_owned();
+    assert_eq!(stands(&running, other_metric).await.3, 0, "what was never measured is not known");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s31_other_code_asks_what_to_keep() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    stands(&running, frozen("wine", 4, dir.path())).await;
+    let mut worker = Fake::connect(&running, hello(1, 1)).await;
+    worker.work(3).await;
+    let grant = worker.grant().await;
+    worker.report(&grant, None).await;
+    worker.until(|worker| worker.recorded.contains(&grant.token.lease)).await;
+    let mut other = frozen("wine", 4, dir.path());
+    other.code = CodeHash([2; 10]);
+    other.spec.command = vec!["train2".to_owned()];
+    let asked = running.handle().submit(submit(other.clone())).await.unwrap();
+    let lines = vec!["command: train -> train2".to_owned()];
+    assert_eq!(asked, Submitted::CodeChanged { version: 1, lines, succeeded: 3, failed: 1 });
+    for (changed, code, expected) in [(Changed::Keep, 2, 4), (Changed::Failed, 3, 3), (Changed::All, 4, 0)] {
+        other.code = CodeHash([code; 10]);
+        other.spec.command = vec![format!("train{code}")];
+        let ask = Submit { changed: Some(changed), ..submit(other.clone()) };
+        let Submitted::Stands { known, new, .. } = running.handle().submit(ask).await.unwrap() else {
+            panic!("it was said what to keep")
+        };
+        assert_eq!((new, known), (true, expected), "{changed:?}");
+        if changed == Changed::Failed {
+            // The one that failed before is tried again; afterwards all four are there under some code.
+            worker.work(1).await;
+        }
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_result_of_other_code_stays_when_only_the_grid_grows() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    stands(&running, frozen("wine", 2, dir.path())).await;
+    let mut worker = Fake::connect(&running, hello(1, 1)).await;
+    worker.work(2).await;
+    let mut other = frozen("wine", 2, dir.path());
+    other.code = CodeHash([2; 10]);
+    let keep = Submit { changed: Some(Changed::Keep), ..submit(other.clone()) };
+    running.handle().submit(keep).await.unwrap();
+    other.spec.axes[0].values = AxisValues::IntRange { min: 0, step: 1, count: 3 };
+    assert_eq!(stands(&running, other).await.3, 2);
+    worker.work(1).await;
+    let board = running.handle().leaderboard(gridctl_proto::ask::LeaderboardQuery::default()).await.unwrap();
+    assert!(board.mixed_code);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c12_steering_and_retrying_what_is_not_there_or_over_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let handle = running.handle();
+    assert!(matches!(handle.steer("", Steer::Pause).await, Err(AskError::NoSweep)));
+    let (sweep, ..) = stands(&running, frozen("wine", 2, dir.path())).await;
+    assert!(matches!(handle.steer("beer", Steer::Pause).await, Err(AskError::UnknownSweep { .. })));
+    assert_eq!(handle.steer("wine", Steer::Pause).await.unwrap(), 1);
+    assert_eq!(handle.status("").unwrap().state, SweepState::Paused);
+    assert_eq!(handle.steer("wine", Steer::Resume).await.unwrap(), 1);
+    let mut worker = Fake::connect(&running, hello(1, 1)).await;
+    worker.work(1).await;
+    let grant = worker.grant().await;
+    worker.report(&grant, None).await;
+    assert_eq!(handle.wait_turned(sweep).await.unwrap().failed, 1);
+    assert!(matches!(handle.steer("wine", Steer::Cancel).await, Err(AskError::Refused(_))));
+    let find = async |name: &str| handle.find_all("", &[name.to_owned()]).await;
+    assert!(matches!(find("zzzz").await, Err(AskError::UnknownTrial { .. })));
+    assert!(matches!(find("../../x").await, Err(AskError::UnknownTrial { .. })));
+    let failed = handle
+        .trials(TrialsQuery { state: Some(TrialState::Failed), ..TrialsQuery::default() })
+        .await
+        .unwrap();
+    let trial = failed.trials[0].trial;
+    assert_eq!(handle.retry("wine", vec![trial]).await.unwrap(), 1);
+    worker.work(1).await;
+    assert_eq!(handle.wait_turned(sweep).await.unwrap().succeeded, 2);
+    let failed = handle
+        .trials(TrialsQuery { state: Some(TrialState::Failed), ..TrialsQuery::default() })
+        .await
+        .unwrap();
+    assert!(failed.trials.is_empty(), "a failure that was made good is none any more");
+    assert_eq!(handle.trial("", &trial.to_string()).await.unwrap().attempts.len(), 2);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_ask_over_grpc() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let mut client = SweepServiceClient::new(channel(&running).await);
+    let status = client.status(v1::StatusRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert!(status.message().contains("help: `gridctl run FILE`"), "{}", status.message());
+    let request = v1::SubmitRequest::from(&submit(frozen("wine", 2, dir.path())));
+    client.submit(request).await.unwrap();
+    let bad = v1::SubmitRequest { frozen_json: "{}".to_owned(), ..v1::SubmitRequest::default() };
+    assert_eq!(client.submit(bad).await.unwrap_err().code(), Code::InvalidArgument);
+    let watch = v1::WatchRequest { sweep: "wine".to_owned(), interval_ms: 60_000 };
+    let mut watch = client.watch(watch).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().total, 2);
+    let mut worker = Fake::connect(&running, hello(1, 1)).await;
+    worker.work(1).await;
+    let workers = client.workers(v1::WorkersRequest {}).await.unwrap().into_inner().workers_json;
+    assert!(workers[0].contains("\"host\":\"host1\""), "{workers:?}");
+    worker.work(1).await;
+    let last = watch.message().await.unwrap().unwrap();
+    assert_eq!((last.state(), last.succeeded), (v1::SweepState::Finished, 2));
+    assert!(watch.message().await.unwrap().is_none());
+    let board = client.leaderboard(v1::LeaderboardRequest::default()).await.unwrap().into_inner();
+    assert_eq!((board.metric.as_str(), board.rows_json.len(), board.total), ("score", 2, 2));
+    let request =
+        v1::LeaderboardRequest { filter: "scor > 1".to_owned(), ..v1::LeaderboardRequest::default() };
+    let status = client.leaderboard(request).await.unwrap_err();
+    assert!(status.message().contains("did you mean `score`?"), "{}", status.message());
+    let request = v1::TrialRequest { sweep: String::new(), trial: "best".to_owned() };
+    assert_eq!(client.trial(request).await.unwrap().into_inner().attempts_json.len(), 1);
+    for page_token in ["x", "s-1"] {
+        let request = v1::TrialsRequest { page_token: page_token.to_owned(), ..v1::TrialsRequest::default() };
+        assert_eq!(client.trials(request).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    client.drain(v1::DrainRequest { grace_ms: 1 }).await.unwrap();
+    assert_eq!(client.list_sweeps(v1::ListSweepsRequest {}).await.unwrap().into_inner().sweeps.len(), 1);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_tcp_only_who_knows_the_token_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = MasterConfig::new(dir.path()).listen_on("127.0.0.1:0".parse().unwrap()).unwrap();
+    let running = Master::start(config).await.unwrap();
+    let address = running.advert().tcp.unwrap();
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let mut client = SweepServiceClient::new(channel);
+    let ask = |token: Option<String>| {
+        let mut request = Request::new(v1::ListSweepsRequest {});
+        if let Some(token) = token {
+            request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        request
+    };
+    assert_eq!(client.list_sweeps(ask(None)).await.unwrap_err().code(), Code::Unauthenticated);
+    let forged = "0".repeat(64);
+    assert_eq!(client.list_sweeps(ask(Some(forged))).await.unwrap_err().code(), Code::Unauthenticated);
+    client.list_sweeps(ask(Some(running.advert().token.clone()))).await.unwrap();
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_sweeps_results_are_not_touched() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let running = start(first.path()).await;
+    stands(&running, frozen("wine", 1, first.path())).await;
+    let other = start(second.path()).await;
+    let refused = other.handle().submit(submit(frozen("wine", 1, first.path()))).await;
+    assert!(matches!(refused, Err(AskError::Volume(_))), "{refused:?}");
+    assert!(matches!(other.handle().status("wine"), Err(AskError::NoSweep)));
+    running.stop().await.unwrap();
+    other.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_is_gone_is_reported_and_gets_everything_once_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    stands(&running, frozen("wine", 2, dir.path())).await;
+    let mut worker = Fake::connect(&running, hello(1, 1)).await;
+    worker.work(1).await;
+    let results = dir.path().join("results");
+    let records = || std::fs::read_dir(results.join("wine/records")).map_or(0, |dir| dir.count());
+    eventually("the first record is shipped", async || records() > 0).await;
+    let (claim, away) = (results.join("wine/sweep.json"), dir.path().join("away"));
+    std::fs::rename(&claim, &away).unwrap();
+    worker.work(1).await;
+    eventually("the status says what is wrong", async || {
+        let status = running.handle().status("wine").unwrap();
+        status.why.is_some_and(|why| why.contains("records wait to be shipped"))
+    })
+    .await;
+    assert!(!claim.exists(), "nothing is claimed anew");
+    std::fs::rename(&away, &claim).unwrap();
+    eventually("the rest is shipped", async || {
+        running.handle().status("wine").unwrap().why.is_none() && records() > 1
+    })
+    .await;
+    running.stop().await.unwrap();
+}
