@@ -13,5 +13,6 @@ pub mod protocol;
 pub mod record;
 pub mod sched;
 pub mod spec;
+pub mod trials;
 pub mod value;
 pub mod worker;
