@@ -1,10 +1,17 @@
 //! The worker of gridctl: slots, trainers, their metrics, logs and files.
 //! Invariant: no trainer outlives the slot that started it, and no slot outlives its worker.
 
+mod attempt;
 pub mod cgroup;
 pub mod clock;
+pub mod connection;
+mod driver;
 pub mod handle;
 pub mod marks;
 pub mod resources;
 pub mod scratch;
 pub mod slot;
+mod start;
+
+pub use connection::Address;
+pub use start::{WorkerConfig, WorkerError, run};

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open, pidfd_send_signal, waitpid,
@@ -15,6 +16,8 @@ use rustix::process::{
 /// The variable in every trainer's environment that says to whom it belongs: `<data directory's mark>/<worker>/<slot>`.
 pub const MARK_VARIABLE: &str = "GRID_MARK";
 
+/// After SIGKILL a process is waited for so long.
+const ENDS_WITHIN: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 /// How often the processes are looked through for ones that were born meanwhile.
 const MOST_ROUNDS: u32 = 100;
 
@@ -24,18 +27,19 @@ const MOST_ROUNDS: u32 = 100;
 pub fn end_marked(prefix: &str) -> Vec<u32> {
     let spared = ancestors();
     let mut ended = Vec::new();
-    for round in 0..MOST_ROUNDS {
+    for _ in 0..MOST_ROUNDS {
         let found = marked(prefix, &spared);
         if found.is_empty() {
             break;
         }
-        if round > 0 {
-            thread::sleep(Duration::from_millis(u64::from(round.min(20))));
+        for (pid, handle) in &found {
+            if pidfd_send_signal(handle, Signal::KILL).is_ok() && !ended.contains(&raw(*pid)) {
+                ended.push(raw(*pid));
+            }
         }
         for (pid, handle) in found {
-            if pidfd_send_signal(&handle, Signal::KILL).is_ok() && !ended.contains(&raw(pid)) {
-                ended.push(raw(pid));
-            }
+            // A process that is ending shows no environment any more, and yet is not gone.
+            let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&ENDS_WITHIN));
             // Where it had become our child, it is ours to reap.
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }
@@ -95,8 +99,8 @@ pub fn is_alive(pid: u32) -> bool {
 
 /// Ends the children of this process that are not in `known`: what a slot left that died before it could end it.
 /// Only for a process that is child subreaper and starts nothing but slots.
-pub(crate) fn end_adopted(known: &HashSet<u32>) -> u32 {
-    let mut ended = 0;
+pub(crate) fn end_adopted(known: &HashSet<u32>) -> usize {
+    let mut ended = 0_usize;
     for round in 0..MOST_ROUNDS {
         let strays: Vec<Pid> = children().into_iter().filter(|pid| !known.contains(&raw(*pid))).collect();
         if strays.is_empty() {
@@ -114,6 +118,30 @@ pub(crate) fn end_adopted(known: &HashSet<u32>) -> u32 {
         }
     }
     ended
+}
+
+/// Waits for these children of ours; those that are not gone within `patience` are killed. Whether all went by themselves.
+pub(crate) fn reap(children: &[u32], patience: Duration) -> bool {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let mut left: Vec<Pid> =
+        children.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)).collect();
+    let mut waited = Duration::ZERO;
+    loop {
+        left.retain(|pid| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None) | Err(Errno::INTR)));
+        if left.is_empty() {
+            return true;
+        }
+        if waited >= patience {
+            break;
+        }
+        thread::sleep(PAUSE);
+        waited += PAUSE;
+    }
+    for pid in left {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+        let _ = waitpid(Some(pid), WaitOptions::empty());
+    }
+    false
 }
 
 /// This process's children, whichever of its threads started them.
@@ -164,7 +192,7 @@ mod tests {
         let mine = format!("test-{}", std::process::id());
         let (mut marked, mut other) = (sleeper(&format!("{mine}/w/1")), sleeper(&format!("{mine}x/w/1")));
         assert_eq!(end_marked(&mine), [marked.id()]);
-        assert!(!is_alive(marked.id()));
+        assert!(!is_alive(marked.id()), "it is gone, not merely going");
         assert!(is_alive(other.id()));
         other.kill().unwrap();
         other.wait().unwrap();

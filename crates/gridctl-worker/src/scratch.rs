@@ -47,7 +47,6 @@ impl WorkDir {
             log: root.join("log"),
             params: files.join(format!("{slot}.params.json")),
             wandb: files.join(format!("{slot}.wandb.yaml")),
-            args: files.join(format!("{slot}.args.json")),
             set_aside: 0,
             root,
         };
@@ -105,8 +104,6 @@ pub struct Scratch {
     pub params: PathBuf,
     /// `WANDB_SWEEP_PARAM_PATH`.
     pub wandb: PathBuf,
-    /// `${args_json_file}`.
-    pub args: PathBuf,
     set_aside: u64,
 }
 
@@ -216,8 +213,8 @@ mod tests {
 
         fs::write(dir.join("model"), "x").unwrap();
         scratch.clear(&dir).unwrap();
-        assert_ne!(inode(), first);
         assert!(!Scratch::is_used(&dir));
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
     }
 
     #[test]
@@ -240,7 +237,7 @@ mod tests {
             }),
             ("closed it", &|| {
                 fs::write(dir.join("x"), "x").unwrap();
-                fs::set_permissions(&dir, fs::Permissions::from_mode(0)).unwrap();
+                fs::set_permissions(&dir, fs::Permissions::from_mode(0o000)).unwrap();
             }),
         ];
         for (name, deed) in deeds {

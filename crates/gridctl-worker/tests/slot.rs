@@ -1,5 +1,7 @@
 //! The slot process with real trainers: what they print, how they end, and that nothing is left of them.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -54,7 +56,7 @@ impl Slot {
         self.next += 1;
         let argv = argv.iter().map(|arg| (*arg).to_owned()).collect();
         let cwd = cwd.to_str().unwrap().to_owned();
-        let start = Start { id: self.next, argv, env: Vec::new(), unset: Vec::new(), cwd };
+        let start = Start { id: self.next, argv, env: Vec::new(), cwd };
         self.handle.send(&SlotRequest::Start(start)).await.unwrap();
         self.next
     }

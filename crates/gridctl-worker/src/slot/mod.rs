@@ -10,6 +10,8 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
+pub use why::foresee;
+
 /// From the worker to a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SlotRequest {
@@ -40,8 +42,6 @@ pub struct Start {
     pub argv: Vec<String>,
     /// Variables on top of the base.
     pub env: Vec<(String, String)>,
-    /// Variables of the base that this trainer does not get.
-    pub unset: Vec<String>,
     /// Where it starts.
     pub cwd: String,
 }
@@ -81,6 +81,8 @@ pub enum SlotEvent {
         id: u64,
         /// How it ended.
         exit: Ended,
+        /// A signal was sent to it while it went on.
+        asked: bool,
         /// Processor time of the trainer and what it waited for.
         cpu_ms: u64,
         /// Peak resident memory of its largest process, in KiB.
@@ -231,7 +233,14 @@ mod tests {
         let sent = [
             SlotEvent::Started { id: 1, pid: 7 },
             SlotEvent::Output { id: 1, stream: Stream::Err, bytes: vec![0, 255, 10] },
-            SlotEvent::Exited { id: 1, exit: Ended::Signal(9), cpu_ms: 3, peak_rss_kib: 4, left_behind: 0 },
+            SlotEvent::Exited {
+                id: 1,
+                exit: Ended::Signal(9),
+                asked: true,
+                cpu_ms: 3,
+                peak_rss_kib: 4,
+                left_behind: 0,
+            },
         ];
         let mut wire = Vec::new();
         for event in &sent {

@@ -63,6 +63,8 @@ struct Running {
     exited: OwnedFd,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
+    /// A signal was sent to it.
+    asked: bool,
     /// Keeps the process from being waited for by anyone else.
     child: Child,
 }
@@ -97,7 +99,7 @@ impl Slot {
         self.chunk = vec![0; CHUNK];
         loop {
             let ready = self.wait()?;
-            if ready.gone || (ready.request && !self.take_requests()?) {
+            if ready.gone {
                 return Ok(());
             }
             if ready.stdout {
@@ -106,8 +108,12 @@ impl Slot {
             if ready.stderr {
                 self.relay(Stream::Err)?;
             }
+            // Before the requests: what has ended is not asked to stop any more.
             if ready.exited {
                 self.finish()?;
+            }
+            if ready.request && !self.take_requests()? {
+                return Ok(());
             }
             if ready.nothing {
                 self.holds = 0;
@@ -176,12 +182,8 @@ impl Slot {
             match request {
                 SlotRequest::Base { env } => self.base = env,
                 SlotRequest::Start(start) => self.start(&start)?,
-                SlotRequest::Signal { id, signal } => self.signal(id, signal),
-                SlotRequest::KillAll => {
-                    if let Some(running) = &self.running {
-                        let _ = kill_process_group(running.pid, Signal::KILL);
-                    }
-                }
+                SlotRequest::Signal { id, signal } => self.signal(Some(id), signal),
+                SlotRequest::KillAll => self.signal(None, Signal::KILL.as_raw()),
             }
         }
         Ok(true)
@@ -221,15 +223,16 @@ impl Slot {
             }
         };
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        self.running = Some(Running { id: start.id, pid, exited, stdout, stderr, child });
+        self.running = Some(Running { id: start.id, pid, exited, stdout, stderr, asked: false, child });
         Ok(pid.as_raw_nonzero().get().unsigned_abs())
     }
 
-    fn signal(&self, id: u64, signal: i32) {
-        if let (Some(running), Some(signal)) = (&self.running, Signal::from_named_raw(signal))
-            && running.id == id
-        {
-            let _ = kill_process_group(running.pid, signal);
+    /// Sends a signal to the trainer's group, if it is the start `id`, or whichever it is.
+    fn signal(&mut self, id: Option<u64>, signal: i32) {
+        let Some(running) = &mut self.running else { return };
+        let Some(signal) = Signal::from_named_raw(signal) else { return };
+        if id.is_none_or(|id| id == running.id) {
+            running.asked |= kill_process_group(running.pid, signal).is_ok();
         }
     }
 
@@ -263,7 +266,7 @@ impl Slot {
             Ok(None) => return Ok(()),
             Err(error) => return Err(SlotError::System { what: "wait for the trainer", error }),
         };
-        let (id, pid) = (running.id, running.pid);
+        let (id, pid, asked) = (running.id, running.pid, running.asked);
         let left_behind = descend::end_all(Some(pid));
         self.drain(Stream::Out)?;
         self.drain(Stream::Err)?;
@@ -272,6 +275,7 @@ impl Slot {
         let event = SlotEvent::Exited {
             id,
             exit: ended(used.status),
+            asked,
             cpu_ms: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
             peak_rss_kib: used.rusage.maxrss / 1024,
             left_behind,

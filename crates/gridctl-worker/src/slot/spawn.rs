@@ -13,7 +13,7 @@ use rustix::fs::{Access, access};
 use super::{Fault, Start, why};
 
 /// Where commands are sought when the trainer's environment has no `PATH`.
-const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+pub(super) const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Programs that were found before, by directory, `PATH` and name, so that a trial does not search for them again.
 #[derive(Debug, Default)]
@@ -42,9 +42,6 @@ pub(super) fn spawn(
     let mut command = Command::new(&program);
     command.arg0(name).args(&start.argv[1..]).env_clear();
     command.envs(base.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))));
-    for name in &start.unset {
-        command.env_remove(name);
-    }
     command.envs(start.env.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value))));
     command.current_dir(&start.cwd).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -69,11 +66,8 @@ fn patiently(command: &mut Command) -> io::Result<Child> {
 
 /// The value that the trainer will see of the variable `name`.
 fn lookup<'a>(name: &str, base: &'a [(String, String)], start: &'a Start) -> Option<&'a str> {
-    let value = |env: &'a [(String, String)]| {
-        env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    };
-    value(&start.env)
-        .or_else(|| if start.unset.iter().any(|unset| unset == name) { None } else { value(base) })
+    let variables = base.iter().chain(&start.env);
+    variables.rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
 impl Programs {
@@ -95,7 +89,7 @@ impl Programs {
 }
 
 /// `name` with a slash is a place relative to `cwd`; without, the first executable file of that name along `path`.
-fn resolve(cwd: &Path, path: &str, name: &str) -> Option<PathBuf> {
+pub(super) fn resolve(cwd: &Path, path: &str, name: &str) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(cwd.join(name));
     }
@@ -121,20 +115,14 @@ mod tests {
             id: 1,
             argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            unset: Vec::new(),
             cwd: cwd.to_str().unwrap().to_owned(),
         }
     }
 
     #[test]
     fn a_trainer_gets_exactly_the_environment_it_was_meant_to_get() {
-        let base = [
-            ("A".to_owned(), "1".to_owned()),
-            ("B".to_owned(), "2".to_owned()),
-            ("C".to_owned(), "3".to_owned()),
-        ];
-        let mut request = start(&["env"], &[("B", "two")], Path::new("/"));
-        request.unset = vec!["C".to_owned()];
+        let base = [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())];
+        let request = start(&["env"], &[("B", "two")], Path::new("/"));
         let child = spawn(&mut Programs::default(), &base, &request).unwrap();
         let output = child.wait_with_output().unwrap();
         let mut lines: Vec<_> = str::from_utf8(&output.stdout).unwrap().lines().collect();

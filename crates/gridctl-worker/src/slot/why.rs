@@ -9,13 +9,40 @@ use std::{fs, str};
 use rustix::io::Errno;
 
 use super::Fault;
-use super::spawn::{NotStarted, candidates};
+use super::spawn::{DEFAULT_PATH, NotStarted, candidates, resolve};
 
 /// Programs looked at for a suggestion.
 const MOST_NAMES: usize = 20_000;
 
 fn command_fault(text: String) -> NotStarted {
     NotStarted { fault: Fault::Command, text }
+}
+
+/// Why `program` would not start in the directory `cwd` with this `PATH`, as far as a look can tell; `None`: it may well start.
+#[must_use]
+pub fn foresee(program: &str, cwd: &Path, path: &str) -> Option<String> {
+    let path = if path.is_empty() { DEFAULT_PATH } else { path };
+    if !cwd.is_dir() {
+        return Some(no_directory(cwd).text);
+    }
+    let Some(file) = resolve(cwd, path, program).filter(|_| !program.is_empty()) else {
+        return Some(not_found(program, cwd, path).text);
+    };
+    let told = |error: &io::Error| Some(look_at(error, &file, program, path).text);
+    match fs::metadata(&file) {
+        Err(error) => return told(&error),
+        Ok(meta) if meta.is_dir() || meta.permissions().mode() & 0o111 == 0 => {
+            return told(&Errno::ACCESS.into());
+        }
+        Ok(_) => {}
+    }
+    let head = head_of(&file);
+    let starts = match head.strip_prefix(b"#!") {
+        Some(line) => Path::new(&interpreter_of(line)).exists(),
+        // Text is for no kernel to start; what is not may be for one of its many formats.
+        None => !head.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()),
+    };
+    if starts { None } else { told(&Errno::NOEXEC.into()) }
 }
 
 /// Nothing of this name stands along `PATH`.
@@ -121,17 +148,15 @@ fn not_executable(program: &Path, name: &str, path: &str) -> NotStarted {
 
 /// A script whose first line (`line`, without `#!`) asks for something that is not there.
 fn bad_interpreter(line: &[u8], name: &str, error: &io::Error) -> NotStarted {
-    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let text = String::from_utf8_lossy(line);
-    let wanted = text.trim_start_matches([' ', '\t']).split([' ', '\t']).next().unwrap_or_default();
+    let wanted = interpreter_of(line);
     if wanted.ends_with('\r') {
         return command_fault(format!(
             "`{name}` has Windows line ends, so its first line asks for a program called `{}\\r`: run `sed -i 's/\\r$//' {name}`",
             wanted.trim_end()
         ));
     }
-    if !Path::new(wanted).exists() {
-        let meant = neighbour(Path::new(wanted))
+    if !Path::new(&wanted).exists() {
+        let meant = neighbour(Path::new(&wanted))
             .map(|other| format!(" (did you mean `{other}`?)"))
             .unwrap_or_default();
         return command_fault(format!(
@@ -139,6 +164,14 @@ fn bad_interpreter(line: &[u8], name: &str, error: &io::Error) -> NotStarted {
         ));
     }
     command_fault(format!("`{name}`, by its first line a script for `{wanted}`, did not start: {error}"))
+}
+
+/// The program that a script's first line (`line`, without `#!`) asks for.
+fn interpreter_of(line: &[u8]) -> String {
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let text = String::from_utf8_lossy(line);
+    let wanted = text.trim_start_matches([' ', '\t']).split([' ', '\t']).next();
+    wanted.unwrap_or_default().to_owned()
 }
 
 fn head_of(program: &Path) -> Vec<u8> {
@@ -200,7 +233,6 @@ mod tests {
             id: 1,
             argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
             env: vec![("PATH".to_owned(), path.to_owned())],
-            unset: Vec::new(),
             cwd: dir.to_str().unwrap().to_owned(),
         };
         spawn(&mut Programs::default(), &[], &start).expect_err("it cannot start")
@@ -251,7 +283,11 @@ mod tests {
             let told = told(dir, path, argv);
             assert!(told.text.contains(expected), "{argv:?}: {}", told.text);
             assert_eq!(told.fault, Fault::Command, "{argv:?}");
+            let foreseen = foresee(argv[0], dir, path);
+            let visible = argv.len() == 1 && argv[0] != "./alien";
+            assert_eq!(foreseen, visible.then_some(told.text), "{argv:?}");
         }
+        assert_eq!(foresee("python3", dir, path), None);
         let gone = dir.join("gone");
         let cases = [(gone.as_path(), "does not exist"), (&dir.join("empty"), "is not a directory")];
         for (cwd, expected) in cases {

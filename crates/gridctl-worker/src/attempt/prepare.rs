@@ -1,0 +1,158 @@
+//! What stands before a start: the sweep's environment, empty directories, the checkpoint, the files of parameters.
+//! Invariant: what is the same for all trials of a version of a sweep is made once for all of them.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use gridctl_core::launch::{BaseEnv, Launch, Site};
+use gridctl_core::metrics::{PatternError, Patterns};
+use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::worker;
+
+use super::Seat;
+use super::publish::{self, Restored};
+use super::report::Fault;
+use crate::marks::MARK_VARIABLE;
+use crate::scratch::Scratch;
+use crate::slot::Start;
+
+/// Versions of sweeps that are kept ready.
+const MOST_VERSIONS: usize = 16;
+
+/// What the trials of one version of a sweep have in common.
+#[derive(Debug)]
+pub(crate) struct Version {
+    frozen: Arc<FrozenSweep>,
+    pub(super) patterns: Arc<Patterns>,
+    base: BaseEnv,
+    interpreter: &'static str,
+}
+
+impl Version {
+    fn new(frozen: &Arc<FrozenSweep>, caller: &[(String, String)]) -> Result<Self, PatternError> {
+        let base = BaseEnv::new(frozen, caller.iter().cloned());
+        let patterns = Arc::new(Patterns::new(&frozen.spec)?);
+        Ok(Self { frozen: Arc::clone(frozen), patterns, interpreter: interpreter(base.get("PATH")), base })
+    }
+
+    /// The environment that all its trials build upon, with the mark of the slot.
+    pub(super) fn environment(&self, mark: &str) -> Vec<(String, String)> {
+        let own = |name: &str| name != MARK_VARIABLE;
+        let inherited = self.base.iter().filter(|(name, _)| own(name));
+        let mut env: Vec<_> = inherited.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        env.push((MARK_VARIABLE.to_owned(), mark.to_owned()));
+        env
+    }
+}
+
+/// `python`, as everywhere; `python3` on a machine that has only that.
+fn interpreter(path: Option<&str>) -> &'static str {
+    let dirs = || path.unwrap_or_default().split(':').filter(|dir| !dir.is_empty());
+    let there = |name: &str| dirs().any(|dir| Path::new(dir).join(name).is_file());
+    if !there("python") && there("python3") { "python3" } else { "python" }
+}
+
+/// The versions that are ready.
+#[derive(Debug)]
+pub(crate) struct Versions {
+    /// The caller's environment.
+    caller: Vec<(String, String)>,
+    ready: Mutex<Vec<Arc<Version>>>,
+}
+
+impl Versions {
+    /// None yet; variables that are not text are left out.
+    pub(crate) fn new(caller: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>) -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self { caller: caller.filter_map(text).collect(), ready: Mutex::new(Vec::new()) }
+    }
+
+    pub(super) fn get(&self, frozen: &Arc<FrozenSweep>) -> Result<Arc<Version>, PatternError> {
+        let Ok(mut ready) = self.ready.lock() else {
+            return Version::new(frozen, &self.caller).map(Arc::new);
+        };
+        if let Some(version) = ready.iter().find(|version| Arc::ptr_eq(&version.frozen, frozen)) {
+            return Ok(Arc::clone(version));
+        }
+        let version = Arc::new(Version::new(frozen, &self.caller)?);
+        if ready.len() >= MOST_VERSIONS {
+            ready.remove(0);
+        }
+        ready.push(Arc::clone(&version));
+        Ok(version)
+    }
+}
+
+impl Seat {
+    /// Empty directories, but for the newest published checkpoint; says what was restored.
+    pub(super) async fn clean(&mut self, start: &worker::Start) -> Result<Restored, Fault> {
+        if self.scratch.is_none() {
+            self.scratch = Some(self.machine.work.slot(self.number).map_err(Fault::scratch)?);
+        }
+        let Some(scratch) = &mut self.scratch else { return Err(Fault::unready()) };
+        let (output, checkpoint) = (scratch.output.clone(), scratch.checkpoint.clone());
+        scratch.clear(&output).map_err(Fault::scratch)?;
+        scratch.clear(&checkpoint).map_err(Fault::scratch)?;
+        publish::restore(&start.sweep, &start.grant, &checkpoint).await.map_err(Fault::restore)
+    }
+
+    /// What to start. The inner error is for people: the sweep file asks for what cannot be started.
+    pub(super) fn prepare(
+        &mut self,
+        start: &worker::Start,
+        version: &Version,
+    ) -> Result<Result<Start, String>, Fault> {
+        let Some(scratch) = &self.scratch else { return Err(Fault::unready()) };
+        let site = self.site(start, version, scratch);
+        let launch = Launch::new(&start.sweep, &start.grant, &site);
+        let argv = match launch.argv(&version.base) {
+            Ok(argv) => argv,
+            Err(error) => return Ok(Err(format!("{error}; {}", error.help()))),
+        };
+        Scratch::write(&scratch.params, &launch.params_json()).map_err(Fault::scratch)?;
+        Scratch::write(&scratch.wandb, &launch.wandb_yaml()).map_err(Fault::scratch)?;
+        self.next_id += 1;
+        let frozen = &start.sweep;
+        let cwd = frozen.workdir.as_ref().unwrap_or(&frozen.base).clone();
+        Ok(Ok(Start { id: self.next_id, argv, env: launch.trial_env(), cwd }))
+    }
+
+    fn site(&self, start: &worker::Start, version: &Version, scratch: &Scratch) -> Site {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let resources = start.grant.resources;
+        let gpus = start.gpus.iter().filter_map(|place| self.machine.gpus.get(usize::try_from(*place).ok()?));
+        Site {
+            gridctl: self.machine.gridctl.clone(),
+            interpreter: version.interpreter.to_owned(),
+            metrics_file: text(&scratch.metrics),
+            params_file: text(&scratch.params),
+            wandb_params_file: text(&scratch.wandb),
+            output_dir: text(&scratch.output),
+            checkpoint_dir: text(&scratch.checkpoint),
+            cache_dir: text(&self.machine.cache),
+            data_dir: start.sweep.data.clone(),
+            cpus: resources.cpu_milli.div_ceil(1000),
+            mem_mib: resources.mem_mib,
+            gpus: gpus.cloned().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn python_is_meant_unless_there_is_only_python3() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = format!("/nonexistent::{}", temp.path().display());
+        assert_eq!(interpreter(Some(&path)), "python");
+        std::fs::write(temp.path().join("python3"), "").unwrap();
+        assert_eq!(interpreter(Some(&path)), "python3");
+        std::fs::write(temp.path().join("python"), "").unwrap();
+        assert_eq!(interpreter(Some(&path)), "python");
+        assert_eq!(interpreter(None), "python");
+    }
+}

@@ -1,0 +1,354 @@
+//! What outlives an attempt: files, full log and checkpoints, published to the results volume in threads of their own.
+//! Invariant: a checkpoint is published only if nothing in it changed while it was copied.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use gridctl_core::id::{Fingerprint, Time, Token, TrialId};
+use gridctl_core::protocol::{FrozenSweep, Grant};
+use gridctl_core::worker::Start;
+use gridctl_storage::results::{Limits, Results};
+use gridctl_storage::volume::{DirVolume, VolumeError};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::scratch::Scratch;
+
+/// Between publications of a checkpoint that goes on changing, in milliseconds.
+const EVERY_MS: u64 = 300_000;
+/// A checkpoint that has not changed for so long is taken to be whole.
+const QUIET: Duration = Duration::from_secs(2);
+/// A checkpoint that never comes to rest is tried again at the next turn.
+const MOST_LOOKS: u32 = 30;
+/// The file that tells a trainer of the machine's end; no part of a checkpoint.
+const PREEMPT: &str = ".preempt";
+/// Pauses before each further try to publish files.
+const RETRY_AFTER: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
+
+/// What a checkpoint directory holds: names, sizes and times in one number; 0 for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct State(u64);
+
+const EMPTY: State = State(0);
+
+impl State {
+    fn of(dir: &Path) -> Self {
+        if !Scratch::is_used(dir) {
+            return EMPTY;
+        }
+        let mut files = Vec::new();
+        collect(dir, Path::new(""), &mut files);
+        if files.is_empty() {
+            return EMPTY;
+        }
+        files.sort();
+        let mut hasher = DefaultHasher::new();
+        files.hash(&mut hasher);
+        Self(hasher.finish().max(1))
+    }
+}
+
+/// Name, size, inode, and time of change with its fraction.
+type Seen = (PathBuf, u64, u64, i64, i64);
+
+/// Everything but directories below `dir`.
+fn collect(dir: &Path, below: &Path, files: &mut Vec<Seen>) {
+    let Ok(entries) = fs::read_dir(dir.join(below)) else { return };
+    for entry in entries.flatten() {
+        let name = below.join(entry.file_name());
+        let Ok(meta) = entry.metadata() else { continue };
+        if meta.is_dir() {
+            collect(dir, &name, files);
+        } else if name != Path::new(PREEMPT) {
+            files.push((name, meta.len(), meta.ino(), meta.mtime(), meta.mtime_nsec()));
+        }
+    }
+}
+
+/// What a checkpoint directory began with.
+#[derive(Debug)]
+pub(super) struct Restored {
+    state: State,
+    /// Checkpoints that were passed over, and why: to be told to people.
+    pub(super) damaged: Vec<String>,
+}
+
+/// Fills the empty directory `checkpoint` with the trial's newest published checkpoint that is whole, if there is one.
+pub(super) async fn restore(
+    frozen: &Arc<FrozenSweep>,
+    grant: &Grant,
+    checkpoint: &Path,
+) -> Result<Restored, String> {
+    let place = Place::new(frozen, grant);
+    if !place.has_checkpoints() {
+        return Ok(Restored { state: EMPTY, damaged: Vec::new() });
+    }
+    let dir = checkpoint.to_owned();
+    let restored = spawn_blocking(move || {
+        let damaged = place.restore(&dir)?;
+        Ok(Restored { state: State::of(&dir), damaged })
+    });
+    restored.await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+/// Publishes what is in `output`, and the full log, if there is anything; how many files.
+pub(super) async fn files(start: &Start, output: &Path, log: Option<PathBuf>) -> Result<u64, String> {
+    if log.is_none() && !Scratch::is_used(output) {
+        return Ok(0);
+    }
+    let output = output.to_owned();
+    let place = Place::new(&start.sweep, &start.grant);
+    let published = spawn_blocking(move || {
+        let mut result = place.publish(&output, log.as_deref());
+        for pause in RETRY_AFTER {
+            if result.is_ok() {
+                break;
+            }
+            thread::sleep(pause);
+            result = place.publish(&output, log.as_deref());
+        }
+        if let Some(log) = &log {
+            crate::scratch::remove(log);
+        }
+        result
+    });
+    published.await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+/// The checkpoint of an attempt that goes on.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    dir: PathBuf,
+    place: Place,
+    initial: State,
+    published: State,
+    due: Time,
+    /// How many were published, or tried.
+    number: u64,
+    going: Option<Going>,
+}
+
+/// A publication that is under way.
+#[derive(Debug)]
+struct Going {
+    thread: JoinHandle<Option<State>>,
+    /// The trainer has ended: there is nothing to wait for.
+    hurry: Arc<AtomicBool>,
+}
+
+impl Checkpoints {
+    pub(super) fn new(dir: PathBuf, start: &Start, restored: &Restored, now: Time) -> Self {
+        let place = Place::new(&start.sweep, &start.grant);
+        let (initial, due) = (restored.state, now.after_ms(EVERY_MS));
+        Self { dir, place, initial, published: initial, due, number: 0, going: None }
+    }
+
+    /// When the next look is due.
+    pub(super) fn due(&self) -> Time {
+        self.due
+    }
+
+    /// Publishes the checkpoint, in a thread, if it has changed and comes to rest.
+    pub(super) fn check(&mut self, now: Time) {
+        self.due = now.after_ms(EVERY_MS);
+        if self.going.as_ref().is_some_and(|going| !going.thread.is_finished()) {
+            return;
+        }
+        self.number += 1;
+        let (dir, place, number) = (self.dir.clone(), self.place.clone(), self.number);
+        let published = self.published;
+        let hurry = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&hurry);
+        let thread = spawn_blocking(move || publish_when_quiet(&dir, (&place, number), published, &told));
+        self.going = Some(Going { thread, hurry });
+    }
+
+    /// Tells a trainer that watches for it that the machine is being taken.
+    pub(super) fn announce_preemption(&self) {
+        if let Err(error) = fs::write(self.dir.join(PREEMPT), "") {
+            tracing::warn!("cannot write {PREEMPT} into {}: {error}", self.dir.display());
+        }
+    }
+
+    /// After the trainer's end: publishes its last checkpoint, unless it was `killed` in the middle of whatever it did.
+    /// Whether another attempt would begin further on than this one did.
+    pub(super) async fn finish(&mut self, killed: bool) -> bool {
+        if let Some(Going { thread, hurry }) = self.going.take() {
+            hurry.store(true, Ordering::Relaxed);
+            if let Ok(Some(state)) = thread.await {
+                self.published = state;
+            }
+        }
+        if !killed && Scratch::is_used(&self.dir) {
+            self.number += 1;
+            let (dir, place, number) = (self.dir.clone(), self.place.clone(), self.number);
+            let published = self.published;
+            let last = spawn_blocking(move || {
+                let state = State::of(&dir);
+                let new = state != published && state != EMPTY;
+                new.then(|| publish(&dir, (&place, number), state)).flatten()
+            });
+            if let Ok(Some(state)) = last.await {
+                self.published = state;
+            }
+        }
+        self.published != self.initial
+    }
+}
+
+/// Waits until the checkpoint rests, and publishes it from a copy, for the trainer goes on; what was published.
+fn publish_when_quiet(
+    dir: &Path,
+    place: (&Place, u64),
+    published: State,
+    hurry: &AtomicBool,
+) -> Option<State> {
+    let mut state = State::of(dir);
+    for _ in 0..MOST_LOOKS {
+        if state == published || state == EMPTY {
+            return None;
+        }
+        for _ in 0..20 {
+            if hurry.load(Ordering::Relaxed) {
+                return None;
+            }
+            thread::sleep(QUIET / 20);
+        }
+        let now = State::of(dir);
+        if now == state {
+            let aside = dir.with_extension("copy");
+            crate::scratch::remove(&aside);
+            let whole = copy(dir, &aside).is_ok() && State::of(dir) == state;
+            let published = whole.then(|| publish(&aside, place, state)).flatten();
+            crate::scratch::remove(&aside);
+            return published;
+        }
+        state = now;
+    }
+    tracing::debug!("{} never came to rest", dir.display());
+    None
+}
+
+/// Publishes what is in `dir`, which is the checkpoint in its state `state`.
+fn publish(dir: &Path, (place, number): (&Place, u64), state: State) -> Option<State> {
+    match place.publish_checkpoint(dir, number) {
+        Ok(()) => Some(state),
+        Err(error) => {
+            tracing::warn!("the checkpoint in {} is not published: {error}", dir.display());
+            None
+        }
+    }
+}
+
+/// Where the files of one attempt go.
+#[derive(Debug, Clone)]
+struct Place {
+    frozen: Arc<FrozenSweep>,
+    token: Token,
+    trial: TrialId,
+    fingerprint: Fingerprint,
+}
+
+impl Place {
+    fn new(frozen: &Arc<FrozenSweep>, grant: &Grant) -> Self {
+        Self {
+            frozen: Arc::clone(frozen),
+            token: grant.token,
+            trial: grant.trial,
+            fingerprint: grant.fingerprint,
+        }
+    }
+
+    /// Whether there may be something to restore: one system call, for most trials have nothing.
+    fn has_checkpoints(&self) -> bool {
+        let FrozenSweep { output, spec, .. } = &*self.frozen;
+        Path::new(&format!("{output}/{}/checkpoints/{}", spec.name, self.fingerprint)).exists()
+    }
+
+    /// The sweep's results, after a look that they are still there: a volume may have been unmounted.
+    fn results(&self) -> Result<Results, String> {
+        let volume = DirVolume::open(Path::new(&self.frozen.output)).map_err(told)?;
+        let results =
+            Results::new(Arc::new(volume), &self.frozen.spec.name, &self.frozen.uuid).map_err(told)?;
+        results.check_claim().map_err(told)?;
+        Ok(results)
+    }
+
+    /// Says what was passed over because it was damaged.
+    fn restore(&self, dir: &Path) -> Result<Vec<String>, String> {
+        let restored = self.results()?.restore_checkpoint(self.fingerprint, dir).map_err(told)?;
+        Ok(restored.damaged)
+    }
+
+    fn publish(&self, output: &Path, log: Option<&Path>) -> Result<u64, String> {
+        let limits = Limits::default();
+        let published = self.results()?.publish_attempt((self.trial, self.token), output, log, &limits);
+        let manifest = published.map_err(told)?;
+        Ok(manifest.files.len() as u64 + u64::from(manifest.log.is_some()))
+    }
+
+    fn publish_checkpoint(&self, dir: &Path, number: u64) -> Result<(), String> {
+        let results = self.results()?;
+        let published =
+            results.publish_checkpoint(self.fingerprint, (self.token, number), dir, &Limits::default());
+        published.map(drop).map_err(told)
+    }
+}
+
+/// The error with what the system says.
+fn told(error: VolumeError) -> String {
+    match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// Copies plain files and directories; what else is there is no part of a checkpoint.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, to) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else if kind.is_file() && entry.file_name() != PREEMPT {
+            fs::copy(entry.path(), &to)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_has_changed_if_anything_in_it_has() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("checkpoint");
+        fs::create_dir_all(dir.join("deep")).unwrap();
+        assert_eq!(State::of(&dir), EMPTY);
+        fs::write(dir.join(PREEMPT), "").unwrap();
+        assert_eq!(State::of(&dir), EMPTY, "the sign to the trainer is no part of it");
+        let mut known = vec![EMPTY];
+        let deeds: [&dyn Fn(); 4] = [
+            &|| fs::write(dir.join("deep/a"), "1").unwrap(),
+            &|| fs::write(dir.join("deep/a"), "12").unwrap(),
+            &|| fs::rename(dir.join("deep/a"), dir.join("deep/b")).unwrap(),
+            &|| fs::write(dir.join("c"), "").unwrap(),
+        ];
+        for deed in deeds {
+            deed();
+            let state = State::of(&dir);
+            assert!(!known.contains(&state));
+            assert_eq!(State::of(&dir), state);
+            known.push(state);
+        }
+    }
+}

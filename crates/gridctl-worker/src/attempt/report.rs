@@ -1,0 +1,81 @@
+//! What is reported of attempts for which nothing was started, or whose machine failed.
+//! Invariant: a fault of the machine is never blamed on the trial, nor the other way about.
+
+use std::io;
+
+use gridctl_core::metrics::PatternError;
+use gridctl_core::protocol::Grant;
+use gridctl_core::record::{Class, Exit, Report};
+
+use crate::clock::unix_ms;
+use crate::handle::SlotError;
+
+/// The machine could not do it.
+#[derive(Debug)]
+pub(super) struct Fault {
+    class: Class,
+    text: String,
+}
+
+impl Fault {
+    fn new(text: String) -> Self {
+        Self { class: Class::WorkerFault, text }
+    }
+
+    pub(super) fn version(error: PatternError) -> Self {
+        Self::new(format!("this worker cannot read the sweep: {error}"))
+    }
+
+    pub(super) fn scratch(error: io::Error) -> Self {
+        Self::new(format!("cannot prepare the slot's directory: {error}"))
+    }
+
+    pub(super) fn restore(text: String) -> Self {
+        Self::new(format!("cannot restore the checkpoint: {text}"))
+    }
+
+    pub(super) fn cgroup(error: io::Error) -> Self {
+        Self::new(format!("cannot set the slot's memory limit: {error}"))
+    }
+
+    pub(super) fn unready() -> Self {
+        Self::new("the slot is not ready".to_owned())
+    }
+
+    pub(super) fn machine(text: String) -> Self {
+        Self::new(text)
+    }
+
+    pub(super) fn publish(text: &str) -> Self {
+        Self::new(format!("cannot publish the attempt's files: {text}"))
+    }
+
+    /// The slot process failed; if the kernel had to kill for memory in its cgroup, that was the trial's doing.
+    pub(super) fn slot(error: &SlotError, oom: bool) -> Self {
+        let class = if oom { Class::Oom } else { Class::WorkerFault };
+        Self { class, text: error.to_string() }
+    }
+
+    pub(super) fn report(self, grant: &Grant) -> Report {
+        let mut report = Report::without_process(grant.token, grant.trial, self.class, &self.text);
+        report.started_unix_ms = unix_ms();
+        report
+    }
+
+    /// Makes `report`, of an attempt that was otherwise complete, one of this fault.
+    pub(super) fn spoil(self, report: &mut Report) {
+        report.class = self.class;
+        report.fatal = false;
+        report.error = Some(self.text);
+    }
+}
+
+/// The sweep file asks for what cannot be started on any machine like this one.
+pub(super) fn not_started(grant: &Grant, text: String) -> Report {
+    let mut report = Report::without_process(grant.token, grant.trial, Class::Failed, &text);
+    report.exit = Some(Exit::NotStarted);
+    report.log_bytes = text.len() as u64;
+    report.log = text;
+    report.started_unix_ms = unix_ms();
+    report
+}

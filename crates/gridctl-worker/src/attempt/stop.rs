@@ -1,0 +1,138 @@
+//! How an attempt is stopped: SIGTERM, its grace, SIGKILL, and at last the slot itself. Time is an argument.
+//! Invariant: every attempt that was asked to stop ends within a bound, whatever the trainer does about it.
+
+use gridctl_core::attempt::StopReason;
+use gridctl_core::id::Time;
+
+/// After SIGKILL the kernel may need a while for a process; a slot that says nothing for so long is given up, in milliseconds.
+const GIVE_UP_MS: u64 = 30_000;
+
+/// SIGTERM's number.
+const SIGTERM: i32 = 15;
+/// SIGKILL's number.
+const SIGKILL: i32 = 9;
+
+/// What to do about an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Send this signal to its process group.
+    Signal(i32),
+    /// End the slot, for it does not answer.
+    GiveUp,
+}
+
+/// Where the stopping of one attempt stands.
+#[derive(Debug, Default)]
+pub(super) struct Stop {
+    reason: Option<StopReason>,
+    kill_at: Option<Time>,
+    give_up_at: Option<Time>,
+}
+
+impl Stop {
+    /// Why it was asked to stop.
+    pub(super) fn reason(&self) -> Option<StopReason> {
+        self.reason
+    }
+
+    /// Whether SIGKILL was sent.
+    pub(super) fn killed(&self) -> bool {
+        self.give_up_at.is_some()
+    }
+
+    /// It is to stop for `reason` within `grace_ms`; the first reason stands, except that a fenced attempt is fenced. The first step, if there is one.
+    pub(super) fn ask(&mut self, now: Time, reason: StopReason, grace_ms: u64) -> Option<Step> {
+        let first = self.reason.is_none();
+        if first || reason == StopReason::Fenced {
+            self.reason = Some(reason);
+        }
+        let kill_at = now.after_ms(grace_ms);
+        self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
+        if grace_ms == 0 {
+            return self.step(now);
+        }
+        first.then_some(Step::Signal(SIGTERM))
+    }
+
+    /// When the next step is due.
+    pub(super) fn due(&self) -> Option<Time> {
+        self.give_up_at.or(self.kill_at)
+    }
+
+    /// The step that is due at `now`.
+    pub(super) fn step(&mut self, now: Time) -> Option<Step> {
+        if let Some(give_up_at) = self.give_up_at {
+            return (now >= give_up_at).then_some(Step::GiveUp);
+        }
+        if self.kill_at.is_some_and(|kill_at| now >= kill_at) {
+            self.give_up_at = Some(now.after_ms(GIVE_UP_MS));
+            return Some(Step::Signal(SIGKILL));
+        }
+        None
+    }
+}
+
+/// The number of a signal that a sweep file names (`SIGUSR1`, `usr1` or `10`).
+pub(super) fn signal_number(name: &str) -> Option<i32> {
+    let upper = name.trim().to_ascii_uppercase();
+    let number = match upper.strip_prefix("SIG").unwrap_or(&upper) {
+        "HUP" => 1,
+        "INT" => 2,
+        "QUIT" => 3,
+        "USR1" => 10,
+        "USR2" => 12,
+        "ALRM" => 14,
+        "TERM" => 15,
+        "CONT" => 18,
+        "URG" => 23,
+        "WINCH" => 28,
+        other => other.parse().ok().filter(|number| (1..=31).contains(number))?,
+    };
+    Some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_does_not_stop_is_stopped() {
+        let mut stop = Stop::default();
+        assert_eq!((stop.due(), stop.step(Time(0))), (None, None));
+        assert_eq!(stop.ask(Time(100), StopReason::Cancelled, 50), Some(Step::Signal(15)));
+        assert_eq!((stop.due(), stop.step(Time(149))), (Some(Time(150)), None));
+        assert_eq!(stop.step(Time(150)), Some(Step::Signal(9)));
+        assert!(stop.killed());
+        assert_eq!(stop.step(Time(150 + GIVE_UP_MS - 1)), None);
+        assert_eq!(stop.step(Time(150 + GIVE_UP_MS)), Some(Step::GiveUp));
+    }
+
+    #[test]
+    fn the_first_reason_stands_and_the_earliest_end() {
+        use StopReason::{Cancelled, Drained, Fenced, Timeout};
+        let cases = [
+            ("a second, longer grace changes nothing", vec![(Timeout, 10), (Drained, 1000)], Timeout, 10),
+            ("a second, shorter one does", vec![(Drained, 1000), (Cancelled, 10)], Drained, 10),
+            ("fenced goes before everything", vec![(Drained, 1000), (Fenced, 20)], Fenced, 20),
+        ];
+        for (name, asks, reason, due) in cases {
+            let mut stop = Stop::default();
+            let steps: Vec<_> =
+                asks.into_iter().map(|(reason, grace)| stop.ask(Time(0), reason, grace)).collect();
+            assert_eq!(steps, [Some(Step::Signal(15)), None], "{name}");
+            assert_eq!((stop.reason(), stop.due()), (Some(reason), Some(Time(due))), "{name}");
+        }
+        let mut stop = Stop::default();
+        assert_eq!(stop.ask(Time(5), Fenced, 0), Some(Step::Signal(9)));
+        assert_eq!(stop.ask(Time(6), Drained, 0), None, "once is enough");
+    }
+
+    #[test]
+    fn signals_are_known_by_name_and_number() {
+        for (name, number) in
+            [("SIGUSR1", Some(10)), ("usr2", Some(12)), ("15", Some(15)), ("SIGNONE", None), ("99", None)]
+        {
+            assert_eq!(signal_number(name), number, "{name}");
+        }
+    }
+}

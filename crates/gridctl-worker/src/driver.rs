@@ -1,0 +1,253 @@
+//! The worker's loop: hands what happens to the protocol's state machine, and does what that says.
+//! Invariant: no policy is here; whether the master is silent, slow or wrong is for the state machine to judge.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gridctl_core::attempt::{StopReason, full_jitter};
+use gridctl_core::id::LeaseSeq;
+use gridctl_core::protocol::ToWorker;
+use gridctl_core::worker::{Action, Farewell, GRACE_MS, Start, Worker};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::task::JoinSet;
+use tonic::metadata::{Ascii, MetadataValue};
+
+use crate::attempt::{Assignment, Machine, Order, Said, Seat};
+use crate::connection::{Address, Link, LinkError, connect};
+
+/// The longest pause before the first try to connect again; doubled for each further one.
+const RETRY_BASE_MS: u64 = 100;
+/// The longest pause at all.
+const RETRY_CAP_MS: u64 = 5_000;
+/// Slots that were told to end have so long before they are left to themselves.
+const CLOSE_WITHIN: Duration = Duration::from_secs(15);
+
+type Connecting = Pin<Box<dyn Future<Output = Result<Link, LinkError>> + Send>>;
+
+/// What came from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Take nothing more, end what goes on, report, leave.
+    Drain,
+    /// End everything at once.
+    Stop,
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Farewell(Farewell),
+    Stopped,
+}
+
+/// Where the master is and how often it was sought.
+pub(crate) struct Master {
+    pub(crate) address: Address,
+    pub(crate) token: Option<MetadataValue<Ascii>>,
+}
+
+/// The loop's state.
+pub(crate) struct Driver {
+    machine: Arc<Machine>,
+    master: Master,
+    worker: Worker,
+    link: Option<Link>,
+    connecting: Option<Connecting>,
+    failures: u32,
+    seats: JoinSet<()>,
+    work: HashMap<u32, UnboundedSender<Assignment>>,
+    orders: HashMap<LeaseSeq, UnboundedSender<Order>>,
+    say: UnboundedSender<Said>,
+    said: UnboundedReceiver<Said>,
+}
+
+impl Driver {
+    pub(crate) fn new(machine: Arc<Machine>, master: Master, worker: Worker) -> Self {
+        let (say, said) = mpsc::unbounded_channel();
+        Self {
+            machine,
+            master,
+            worker,
+            link: None,
+            connecting: None,
+            failures: 0,
+            seats: JoinSet::new(),
+            work: HashMap::new(),
+            orders: HashMap::new(),
+            say,
+            said,
+        }
+    }
+
+    /// Until the worker is done, or is told to stop. Nothing that it started goes on afterwards.
+    pub(crate) async fn drive(mut self, mut wishes: UnboundedReceiver<Wish>) -> End {
+        let end = loop {
+            if let Some(farewell) = self.act() {
+                break End::Farewell(farewell);
+            }
+            let pause = Duration::from_millis(self.worker.due_ms());
+            tokio::select! {
+                Some(said) = self.said.recv() => self.hear(said),
+                message = next(self.link.as_mut()) => self.told(message),
+                link = connected(self.connecting.as_mut()) => self.connected(link),
+                Some(wish) = wishes.recv() => match wish {
+                    Wish::Drain => self.worker.drain(self.machine.clock.now(), StopReason::Drained, GRACE_MS),
+                    Wish::Stop => break End::Stopped,
+                },
+                () = tokio::time::sleep(pause) => {}
+            }
+            self.worker.tick(self.machine.clock.now());
+        };
+        self.close(&end).await;
+        end
+    }
+
+    /// A slot said something; what else has been said meanwhile is heard as well, so that reports go out together.
+    fn hear(&mut self, said: Said) {
+        let mut next = Some(said);
+        while let Some(said) = next {
+            match said {
+                Said::Progress { lease, step, value } => self.worker.progressed(lease, step, value),
+                Said::Ended(report) => {
+                    self.orders.remove(&report.token.lease);
+                    self.worker.ended(self.machine.clock.now(), *report);
+                }
+            }
+            next = self.said.try_recv().ok();
+        }
+    }
+
+    fn told(&mut self, message: Result<ToWorker, LinkError>) {
+        let now = self.machine.clock.now();
+        match message {
+            Ok(message) => {
+                // Not 0: when a master goes, its workers shall not all come back in the same moment.
+                self.failures = 1;
+                self.worker.received(now, message);
+            }
+            Err(error) => self.lost(&error.to_string()),
+        }
+    }
+
+    fn connected(&mut self, link: Result<Link, LinkError>) {
+        self.connecting = None;
+        match link {
+            Ok(link) => {
+                self.link = Some(link);
+                self.worker.connected(self.machine.clock.now());
+            }
+            Err(error) => {
+                tracing::debug!("{}: {error}", self.master.address);
+                self.seek();
+            }
+        }
+    }
+
+    fn lost(&mut self, why: &str) {
+        tracing::info!("{}: {why}", self.master.address);
+        self.link = None;
+        self.worker.disconnected();
+    }
+
+    /// Connects, after a pause that grows with each failure and that no two workers share.
+    fn seek(&mut self) {
+        let base = RETRY_BASE_MS << self.failures.min(10);
+        let pause = match self.failures {
+            0 => 0,
+            _ => full_jitter(base.min(RETRY_CAP_MS), random()),
+        };
+        self.failures = self.failures.saturating_add(1);
+        let (address, token) = (self.master.address.clone(), self.master.token.clone());
+        self.connecting = Some(Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            connect(address, token).await
+        }));
+    }
+
+    /// Does what the state machine says; its farewell, when it has one.
+    fn act(&mut self) -> Option<Farewell> {
+        loop {
+            let actions = self.worker.take(self.machine.clock.now());
+            if actions.is_empty() {
+                return None;
+            }
+            for action in actions {
+                match action {
+                    Action::Connect => self.seek(),
+                    Action::Reconnect => {
+                        self.link = None;
+                        self.seek();
+                    }
+                    Action::Send(message) => {
+                        if self.link.as_ref().is_some_and(|link| !link.send(message)) {
+                            self.lost("it does not read what is sent");
+                        }
+                    }
+                    Action::Start(start) => self.start(start),
+                    Action::Stop { lease, reason, grace_ms } => {
+                        if let Some(orders) = self.orders.get(&lease) {
+                            // An attempt that has just ended is past being stopped.
+                            let _ = orders.send(Order { reason, grace_ms });
+                        }
+                    }
+                    Action::Exit(farewell) => return Some(farewell),
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, start: Box<Start>) {
+        let (orders, ordered) = mpsc::unbounded_channel();
+        self.orders.insert(start.grant.token.lease, orders);
+        let number = start.slot;
+        let (machine, say) = (&self.machine, &self.say);
+        let seats = &mut self.seats;
+        let work = self.work.entry(number).or_insert_with(|| {
+            let (work, assignments) = mpsc::unbounded_channel();
+            seats.spawn(Seat::new(Arc::clone(machine), number, say.clone()).serve(assignments));
+            work
+        });
+        // A slot ends only when this end of its channel does.
+        let _ = work.send(Assignment { start, orders: ordered });
+    }
+
+    /// Ends all slots: gently where nothing goes on in them; one whose pipe closes ends whatever it holds.
+    async fn close(mut self, end: &End) {
+        use Farewell::{Drained, Orphaned, Unreported};
+        let gently = matches!(end, End::Farewell(Drained | Orphaned | Unreported));
+        if let Some(link) = self.link.take().filter(|_| gently) {
+            link.close().await;
+        }
+        self.work.clear();
+        if gently {
+            let seats = &mut self.seats;
+            let all = async move { while seats.join_next().await.is_some() {} };
+            drop(tokio::time::timeout(CLOSE_WITHIN, all).await);
+        }
+        self.seats.shutdown().await;
+        self.machine.reap_slots(CLOSE_WITHIN).await;
+    }
+}
+
+/// The master's next words; never, while there is no connection.
+async fn next(link: Option<&mut Link>) -> Result<ToWorker, LinkError> {
+    match link {
+        Some(link) => link.next().await,
+        None => pending().await,
+    }
+}
+
+/// The connection that is sought; never, while none is.
+async fn connected(connecting: Option<&mut Connecting>) -> Result<Link, LinkError> {
+    match connecting {
+        Some(connecting) => connecting.await,
+        None => pending().await,
+    }
+}
+
+fn random() -> u64 {
+    getrandom::u64().unwrap_or(u64::from(std::process::id()))
+}

@@ -1,0 +1,198 @@
+//! Starts a worker from its configuration, and ends it: by signals, by its parent's pipe, or because it is done.
+//! Invariant: when [`run`] returns, no slot and no trainer of this worker is alive, and its directories are gone.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use gridctl_core::id::WorkerId;
+use gridctl_core::worker::{Config, Farewell, Worker};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::task::JoinSet;
+
+use crate::attempt::{Machine, Versions};
+use crate::cgroup::CgroupSupport;
+use crate::clock::Clock;
+use crate::connection::Address;
+use crate::driver::{Driver, End, Master, Wish};
+use crate::handle::SlotProgram;
+use crate::resources;
+use crate::scratch::WorkDir;
+
+/// What a worker is told when it starts.
+#[derive(Clone)]
+pub struct WorkerConfig {
+    /// Its master.
+    pub master: Address,
+    /// What it shows the master, if the master asks for something; never printed.
+    pub token: Option<String>,
+    /// The machine's name: two workers on one machine say the same.
+    pub host: String,
+    /// `<data-dir>/work`: the slots' directories, removed at the end.
+    pub work_dir: PathBuf,
+    /// `<data-dir>/cache`: `GRID_CACHE_DIR`, stays.
+    pub cache_dir: PathBuf,
+    /// Exactly so many trials at once; `None`: as many as fit.
+    pub slots: Option<u32>,
+    /// The GPUs that trials may use, as `CUDA_VISIBLE_DEVICES` names them; `None`: those that are there.
+    pub gpus: Option<Vec<String>>,
+    /// What every trainer's `GRID_MARK` begins with; see [`crate::marks`].
+    pub mark: String,
+    /// How slots are started: the running binary with `slot`.
+    pub slot_program: SlotProgram,
+    /// Standard input is a pipe from whoever started it: when that closes, everything ends at once.
+    pub parent_pipe: bool,
+    /// The process is the worker's alone: it becomes child subreaper, ends what dead slots leave, and obeys SIGTERM and SIGINT.
+    pub own_process: bool,
+}
+
+/// Why a worker ended otherwise than by being done.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// It could not begin.
+    #[error("cannot {what}: {error}")]
+    Begin {
+        /// What could not be done.
+        what: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The token cannot be sent.
+    #[error("the token has characters that cannot be sent: give it in printable ASCII")]
+    Token,
+    /// The master refused it, and says why.
+    #[error("the master does not take this worker: {0}")]
+    Refused(String),
+    /// No master for too long.
+    #[error("no master was to be reached for too long: the trials were ended")]
+    Orphaned,
+    /// The last reports did not reach the master, which will grant those trials again.
+    #[error("the master was not to be reached for the last reports")]
+    Unreported,
+    /// Told twice to stop, or left by its parent.
+    #[error("stopped at once")]
+    Stopped,
+}
+
+fn begin(what: impl Into<String>) -> impl FnOnce(io::Error) -> WorkerError {
+    let what = what.into();
+    |error| WorkerError::Begin { what, error }
+}
+
+/// Works for a master until it is done, drained, refused or stopped. Wants a Tokio runtime with everything enabled; one thread is enough.
+///
+/// # Errors
+/// See [`WorkerError`].
+pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
+    let token = config.token.as_deref().map(|token| format!("Bearer {token}").parse());
+    let mut token = token.transpose().map_err(|_| WorkerError::Token)?;
+    if let Some(token) = &mut token {
+        tonic::metadata::MetadataValue::set_sensitive(token, true);
+    }
+    if config.own_process {
+        let own = rustix::process::getpid();
+        rustix::process::set_child_subreaper(Some(own))
+            .map_err(|error| begin("become child subreaper")(error.into()))?;
+    }
+    let (wish, wishes) = mpsc::unbounded_channel();
+    let mut watchers = JoinSet::new();
+    if config.own_process {
+        watch_signals(&mut watchers, &wish).map_err(begin("watch for signals"))?;
+    }
+    if config.parent_pipe {
+        watch_parent(&mut watchers, &wish).map_err(begin("watch standard input, which must be a pipe"))?;
+    }
+    let id = WorkerId(random_id()?);
+    let gpus = config.gpus.clone().unwrap_or_else(resources::gpus);
+    let machine = machine(&config, id, gpus)?;
+    let capacity = resources::capacity(config.slots, &machine.gpus, machine.cgroups.limit());
+    let release = env!("CARGO_PKG_VERSION").to_owned();
+    let worker = Config { worker: id, host: config.host, release, capacity };
+    let worker = Worker::new(worker, machine.clock.now());
+    let driver = Driver::new(Arc::new(machine), Master { address: config.master, token }, worker);
+    match driver.drive(wishes).await {
+        End::Farewell(Farewell::Drained) => Ok(()),
+        End::Farewell(Farewell::Unreported) => Err(WorkerError::Unreported),
+        End::Farewell(Farewell::Orphaned) => Err(WorkerError::Orphaned),
+        End::Farewell(Farewell::Refused(why)) => Err(WorkerError::Refused(why)),
+        End::Stopped => Err(WorkerError::Stopped),
+    }
+}
+
+fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Machine, WorkerError> {
+    let absolute = |path: &PathBuf| {
+        std::path::absolute(path).map_err(begin(format!("find the directory {}", path.display())))
+    };
+    let (work_dir, cache) = (absolute(&config.work_dir)?, absolute(&config.cache_dir)?);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&cache)
+        .map_err(begin(format!("make the cache directory {}", cache.display())))?;
+    let name = id.to_string();
+    let work = WorkDir::create(&work_dir, &name).map_err(begin("make the worker's directory"))?;
+    let cgroups = CgroupSupport::detect();
+    if let CgroupSupport::None { why } = &cgroups {
+        tracing::info!("{why}");
+    }
+    Ok(Machine {
+        gridctl: config.slot_program.path.to_string_lossy().into_owned(),
+        program: config.slot_program.clone(),
+        cache,
+        gpus,
+        mark: format!("{}/{name}", config.mark),
+        clock: Clock::start(),
+        cgroups,
+        name,
+        work,
+        versions: Versions::new(std::env::vars_os()),
+        adopts: config.own_process,
+        slots: Mutex::new(Vec::new()),
+    })
+}
+
+fn random_id() -> Result<[u8; 5], WorkerError> {
+    let mut id = [0; 5];
+    getrandom::fill(&mut id).map_err(|error| begin("draw a name")(io::Error::other(error)))?;
+    Ok(id)
+}
+
+/// The first signal drains, the second one stops.
+fn watch_signals(watchers: &mut JoinSet<()>, wish: &UnboundedSender<Wish>) -> io::Result<()> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let wish = wish.clone();
+    watchers.spawn(async move {
+        let mut next = Wish::Drain;
+        loop {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if wish.send(next).is_err() {
+                return;
+            }
+            next = Wish::Stop;
+        }
+    });
+    Ok(())
+}
+
+/// When the parent's end of standard input closes, everything stops.
+fn watch_parent(watchers: &mut JoinSet<()>, wish: &UnboundedSender<Wish>) -> io::Result<()> {
+    let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+    let mut parent = pipe::Receiver::from_owned_fd(stdin)?;
+    let wish = wish.clone();
+    watchers.spawn(async move {
+        let mut ignored = [0; 256];
+        while matches!(parent.read(&mut ignored).await, Ok(1..)) {}
+        // The loop is at its end already if nobody listens.
+        let _ = wish.send(Wish::Stop);
+    });
+    Ok(())
+}
