@@ -70,7 +70,7 @@ impl Master {
         let Begun { config, handle, inbox, epoch, outcomes } = begun;
         let (failed, failures) = mpsc::channel(4);
         drive(shell, inbox, failed.clone())?;
-        ship_all(&handle, failed.clone(), &mut None).await?;
+        ship_all(&handle, &failed).await?;
         let (unix, socket, socket_dir) = listen_unix(&config.data_dir)?;
         let tcp = match config.listen {
             None => None,
@@ -249,11 +249,7 @@ fn short_dir() -> io::Result<PathBuf> {
 }
 
 /// Ships what there is for every sweep.
-async fn ship_all(
-    handle: &Handle,
-    failed: mpsc::Sender<MasterError>,
-    shipped: &mut Option<u64>,
-) -> Result<(), MasterError> {
+async fn ship_all(handle: &Handle, failed: &mpsc::Sender<MasterError>) -> Result<(), MasterError> {
     let cargo = handle
         .look(|core, _| {
             let cargo = |sweep: &gridctl_core::sched::Sweep| Cargo {
@@ -269,12 +265,11 @@ async fn ship_all(
     let shared = Arc::clone(&handle.shared);
     let result = blocking(move || {
         let reader = Reader::open(&shared.data_dir)?;
-        shared.shipper.ship(&cargo, &reader)?;
-        Ok(reader.last_outcome().unwrap_or(0))
+        shared.shipper.ship(&cargo, &reader)
     })
     .await;
     match result {
-        Ok(last) => *shipped = Some(last),
+        Ok(()) => {}
         Err(error @ MasterError::Superseded { .. }) => {
             tracing::error!(%error, "this master ends");
             // The first failure is enough.
@@ -293,15 +288,14 @@ async fn keep_shipping(
     mut ended: watch::Receiver<bool>,
     failed: mpsc::Sender<MasterError>,
 ) {
-    let mut shipped = None;
     loop {
         tokio::select! {
             () = outcomes.notified() => {}
             // What failed is tried again, asked for or not.
-            () = tokio::time::sleep(ship::EVERY * 2) => {}
+            () = tokio::time::sleep(ship::EVERY) => {}
             _ = ended.wait_for(|ended| *ended) => return,
         }
-        if ship_all(&handle, failed.clone(), &mut shipped).await.is_err() {
+        if ship_all(&handle, &failed).await.is_err() {
             return;
         }
         tokio::select! {
@@ -348,7 +342,7 @@ impl Running {
         let (failed, _) = mpsc::channel(1);
         let last = async {
             let _ = (&mut self.shipping).await;
-            ship_all(&self.handle, failed, &mut None).await
+            ship_all(&self.handle, &failed).await
         };
         let shipped = tokio::time::timeout(LAST_SHIPMENT, last).await;
         if !matches!(shipped, Ok(Ok(()))) {

@@ -71,7 +71,6 @@ pub(crate) async fn serve(
 }
 
 /// Lets in who came by the Unix socket, or shows the token.
-#[expect(clippy::result_large_err, reason = "the type that tonic asks for")]
 fn admit(request: Request<()>, token: &str) -> Result<Request<()>, Status> {
     if request.extensions().get::<Peer>() == Some(&Peer::Unix) {
         return Ok(request);

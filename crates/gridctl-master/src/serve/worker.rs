@@ -52,11 +52,15 @@ impl v1::worker_service_server::WorkerService for Workers {
         let (end, why) = oneshot::channel();
         let conn = self.handle.next_conn();
         let reading = read(self.handle.clone(), conn, request.into_inner(), say);
-        let mut ended = self.ended.clone();
+        let (mut ended, handle) = (self.ended.clone(), self.handle.clone());
         self.tasks.spawn(async move {
             let result = tokio::select! {
                 result = reading => result,
-                _ = ended.wait_for(|ended| *ended) => Err(Status::unavailable("the master is ending")),
+                () = over(&mut ended) => {
+                    // The driver lets go of the connection, or is gone itself.
+                    let _ = handle.tell(Message::Closed(conn)).await;
+                    Err(Status::unavailable("the master is ending"))
+                }
             };
             if let Err(status) = result {
                 // The other end may be gone.
@@ -65,6 +69,12 @@ impl v1::worker_service_server::WorkerService for Workers {
         });
         Ok(Response::new(Outgoing { said, why: Some(why), ready: VecDeque::new() }))
     }
+}
+
+/// Waits until the master ends.
+async fn over(ended: &mut watch::Receiver<bool>) {
+    // An error means that it has ended already.
+    let _ = ended.wait_for(|ended| *ended).await;
 }
 
 /// Reads a connection to its end.

@@ -163,7 +163,6 @@ pub(crate) async fn channel(running: &Running) -> Channel {
 
 /// A played worker.
 pub(crate) struct Fake {
-    pub(crate) id: WorkerId,
     pub(crate) welcome: Option<Welcome>,
     pub(crate) grants: VecDeque<Grant>,
     pub(crate) recorded: Vec<LeaseSeq>,
@@ -212,7 +211,6 @@ pub(crate) fn report(token: Token, trial: TrialId, score: Option<f64>) -> Report
 
 impl Fake {
     pub(crate) async fn connect(running: &Running, hello: Hello) -> Self {
-        let id = hello.worker;
         let (say, said) = mpsc::channel(64);
         for piece in split::to_master(ToMaster::Hello(hello)) {
             say.send(piece).await.unwrap();
@@ -220,7 +218,6 @@ impl Fake {
         let mut client = v1::worker_service_client::WorkerServiceClient::new(channel(running).await);
         let hear = client.connect(ReceiverStream::new(said)).await.unwrap().into_inner();
         Self {
-            id,
             welcome: None,
             grants: VecDeque::new(),
             recorded: Vec::new(),
