@@ -9,7 +9,7 @@ use gridctl_proto::ask::Changed;
 use tokio::sync::{mpsc, oneshot};
 
 /// Messages that wait for a worker which does not read; one more, and it is hung up.
-pub(crate) const OUTGOING: usize = 256;
+pub(crate) const OUTGOING: usize = 1024;
 /// Messages that wait for the driver.
 pub(crate) const INCOMING: usize = 4096;
 

@@ -30,6 +30,8 @@ use crate::ship::{self, Cargo, Shipper};
 
 /// Longer paths are not taken for sockets.
 const LONGEST_SOCKET: usize = 100;
+/// At the start, who has the results volumes must be known after so long, or the master starts without.
+const FIRST_SHIPMENT: Duration = Duration::from_secs(10);
 /// At a clean end shipping may take so long.
 const LAST_SHIPMENT: Duration = Duration::from_secs(60);
 /// Connections get so long to end.
@@ -70,7 +72,10 @@ impl Master {
         let Begun { config, handle, inbox, epoch, outcomes } = begun;
         let (failed, failures) = mpsc::channel(4);
         drive(shell, inbox, failed.clone())?;
-        ship_all(&handle, &failed).await?;
+        match tokio::time::timeout(FIRST_SHIPMENT, ship_all(&handle)).await {
+            Ok(shipped) => shipped?,
+            Err(_) => tracing::warn!("a results volume does not answer; records are shipped when it does"),
+        }
         let (unix, socket, socket_dir) = listen_unix(&config.data_dir)?;
         let tcp = match config.listen {
             None => None,
@@ -195,12 +200,22 @@ fn drive(
     let broken = |_| MasterError::Broken("loop");
     let runtime = runtime.map_err(broken)?;
     let driver = move || {
+        let last_word = LastWord(failed);
         if let Err(error) = runtime.block_on(shell.go(inbox)) {
             // Whoever runs the master ends the process.
-            let _ = failed.try_send(error);
+            let _ = last_word.0.try_send(error);
         }
     };
     thread::Builder::new().name("gridctl-master".to_owned()).spawn(driver).map(drop).map_err(broken)
+}
+
+/// Says that the loop has ended, even if it panicked. After a clean end nobody listens.
+struct LastWord(mpsc::Sender<MasterError>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        let _ = self.0.try_send(MasterError::Broken("loop"));
+    }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -248,8 +263,11 @@ fn short_dir() -> io::Result<PathBuf> {
     Ok(dir)
 }
 
-/// Ships what there is for every sweep.
-async fn ship_all(handle: &Handle, failed: &mpsc::Sender<MasterError>) -> Result<(), MasterError> {
+/// Ships what there is for every sweep. What fails for now is said in the sweep's status, and tried again.
+///
+/// # Errors
+/// [`MasterError::Superseded`].
+async fn ship_all(handle: &Handle) -> Result<(), MasterError> {
     let cargo = handle
         .look(|core, _| {
             let cargo = |sweep: &gridctl_core::sched::Sweep| Cargo {
@@ -269,19 +287,15 @@ async fn ship_all(handle: &Handle, failed: &mpsc::Sender<MasterError>) -> Result
     })
     .await;
     match result {
-        Ok(()) => {}
-        Err(error @ MasterError::Superseded { .. }) => {
-            tracing::error!(%error, "this master ends");
-            // The first failure is enough.
-            let _ = failed.try_send(error);
-            return Err(MasterError::Broken("shipping"));
+        Err(error) if !matches!(error, MasterError::Superseded { .. }) => {
+            tracing::warn!(%error, "records wait to be shipped; it is tried again");
+            Ok(())
         }
-        Err(error) => tracing::warn!(%error, "records wait to be shipped; it is tried again"),
+        result => result,
     }
-    Ok(())
 }
 
-/// Ships when there is something to ship, not too often; at the end once more.
+/// Ships when there is something to ship, not too often.
 async fn keep_shipping(
     handle: Handle,
     outcomes: Arc<Notify>,
@@ -295,7 +309,9 @@ async fn keep_shipping(
             () = tokio::time::sleep(ship::EVERY) => {}
             _ = ended.wait_for(|ended| *ended) => return,
         }
-        if ship_all(&handle, &failed).await.is_err() {
+        if let Err(error) = ship_all(&handle).await {
+            // The first failure is enough.
+            let _ = failed.try_send(error);
             return;
         }
         tokio::select! {
@@ -335,14 +351,15 @@ impl Running {
         Advert::remove(&self.handle.shared.data_dir);
         // Nobody listens if everything has ended already.
         let _ = self.ended.send(true);
-        if tokio::time::timeout(LAST_WORDS, &mut self.server).await.is_err() {
+        if !self.server.is_finished() && tokio::time::timeout(LAST_WORDS, &mut self.server).await.is_err() {
             self.server.abort();
         }
         // Connections that ended meanwhile have said so; now everything is recorded that will be.
-        let (failed, _) = mpsc::channel(1);
         let last = async {
-            let _ = (&mut self.shipping).await;
-            ship_all(&self.handle, &failed).await
+            if !self.shipping.is_finished() {
+                let _ = (&mut self.shipping).await;
+            }
+            ship_all(&self.handle).await
         };
         let shipped = tokio::time::timeout(LAST_SHIPMENT, last).await;
         if !matches!(shipped, Ok(Ok(()))) {

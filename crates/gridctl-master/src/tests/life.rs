@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gridctl_core::id::Epoch;
 use gridctl_core::protocol::WorkerUpdate;
 use gridctl_core::sched::SweepState;
 use gridctl_proto::ask::{LeaderboardQuery, TrialsQuery};
@@ -135,6 +136,22 @@ async fn c09_a_second_master_is_refused_and_told_who_has_the_directory() {
     assert_eq!(pid, std::process::id());
     assert!(Advert::read(dir.path()).unwrap().is_some(), "the first one's advertisement stands");
     running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_does_not_serve_over_the_results_of_a_later_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    stands(&running, frozen("wine", 1, dir.path())).await;
+    running.stop().await.unwrap();
+    let epochs = dir.path().join("results/wine/epochs");
+    let later = epochs.join("9");
+    std::fs::write(&later, "another master").unwrap();
+    let refused = Master::start(MasterConfig::new(dir.path())).await;
+    assert!(matches!(refused, Err(MasterError::Superseded { theirs: Epoch(9), .. })), "{refused:?}");
+    std::fs::remove_file(later).unwrap();
+    start_after(dir.path()).await.stop().await.unwrap();
+    assert!(epochs.join("3").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
