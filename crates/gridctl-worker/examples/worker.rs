@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     let (Ok(master), Ok(slots)) = (master.parse(), slots.parse()) else { return ExitCode::from(2) };
     let dir = Path::new(dir);
     let config = WorkerConfig {
+        id: None,
         master,
         token: None,
         host: "test".to_owned(),

@@ -28,6 +28,8 @@ use crate::scratch::WorkDir;
 /// What a worker is told when it starts.
 #[derive(Clone)]
 pub struct WorkerConfig {
+    /// Who it is, where a fleet knows beforehand; `None` draws a name.
+    pub id: Option<WorkerId>,
     /// Its master.
     pub master: Address,
     /// What it shows the master, if the master asks for something; never printed.
@@ -108,7 +110,10 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     if config.parent_pipe {
         watch_parent(&mut watchers, &wish).map_err(begin("watch standard input, which must be a pipe"))?;
     }
-    let id = WorkerId(random_id()?);
+    let id = match config.id {
+        Some(id) => id,
+        None => WorkerId(random_id()?),
+    };
     let gpus = config.gpus.clone().unwrap_or_else(resources::gpus);
     let machine = machine(&config, id, gpus)?;
     let capacity = resources::capacity(config.slots, &machine.gpus, machine.cgroups.limit());

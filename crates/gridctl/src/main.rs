@@ -1,2 +1,83 @@
-//! The gridctl command.
-fn main() {}
+//! The `gridctl` command: clap, settings, one call, output.
+//! Invariant: stdout carries data only; whatever happens, the process ends with a code of the contract and no backtrace.
+
+mod address;
+mod cli;
+mod clock;
+mod commands;
+mod datadir;
+mod diagnose;
+mod exit;
+mod mark;
+mod output;
+mod settings;
+mod source;
+mod submit;
+mod sweepfile;
+mod workdir;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use gridctl_core::sched::Steer;
+
+use crate::cli::{Cli, Command};
+use crate::exit::{Exit, Outcome};
+use crate::settings::Settings;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if matches!(cli.command, Command::Slot) {
+        return gridctl_worker::slot::main();
+    }
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            diagnose::failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Outcome {
+    let settings = Settings::new(cli.global);
+    match cli.command {
+        Command::Check(args) => commands::check::run(&args, &settings),
+        Command::Run(args) => commands::run::run(&args, &settings),
+        Command::Leaderboard(args) => commands::leaderboard::run(&args, &settings),
+        Command::Status(args) => commands::status::run(&args, &settings),
+        Command::Logs(args) => commands::logs::run(&args, &settings),
+        Command::Trials(command) => commands::trials::run(&command, &settings),
+        Command::Submit(args) => commands::submit::run(&args, &settings),
+        Command::Pause(args) => commands::steer::run(&args, Steer::Pause, &settings),
+        Command::Resume(args) => commands::steer::run(&args, Steer::Resume, &settings),
+        Command::Stop(args) => commands::steer::run(&args, Steer::Stop, &settings),
+        Command::Cancel(args) => commands::steer::run(&args, Steer::Cancel, &settings),
+        Command::Workers(command) => commands::workers::run(&command, &settings),
+        Command::Master(args) => commands::daemon::master(&args, &settings),
+        Command::Worker(args) => commands::daemon::worker(&args, &settings),
+        // `main` has started it already.
+        Command::Slot => Ok(Exit::Ok),
+        #[cfg(feature = "train")]
+        Command::Train(args) => train(args),
+        Command::Doctor(args) => commands::doctor::run(&args, &settings),
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "gridctl", &mut script);
+            output::text(&String::from_utf8_lossy(&script))?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+/// A trainer's own messages are its own; only its exit code says that it failed.
+#[cfg(feature = "train")]
+fn train(args: gridctl_trainer::TrainArgs) -> Outcome {
+    match gridctl_trainer::run(args) {
+        Ok(()) => Ok(Exit::Ok),
+        Err(error) => {
+            output::say(format_args!("error: {}", source::chain(&error)));
+            Ok(Exit::Error)
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! What each command takes.
+//! Invariant: numbers have their range here, so that no command checks them again.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use gridctl_proto::ask;
+
+use crate::output::{Format, TextOrJson};
+
+/// Most trials that one worker holds at once.
+const MOST_SLOTS: i64 = 4_096;
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The sweep file
+    pub(crate) file: PathBuf,
+    /// Show which metrics this trainer's output would yield
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: TextOrJson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The sweep file
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) again: AgainArgs,
+    /// Rows of the leaderboard at the end; 0 for all
+    #[arg(short, long, value_name = "N", default_value_t = 10)]
+    pub(crate) k: u32,
+    /// Show no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// A silent worker's trials are granted to others after so long
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = lease_ttl, hide = true)]
+    pub(crate) lease_ttl: Duration,
+}
+
+/// What of this machine trials may use.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct MachineArgs {
+    /// Exactly so many trials at once [default: as many as fit the processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_SLOTS))]
+    pub(crate) slots: Option<u32>,
+    /// The GPUs to use, as CUDA_VISIBLE_DEVICES names them: 0,1 [default: all that the driver shows]
+    #[arg(long, value_name = "LIST", value_parser = gpu_list)]
+    pub(crate) gpus: Option<GpuList>,
+}
+
+/// Names of GPUs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct GpuList(pub(crate) Vec<String>);
+
+/// What to do with trials that have an outcome.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AgainArgs {
+    /// If the code is not the one that the outcomes were computed with: keep them, try the failed ones again, or all
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) changed: Option<Changed>,
+    /// Try trials again that ended without success
+    #[arg(long)]
+    pub(crate) retry_failed: bool,
+    /// Try every trial again
+    #[arg(long, conflicts_with_all = ["changed", "retry_failed"])]
+    pub(crate) rerun: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Changed {
+    /// Keep every outcome
+    Keep,
+    /// Keep the successes, try the others again
+    Failed,
+    /// Try everything again
+    All,
+}
+
+impl From<Changed> for ask::Changed {
+    fn from(changed: Changed) -> Self {
+        match changed {
+            Changed::Keep => Self::Keep,
+            Changed::Failed => Self::Failed,
+            Changed::All => Self::All,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LeaderboardArgs {
+    /// A sweep's name, a sweep file, or a results directory [default: the latest sweep]
+    pub(crate) sweep: Option<PathBuf>,
+    /// Rows; 0 for all
+    #[arg(short, long, value_name = "N", default_value_t = 10)]
+    pub(crate) k: u32,
+    /// Only rows for which this is true: "lr < 0.1 and optimizer == 'sgd'"
+    #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
+    pub(crate) filter: Option<String>,
+    /// By this metric or parameter, -NAME for the other way round [default: the objective]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub(crate) sort: Option<String>,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// A sweep's name or a sweep file [default: the latest sweep]
+    pub(crate) sweep: Option<PathBuf>,
+    /// Every sweep
+    #[arg(short, long, conflicts_with = "sweep")]
+    pub(crate) all: bool,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+    /// Again every two seconds until the sweep is over
+    #[arg(short, long, conflicts_with = "all")]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
+    pub(crate) trial: String,
+    /// Its sweep: a name or a sweep file [default: the latest sweep]
+    #[arg(long, value_name = "SWEEP")]
+    pub(crate) sweep: Option<PathBuf>,
+    /// Wait for the end of attempts that go on
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrialsCommand {
+    /// List the trials that have begun
+    Ls(TrialsLsArgs),
+    /// Show one trial and its attempts
+    Show(TrialsShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrialsLsArgs {
+    /// A sweep's name or a sweep file [default: the latest sweep]
+    pub(crate) sweep: Option<PathBuf>,
+    /// Only trials in this state
+    #[arg(long, value_name = "STATE", value_parser = ["pending", "leased", "succeeded", "failed", "quarantined", "cancelled"])]
+    pub(crate) state: Option<String>,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrialsShowArgs {
+    /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
+    pub(crate) trial: String,
+    /// Its sweep: a name or a sweep file [default: the latest sweep]
+    #[arg(long, value_name = "SWEEP")]
+    pub(crate) sweep: Option<PathBuf>,
+    /// The command that trains it again, to be pasted into a shell
+    #[arg(long, conflicts_with_all = ["env", "json"])]
+    pub(crate) command: bool,
+    /// Its variables, to be pasted into a shell
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) env: bool,
+    /// Everything that is known of it
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArgs {
+    /// The sweep file
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) again: AgainArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SweepArg {
+    /// A sweep's name or a sweep file
+    pub(crate) sweep: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkersCommand {
+    /// List the workers that are connected or hold trials
+    Ls(WorkersLsArgs),
+    /// End every worker; what they run is tried again elsewhere, at no cost to its failure budget
+    Drain(DrainArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkersLsArgs {
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Running trials get so long from SIGTERM to SIGKILL
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = grace)]
+    pub(crate) grace: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MasterArgs {
+    /// Listen on this loopback address as well, beside the data directory's socket; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A silent worker's trials are granted to others after so long
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = lease_ttl)]
+    pub(crate) lease_ttl: Duration,
+    /// Trust a network file system with the journal
+    #[arg(long)]
+    pub(crate) allow_network_fs: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    /// Scratch directories and reports that the master has not recorded are kept here [default: work/ in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work_dir: Option<PathBuf>,
+    /// Who it is, for a fleet that knows beforehand (not for people)
+    #[arg(long, value_name = "ID", hide = true)]
+    pub(crate) id: Option<String>,
+    /// End when stdin closes (not for people)
+    #[arg(long, hide = true)]
+    pub(crate) parent_pipe: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: TextOrJson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// A lease's length: three heartbeats at least, an hour at most.
+fn lease_ttl(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_secs(3), Duration::from_secs(3_600))
+}
+
+/// A time to end.
+fn grace(text: &str) -> Result<Duration, String> {
+    within(text, Duration::ZERO, Duration::from_secs(86_400))
+}
+
+/// `1500ms`, `30s`, `2m`, `1.5h`, within a range.
+fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let duration = duration(text).ok_or("expected a number and a unit: 500ms, 30s, 2m, 1.5h")?;
+    if duration < least || duration > most {
+        let shown = crate::output::number::duration;
+        return Err(format!("must be from {} to {}", shown(least), shown(most)));
+    }
+    Ok(duration)
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let unit = text.find(|c: char| c.is_ascii_alphabetic())?;
+    let (number, unit) = text.split_at(unit);
+    let plain = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let value: f64 = if plain { number.parse().ok()? } else { return None };
+    let seconds = match unit {
+        "ms" => value / 1000.0,
+        "s" => value,
+        "m" | "min" => value * 60.0,
+        "h" => value * 3_600.0,
+        "d" => value * 86_400.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+fn gpu_list(text: &str) -> Result<GpuList, String> {
+    if text.trim().is_empty() {
+        return Ok(GpuList::default());
+    }
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    let is_name = |name: &String| {
+        !name.is_empty()
+            && name.len() <= 64
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_/:.".contains(c))
+    };
+    if let Some(bad) = names.iter().find(|name| !is_name(name)) {
+        return Err(format!("`{bad}` is not a GPU: write numbers or UUIDs with commas between, as in 0,1"));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    match names.iter().find(|name| !seen.insert(name.as_str())) {
+        Some(twice) => Err(format!("`{twice}` is listed twice")),
+        None => Ok(GpuList(names)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c02_durations_have_a_unit_and_a_range() {
+        for text in ["0s", "999y", "NaN", "-5s", "5", "1e3s", "", "s", "2h", "99999999999999999999d"] {
+            assert!(lease_ttl(text).is_err(), "{text}");
+        }
+        assert_eq!(lease_ttl("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(lease_ttl("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(grace("500ms"), Ok(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn gpus_are_names_with_commas_between() {
+        assert_eq!(gpu_list("0, 1").unwrap().0, ["0", "1"]);
+        assert_eq!(gpu_list("").unwrap().0, Vec::<String>::new());
+        for text in ["0,,1", "0,0", "a b", "0;1", "$(id)"] {
+            assert!(gpu_list(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_tree_of_commands_is_sound() {
+        use clap::CommandFactory as _;
+        crate::cli::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,80 @@
+//! The command line as clap reads it.
+//! Invariant: what comes out of here is within its range; texts that are no UTF-8 are refused except as paths.
+
+mod args;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use args::*;
+
+/// A distributed hyperparameter grid-search coordinator.
+#[derive(Debug, Parser)]
+#[command(name = "gridctl", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 error, 2 usage or bad sweep file, 3 declined, 5 master not reachable, \
+    10 finished with failed trials, 12 cancelled, 13 paused, 130 interrupted."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Where journal and results are [env: GRIDCTL_DATA_DIR] [default: gridctl-data, sought upwards]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The master to ask: unix:PATH or http://127.0.0.1:PORT [env: GRIDCTL_MASTER] [default: the data directory's]
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) master: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what a sweep file means: points, axes, the first trials; mistakes with their place
+    Check(CheckArgs),
+    /// Run a sweep here; the same command resumes it
+    Run(RunArgs),
+    /// Show the best points
+    Leaderboard(LeaderboardArgs),
+    /// Show how far a sweep is
+    Status(StatusArgs),
+    /// Show what a trial printed
+    Logs(LogsArgs),
+    /// List trials, or show one
+    #[command(subcommand)]
+    Trials(TrialsCommand),
+    /// Submit a sweep to a running master
+    Submit(SubmitArgs),
+    /// Grant no more trials; those that are running finish
+    Pause(SweepArg),
+    /// Grant trials again
+    Resume(SweepArg),
+    /// Let running trials finish, then close the sweep
+    Stop(SweepArg),
+    /// End everything of a sweep now
+    Cancel(SweepArg),
+    /// List the workers of a running master, or end them
+    #[command(subcommand)]
+    Workers(WorkersCommand),
+    /// Serve sweeps: the daemon that workers and the commands above talk to
+    Master(MasterArgs),
+    /// Work for a master: the daemon that starts trials on this machine
+    Worker(WorkerArgs),
+    /// Start trainers for a worker (not for people)
+    #[command(hide = true)]
+    Slot,
+    /// Train a model that ships with gridctl: a trainer like any other
+    #[cfg(feature = "train")]
+    Train(gridctl_trainer::TrainArgs),
+    /// Say what this machine can do
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}

@@ -1,0 +1,323 @@
+//! `gridctl check`: what a sweep file means, before anything starts.
+//! Invariant: nothing is written or started, and no grid is too large to be shown.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use gridctl_core::grid::{Count, Grid};
+use gridctl_core::launch::{BaseEnv, dropped};
+use gridctl_core::metrics::{Extractor, Patterns, Stream};
+use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::spec::{Diagnostic, Repeats, Severity};
+use serde_json::{Value as Json, json};
+
+use crate::cli::CheckArgs;
+use crate::datadir;
+use crate::diagnose;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::table::Columns;
+use crate::output::{self, TextOrJson, number, rows, sanitise};
+use crate::settings::Settings;
+use crate::submit::{self, Checked, freeze, preview};
+
+/// Combinations of the axes that conditions name which are gone through for an exact count.
+const COUNTED: u64 = 10_000_000;
+/// Trials shown.
+const TRIALS: usize = 3;
+/// Values of an axis shown from its beginning; the last one is shown too.
+const VALUES: u64 = 6;
+/// Largest log that is read.
+const LOG_BYTES: u64 = 1 << 30;
+
+/// Runs the command.
+pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
+    let checked = submit::check(&args.file)?;
+    let results = settings
+        .data_dir
+        .for_sweep(&checked.file.base)
+        .unwrap_or_else(|_| checked.file.base.join(datadir::NAME))
+        .join("results");
+    let caller = |name: &str| std::env::var(name).ok();
+    let resolved = freeze::resolve(&checked, &results, &caller)?;
+    let warnings: Vec<Diagnostic> = checked
+        .warnings
+        .iter()
+        .cloned()
+        .chain(
+            resolved.missing.into_iter().map(|problem| Diagnostic { severity: Severity::Warning, ..problem }),
+        )
+        .collect();
+    for warning in &warnings {
+        diagnose::print(warning, Some(&checked.file.source));
+    }
+    if let Some(log) = &args.log {
+        return show_log(log, &checked, args.output);
+    }
+    let grid = preview::grid(&resolved.frozen)?;
+    let base = BaseEnv::new(&resolved.frozen, preview::caller_env());
+    let previews = preview::first(&grid, TRIALS)
+        .into_iter()
+        .map(|index| preview::of(&resolved.frozen, &grid, index, &base))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| {
+            Failure::usage("sweep::command", error.to_string())
+                .help(error.help())
+                .within(&checked.file.source)
+        })?;
+    let view = View { frozen: &resolved.frozen, grid: &grid, count: grid.count(COUNTED), previews };
+    match args.output {
+        TextOrJson::Text => output::text(&view.text())?,
+        TextOrJson::Json => output::json(&view.json(&warnings))?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// What is shown.
+struct View<'a> {
+    frozen: &'a FrozenSweep,
+    grid: &'a Grid,
+    count: Count,
+    previews: Vec<preview::Preview>,
+}
+
+impl View<'_> {
+    fn text(&self) -> String {
+        let spec = &self.frozen.spec;
+        let mut out = String::new();
+        let _ = writeln!(out, "{}: {}", spec.name, self.counted());
+        let _ = writeln!(out, "{}", self.measured());
+        if let Some(timeout) = spec.timeout_ms {
+            let timeout = number::duration(std::time::Duration::from_millis(timeout));
+            let _ = writeln!(out, "timeout {timeout}");
+        }
+        let _ = writeln!(out, "\n{}", self.axes().trim_end());
+        for expression in &spec.exclude {
+            let _ = writeln!(out, "excluded where {}", sanitise::line(expression.source()));
+        }
+        out.push_str(match self.previews.len() {
+            0 => "\nNo trial was found among the first points: look at `exclude`.\n",
+            1 => "\nThe first trial:\n",
+            _ => "\nThe first trials:\n",
+        });
+        let unchanging = self.unchanging();
+        for preview in &self.previews {
+            let _ = writeln!(out, "\n  {}  (index {})", preview.trial.short(), preview.index);
+            let _ = writeln!(out, "    {}", preview.command());
+            for (name, value) in preview.own_env().filter(|pair| !unchanging.contains(pair)) {
+                let _ = writeln!(out, "    {name}={}", sanitise::short(&sanitise::shell(value), 120));
+            }
+        }
+        if self.previews.len() > 1 {
+            out.push_str("\n  and each of them\n");
+            for (name, value) in &unchanging {
+                let _ = writeln!(out, "    {name}={}", sanitise::short(&sanitise::shell(value), 120));
+            }
+        }
+        let dropped = self.dropped();
+        if !dropped.is_empty() {
+            let _ = writeln!(
+                out,
+                "\nNot passed on to trials: {} (list under `secrets:` what they need)",
+                sanitise::line(&dropped.join(", "))
+            );
+        }
+        out
+    }
+
+    /// Variables that all shown trials have alike.
+    fn unchanging(&self) -> Vec<&(String, String)> {
+        let Some((first, rest)) = self.previews.split_first() else { return Vec::new() };
+        if rest.is_empty() {
+            return Vec::new();
+        }
+        let everywhere = |pair: &&(String, String)| rest.iter().all(|other| other.env.contains(pair));
+        first.own_env().filter(everywhere).collect()
+    }
+
+    fn dropped(&self) -> Vec<String> {
+        dropped(self.frozen, preview::caller_env())
+    }
+
+    fn counted(&self) -> String {
+        let (raw, repeats) = (self.grid.points(), self.grid.repeats());
+        let trials = self.count.upper();
+        let relation = if matches!(self.count, Count::Exact(_)) { "" } else { "at most " };
+        let mut text = format!("{relation}{} trials", number::count(trials));
+        let _ = write!(text, " ({} points", number::count(raw));
+        if repeats > 1 {
+            let _ = match self.frozen.spec.repeats {
+                Repeats::Axis(axis) => {
+                    write!(text, " x {repeats} of {}", sanitise::line(&self.frozen.spec.axes[axis].name))
+                }
+                Repeats::Seeds(_) => write!(text, " x {repeats} repeats"),
+            };
+        }
+        let excluded = self.grid.len() - trials;
+        if excluded > 0 {
+            let _ = write!(text, ", less {} excluded", number::count(excluded));
+        }
+        text.push(')');
+        if let Some(cap) = self.frozen.spec.run_cap {
+            let _ = write!(text, ", {} of them run (run_cap)", number::count(cap.min(trials)));
+        }
+        text
+    }
+
+    fn measured(&self) -> String {
+        let spec = &self.frozen.spec;
+        let mut text = match &spec.objective {
+            None => "no metric is declared: exit 0 is success, and nothing is ranked".to_owned(),
+            Some(objective) => {
+                let target = objective
+                    .target
+                    .map_or_else(String::new, |target| format!(", done at {}", number::plain(target)));
+                format!("{} {}{target}", objective.goal, sanitise::line(&objective.metric.name))
+            }
+        };
+        if !spec.metrics.is_empty() {
+            let names: Vec<&str> = spec.metrics.iter().map(|metric| metric.name.as_str()).collect();
+            let _ = write!(text, "; also recorded: {}", sanitise::line(&names.join(", ")));
+        }
+        text
+    }
+
+    fn axes(&self) -> String {
+        let mut columns = Columns::new(["axis", ">values", "", "variable"]);
+        for (place, axis) in self.frozen.spec.axes.iter().enumerate() {
+            let mut values = self.some_values(place);
+            if let Some(when) = &axis.when {
+                let _ = write!(values, "  where {}", when.source());
+            }
+            columns.row(vec![
+                axis.name.clone(),
+                number::count(self.grid.axis_len(place)),
+                values,
+                axis.variable.clone(),
+            ]);
+        }
+        columns.render()
+    }
+
+    fn some_values(&self, axis: usize) -> String {
+        let len = self.grid.axis_len(axis);
+        let shown =
+            |place: u64| sanitise::short(&rows::shown_value(Some(&self.grid.axis_value(axis, place))), 24);
+        if len <= VALUES + 1 {
+            return (0..len).map(shown).collect::<Vec<_>>().join(", ");
+        }
+        let first: Vec<String> = (0..VALUES - 2).map(shown).collect();
+        format!("{}, ... {}", first.join(", "), shown(len - 1))
+    }
+
+    fn json(&self, warnings: &[Diagnostic]) -> Json {
+        let spec = &self.frozen.spec;
+        let axes: Vec<Json> = spec
+            .axes
+            .iter()
+            .enumerate()
+            .map(|(place, axis)| {
+                let len = self.grid.axis_len(place);
+                let values: Vec<_> =
+                    (0..len.min(100)).map(|value| self.grid.axis_value(place, value)).collect();
+                json!({"name": axis.name, "variable": axis.variable, "count": len, "values": values,
+                       "when": axis.when.as_ref().map(|when| when.source())})
+            })
+            .collect();
+        let trials: Vec<Json> = self
+            .previews
+            .iter()
+            .map(|preview| {
+                let env: serde_json::Map<String, Json> =
+                    preview.own_env().map(|(name, value)| (name.clone(), json!(value))).collect();
+                json!({"trial": preview.trial, "index": preview.index, "params": preview.params,
+                       "command": preview.argv, "env": env})
+            })
+            .collect();
+        let warnings: Vec<Json> = warnings
+            .iter()
+            .map(|warning| json!({"code": warning.code, "message": warning.message, "help": warning.help}))
+            .collect();
+        json!({
+            "sweep": spec.name,
+            "points": self.grid.points(),
+            "repeats": self.grid.repeats(),
+            "total": self.grid.len(),
+            "trials": self.count.upper(),
+            "exact": matches!(self.count, Count::Exact(_)),
+            "objective": spec.objective.as_ref().map(|it| json!({"metric": it.metric.name, "goal": it.goal, "target": it.target})),
+            "metrics": spec.metrics.iter().map(|metric| &metric.name).collect::<Vec<_>>(),
+            "axes": axes,
+            "first_trials": trials,
+            "not_passed_on": self.dropped(),
+            "warnings": warnings,
+        })
+    }
+}
+
+/// Shows what a trainer's output would yield. Without the objective in it that is an error.
+fn show_log(path: &Path, checked: &Checked, format: TextOrJson) -> Outcome {
+    let spec = &checked.spec;
+    let patterns = Patterns::new(spec).map_err(|error| Failure::usage("sweep::metric", error.to_string()))?;
+    let mut extractor = Extractor::new(Arc::new(patterns));
+    read_log(path, &mut |chunk| extractor.feed(Stream::Stdout, chunk))?;
+    let found = extractor.finish();
+    let shown = path.display().to_string();
+    if format == TextOrJson::Json {
+        let metrics: serde_json::Map<String, Json> =
+            found.metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        output::json(&json!({
+            "log": shown,
+            "objective": found.objective.map(gridctl_core::record::MetricValue),
+            "metrics": metrics,
+            "curve_points": found.curve.len(),
+            "done": found.done,
+            "near_misses": found.near_misses,
+        }))?;
+    } else {
+        let mut columns = Columns::new(["metric", ">value", ">steps", ""]);
+        for (name, value) in &found.metrics {
+            let steps = found.curve.iter().filter(|point| point.name == *name).count();
+            let is_objective =
+                spec.objective.as_ref().is_some_and(|objective| objective.metric.name == *name);
+            columns.row(vec![
+                name.clone(),
+                number::plain(value.0),
+                if steps > 0 { steps.to_string() } else { "-".to_owned() },
+                if is_objective { "the objective".to_owned() } else { String::new() },
+            ]);
+        }
+        output::text(&columns.render())?;
+    }
+    match &spec.objective {
+        Some(objective) if found.objective.is_none() => {
+            let name = &objective.metric.name;
+            let mut help = found.near_misses;
+            help.push(format!("a trainer says it by printing `::metric {name}=0.5`, or `{name}=0.5`"));
+            Err(Failure::error("check::no_metric", format!("the metric `{name}` is not in {shown}"))
+                .help(help.join("\n")))
+        }
+        _ => Ok(Exit::Ok),
+    }
+}
+
+fn read_log(path: &Path, each: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
+    let fail = |error: &std::io::Error| {
+        let reason = crate::sweepfile::reason(error);
+        Failure::usage("check::log", format!("cannot read {}: {reason}", path.display()))
+    };
+    let metadata = std::fs::metadata(path).map_err(|error| fail(&error))?;
+    if !metadata.is_file() {
+        return Err(Failure::usage("check::log", format!("{} is not a file", path.display())));
+    }
+    let mut file = File::open(path).map_err(|error| fail(&error))?.take(LOG_BYTES);
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer).map_err(|error| fail(&error))? {
+            0 => return Ok(()),
+            n => each(&buffer[..n]),
+        }
+    }
+}

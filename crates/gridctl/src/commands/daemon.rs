@@ -1,0 +1,102 @@
+//! `gridctl master` and `gridctl worker`: the daemons.
+//! Invariant: what they log goes to stderr; SIGTERM ends either cleanly.
+
+use std::time::Duration;
+
+use gridctl_core::sched::Timing;
+use gridctl_master::MasterConfig;
+use gridctl_worker::handle::SlotProgram;
+use gridctl_worker::{WorkerConfig, WorkerError};
+
+use crate::cli::{MasterArgs, WorkerArgs};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output;
+use crate::settings::Settings;
+use crate::source::{self, chain};
+use crate::{datadir, mark};
+
+/// Runs the master.
+pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
+    log_to_stderr("info");
+    let dir = settings.data_dir.for_sweep(&settings.cwd)?;
+    datadir::make(&dir)?;
+    let mut config = MasterConfig::new(&dir);
+    config.timing = timing(args.lease_ttl)?;
+    config.allow_network_fs = args.allow_network_fs;
+    if let Some(address) = args.listen {
+        config = config
+            .listen_on(address)
+            .map_err(|error| Failure { exit: Exit::Usage, ..source::master_failure(&error) })?;
+    }
+    let runtime = runtime()?;
+    let ready = |advert: &gridctl_master::Advert| {
+        output::say(format_args!("serving {} at {}", dir.display(), advert.socket_address()));
+        if let Some(address) = advert.tcp {
+            output::say(format_args!(
+                "and at http://{address}; the token for GRIDCTL_TOKEN is in {}",
+                dir.join("master.json").display()
+            ));
+        }
+    };
+    runtime.block_on(gridctl_master::run(config, ready)).map_err(|error| source::master_failure(&error))?;
+    Ok(Exit::Ok)
+}
+
+/// Runs a worker.
+pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
+    log_to_stderr(if args.parent_pipe { "warn" } else { "info" });
+    let place = source::place(settings, &settings.cwd)?;
+    let dir = settings.data_dir.for_sweep(&settings.cwd)?;
+    let this = std::env::current_exe()
+        .map_err(|error| Failure::error("worker", format!("cannot find the running binary: {error}")))?;
+    let id = args.id.as_deref().map(str::parse).transpose();
+    let config = WorkerConfig {
+        id: id.map_err(|error: gridctl_core::id::IdError| Failure::usage("worker::id", error.to_string()))?,
+        master: place.address,
+        token: place.token,
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        work_dir: args.work_dir.clone().unwrap_or_else(|| dir.join("work")),
+        cache_dir: dir.join("cache"),
+        slots: args.machine.slots,
+        gpus: args.machine.gpus.clone().map(|list| list.0),
+        mark: mark::of(&dir),
+        slot_program: SlotProgram { path: this, args: vec!["slot".to_owned()] },
+        parent_pipe: args.parent_pipe,
+        own_process: true,
+    };
+    let result = runtime()?.block_on(gridctl_worker::run(config));
+    match result {
+        Ok(()) => Ok(Exit::Ok),
+        Err(WorkerError::Stopped) => Ok(Exit::Interrupted),
+        Err(error @ (WorkerError::Orphaned | WorkerError::Unreported)) => {
+            Err(Failure { exit: Exit::Unreachable, ..Failure::error("worker", chain(&error)) })
+        }
+        Err(error) => Err(Failure::error("worker", chain(&error))),
+    }
+}
+
+/// Leases of this length, with six heartbeats in each.
+pub(crate) fn timing(lease: Duration) -> Result<Timing, Failure> {
+    let ttl_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+    Timing::new(ttl_ms, (ttl_ms / 6).max(1), 3_600_000, ttl_ms.max(60_000))
+        .map_err(|error| Failure::usage("master::timing", error.to_string()))
+}
+
+/// A runtime for many connections.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::error("runtime", format!("cannot start: {error}")))
+}
+
+/// Logs to stderr at `GRIDCTL_LOG`'s level, or this one.
+pub(crate) fn log_to_stderr(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("GRIDCTL_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let plain =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // A second call would be a mistake of ours that does no harm.
+    let _ = plain.try_init();
+}

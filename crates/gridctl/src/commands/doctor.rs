@@ -1,0 +1,106 @@
+//! `gridctl doctor`: what this machine can do, and what it lacks.
+//! Invariant: only looks; whatever it says, it ends well.
+
+use std::fmt::Write as _;
+
+use gridctl_storage::journal::fs_check::{self, FsKind};
+use gridctl_worker::cgroup::CgroupSupport;
+use gridctl_worker::resources;
+use serde_json::{Value as Json, json};
+
+use crate::cli::DoctorArgs;
+use crate::exit::{Exit, Outcome};
+use crate::output::{self, TextOrJson};
+use crate::settings::Settings;
+use crate::{address, datadir};
+
+/// One finding.
+struct Finding {
+    what: &'static str,
+    /// `ok`, `note` or `problem`.
+    how: &'static str,
+    text: String,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &DoctorArgs, settings: &Settings) -> Outcome {
+    let findings = look(settings);
+    if args.output == TextOrJson::Json {
+        let list: Vec<Json> = findings
+            .iter()
+            .map(|finding| json!({"what": finding.what, "verdict": finding.how, "text": finding.text}))
+            .collect();
+        output::json(&list)?;
+        return Ok(Exit::Ok);
+    }
+    let mut out = String::new();
+    for Finding { what, how, text } in &findings {
+        let _ = writeln!(out, "{how:<8} {what:<14} {}", output::sanitise::line(text));
+    }
+    output::text(&out)?;
+    Ok(Exit::Ok)
+}
+
+fn look(settings: &Settings) -> Vec<Finding> {
+    let ok = |what, text: String| Finding { what, how: "ok", text };
+    let note = |what, text: String| Finding { what, how: "note", text };
+    let cgroups = CgroupSupport::detect();
+    let mut findings = vec![
+        ok("gridctl", env!("CARGO_PKG_VERSION").to_owned()),
+        ok(
+            "processors",
+            format!("{}: as many trials at once, unless --slots says otherwise", resources::cpus()),
+        ),
+        ok("memory", format!("{} MiB", resources::memory_mib(cgroups.limit()))),
+    ];
+    let gpus = resources::gpus();
+    findings.push(match gpus.len() {
+        0 => note("gpus", "none that NVIDIA's driver shows; --gpus LIST states others".to_owned()),
+        count => ok("gpus", format!("{count}: {}", gpus.join(","))),
+    });
+    findings.push(match &cgroups {
+        CgroupSupport::Memory(_) => {
+            ok("out of memory", "told from other kills, and `mem` is enforced, by cgroups".to_owned())
+        }
+        CgroupSupport::None { why } => note("out of memory", format!("not told from other kills: {why}")),
+    });
+    findings.extend(data_dir(settings));
+    findings
+}
+
+fn data_dir(settings: &Settings) -> Vec<Finding> {
+    let dir = settings.data_dir.find(&settings.cwd).unwrap_or_else(|_| settings.cwd.join(datadir::NAME));
+    let there = if dir.is_dir() { "" } else { " (not there yet)" };
+    let mut findings = vec![match fs_check::kind_of(&dir) {
+        FsKind::Local => Finding {
+            what: "data directory",
+            how: "ok",
+            text: format!("{}{there}, on a local disk", dir.display()),
+        },
+        FsKind::Memory => Finding {
+            what: "data directory",
+            how: "note",
+            text: format!("{}{there}, in memory: gone when the machine restarts", dir.display()),
+        },
+        FsKind::Network(kind) => Finding {
+            what: "data directory",
+            how: "problem",
+            text: format!(
+                "{}{there}, on {kind}: no place for a journal, name another with --data-dir",
+                dir.display()
+            ),
+        },
+    }];
+    let master = match address::advertised(&dir) {
+        Ok(Some(place)) => {
+            Finding { what: "master", how: "ok", text: format!("was last seen at {}", place.address) }
+        }
+        Ok(None) => Finding { what: "master", how: "note", text: "none is running here".to_owned() },
+        Err(failure) => {
+            let text = failure.problems.first().map_or_else(String::new, |problem| problem.message.clone());
+            Finding { what: "master", how: "problem", text }
+        }
+    };
+    findings.push(master);
+    findings
+}

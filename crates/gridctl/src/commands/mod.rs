@@ -1,0 +1,14 @@
+//! One module for each command: settings in, one call, output.
+//! Invariant: a command decides nothing that the core or a master decides.
+
+pub(crate) mod check;
+pub(crate) mod daemon;
+pub(crate) mod doctor;
+pub(crate) mod leaderboard;
+pub(crate) mod logs;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod steer;
+pub(crate) mod submit;
+pub(crate) mod trials;
+pub(crate) mod workers;

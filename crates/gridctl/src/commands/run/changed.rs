@@ -1,0 +1,73 @@
+//! Outcomes of other code: says what changed, and asks what they are worth.
+//! Invariant: without a terminal nothing is assumed.
+
+use std::io::{BufRead as _, IsTerminal as _};
+
+use gridctl_proto::ask;
+
+use crate::exit::{Exit, Failure};
+use crate::output::{self, number, sanitise};
+use gridctl_core::spec::Diagnostic;
+
+/// What the master found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The sweep.
+    pub(crate) sweep: String,
+    /// The version before.
+    pub(crate) version: u32,
+    /// What is different.
+    pub(crate) lines: Vec<String>,
+    /// Trials that ended with a success.
+    pub(crate) succeeded: u64,
+    /// Trials that ended without one.
+    pub(crate) failed: u64,
+}
+
+/// Asks on a terminal; an error that says what to type where there is none.
+pub(crate) fn ask(found: &Found) -> Result<ask::Changed, Failure> {
+    let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if !interactive {
+        return Err(refusal(found));
+    }
+    output::say(describe(found));
+    output::say(format_args!(
+        "[k] keep them all   [f] keep the {} successes, try the others again   [a] try everything again   [q] quit",
+        number::count(found.succeeded)
+    ));
+    for _ in 0..5 {
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer).unwrap_or(0);
+        match answer.trim() {
+            "k" | "keep" => return Ok(ask::Changed::Keep),
+            "f" | "failed" => return Ok(ask::Changed::Failed),
+            "a" | "all" => return Ok(ask::Changed::All),
+            "" | "q" | "quit" => break,
+            _ if read == 0 => break,
+            _ => output::say("k, f, a or q?"),
+        }
+    }
+    Err(Failure::new(Exit::Declined, Diagnostic::error("run::declined", "nothing was started")))
+}
+
+fn describe(found: &Found) -> String {
+    let mut text = format!(
+        "`{}` has changed since version {}, which has {} successes and {} failed trials:",
+        found.sweep,
+        found.version,
+        number::count(found.succeeded),
+        number::count(found.failed)
+    );
+    for line in &found.lines {
+        text.push_str("\n  ");
+        text.push_str(&sanitise::short(line, 160));
+    }
+    text
+}
+
+fn refusal(found: &Found) -> Failure {
+    Failure::usage("run::changed", describe(found)).help(
+        "say what the outcomes are worth: --changed keep takes them as they are, --changed failed tries those without success again, \
+         --changed all tries everything again",
+    )
+}

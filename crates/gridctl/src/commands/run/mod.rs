@@ -1,0 +1,153 @@
+//! `gridctl run`: a master here, worker processes of this same binary, and the leaderboard at the end.
+//! Invariant: whatever could be found wrong before the first trial was found before anything was written or started; and
+//! however it ends, no process is left and the same command goes on.
+
+pub(crate) mod changed;
+mod failure;
+mod interrupt;
+mod place;
+pub(crate) mod progress;
+mod session;
+
+use std::path::Path;
+
+use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::sched::{SweepState, SweepStatus};
+use gridctl_proto::ask::LeaderboardQuery;
+use gridctl_worker::cgroup::CgroupSupport;
+use gridctl_worker::resources;
+
+use super::submit::{prepare, request};
+use crate::cli::RunArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{self, Format, number};
+use crate::settings::Settings;
+use crate::source::{self, fold};
+use crate::submit::{self, precheck};
+use crate::{datadir, mark};
+
+/// Runs the command.
+pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
+    let checked = submit::check(&args.file)?;
+    checked.show_warnings();
+    let dir = settings.data_dir.for_sweep(&checked.file.base)?;
+    let frozen = prepare(&checked, &dir.join("results"))?;
+    let gpus = args.machine.gpus.clone().map_or_else(resources::gpus, |list| list.0);
+    let capacity = resources::capacity(args.machine.slots, &gpus, CgroupSupport::detect().limit());
+    precheck::resources(&frozen, &capacity, &checked.file.source)?;
+    let hint = Hint { file: args.file.display().to_string(), dir: data_dir_flag(&dir, settings) };
+    if let Some(status) = all_known(&dir, &frozen, args)? {
+        output::say(known_line(&status, &hint));
+        show_board(&dir, &frozen.spec.name, args)?;
+        return Ok(ended(&status));
+    }
+    super::daemon::log_to_stderr("error");
+    datadir::make(&dir)?;
+    let dir = dir.canonicalize().unwrap_or(dir);
+    let plan = session::Plan { submit: request(frozen, &args.again), args, hint, mark: mark::of(&dir), dir };
+    let (exit, board) = super::daemon::runtime()?.block_on(session::run(plan))?;
+    if let Some(board) = board {
+        // A reader that went away does not change how the sweep ended.
+        match super::leaderboard::print(&board, Format::Table) {
+            Err(failure) if !failure.problems.is_empty() => return Err(failure),
+            _ => {}
+        }
+    }
+    Ok(exit)
+}
+
+/// What to type to see more.
+#[derive(Debug, Clone)]
+pub(crate) struct Hint {
+    file: String,
+    /// ` --data-dir DIR`, or nothing where the directory is found by itself.
+    dir: String,
+}
+
+impl Hint {
+    /// `gridctl run FILE` with these flags.
+    pub(crate) fn run(&self, flags: &str) -> String {
+        let file = output::sanitise::shell(&self.file);
+        let space = if flags.is_empty() { "" } else { " " };
+        format!("gridctl run {file}{space}{flags}{}", self.stated())
+    }
+
+    /// `gridctl WORDS` with where the data directory is.
+    pub(crate) fn command(&self, words: &str) -> String {
+        format!("gridctl {words}{}", self.dir)
+    }
+
+    /// For `run`, which finds the directory by its file.
+    fn stated(&self) -> &str {
+        ""
+    }
+}
+
+fn data_dir_flag(dir: &Path, settings: &Settings) -> String {
+    let found = settings.data_dir.find(&settings.cwd).is_ok_and(|found| found == dir);
+    let beside = || settings.cwd.join(datadir::NAME) == dir;
+    if found || (settings.data_dir.stated.is_none() && beside()) {
+        return String::new();
+    }
+    let shown = dir.strip_prefix(&settings.cwd).unwrap_or(dir);
+    format!(" --data-dir {}", output::sanitise::shell(&shown.display().to_string()))
+}
+
+/// The status of a sweep of which everything is known already, so that nothing has to be started.
+fn all_known(dir: &Path, frozen: &FrozenSweep, args: &RunArgs) -> Result<Option<SweepStatus>, Failure> {
+    if args.again.rerun || !dir.is_dir() {
+        return Ok(None);
+    }
+    let Some(core) = fold::core(dir)? else { return Ok(None) };
+    let Some(sweep) = core.sweep_named(&frozen.spec.name) else { return Ok(None) };
+    let Some(status) = core.status(sweep.id(), gridctl_core::id::Time(0)) else { return Ok(None) };
+    let to_retry = args.again.retry_failed && status.failed + status.quarantined > 0;
+    let known = status.state == SweepState::Finished && sweep.frozen().is_same(frozen) && !to_retry;
+    Ok(known.then_some(status))
+}
+
+fn known_line(status: &SweepStatus, hint: &Hint) -> String {
+    let failed = status.failed + status.quarantined;
+    let mut text = format!(
+        "{}: everything is known, {} trials of version {}",
+        status.sweep,
+        number::count(progress::done(status)),
+        status.version
+    );
+    if failed > 0 {
+        let _ = std::fmt::Write::write_fmt(
+            &mut text,
+            format_args!(
+                "; {} failed, `{}` tries them again",
+                number::count(failed),
+                hint.run("--retry-failed")
+            ),
+        );
+    } else {
+        text.push_str("; --rerun tries them again");
+    }
+    text
+}
+
+/// The exit code of a sweep that stands so.
+fn ended(status: &SweepStatus) -> Exit {
+    match status.state {
+        SweepState::Paused => Exit::Paused,
+        SweepState::Cancelled | SweepState::Stopped => Exit::Cancelled,
+        _ if status.failed + status.quarantined > 0 => Exit::FailedTrials,
+        _ => Exit::Ok,
+    }
+}
+
+fn show_board(dir: &Path, sweep: &str, args: &RunArgs) -> Result<(), Failure> {
+    let runtime = super::daemon::runtime()?;
+    let handle = gridctl_master::reading(dir).map_err(|error| source::master_failure(&error))?;
+    let board = runtime
+        .block_on(handle.leaderboard(query(sweep, args.k)))
+        .map_err(|error| source::ask_failure(&error))?;
+    super::leaderboard::print(&board, Format::Table)
+}
+
+fn query(sweep: &str, k: u32) -> LeaderboardQuery {
+    LeaderboardQuery { sweep: sweep.to_owned(), k, ..LeaderboardQuery::default() }
+}

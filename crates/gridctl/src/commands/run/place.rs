@@ -1,0 +1,88 @@
+//! The workers of one run: processes of this same binary, placed by the local fleet.
+//! Invariant: they end before the master does, gently if there is time.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use gridctl_fleet::{Fleet as _, FleetError, FleetEvent, LocalConfig, LocalFleet};
+use gridctl_master::{Handle, Running};
+
+use super::interrupt::Interrupts;
+use super::session::Plan;
+use crate::exit::Failure;
+use crate::source;
+
+/// Workers that were told to end everything at once get so long.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// The workers.
+pub(super) struct Workers(LocalFleet);
+
+impl Workers {
+    /// Ends what an earlier run left behind, tells the master so, and starts the workers.
+    pub(super) async fn place(plan: &Plan<'_>, running: &Running) -> Result<Self, Failure> {
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::error("run::worker", format!("cannot find the running binary: {error}"))
+        })?;
+        let mut args: Vec<OsString> = Vec::new();
+        if let Some(slots) = plan.args.machine.slots {
+            args.extend(["--slots".into(), slots.to_string().into()]);
+        }
+        if let Some(gpus) = &plan.args.machine.gpus {
+            args.extend(["--gpus".into(), gpus.0.join(",").into()]);
+        }
+        let master = running.advert().socket_address();
+        let config = LocalConfig { program, master, data_dir: plan.dir.clone(), args };
+        let mark = plan.mark.clone();
+        let begin = move || {
+            let mut left = Vec::new();
+            let fleet = LocalFleet::new(config, || left = gridctl_worker::marks::end_marked(&mark));
+            fleet.map(|fleet| (fleet, left))
+        };
+        let begun = tokio::task::spawn_blocking(begin).await;
+        let begun =
+            begun.map_err(|_| Failure::error("run::worker", "cannot look for what is left behind"))?;
+        let (mut fleet, left) = begun.map_err(|error| failure(&error))?;
+        if !left.is_empty() {
+            crate::output::say(format_args!(
+                "ended {} processes that an earlier run left behind",
+                left.len()
+            ));
+        }
+        running.handle().orphans_ended().await.map_err(|error| source::ask_failure(&error))?;
+        fleet.launch(1).map_err(|error| failure(&error))?;
+        Ok(Self(fleet))
+    }
+
+    /// Waits for the next thing that happens to a worker; nothing is lost if that is abandoned.
+    pub(super) async fn next(&mut self) -> FleetEvent {
+        self.0.next_event().await
+    }
+
+    /// Lets running trials end within `grace`; a further interrupt ends everything at once.
+    pub(super) async fn end(mut self, handle: &Handle, grace: Duration, interrupts: &mut Interrupts) {
+        // They are ended below whether they could be asked or not.
+        let _ = handle.ask_to_drain(grace).await;
+        let drained = async {
+            while !self.0.describe().is_empty() {
+                self.0.next_event().await;
+            }
+        };
+        tokio::select! {
+            () = drained => {}
+            () = interrupts.next() => {}
+            () = tokio::time::sleep(grace + AT_ONCE) => {}
+        }
+        self.0.end(AT_ONCE).await;
+    }
+
+    /// Ends everything at once.
+    pub(super) async fn kill(self) {
+        self.0.end(AT_ONCE).await;
+    }
+}
+
+/// Why there are no workers.
+pub(super) fn failure(error: &FleetError) -> Failure {
+    Failure::error("run::worker", source::chain(error))
+}

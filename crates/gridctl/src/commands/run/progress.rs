@@ -1,0 +1,159 @@
+//! Progress on stderr: a bar on a terminal, plain lines elsewhere.
+//! Invariant: stdout is never written to, and what is said in between does not tear the bar.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use gridctl_core::sched::SweepStatus;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::clock;
+use crate::output::{self, number, sanitise};
+
+/// Between two plain lines.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// How progress is shown.
+pub(crate) struct Progress {
+    began: Instant,
+    metric: String,
+    shown: Shown,
+}
+
+enum Shown {
+    Nothing,
+    Bar(ProgressBar),
+    Lines { last: Instant, results: bool },
+}
+
+impl Progress {
+    /// Progress of a sweep that ranks by `metric`.
+    pub(crate) fn new(quiet: bool, metric: &str) -> Self {
+        let began = clock::now();
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let shown = if quiet {
+            Shown::Nothing
+        } else if std::io::stderr().is_terminal() && !dumb {
+            let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr_with_hz(8));
+            let style = ProgressStyle::with_template("{bar:24} {wide_msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("##-"));
+            Shown::Bar(bar)
+        } else {
+            Shown::Lines { last: began, results: false }
+        };
+        Self { began, metric: sanitise::short(metric, 30), shown }
+    }
+
+    /// How long it has been going on.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Shows where the sweep stands.
+    pub(crate) fn update(&mut self, status: &SweepStatus) {
+        let text = line(status, &self.metric);
+        match &mut self.shown {
+            Shown::Nothing => {}
+            Shown::Bar(bar) => {
+                bar.set_length(points(status).max(1));
+                bar.set_position(done(status));
+                bar.set_message(text);
+            }
+            Shown::Lines { last, results } => {
+                let first = !*results && status.succeeded > 0;
+                if first || last.elapsed() >= EVERY {
+                    *results |= first;
+                    *last = clock::now();
+                    output::say(format_args!("[{}] {text}", number::duration(self.began.elapsed())));
+                }
+            }
+        }
+    }
+
+    /// Says something beside the progress.
+    pub(crate) fn say(&self, text: &str) {
+        match &self.shown {
+            Shown::Bar(bar) => bar.suspend(|| output::say(text)),
+            Shown::Nothing | Shown::Lines { .. } => output::say(text),
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        if let Shown::Bar(bar) = &self.shown {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Trials that are some.
+pub(crate) fn points(status: &SweepStatus) -> u64 {
+    status.total.saturating_sub(status.excluded)
+}
+
+/// Trials that are settled.
+pub(crate) fn done(status: &SweepStatus) -> u64 {
+    status.succeeded + status.failed + status.quarantined + status.cancelled
+}
+
+/// `12/54, 1 failed, best accuracy 0.7512 (k3f9x2ab), 2 running, 40s to go`.
+pub(crate) fn line(status: &SweepStatus, metric: &str) -> String {
+    let mut text = format!("{}/{}", number::count(done(status)), number::count(points(status)));
+    let failed = status.failed + status.quarantined;
+    if failed > 0 {
+        let _ = write!(text, ", {} failed", number::count(failed));
+    }
+    if let Some(best) = &status.best {
+        let _ = write!(text, ", best {metric} {} ({})", number::metric(best.objective.0), best.trial.short());
+    }
+    if status.leased > 0 {
+        let _ = write!(text, ", {} running", number::count(status.leased));
+    }
+    if let Some(eta) = status.eta_s.filter(|_| !status.state.is_over()) {
+        let _ = write!(text, ", {} to go", number::seconds(eta));
+    }
+    if let Some(why) = &status.why {
+        let _ = write!(text, "; {}", sanitise::line(why));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use gridctl_core::id::TrialId;
+    use gridctl_core::record::MetricValue;
+    use gridctl_core::sched::{Best, SweepState};
+
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_is_known() {
+        let mut status = SweepStatus {
+            sweep: "x".to_owned(),
+            id: None,
+            version: 1,
+            state: SweepState::Running,
+            total: 60,
+            pending: 40,
+            leased: 2,
+            succeeded: 11,
+            failed: 1,
+            quarantined: 0,
+            cancelled: 0,
+            excluded: 6,
+            best: None,
+            eta_s: None,
+            why: None,
+            failures: 1,
+            workers: 1,
+        };
+        assert_eq!(line(&status, "accuracy"), "12/54, 1 failed, 2 running");
+        status.best = Some(Best { trial: TrialId([0; 10]), index: 0, objective: MetricValue(0.751_234_9) });
+        status.eta_s = Some(40.0);
+        assert_eq!(
+            line(&status, "accuracy"),
+            "12/54, 1 failed, best accuracy 0.751235 (aaaaaaaa), 2 running, 40s to go"
+        );
+    }
+}

@@ -1,0 +1,258 @@
+//! One run from the master's start to its end: submit, place workers, follow, end.
+//! Invariant: every way out drains or ends the workers before the master stops.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gridctl_core::id::SweepId;
+use gridctl_core::record::Record;
+use gridctl_core::sched::{SweepState, SweepStatus};
+use gridctl_fleet::FleetEvent;
+use gridctl_master::{Handle, Leaderboard, Master, MasterConfig, Running};
+use gridctl_proto::ask::{Submit, Submitted};
+use gridctl_storage::journal::Reader;
+
+use super::interrupt::Interrupts;
+use super::place::{self, Workers};
+use super::progress::{self, Progress};
+use super::{Hint, changed, ended, failure, query};
+use crate::cli::RunArgs;
+use crate::commands::daemon;
+use crate::exit::{Exit, Failure};
+use crate::output::{self, number};
+use crate::source::{self, fold};
+
+/// Between two looks where nothing changes.
+const LOOK: Duration = Duration::from_millis(500);
+/// From SIGTERM to SIGKILL after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What to do.
+pub(super) struct Plan<'a> {
+    pub(super) submit: Submit,
+    pub(super) args: &'a RunArgs,
+    pub(super) hint: Hint,
+    pub(super) mark: String,
+    pub(super) dir: PathBuf,
+}
+
+/// How following a sweep ended.
+enum Followed {
+    /// It is over, or paused.
+    Turned(SweepStatus),
+    /// A person wants it to stop.
+    Interrupted(SweepStatus),
+}
+
+/// What became of the submission.
+struct Stands {
+    sweep: SweepId,
+    version: u32,
+    new: bool,
+    known: u64,
+}
+
+/// Runs the sweep; returns the exit code, and the leaderboard if there is something to show.
+pub(super) async fn run(mut plan: Plan<'_>) -> Result<(Exit, Option<Leaderboard>), Failure> {
+    let mut interrupts = Interrupts::listen()?;
+    let mut config = MasterConfig::new(&plan.dir);
+    config.timing = daemon::timing(plan.args.lease_ttl)?;
+    let mut running = Master::start(config).await.map_err(|error| source::master_failure(&error))?;
+    let result = serve(&mut plan, &mut running, &mut interrupts).await;
+    let stopped = running.stop().await.map_err(|error| source::master_failure(&error));
+    let ended = result?;
+    stopped.map(|()| ended)
+}
+
+async fn serve(
+    plan: &mut Plan<'_>,
+    running: &mut Running,
+    interrupts: &mut Interrupts,
+) -> Result<(Exit, Option<Leaderboard>), Failure> {
+    let handle = running.handle().clone();
+    let stands = submit(&handle, plan).await?;
+    let name = plan.submit.frozen.spec.name.clone();
+    announce(&handle.status(&name).map_err(|error| source::ask_failure(&error))?, &stands);
+    let objective = plan.submit.frozen.spec.objective.as_ref();
+    let metric = objective.map_or_else(String::new, |objective| objective.metric.name.clone());
+    let mut progress = Progress::new(plan.args.quiet, &metric);
+    let mut watch = Watch { reader: None, seen: 0, told: false, metric, sweep: stands.sweep };
+    let first = handle.status(&name).map_err(|error| source::ask_failure(&error))?;
+    let mut fleet = None;
+    if !first.state.is_over() && first.state != SweepState::Paused {
+        watch.begin(plan)?;
+        fleet = Some(Workers::place(plan, running).await?);
+    }
+    let followed = match &mut fleet {
+        Some(fleet) => follow(plan, running, (&mut progress, &mut watch), interrupts, fleet).await,
+        None => Ok(Followed::Turned(first)),
+    };
+    progress.clear();
+    let exit = match followed {
+        Ok(Followed::Turned(status)) => {
+            if let Some(fleet) = fleet {
+                fleet.end(&handle, GRACE, interrupts).await;
+            }
+            conclude(&status, &stands, &progress, &plan.hint);
+            ended(&status)
+        }
+        Ok(Followed::Interrupted(status)) => {
+            output::say("stopping: running trials get SIGTERM and 10 s; Ctrl-C again to stop at once");
+            if let Some(fleet) = fleet {
+                fleet.end(&handle, GRACE, interrupts).await;
+            }
+            let status = handle.status(&status.sweep).unwrap_or(status);
+            output::say(format_args!(
+                "stopped: {} of {} trials are done; go on with: {}",
+                number::count(progress::done(&status)),
+                number::count(progress::points(&status)),
+                plan.hint.run("")
+            ));
+            return Ok((Exit::Interrupted, None));
+        }
+        Err(failure) => {
+            if let Some(fleet) = fleet {
+                fleet.kill().await;
+            }
+            return Err(failure);
+        }
+    };
+    let board =
+        handle.leaderboard(query(&name, plan.args.k)).await.map_err(|error| source::ask_failure(&error))?;
+    Ok((exit, Some(board)))
+}
+
+/// Submits; asks what outcomes of other code are worth, if that is the question.
+async fn submit(handle: &Handle, plan: &mut Plan<'_>) -> Result<Stands, Failure> {
+    loop {
+        let answer = handle.submit(plan.submit.clone()).await.map_err(|error| source::ask_failure(&error))?;
+        match answer {
+            Submitted::Stands { sweep, version, new, known, .. } => {
+                return Ok(Stands { sweep, version, new, known });
+            }
+            Submitted::CodeChanged { version, lines, succeeded, failed } => {
+                let sweep = plan.submit.frozen.spec.name.clone();
+                let found = changed::Found { sweep, version, lines, succeeded, failed };
+                let asked = tokio::task::spawn_blocking(move || changed::ask(&found)).await;
+                let answer =
+                    asked.map_err(|_| Failure::error("run::changed", "the question could not be asked"))?;
+                plan.submit.changed = Some(answer?);
+            }
+        }
+    }
+}
+
+fn announce(status: &SweepStatus, stands: &Stands) {
+    let mut text = format!("{}: {} trials", status.sweep, number::count(progress::points(status)));
+    if stands.version > 1 {
+        text = format!("{text}, version {}", stands.version);
+    }
+    let done = progress::done(status);
+    if done > 0 {
+        let what = if stands.new { "known" } else { "done already" };
+        text = format!("{text}, {} {what}", number::count(done));
+    }
+    output::say(text);
+}
+
+/// Follows the sweep until it is over, paused, or somebody wants it to stop.
+async fn follow(
+    plan: &Plan<'_>,
+    running: &mut Running,
+    (progress, watch): (&mut Progress, &mut Watch),
+    interrupts: &mut Interrupts,
+    fleet: &mut Workers,
+) -> Result<Followed, Failure> {
+    let mut handle = running.handle().clone();
+    let name = plan.submit.frozen.spec.name.clone();
+    loop {
+        let status = handle.status(&name).map_err(|error| source::ask_failure(&error))?;
+        watch.look(&status, progress, &plan.hint)?;
+        if status.state.is_over() || status.state == SweepState::Paused {
+            return Ok(Followed::Turned(status));
+        }
+        progress.update(&status);
+        let mut fleet_event = None;
+        tokio::select! {
+            changed = handle.changed(LOOK) => changed.map_err(|error| source::ask_failure(&error))?,
+            () = interrupts.next() => return Ok(Followed::Interrupted(status)),
+            error = running.failed() => return Err(source::master_failure(&error)),
+            event = fleet.next() => fleet_event = Some(event),
+        }
+        // Outside of the select, so that nothing else can make it be forgotten.
+        match fleet_event {
+            Some(FleetEvent::Gone(worker)) => {
+                handle.gone(worker).await.map_err(|error| source::ask_failure(&error))?
+            }
+            Some(FleetEvent::GaveUp(error)) => return Err(place::failure(&error)),
+            Some(FleetEvent::Replaced(_)) | None => {}
+        }
+    }
+}
+
+/// The last words about a sweep.
+fn conclude(status: &SweepStatus, stands: &Stands, progress: &Progress, hint: &Hint) {
+    let mut text = format!("{}: {}", status.sweep, status.state.as_str());
+    text = format!(
+        "{text} in {}, {} succeeded",
+        number::duration(progress.elapsed()),
+        number::count(status.succeeded)
+    );
+    let failed = status.failed + status.quarantined;
+    for (count, what) in [(failed, "failed"), (status.cancelled, "cancelled"), (stands.known, "known before")]
+    {
+        if count > 0 {
+            text = format!("{text}, {} {what}", number::count(count));
+        }
+    }
+    output::say(text);
+    if status.state == SweepState::Paused {
+        let why = status.why.as_deref().unwrap_or("somebody paused it");
+        output::say(format_args!("paused: {}", output::sanitise::line(why)));
+        output::say(format_args!("  help: put it right and go on with: {}", hint.run("--retry-failed")));
+    } else if failed > 0 {
+        output::say(format_args!(
+            "  help: `{}` lists the failed ones, `{}` tries them again",
+            hint.command(&format!("trials ls {} --state failed", status.sweep)),
+            hint.run("--retry-failed")
+        ));
+    }
+}
+
+/// Looks for the first failure.
+struct Watch {
+    reader: Option<Reader>,
+    seen: u64,
+    told: bool,
+    metric: String,
+    sweep: SweepId,
+}
+
+impl Watch {
+    /// From here on failures are new.
+    fn begin(&mut self, plan: &Plan<'_>) -> Result<(), Failure> {
+        let reader = Reader::open(&plan.dir).map_err(|error| fold::store_failure(&error))?;
+        self.seen = reader.last_outcome().map_err(|error| fold::store_failure(&error))?;
+        self.reader = Some(reader);
+        Ok(())
+    }
+
+    /// Shows the first failure, once.
+    fn look(&mut self, status: &SweepStatus, progress: &Progress, hint: &Hint) -> Result<(), Failure> {
+        let Some(reader) = self.reader.as_ref().filter(|_| !self.told && status.failures > 0) else {
+            return Ok(());
+        };
+        let rows =
+            reader.after(self.seen, Some(self.sweep.0), 64).map_err(|error| fold::store_failure(&error))?;
+        for row in rows {
+            self.seen = row.seq;
+            let Ok(record) = serde_json::from_str::<Record>(&row.record) else { continue };
+            if failure::counts(&record) {
+                self.told = true;
+                progress.say(&failure::describe(&record, &self.metric, hint));
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! `gridctl status`: how far sweeps are.
+//! Invariant: a state is told by its word.
+
+use std::time::Duration;
+
+use gridctl_core::sched::SweepStatus;
+
+use super::run::progress;
+use crate::cli::StatusArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::table::Columns;
+use crate::output::{self, Format, csv, number};
+use crate::settings::Settings;
+use crate::source::{Source, target};
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Runs the command.
+pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
+    let (name, from) = target::sweep(args.sweep.as_deref(), settings)?;
+    let mut source = Source::open(settings, &from)?;
+    if args.all {
+        print_all(&source.sweeps()?, args.output)?;
+        return Ok(Exit::Ok);
+    }
+    let mut status = source.status(&name)?;
+    let live = source.is_live();
+    if !live && !status.state.is_over() {
+        output::say(
+            "no master is running: this is what the journal says; `gridctl run FILE` goes on with it",
+        );
+    }
+    if !args.watch {
+        print_one(&status, args.output)?;
+        return Ok(Exit::Ok);
+    }
+    let name = status.sweep.clone();
+    loop {
+        match args.output {
+            Format::Table | Format::Wide => output::text(&format!("{}\n", watched(&status)))?,
+            _ => output::jsonl([&status])?,
+        }
+        if status.state.is_over() || !live {
+            return Ok(Exit::Ok);
+        }
+        std::thread::sleep(EVERY);
+        status = source.status(&name)?;
+    }
+}
+
+fn watched(status: &SweepStatus) -> String {
+    format!("{} {}: {}", status.sweep, status.state.as_str(), progress::line(status, "objective"))
+}
+
+fn print_one(status: &SweepStatus, format: Format) -> Result<(), Failure> {
+    match format {
+        Format::Json => output::json(status),
+        Format::Jsonl => output::jsonl([status]),
+        Format::Yaml => output::yaml(status),
+        Format::Csv => print_all(std::slice::from_ref(status), format),
+        Format::Table | Format::Wide => {
+            let mut text =
+                format!("{}  version {}  {}\n", status.sweep, status.version, status.state.as_str());
+            text.push_str(&progress::line(status, "objective"));
+            text.push('\n');
+            text.push_str(&columns(std::slice::from_ref(status)));
+            output::text(&text)
+        }
+    }
+}
+
+fn print_all(all: &[SweepStatus], format: Format) -> Result<(), Failure> {
+    match format {
+        Format::Json => output::json(&all),
+        Format::Jsonl => output::jsonl(all),
+        Format::Yaml => output::yaml(&all),
+        Format::Csv => {
+            let header = HEADINGS.map(|heading| heading.trim_start_matches('>').to_owned());
+            csv::print(&header, all.iter().map(|status| cells(status, &|count| count.to_string())))
+        }
+        Format::Table | Format::Wide => output::text(&columns(all)),
+    }
+}
+
+const HEADINGS: [&str; 12] = [
+    "sweep",
+    ">version",
+    "state",
+    ">total",
+    ">pending",
+    ">leased",
+    ">succeeded",
+    ">failed",
+    ">quarantined",
+    ">cancelled",
+    ">excluded",
+    ">best",
+];
+
+fn columns(all: &[SweepStatus]) -> String {
+    let mut columns = Columns::new(HEADINGS);
+    all.iter().for_each(|status| columns.row(cells(status, &number::count)));
+    columns.render()
+}
+
+fn cells(status: &SweepStatus, count: &dyn Fn(u64) -> String) -> Vec<String> {
+    let mut cells = vec![status.sweep.clone(), status.version.to_string(), status.state.as_str().to_owned()];
+    let counts = [
+        status.total,
+        status.pending,
+        status.leased,
+        status.succeeded,
+        status.failed,
+        status.quarantined,
+        status.cancelled,
+        status.excluded,
+    ];
+    cells.extend(counts.map(count));
+    cells.push(status.best.as_ref().map_or_else(|| "-".to_owned(), |best| number::metric(best.objective.0)));
+    cells
+}

@@ -1,0 +1,25 @@
+//! `gridctl pause|resume|stop|cancel`: changes a sweep's course.
+//! Invariant: asking twice is no mistake, and is said.
+
+use gridctl_core::sched::Steer;
+
+use crate::cli::SweepArg;
+use crate::exit::{Exit, Outcome};
+use crate::output;
+use crate::settings::Settings;
+use crate::source::{Source, target};
+
+/// Runs one of the commands.
+pub(crate) fn run(args: &SweepArg, steer: Steer, settings: &Settings) -> Outcome {
+    let (name, from) = target::sweep(Some(&args.sweep), settings)?;
+    let (runtime, mut master) = Source::master(settings, &from)?;
+    let before = runtime.block_on(master.status(&name))?;
+    runtime.block_on(master.steer(&name, steer))?;
+    let status = runtime.block_on(master.status(&name))?;
+    if before.state == status.state {
+        output::say(format_args!("`{name}` is {} already", status.state.as_str()));
+    } else {
+        output::say(format_args!("`{name}` was {}, is {}", before.state.as_str(), status.state.as_str()));
+    }
+    Ok(Exit::Ok)
+}

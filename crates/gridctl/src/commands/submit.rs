@@ -1,0 +1,71 @@
+//! `gridctl submit`: gives a sweep to a master that is running.
+//! Invariant: the file is checked here first, so that its mistakes are shown with their place.
+
+use gridctl_core::protocol::FrozenSweep;
+use gridctl_proto::ask::{Submit, Submitted};
+
+use super::run::changed;
+use crate::cli::{AgainArgs, SubmitArgs};
+use crate::diagnose;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{self, number};
+use crate::settings::Settings;
+use crate::source::Source;
+use crate::submit::{self as sweep, Checked, freeze, precheck, preview};
+
+/// Runs the command.
+pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
+    let checked = sweep::check(&args.file)?;
+    checked.show_warnings();
+    let (runtime, mut master) = Source::master(settings, &checked.file.base)?;
+    let data_dir = settings.data_dir.for_sweep(&checked.file.base)?;
+    let frozen = prepare(&checked, &data_dir.join("results"))?;
+    let mut submit = request(frozen, &args.again);
+    let answer = match runtime.block_on(master.submit(&submit))? {
+        Submitted::CodeChanged { version, lines, succeeded, failed } => {
+            let sweep = checked.spec.name.clone();
+            submit.changed =
+                Some(changed::ask(&changed::Found { sweep, version, lines, succeeded, failed })?);
+            runtime.block_on(master.submit(&submit))?
+        }
+        answer => answer,
+    };
+    if let Submitted::Stands { name, version, new, known, .. } = answer {
+        let what = if new { "is submitted" } else { "stands already" };
+        output::say(format_args!(
+            "`{name}` {what}: version {version}, {} trials known; `gridctl status -w` follows it",
+            number::count(known)
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Everything that can be said about a sweep without a master: resolved, checked against this machine's files, and marked.
+pub(crate) fn prepare(checked: &Checked, results: &std::path::Path) -> Result<FrozenSweep, Failure> {
+    let source = &checked.file.source;
+    let caller = |name: &str| std::env::var(name).ok();
+    let resolved = freeze::resolve(checked, results, &caller)?;
+    let mut frozen = resolved.frozen;
+    for warning in precheck::served(&frozen, source)? {
+        diagnose::print(&warning, Some(source));
+    }
+    if !resolved.missing.is_empty() {
+        return Err(Failure { exit: Exit::Usage, problems: resolved.missing, source: Some(source.clone()) });
+    }
+    let grid = preview::grid(&frozen)?;
+    precheck::command(&frozen, &grid, source)?;
+    if let Some(warning) = freeze::seal(&mut frozen)? {
+        diagnose::print(&warning, None);
+    }
+    Ok(frozen)
+}
+
+/// What a master is asked.
+pub(crate) fn request(frozen: FrozenSweep, again: &AgainArgs) -> Submit {
+    Submit {
+        frozen,
+        changed: again.changed.map(Into::into),
+        retry_failed: again.retry_failed,
+        rerun: again.rerun,
+    }
+}

@@ -1,0 +1,238 @@
+//! `gridctl trials`: lists trials, shows one, prints what trains it again.
+//! Invariant: what is printed to be pasted is quoted for a shell.
+
+use gridctl_core::launch::BaseEnv;
+use gridctl_core::record::{Exit as End, Record};
+use gridctl_core::trials::TrialLine;
+use gridctl_master::TrialDetails;
+use gridctl_proto::ask::{self, TrialsQuery};
+use serde_json::json;
+
+use crate::cli::{TrialsCommand, TrialsLsArgs, TrialsShowArgs};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::table::Columns;
+use crate::output::{self, Format, csv, number, rows, sanitise};
+use crate::settings::Settings;
+use crate::source::{Source, fold, target};
+use crate::submit::preview;
+
+/// Trials asked for at once.
+const PAGE: u32 = 5_000;
+
+/// Runs the command.
+pub(crate) fn run(command: &TrialsCommand, settings: &Settings) -> Outcome {
+    match command {
+        TrialsCommand::Ls(args) => list(args, settings),
+        TrialsCommand::Show(args) => show(args, settings),
+    }
+}
+
+fn list(args: &TrialsLsArgs, settings: &Settings) -> Outcome {
+    let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
+    let mut source = Source::open(settings, &from)?;
+    let state = ask::trial_state(args.state.as_deref().unwrap_or_default())
+        .map_err(|error| Failure::usage("trials::state", error.to_string()))?;
+    let mut query = TrialsQuery { sweep, state, page_size: PAGE, page_token: String::new() };
+    let mut all = Vec::new();
+    loop {
+        let page = source.trials(query.clone())?;
+        if args.output == Format::Jsonl {
+            output::jsonl(&page.trials)?;
+        } else {
+            all.extend(page.trials);
+        }
+        if page.next.is_empty() {
+            break;
+        }
+        query.page_token = page.next;
+    }
+    match args.output {
+        Format::Jsonl => {}
+        Format::Json => output::json(&all)?,
+        Format::Yaml => output::yaml(&all)?,
+        Format::Csv => {
+            let (header, cells) = flat(&all);
+            csv::print(&header, cells)?;
+        }
+        Format::Table | Format::Wide if all.is_empty() => output::say("no such trial has begun yet"),
+        Format::Table | Format::Wide => output::text(&table(&all, args.output == Format::Wide))?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// Names of parameters, in the order of their first appearance.
+fn names(trials: &[TrialLine], only_differing: bool) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (name, _) in trials.iter().flat_map(|trial| trial.params.iter()) {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    if only_differing && trials.len() > 1 {
+        names.retain(|name| trials.iter().any(|trial| trial.params.get(name) != trials[0].params.get(name)));
+    }
+    names
+}
+
+fn table(trials: &[TrialLine], wide: bool) -> String {
+    let params = names(trials, !wide);
+    let has_error = trials.iter().any(|trial| trial.error.is_some());
+    let mut headings = vec!["trial", "state", "last end", ">objective", ">attempts", ">duration"];
+    let shown: Vec<String> = params.iter().map(|name| format!(">{name}")).collect();
+    headings.extend(shown.iter().map(String::as_str));
+    if wide {
+        headings.extend([">index", "host", "worker"]);
+    }
+    if has_error {
+        headings.push("error");
+    }
+    let mut columns = Columns::new(headings);
+    let dash = || "-".to_owned();
+    for trial in trials {
+        let mut cells = vec![trial.trial.short(), trial.state.to_string()];
+        cells.push(trial.class.map_or_else(dash, |class| class.to_string()));
+        let latest = trial.objective.or(trial.progress.map(|(_, value)| value));
+        cells.push(latest.map_or_else(dash, |value| number::metric(value.0)));
+        cells.push(trial.attempts.to_string());
+        cells.push(trial.duration_s.map_or_else(dash, number::seconds));
+        cells.extend(params.iter().map(|name| rows::shown_value(trial.params.get(name))));
+        if wide {
+            cells.push(trial.index.to_string());
+            cells.push(trial.host.clone().unwrap_or_else(dash));
+            cells.push(trial.worker.map_or_else(dash, |worker| worker.to_string()));
+        }
+        if has_error {
+            cells.push(trial.error.clone().unwrap_or_default());
+        }
+        columns.row(cells);
+    }
+    columns.render()
+}
+
+fn flat(trials: &[TrialLine]) -> (Vec<String>, Vec<Vec<String>>) {
+    let params = names(trials, false);
+    let fixed = ["trial", "index", "state", "class", "objective", "attempts", "duration_s", "host", "error"];
+    let mut header: Vec<String> = fixed.map(str::to_owned).to_vec();
+    header.extend(params.iter().map(|name| format!("param_{name}")));
+    let cells = trials.iter().map(|trial| {
+        let mut cells = vec![trial.trial.to_string(), trial.index.to_string(), trial.state.to_string()];
+        cells.push(trial.class.map_or_else(String::new, |class| class.to_string()));
+        cells.push(trial.objective.map_or_else(String::new, |value| value.0.to_string()));
+        cells.push(trial.attempts.to_string());
+        cells.push(trial.duration_s.map_or_else(String::new, |seconds| seconds.to_string()));
+        cells.push(trial.host.clone().unwrap_or_default());
+        cells.push(trial.error.clone().unwrap_or_default());
+        let text = |name: &String| trial.params.get(name).and_then(gridctl_core::value::Value::to_text);
+        cells.extend(params.iter().map(|name| text(name).unwrap_or_default()));
+        cells
+    });
+    (header, cells.collect())
+}
+
+fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {
+    let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
+    let mut source = Source::open(settings, &from)?;
+    let details = source.trial(&sweep, &args.trial)?;
+    let attempts = records(&details)?;
+    if args.json {
+        let mut value = json!({"sweep": details.sweep});
+        value["trial"] = json!(details.trial);
+        value["attempts"] = json!(attempts);
+        output::json(&value)?;
+    } else if args.command || args.env {
+        output::text(&again(&details, &source, args.env)?)?;
+    } else {
+        output::text(&text(&details, &attempts))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// The records of a trial's attempts, the first attempt first.
+pub(crate) fn records(details: &TrialDetails) -> Result<Vec<Record>, Failure> {
+    let record = |text: &String| {
+        serde_json::from_str(text)
+            .map_err(|error| Failure::error("journal", format!("a record is not understood: {error}")))
+    };
+    details.attempts.iter().map(record).collect()
+}
+
+fn text(details: &TrialDetails, attempts: &[Record]) -> String {
+    use std::fmt::Write as _;
+    let trial = &details.trial;
+    let mut out = format!(
+        "{} of {}: {}, index {}, repeat {}\n",
+        trial.trial, details.sweep, trial.state, trial.index, trial.repeat
+    );
+    if let Some((sweep, version)) = &trial.known_from {
+        let _ = writeln!(out, "known from version {version} of {}", sanitise::line(sweep));
+    }
+    out.push_str("\nparameters\n");
+    for (name, value) in trial.params.iter() {
+        let _ = writeln!(out, "  {} = {}", sanitise::line(name), sanitise::short(&value.to_json(), 200));
+    }
+    if !trial.metrics.is_empty() {
+        out.push_str("\nmetrics\n");
+    }
+    for (name, value) in &trial.metrics {
+        let _ = writeln!(out, "  {} = {}", sanitise::line(name), number::plain(value.0));
+    }
+    if !attempts.is_empty() {
+        out.push_str("\nattempts\n");
+    }
+    for record in attempts {
+        let report = &record.report;
+        let _ = writeln!(
+            out,
+            "  {}: {}{}, {} on {}, {}, {} of processor time, {} MiB at most",
+            report.token.attempt,
+            report.class,
+            report.exit.map_or_else(String::new, |end| format!(" ({})", exit(end))),
+            number::duration(std::time::Duration::from_millis(report.duration_ms)),
+            sanitise::line(&record.host),
+            number::unix_ms(report.started_unix_ms),
+            number::duration(std::time::Duration::from_millis(report.cpu_ms)),
+            report.peak_rss_kib / 1024
+        );
+        if let Some(error) = &report.error {
+            let _ = writeln!(out, "     {}", sanitise::short(error, 200));
+        }
+        for miss in &report.near_misses {
+            let _ = writeln!(out, "     {}", sanitise::short(miss, 200));
+        }
+    }
+    out
+}
+
+/// How a process ended, in words.
+pub(crate) fn exit(end: End) -> String {
+    match end {
+        End::Code(code) => format!("exit {code}"),
+        End::Signal(signal) => format!("signal {signal}"),
+        End::NotStarted => "not started".to_owned(),
+    }
+}
+
+/// What trains the trial again, for a shell.
+fn again(details: &TrialDetails, source: &Source, env: bool) -> Result<String, Failure> {
+    let unknown = || {
+        Failure::error("trials::command", "what the sweep starts is not known here")
+            .help("use the data directory: --data-dir DIR")
+    };
+    let core = source.dir.as_deref().map(fold::core).transpose()?.flatten().ok_or_else(unknown)?;
+    let sweep = core.sweep_named(&details.sweep).ok_or_else(unknown)?;
+    let frozen = sweep.frozen();
+    let base = BaseEnv::new(frozen, preview::caller_env());
+    let preview = preview::of(frozen, sweep.grid(), details.trial.index, &base)
+        .map_err(|error| Failure::error("trials::command", error.to_string()).help(error.help()))?;
+    let set: Vec<String> = frozen
+        .env
+        .iter()
+        .chain(preview.own_env())
+        .map(|(name, value)| format!("{name}={}", sanitise::shell(value)))
+        .collect();
+    if env {
+        return Ok(set.iter().map(|pair| format!("export {pair}\n")).collect());
+    }
+    let dir = frozen.workdir.as_ref().unwrap_or(&frozen.base);
+    Ok(format!("cd {} && env {} {}\n", sanitise::shell(dir), set.join(" "), preview.command()))
+}

@@ -1,0 +1,57 @@
+//! `gridctl workers`: who works for a master, and how to end that.
+//! Invariant: draining costs no trial its failure budget.
+
+use serde_json::Value as Json;
+
+use crate::cli::WorkersCommand;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::table::Columns;
+use crate::output::{self, Format};
+use crate::settings::Settings;
+use crate::source::Source;
+
+/// Runs the command.
+pub(crate) fn run(command: &WorkersCommand, settings: &Settings) -> Outcome {
+    let (runtime, mut master) = Source::master(settings, &settings.cwd)?;
+    match command {
+        WorkersCommand::Ls(args) => print(&runtime.block_on(master.workers())?, args.output)?,
+        WorkersCommand::Drain(args) => {
+            runtime.block_on(master.drain(args.grace))?;
+            output::say("every worker was asked to end; what they run is tried again by others");
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn print(workers: &[Json], format: Format) -> Result<(), Failure> {
+    match format {
+        Format::Json => output::json(&workers),
+        Format::Jsonl => output::jsonl(workers),
+        Format::Yaml => output::yaml(&workers),
+        Format::Csv => {
+            let header = COLUMNS.map(|column| column.trim_start_matches('>').to_owned());
+            output::csv::print(&header, workers.iter().map(cells))
+        }
+        Format::Table | Format::Wide if workers.is_empty() => {
+            output::say("no worker is connected; `gridctl worker` starts one");
+            Ok(())
+        }
+        Format::Table | Format::Wide => {
+            let mut columns = Columns::new(COLUMNS);
+            workers.iter().for_each(|worker| columns.row(cells(worker)));
+            output::text(&columns.render())
+        }
+    }
+}
+
+const COLUMNS: [&str; 5] = ["worker", "host", "connected", "draining", ">leased"];
+
+fn cells(worker: &Json) -> Vec<String> {
+    let cell = |column: &str| match &worker[column.trim_start_matches('>')] {
+        Json::Null => "-".to_owned(),
+        Json::String(text) => text.clone(),
+        Json::Bool(value) => if *value { "yes" } else { "no" }.to_owned(),
+        other => other.to_string(),
+    };
+    COLUMNS.map(cell).to_vec()
+}

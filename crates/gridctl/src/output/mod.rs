@@ -1,0 +1,87 @@
+//! What commands print: data on stdout, everything else on stderr.
+//! Invariant: nothing here panics when a reader has gone away; texts that others wrote are made fit to be shown, not when they are data.
+
+pub(crate) mod csv;
+pub(crate) mod number;
+pub(crate) mod rows;
+pub(crate) mod sanitise;
+pub(crate) mod table;
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::exit::Failure;
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Columns, as much as a person reads
+    Table,
+    /// Columns, everything
+    Wide,
+    /// One JSON array
+    Json,
+    /// One JSON object a line
+    Jsonl,
+    /// Comma-separated values, flat columns
+    Csv,
+    /// YAML
+    Yaml,
+}
+
+/// How one thing is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TextOrJson {
+    /// For people
+    Text,
+    /// For scripts
+    Json,
+}
+
+/// Stdout, buffered, without styles where they are not wanted.
+pub(crate) fn stdout() -> io::BufWriter<anstream::AutoStream<io::StdoutLock<'static>>> {
+    io::BufWriter::new(anstream::AutoStream::auto(io::stdout().lock()))
+}
+
+/// Prints `value` as indented JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let mut out = stdout();
+    serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}
+
+/// Prints each value as JSON on a line of its own.
+pub(crate) fn jsonl<T: Serialize>(values: impl IntoIterator<Item = T>) -> Result<(), Failure> {
+    let mut out = stdout();
+    for value in values {
+        serde_json::to_writer(&mut out, &value).map_err(io::Error::from)?;
+        writeln!(out)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Prints `value` as YAML.
+pub(crate) fn yaml(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_saphyr::to_string(value)
+        .map_err(|error| Failure::error("output", format!("cannot write this as YAML: {error}")))?;
+    let mut out = stdout();
+    write!(out, "{text}")?;
+    if !text.ends_with('\n') {
+        writeln!(out)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Prints text that was made fit to be shown.
+pub(crate) fn text(text: &str) -> Result<(), Failure> {
+    let mut out = stdout();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Says something on stderr; nobody is left to be told if that is gone.
+pub(crate) fn say(text: impl std::fmt::Display) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}

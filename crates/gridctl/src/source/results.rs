@@ -1,0 +1,88 @@
+//! The leaderboard of a results directory, without journal or master: from the records that were shipped.
+//! Invariant: only the newest version counts, and of each trial its newest generation; damaged lines are said, not hidden.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use gridctl_core::id::TrialId;
+use gridctl_core::leaderboard::{Board, Brief, Layout, Query};
+use gridctl_core::spec::{Context, Diagnostic};
+use gridctl_master::Leaderboard;
+use gridctl_proto::ask::LeaderboardQuery;
+use gridctl_storage::results::Results;
+use gridctl_storage::volume::{DirVolume, VolumeError};
+
+use crate::diagnose;
+use crate::exit::Failure;
+
+/// The best points of the results in `dir`.
+pub(crate) fn leaderboard(dir: &Path, query: &LeaderboardQuery) -> Result<Leaderboard, Failure> {
+    let fail = |error: VolumeError| {
+        Failure::error("results", super::chain(&error)).maybe_help(error.help().map(str::to_owned))
+    };
+    let dir = dir.canonicalize().map_err(|error| {
+        Failure::error(
+            "results",
+            format!("cannot read {}: {}", dir.display(), crate::sweepfile::reason(&error)),
+        )
+    })?;
+    let (Some(root), Some(name)) = (dir.parent(), dir.file_name().and_then(|name| name.to_str())) else {
+        return Err(Failure::usage("results", format!("{} is no directory of results", dir.display())));
+    };
+    let results = Results::of_name(Arc::new(DirVolume::open(root).map_err(fail)?), name).map_err(fail)?;
+    let versions = results.versions().map_err(fail)?;
+    let Some(version) = versions.last().copied() else {
+        return Err(Failure::error("results", format!("{} holds no version of a sweep yet", dir.display())));
+    };
+    let text = results.version(version).map_err(fail)?;
+    let spec = gridctl_core::spec::parse(text.as_bytes(), &Context { file_stem: name })
+        .map_err(|error| Failure::error("results", format!("versions/v{version}.yaml: {error}")))?
+        .spec;
+    let query = Query::parse(
+        query.k as usize,
+        usize::try_from(query.offset).unwrap_or(usize::MAX),
+        &query.filter,
+        &query.sort,
+    )
+    .map_err(|error| Failure::usage("leaderboard::query", error.to_string()))?;
+    let mut newest: BTreeMap<TrialId, Brief> = BTreeMap::new();
+    let mut damaged = 0u64;
+    results
+        .records(&mut |line| {
+            let Some(record) = line.ok().and_then(|line| line.record().ok()) else {
+                damaged += 1;
+                return;
+            };
+            let ended = !matches!(
+                record.state,
+                gridctl_core::record::TrialState::Pending | gridctl_core::record::TrialState::Leased
+            );
+            if record.version != version || !ended {
+                return;
+            }
+            let brief = Brief::from(&record);
+            let place = newest.entry(brief.trial).or_insert_with(|| brief.clone());
+            if place.generation <= brief.generation {
+                *place = brief;
+            }
+        })
+        .map_err(fail)?;
+    if damaged > 0 {
+        let message = format!("{damaged} damaged records in {} were left out", dir.display());
+        diagnose::print(&Diagnostic::warning("results::damaged", message), None);
+    }
+    let layout = Layout::of(&spec);
+    let objective = layout.objective.clone();
+    let mut board = Board::new(layout, query);
+    newest.into_values().for_each(|brief| board.add(brief));
+    let page = board.finish().map_err(|error| Failure::usage("leaderboard::query", error.to_string()))?;
+    Ok(Leaderboard {
+        sweep: spec.name,
+        version,
+        objective,
+        rows: page.rows,
+        total: page.total,
+        mixed_code: page.mixed_code,
+    })
+}

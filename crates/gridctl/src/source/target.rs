@@ -1,0 +1,100 @@
+//! What a person means by a sweep: a name, a sweep file, or a results directory.
+//! Invariant: a name never becomes a path; what is neither is refused with what it could have been.
+
+use std::path::{Path, PathBuf};
+
+use crate::exit::Failure;
+use crate::settings::Settings;
+use crate::submit;
+
+/// What was meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A sweep of the data directory seen from `from`; the empty name is the latest.
+    Sweep {
+        /// Its name.
+        name: String,
+        /// Where to look for the data directory.
+        from: PathBuf,
+    },
+    /// A directory of results: `<output>/<sweep>`.
+    Results(PathBuf),
+}
+
+/// What `text` means, or the latest sweep for none.
+pub(crate) fn resolve(text: Option<&Path>, settings: &Settings) -> Result<Target, Failure> {
+    let here = |name: &str| Target::Sweep { name: name.to_owned(), from: settings.cwd.clone() };
+    let Some(path) = text else { return Ok(here("")) };
+    let shown = crate::output::sanitise::short(&path.display().to_string(), 80);
+    let written = path.to_str().unwrap_or_default();
+    if path.is_dir() && (path.join("sweep.json").is_file() || !is_name(written)) {
+        if path.join("sweep.json").is_file() {
+            return Ok(Target::Results(path.to_owned()));
+        }
+        return Err(Failure::usage("sweep::target", format!("{shown} holds no results of a sweep")).help(
+            "the results of a sweep are in <output>/<sweep>, by default gridctl-data/results/<sweep>",
+        ));
+    }
+    if path.is_file() {
+        let checked = submit::check(path)?;
+        return Ok(Target::Sweep { name: checked.spec.name, from: checked.file.base });
+    }
+    if is_name(written) {
+        return Ok(here(written));
+    }
+    Err(Failure::usage(
+        "sweep::target",
+        format!("`{shown}` is neither a sweep's name, nor a sweep file, nor results"),
+    )
+    .help("a sweep's name has 1 to 63 of a-z, 0-9 and -"))
+}
+
+/// As [`resolve`], for commands that need a sweep of the data directory.
+pub(crate) fn sweep(text: Option<&Path>, settings: &Settings) -> Result<(String, PathBuf), Failure> {
+    match resolve(text, settings)? {
+        Target::Sweep { name, from } => Ok((name, from)),
+        Target::Results(dir) => {
+            Err(Failure::usage("sweep::target", format!("{} is a results directory", dir.display()))
+                .help("name the sweep, or its file; `gridctl leaderboard` alone reads results directories"))
+        }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len()) && text.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datadir::Wanted;
+
+    #[test]
+    fn c03_c04_only_names_files_and_results_are_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { data_dir: Wanted::default(), master: None, cwd: dir.path().to_owned() };
+        let long = "x".repeat(4096);
+        for bad in [
+            "../../x",
+            "/abs",
+            ".",
+            "..",
+            "",
+            &long,
+            "a\nb",
+            "a\u{1b}b",
+            "a\u{202e}b",
+            "a\u{200b}",
+            "аbc",
+            "A",
+        ] {
+            let failure = resolve(Some(Path::new(bad)), &settings).unwrap_err();
+            assert_eq!(failure.exit, crate::exit::Exit::Usage, "{bad:?}");
+        }
+        let found = resolve(Some(Path::new("wine-forest")), &settings).unwrap();
+        assert_eq!(found, Target::Sweep { name: "wine-forest".to_owned(), from: dir.path().to_owned() });
+        std::fs::write(dir.path().join("sweep.json"), "{}").unwrap();
+        assert_eq!(resolve(Some(dir.path()), &settings).unwrap(), Target::Results(dir.path().to_owned()));
+    }
+}

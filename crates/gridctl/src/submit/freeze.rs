@@ -1,0 +1,173 @@
+//! Freezes a sweep: absolute paths, passed-on variables, and the code's mark.
+//! Invariant: no secret's value gets in; equal code in equal surroundings has an equal mark.
+
+use std::path::{Path, PathBuf};
+
+use gridctl_core::id::CodeHash;
+use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::spec::{Diagnostic, SweepSpec};
+
+use super::{Checked, at_key};
+use crate::exit::{Exit, Failure, Source};
+use crate::workdir;
+
+/// A variable of the caller, by name.
+pub(crate) type Caller<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// A sweep with its paths and variables, not yet with its code's mark.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    /// The sweep; `code` and `files` are empty.
+    pub(crate) frozen: FrozenSweep,
+    /// Variables and secrets that the file passes on and the caller lacks.
+    pub(crate) missing: Vec<Diagnostic>,
+}
+
+/// Resolves paths and variables of a sweep whose results go to `results` unless the file says otherwise.
+pub(crate) fn resolve(checked: &Checked, results: &Path, caller: Caller<'_>) -> Result<Resolved, Failure> {
+    let Checked { file, spec, .. } = checked;
+    let source = &file.source;
+    let text = |path: &Path| utf8(path).map_err(|failure| failure.within(source));
+    let workdir = match &spec.workdir {
+        Some(dir) => Some(existing(&file.base.join(dir), "workdir", source)?),
+        None => names_a_file_of(spec, &file.base).then(|| file.base.clone()),
+    };
+    let data = match &spec.data {
+        Some(data) if !data.contains("://") => Some(existing(&file.base.join(data), "data", source)?),
+        _ => None,
+    };
+    let output = match &spec.output {
+        Some(output) if !output.contains("://") => absolute(&file.base.join(output)),
+        _ => results.to_owned(),
+    };
+    let mut missing = Vec::new();
+    let mut env = Vec::new();
+    for (name, value) in &spec.env {
+        match value.clone().or_else(|| caller(name)) {
+            Some(value) => env.push((name.clone(), value)),
+            None => missing.push(not_set(source, "env", name)),
+        }
+    }
+    missing.extend(
+        spec.secrets
+            .iter()
+            .filter(|name| caller(name).is_none())
+            .map(|name| not_set(source, "secrets", name)),
+    );
+    let frozen = FrozenSweep {
+        uuid: String::new(),
+        spec: spec.clone(),
+        source: source.text.clone(),
+        base: text(&file.base)?,
+        workdir: workdir.as_deref().map(text).transpose()?,
+        data: data.as_deref().map(text).transpose()?,
+        output: text(&output)?,
+        env,
+        code: CodeHash([0; 10]),
+        files: Vec::new(),
+    };
+    Ok(Resolved { frozen, missing })
+}
+
+/// Hashes workdir and data, and marks the code. Returns a warning where that is much to look through.
+pub(crate) fn seal(frozen: &mut FrozenSweep) -> Result<Option<Diagnostic>, Failure> {
+    let mut warning = None;
+    let mut digest = String::new();
+    if let Some(dir) = &frozen.workdir {
+        let hashed = workdir::hash(Path::new(dir))?;
+        digest = hashed.digest();
+        warning = hashed.is_large().map(|size| {
+            Diagnostic::warning("workdir", format!("the workdir {dir} is large: {size}"))
+                .help("name in .gridctlignore what is no part of the code; data belongs under `data:`")
+        });
+        frozen.files = hashed.files;
+    }
+    let data = match &frozen.data {
+        Some(path) => workdir::data_version(Path::new(path))?,
+        None => String::new(),
+    };
+    let spec = &frozen.spec;
+    frozen.code = CodeHash::of(&[
+        &json(&spec.command),
+        &json(&(&spec.program, &spec.env_prefix)),
+        &json(&frozen.env),
+        spec.image.as_deref().unwrap_or_default(),
+        &digest,
+        &data,
+    ]);
+    Ok(warning)
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("texts in lists are JSON")
+}
+
+/// Whether the command or `program` names a file that stands beside the sweep file.
+fn names_a_file_of(spec: &SweepSpec, base: &Path) -> bool {
+    let words = spec.command.iter().chain(&spec.program);
+    words.filter(|word| !word.is_empty() && !word.contains('\0')).any(|word| {
+        let path = Path::new(word);
+        path.is_relative() && word != "gridctl" && base.join(path).is_file()
+    })
+}
+
+fn existing(path: &Path, key: &'static str, source: &std::sync::Arc<Source>) -> Result<PathBuf, Failure> {
+    let path = absolute(path);
+    let problem = |message: String| {
+        let problem = Diagnostic::error("sweep::path", message)
+            .help("paths in a sweep file are relative to the directory that it stands in");
+        Failure::new(Exit::Usage, at_key(problem, source, key)).within(source)
+    };
+    if key == "workdir" && path.exists() && !path.is_dir() {
+        return Err(problem(format!("`workdir`: {} is not a directory", path.display())));
+    }
+    path.canonicalize().map_err(|error| {
+        problem(format!("`{key}`: {}: {}", path.display(), crate::sweepfile::reason(&error)))
+    })
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+fn utf8(path: &Path) -> Result<String, Failure> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        Failure::usage(
+            "sweep::path",
+            format!("{} is not UTF-8, and environments of trials are", path.display()),
+        )
+        .help("move the sweep to a directory whose name is UTF-8")
+    })
+}
+
+fn not_set(source: &Source, key: &'static str, name: &str) -> Diagnostic {
+    let problem = Diagnostic::error("sweep::env", format!("`{key}` passes on {name}, which is not set here"))
+        .help(match key {
+            "env" => {
+                format!("set it before gridctl starts (`export {name}=...`), or give its value in the file")
+            }
+            _ => format!("set it before gridctl starts (`export {name}=...`), or take it out of `secrets`"),
+        });
+    at_key(problem, source, key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_in_a_path_are_resolved_without_looking() {
+        assert_eq!(absolute(Path::new("/a/./b/../c")), Path::new("/a/c"));
+        assert_eq!(absolute(Path::new("/../x")), Path::new("/x"));
+    }
+}

@@ -1,0 +1,68 @@
+//! From a sweep file to what a master takes: resolved paths and variables, the code's hash, and a look at whether it can start here.
+//! Invariant: everything that can be found wrong without starting a trial is found before anything is started or written.
+
+pub(crate) mod freeze;
+pub(crate) mod precheck;
+pub(crate) mod preview;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use gridctl_core::spec::{Diagnostic, SweepSpec};
+
+use crate::diagnose;
+use crate::exit::{Exit, Failure, Source};
+use crate::sweepfile::SweepFile;
+
+/// A sweep file that was read and checked.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// The file.
+    pub(crate) file: SweepFile,
+    /// What it says.
+    pub(crate) spec: SweepSpec,
+    /// What its author should know.
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// Reads and checks a sweep file.
+pub(crate) fn check(path: &std::path::Path) -> Result<Checked, Failure> {
+    let file = SweepFile::read(path)?;
+    let context = gridctl_core::spec::Context { file_stem: &file.stem() };
+    match gridctl_core::spec::parse(&file.bytes, &context) {
+        Ok(parsed) => Ok(Checked { spec: parsed.spec, warnings: parsed.warnings, file }),
+        Err(errors) => {
+            Err(Failure { exit: Exit::Usage, problems: errors.0, source: Some(Arc::clone(&file.source)) })
+        }
+    }
+}
+
+impl Checked {
+    /// Shows the warnings on stderr.
+    pub(crate) fn show_warnings(&self) {
+        for warning in &self.warnings {
+            diagnose::print(warning, Some(&self.file.source));
+        }
+    }
+}
+
+/// Where a key of the file's top level stands, as far as it can be found.
+pub(crate) fn key_span(source: &Source, key: &str) -> Option<Range<usize>> {
+    let mut start = 0;
+    for line in source.text.split_inclusive('\n') {
+        let is_key = line.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches(' ').starts_with(':'));
+        if is_key {
+            return Some(start..start + key.len());
+        }
+        start += line.len();
+    }
+    None
+}
+
+/// The diagnostic, at a key of the file if that can be found.
+pub(crate) fn at_key(problem: Diagnostic, source: &Source, key: &str) -> Diagnostic {
+    match key_span(source, key) {
+        Some(span) => problem.at(&span),
+        None => problem,
+    }
+}

@@ -1,0 +1,206 @@
+//! What would go wrong with every trial here, found before any is started: keys that are not served yet, resources
+//! that this machine lacks, a command that cannot start.
+//! Invariant: only looks; each finding is one error that says what to do.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use gridctl_core::grid::Grid;
+use gridctl_core::launch::BaseEnv;
+use gridctl_core::protocol::{Capacity, FrozenSweep};
+use gridctl_core::spec::Diagnostic;
+
+use super::{at_key, preview};
+use crate::exit::{Exit, Failure, Source};
+
+/// Keys without which a trial would not be what its author means.
+const REFUSED: [&str; 3] = ["setup", "aws", "efs"];
+
+/// Looks for what `run` cannot do yet. Keys that it can leave out come back as warnings.
+pub(crate) fn served(frozen: &FrozenSweep, source: &Arc<Source>) -> Result<Vec<Diagnostic>, Failure> {
+    let spec = &frozen.spec;
+    let mut errors = Vec::new();
+    let mut warnings = Vec::new();
+    if spec.image.is_some() {
+        let problem =
+            Diagnostic::error("run::not_served", "`image`: trials in containers are not served yet")
+                .help("take `image` out to run the command on this machine as it is");
+        errors.push(at_key(problem, source, "image"));
+    }
+    for (key, value) in [("data", &spec.data), ("output", &spec.output)] {
+        if value.as_ref().is_some_and(|value| value.contains("://")) {
+            let problem = Diagnostic::error("run::not_served", format!("`{key}`: S3 is not served yet"))
+                .help("name a directory of this machine");
+            errors.push(at_key(problem, source, key));
+        }
+    }
+    for (key, _) in &spec.unserved {
+        if REFUSED.contains(&key.as_str()) {
+            let help = match key.as_str() {
+                "setup" => "run it yourself once, take it out of the file, and start again",
+                _ => "take it out of the file",
+            };
+            let problem =
+                Diagnostic::error("run::not_served", format!("`{key}` is not served yet")).help(help);
+            errors.push(at_key(problem, source, key));
+        } else {
+            let problem = Diagnostic::warning("run::ignored", format!("`{key}` has no effect here yet"));
+            warnings.push(at_key(problem, source, key));
+        }
+    }
+    if errors.is_empty() {
+        return Ok(warnings);
+    }
+    Err(Failure { exit: Exit::Usage, problems: errors, source: Some(Arc::clone(source)) })
+}
+
+/// Refuses what no worker of this machine can ever hold.
+pub(crate) fn resources(
+    frozen: &FrozenSweep,
+    capacity: &Capacity,
+    source: &Arc<Source>,
+) -> Result<(), Failure> {
+    let wanted = &frozen.spec.resources;
+    if capacity.could_hold(wanted) {
+        return Ok(());
+    }
+    let cpus = |milli: u32| f64::from(milli) / 1000.0;
+    let mut lacks = Vec::new();
+    if capacity.slots == 0 && wanted.cpu_milli > capacity.cpu_milli {
+        lacks.push(format!(
+            "{} processors, and there are {}",
+            cpus(wanted.cpu_milli),
+            cpus(capacity.cpu_milli)
+        ));
+    }
+    if wanted.mem_mib > capacity.mem_mib {
+        lacks.push(format!("{} MiB of memory, and there are {}", wanted.mem_mib, capacity.mem_mib));
+    }
+    if wanted.gpus > capacity.gpus {
+        lacks.push(format!("{} GPUs, and there are {}", wanted.gpus, capacity.gpus));
+    }
+    let message = format!("no trial can ever start on this machine: one asks for {}", lacks.join("; for "));
+    let help = if wanted.gpus > capacity.gpus {
+        "ask for less under `resources`; --gpus LIST states GPUs that were not found"
+    } else {
+        "ask for less under `resources`"
+    };
+    let problem = Diagnostic::error("run::resources", message).help(help);
+    Err(Failure::new(Exit::Usage, at_key(problem, source, "resources")).within(source))
+}
+
+/// Refuses a command that cannot start, as far as that can be seen from the first trial.
+pub(crate) fn command(frozen: &FrozenSweep, grid: &Grid, source: &Arc<Source>) -> Result<(), Failure> {
+    let base = BaseEnv::new(frozen, preview::caller_env());
+    let Some(index) = preview::first(grid, 1).first().copied() else { return Ok(()) };
+    let key = if frozen.spec.program.is_some() { "program" } else { "command" };
+    let failure =
+        |problem: Diagnostic| Failure::new(Exit::Usage, at_key(problem, source, key)).within(source);
+    let preview = preview::of(frozen, grid, index, &base)
+        .map_err(|error| failure(Diagnostic::error("run::command", error.to_string()).help(error.help())))?;
+    let cwd = Path::new(frozen.workdir.as_ref().unwrap_or(&frozen.base));
+    let own = preview.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_str());
+    let path = own.or_else(|| base.get("PATH")).unwrap_or_default();
+    let words = words_after_env(&preview.argv);
+    for argv in [preview.argv.as_slice(), words] {
+        let Some(program) = argv.first() else { continue };
+        if let Some(why) = gridctl_worker::slot::foresee(program, cwd, path) {
+            return Err(failure(explained("run::command", &why)));
+        }
+    }
+    match missing_script(words, cwd) {
+        Some(problem) => Err(failure(problem)),
+        None => Ok(()),
+    }
+}
+
+/// A reason of the form `what is wrong; what to do`, as message and help.
+fn explained(code: &'static str, why: &str) -> Diagnostic {
+    match why.split_once(": run `").map(|(what, to_do)| (what, format!("run `{to_do}"))) {
+        Some((what, to_do)) => Diagnostic::error(code, what).help(to_do),
+        None => Diagnostic::error(code, why),
+    }
+}
+
+/// The words that `env` would start, if the command begins with it.
+fn words_after_env(argv: &[String]) -> &[String] {
+    let is_env =
+        argv.first().is_some_and(|word| Path::new(word).file_name().is_some_and(|name| name == "env"));
+    if !is_env || argv.get(1).is_some_and(|word| word.starts_with('-')) {
+        return argv;
+    }
+    let skip = argv.iter().skip(1).take_while(|word| word.contains('=')).count();
+    &argv[1 + skip..]
+}
+
+/// `python trian.py`: the script that an interpreter is to read is not there.
+fn missing_script(argv: &[String], cwd: &Path) -> Option<Diagnostic> {
+    let program = Path::new(argv.first()?).file_name()?.to_str()?;
+    let plain = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let extensions: &[&str] = match plain {
+        "python" | "pypy" => &["py", "pyz"],
+        "sh" | "bash" | "dash" | "zsh" => &["sh", "bash"],
+        "Rscript" => &["R", "r"],
+        "julia" => &["jl"],
+        "node" => &["js", "mjs", "cjs"],
+        "perl" => &["pl"],
+        "ruby" => &["rb"],
+        _ => return None,
+    };
+    let script = argv.iter().skip(1).find(|word| !word.starts_with('-'))?;
+    let extension = Path::new(script).extension()?.to_str()?;
+    if !extensions.contains(&extension) || cwd.join(script).exists() {
+        return None;
+    }
+    let problem = Diagnostic::error("run::command", format!("there is no `{script}` in {}", cwd.display()));
+    Some(match neighbour(&cwd.join(script)) {
+        Some(near) => problem.help(format!("did you mean `{near}`?")),
+        None => problem
+            .help("paths in the command are relative to `workdir`, by default the sweep file's directory"),
+    })
+}
+
+/// The file beside `missing` whose name is most like it, or that ends alike if it is the only one.
+fn neighbour(missing: &Path) -> Option<String> {
+    let wanted = missing.file_name()?.to_str()?;
+    let names = std::fs::read_dir(missing.parent()?).ok()?.flatten().take(10_000);
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let same_kind: Vec<String> =
+        names.filter(|name| Path::new(name).extension() == missing.extension()).collect();
+    let far = (wanted.chars().count() / 3).max(1);
+    let near = same_kind.iter().map(|name| (strsim::osa_distance(wanted, name), name));
+    let near = near.filter(|(distance, _)| *distance <= far).min().map(|(_, name)| name.clone());
+    near.or_else(|| match same_kind.as_slice() {
+        [only] => Some(only.clone()),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_env_starts_is_found() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        for (argv, expected) in [
+            (words(&["/usr/bin/env", "A=1", "python", "x.py"]), "python"),
+            (words(&["python", "x.py"]), "python"),
+            (words(&["env", "-i", "python"]), "env"),
+        ] {
+            assert_eq!(words_after_env(&argv)[0], expected);
+        }
+        assert!(words_after_env(&words(&["env"])).is_empty());
+    }
+
+    #[test]
+    fn a_script_that_is_not_there_is_found_out_with_the_name_that_was_meant() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("train.py"), "").unwrap();
+        let argv = |script: &str| vec!["python3.12".to_owned(), "-u".to_owned(), script.to_owned()];
+        let problem = missing_script(&argv("trian.py"), dir.path()).unwrap();
+        assert_eq!(problem.help.unwrap(), "did you mean `train.py`?");
+        assert_eq!(missing_script(&argv("train.py"), dir.path()), None);
+        assert_eq!(missing_script(&argv("module"), dir.path()), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! What one trial would get: its arguments and variables, computed as a worker computes them.
+//! Invariant: nothing is started or written; paths that only a worker knows are shown in angle brackets.
+
+use std::sync::Arc;
+
+use gridctl_core::grid::Grid;
+use gridctl_core::id::{Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId};
+use gridctl_core::launch::{BaseEnv, Launch, LaunchError, Site};
+use gridctl_core::protocol::{FrozenSweep, Grant};
+use gridctl_core::value::Params;
+
+use crate::output::sanitise;
+
+/// Positions looked at for trials that are not excluded.
+const LOOKED_AT: u64 = 10_000;
+
+/// A trial as it would be started.
+#[derive(Debug)]
+pub(crate) struct Preview {
+    /// Its id.
+    pub(crate) trial: TrialId,
+    /// Its place.
+    pub(crate) index: u64,
+    /// Its parameters.
+    pub(crate) params: Params,
+    /// Program and arguments.
+    pub(crate) argv: Vec<String>,
+    /// What it has beyond its sweep's variables.
+    pub(crate) env: Vec<(String, String)>,
+}
+
+impl Preview {
+    /// The trial's command line, fit for a shell.
+    pub(crate) fn command(&self) -> String {
+        self.argv.iter().map(|word| sanitise::shell(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Only the variables that say what this trial is.
+    pub(crate) fn own_env(&self) -> impl Iterator<Item = &(String, String)> {
+        let is_own = |(name, value): &&(String, String)| {
+            !value.contains('<')
+                && !matches!(name.as_str(), "CUDA_VISIBLE_DEVICES" | "PYTHONUNBUFFERED")
+                && !name.ends_with("_NUM_THREADS")
+                && !name.ends_with("_MAXIMUM_THREADS")
+        };
+        self.env.iter().filter(is_own)
+    }
+}
+
+/// The first trials that are not excluded, in the order of the walk.
+pub(crate) fn first(grid: &Grid, most: usize) -> Vec<u64> {
+    let indices = (0..grid.len().min(LOOKED_AT)).map(|pos| grid.index_at(pos));
+    indices.filter(|index| !grid.is_excluded(*index)).take(most).collect()
+}
+
+/// The trial at `index` as it would be started here.
+pub(crate) fn of(
+    frozen: &FrozenSweep,
+    grid: &Grid,
+    index: u64,
+    base: &BaseEnv,
+) -> Result<Preview, LaunchError> {
+    let trial = grid.trial(index);
+    let id = grid.trial_id(index);
+    let grant = Grant {
+        token: Token { epoch: Epoch(1), lease: LeaseSeq(1), attempt: 1 },
+        sweep: SweepId(1),
+        version: 1,
+        trial: id,
+        index,
+        params: trial.params,
+        repeat: trial.repeat,
+        fingerprint: Fingerprint::of(id, frozen.code),
+        resources: frozen.spec.resources,
+    };
+    let site = site(frozen);
+    let launch = Launch::new(frozen, &grant, &site);
+    Ok(Preview { trial: id, index, argv: launch.argv(base)?, env: launch.trial_env(), params: grant.params })
+}
+
+fn site(frozen: &FrozenSweep) -> Site {
+    let this = std::env::current_exe().unwrap_or_default();
+    let scratch = |name: &str| format!("<scratch>/{name}");
+    let resources = &frozen.spec.resources;
+    Site {
+        gridctl: this.to_str().unwrap_or("gridctl").to_owned(),
+        interpreter: "python".to_owned(),
+        metrics_file: scratch("metrics.jsonl"),
+        params_file: scratch("params.json"),
+        wandb_params_file: scratch("wandb.yaml"),
+        output_dir: scratch("output"),
+        checkpoint_dir: scratch("checkpoint"),
+        cache_dir: "<cache>".to_owned(),
+        data_dir: frozen.data.clone(),
+        cpus: resources.cpu_milli.div_ceil(1000).max(1),
+        mem_mib: resources.mem_mib,
+        gpus: (0..resources.gpus).map(|gpu| format!("<gpu {gpu}>")).collect(),
+    }
+}
+
+/// The grid of a sweep. The check of the file has seen to it that there is one.
+pub(crate) fn grid(frozen: &FrozenSweep) -> Result<Grid, crate::exit::Failure> {
+    Grid::new(Arc::new(frozen.spec.clone()))
+        .map_err(|error| crate::exit::Failure::usage("sweep::grid", error.to_string()))
+}
+
+/// The caller's variables, as far as they are UTF-8: others cannot be passed on.
+pub(crate) fn caller_env() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}

@@ -1,0 +1,240 @@
+//! The code of a sweep: which files of the working directory count, and what they hash to.
+//! Invariant: what gridctl and trainers write beside the code (results, caches, logs of trackers) never counts, nor does any sweep file.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use ignore::{DirEntry, WalkBuilder};
+
+use crate::exit::Failure;
+use crate::sweepfile::reason;
+
+/// Directories that never count.
+const DIRS: [&str; 9] = [
+    crate::datadir::NAME,
+    ".git",
+    ".hg",
+    "__pycache__",
+    ".ipynb_checkpoints",
+    ".pytest_cache",
+    ".venv",
+    "mlruns",
+    "wandb",
+];
+/// More than this is likely data, which takes long to look through at each start.
+const MANY_FILES: usize = 50_000;
+const MANY_BYTES: u64 = 1_000_000_000;
+/// A larger file is no sweep file.
+const SWEEP_FILE_BYTES: u64 = gridctl_core::spec::limits::FILE_BYTES as u64;
+
+/// What a working directory holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Hashed {
+    /// Relative path and hash, sorted by path.
+    pub(crate) files: Vec<(String, String)>,
+    /// Bytes in all.
+    pub(crate) bytes: u64,
+}
+
+impl Hashed {
+    /// The hash of it all.
+    pub(crate) fn digest(&self) -> String {
+        let mut hash = blake3::Hasher::new();
+        for (path, content) in &self.files {
+            hash.update(&(path.len() as u64).to_le_bytes())
+                .update(path.as_bytes())
+                .update(content.as_bytes());
+        }
+        hash.finalize().to_hex().as_str()[..32].to_owned()
+    }
+
+    /// What to tell the person about its size, if anything.
+    pub(crate) fn is_large(&self) -> Option<String> {
+        (self.files.len() > MANY_FILES || self.bytes > MANY_BYTES)
+            .then(|| format!("{} files, {} MB", self.files.len(), self.bytes / 1_000_000))
+    }
+}
+
+/// Hashes the files of `dir`, less what `.gitignore`, `.gridctlignore` and the fixed list leave out.
+pub(crate) fn hash(dir: &Path) -> Result<Hashed, Failure> {
+    let fail = |path: &Path, error: &io::Error| {
+        Failure::error("workdir", format!("cannot read {}: {}", path.display(), reason(error)))
+            .help("make it readable, or name it in .gridctlignore if it is no part of the code")
+    };
+    let walk = WalkBuilder::new(dir)
+        .hidden(false)
+        .require_git(false)
+        .git_global(false)
+        .add_custom_ignore_filename(".gridctlignore")
+        .filter_entry(counts)
+        .build();
+    let mut hashed = Hashed::default();
+    for entry in walk {
+        let entry = entry.map_err(|error| {
+            let error = error.into_io_error().unwrap_or_else(|| io::Error::other("unreadable"));
+            fail(dir, &error)
+        })?;
+        let path = entry.path();
+        let Some(kind) = entry.file_type() else { continue };
+        let content = if kind.is_symlink() {
+            let target = fs::read_link(path).map_err(|error| fail(path, &error))?;
+            hex(blake3::hash(target.as_os_str().as_encoded_bytes()))
+        } else if kind.is_file() {
+            if is_sweep_file(path) {
+                continue;
+            }
+            let (content, bytes) = hash_file(path).map_err(|error| fail(path, &error))?;
+            hashed.bytes += bytes;
+            content
+        } else {
+            continue;
+        };
+        let relative = path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned();
+        hashed.files.push((relative, content));
+    }
+    hashed.files.sort_unstable();
+    Ok(hashed)
+}
+
+fn counts(entry: &DirEntry) -> bool {
+    let name = entry.file_name().to_string_lossy();
+    match entry.file_type() {
+        Some(kind) if kind.is_dir() => !DIRS.contains(&&*name) || entry.depth() == 0,
+        _ => !name.ends_with(".pyc"),
+    }
+}
+
+fn hash_file(path: &Path) -> io::Result<(String, u64)> {
+    let mut file = File::open(path)?;
+    let mut hash = blake3::Hasher::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut bytes = 0;
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok((hex(hash.finalize()), bytes));
+        }
+        bytes += n as u64;
+        hash.update(&buffer[..n]);
+    }
+}
+
+fn hex(hash: blake3::Hash) -> String {
+    hash.to_hex().as_str()[..16].to_owned()
+}
+
+/// Whether a file is a sweep file, which a person edits without changing the code: YAML or JSON with `parameters` at its top.
+fn is_sweep_file(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if !matches!(extension, "yaml" | "yml" | "json") {
+        return false;
+    }
+    let small = fs::metadata(path).is_ok_and(|metadata| metadata.len() <= SWEEP_FILE_BYTES);
+    let text = if small { fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+    if extension == "json" {
+        return text.contains("\"parameters\"");
+    }
+    text.lines().any(|line| line.trim_start_matches('\u{feff}').starts_with("parameters:"))
+}
+
+/// What the data is, as far as names, sizes and times tell: a hash that changes with them.
+pub(crate) fn data_version(path: &Path) -> Result<String, Failure> {
+    let fail = |path: &Path, error: &io::Error| {
+        Failure::usage("sweep::data", format!("cannot read the data {}: {}", path.display(), reason(error)))
+            .help("`data:` names a file or a directory, relative to the sweep file")
+    };
+    let mut entries: Vec<(String, u64, i128)> = Vec::new();
+    let mut dirs: Vec<PathBuf> = vec![path.to_owned()];
+    while let Some(next) = dirs.pop() {
+        let metadata = fs::metadata(&next).map_err(|error| fail(&next, &error))?;
+        if metadata.is_dir() {
+            for entry in fs::read_dir(&next).map_err(|error| fail(&next, &error))? {
+                let entry = entry.map_err(|error| fail(&next, &error))?;
+                let kind = entry.file_type().map_err(|error| fail(&next, &error))?;
+                if kind.is_dir() {
+                    dirs.push(entry.path());
+                } else {
+                    entries.push(listed(
+                        path,
+                        &entry.path(),
+                        &fs::symlink_metadata(entry.path()).map_err(|error| fail(&next, &error))?,
+                    ));
+                }
+            }
+        } else {
+            entries.push(listed(path, &next, &metadata));
+        }
+    }
+    entries.sort_unstable();
+    let mut hash = blake3::Hasher::new();
+    for (name, bytes, modified) in entries {
+        hash.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+        hash.update(&bytes.to_le_bytes()).update(&modified.to_le_bytes());
+    }
+    Ok(hex(hash.finalize()))
+}
+
+fn listed(root: &Path, path: &Path, metadata: &fs::Metadata) -> (String, u64, i128) {
+    use std::os::unix::fs::MetadataExt as _;
+    let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
+    (name, metadata.len(), i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_code_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        put("train.py", "print(1)");
+        put("lib/model.py", "x");
+        put(".env", "A=1");
+        put(".gitignore", "out/\n");
+        put(".gridctlignore", "*.big\n");
+        let counted = hash(root.path()).unwrap();
+        let names: Vec<&str> = counted.files.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(names, [".env", ".gitignore", ".gridctlignore", "lib/model.py", "train.py"]);
+        for (path, text) in [
+            ("out/result", "y"),
+            ("weights.big", "y"),
+            ("gridctl-data/journal.sqlite", "y"),
+            (".git/HEAD", "y"),
+            ("__pycache__/train.pyc", "y"),
+            ("wandb/run/log", "y"),
+            ("other.yaml", "name: x\nparameters: {}\n"),
+            ("other.json", "{\"parameters\": {}}"),
+        ] {
+            put(path, text);
+            assert_eq!(hash(root.path()).unwrap(), counted, "{path}");
+        }
+        put("config.yaml", "model:\n  parameters: 3\n");
+        put("train.py", "print(2)");
+        fs::remove_file(root.path().join("lib/model.py")).unwrap();
+        let after = hash(root.path()).unwrap();
+        assert_ne!(after.digest(), counted.digest());
+        assert!(after.files.iter().any(|(path, _)| path == "config.yaml"));
+    }
+
+    #[test]
+    fn the_data_version_changes_with_names_sizes_and_times() {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("data");
+        fs::create_dir_all(data.join("a")).unwrap();
+        fs::write(data.join("a/x.csv"), "1").unwrap();
+        let first = data_version(&data).unwrap();
+        assert_eq!(data_version(&data).unwrap(), first);
+        fs::write(data.join("a/x.csv"), "12").unwrap();
+        let second = data_version(&data).unwrap();
+        assert_ne!(second, first);
+        fs::rename(data.join("a/x.csv"), data.join("a/y.csv")).unwrap();
+        assert_ne!(data_version(&data).unwrap(), second);
+        assert!(data_version(&root.path().join("nothing")).is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! The first mistakes that a newcomer makes, each answered so that it can be put right without the documentation.
+
+mod lab;
+
+use lab::{Lab, told};
+
+fn sweep(command: &str) -> String {
+    format!(
+        "command: {command}\nmetric: {{name: accuracy, goal: maximize}}\nparameters: {{x: {{values: [1, 2, 3]}}}}\n"
+    )
+}
+
+/// Runs a sweep of this command and returns what was said. Nothing was started if `started` is false.
+fn run(lab: &Lab, command: &str, started: bool) -> String {
+    lab.write("s.yaml", sweep(command));
+    let done = lab.run(&["run", "s.yaml", "--slots", "1"]);
+    assert_eq!(lab.data().exists(), started, "{}", done.stderr);
+    told(&done)
+}
+
+#[test]
+fn a_metric_that_is_never_printed_is_missed_at_the_first_trial() {
+    let lab = Lab::new();
+    insta::assert_snapshot!(run(&lab, "[sh, -c, 'echo training']", true));
+}
+
+#[test]
+fn a_metric_of_another_name_is_pointed_out() {
+    let lab = Lab::new();
+    insta::assert_snapshot!(run(&lab, "[sh, -c, 'echo accuracy_=0.5; echo acc=0.5']", true));
+}
+
+#[test]
+fn a_metric_on_stderr_is_as_good() {
+    let lab = Lab::new();
+    insta::assert_snapshot!(run(&lab, "[sh, -c, 'echo accuracy=0.5 >&2']", true));
+}
+
+#[test]
+fn a_command_that_is_not_found_is_known_before_anything_starts() {
+    let lab = Lab::new();
+    lab.script("bin/python3", "#!/bin/sh\n");
+    lab.write("s.yaml", sweep("[pythn3, train.py]"));
+    let done = lab.finish(lab.command(&["run", "s.yaml"]).env("PATH", lab.path().join("bin")));
+    insta::assert_snapshot!(told(&done));
+    assert!(!lab.data().exists());
+}
+
+#[test]
+fn a_script_without_its_execute_bit_is_known_before_anything_starts() {
+    let lab = Lab::new();
+    lab.write("train.sh", "#!/bin/sh\necho accuracy=1\n");
+    insta::assert_snapshot!(run(&lab, "[./train.sh, \"${args}\"]", false));
+}
+
+#[test]
+fn a_script_whose_name_is_mistyped_is_known_before_anything_starts() {
+    let lab = Lab::new();
+    lab.write("train.sh", "echo accuracy=1\n");
+    insta::assert_snapshot!(run(&lab, "[sh, trian.sh]", false));
+}
+
+#[test]
+fn a_script_without_its_dot_is_known_before_anything_starts() {
+    let lab = Lab::new();
+    lab.script("train.sh", "#!/bin/sh\necho accuracy=1\n");
+    insta::assert_snapshot!(run(&lab, "[train.sh]", false).split("; looked in PATH").next().unwrap());
+}
+
+#[test]
+fn an_unquoted_macro_is_an_error_that_says_quote_it() {
+    let lab = Lab::new();
+    insta::assert_snapshot!(run(&lab, "[sh, train.sh, ${args}]", false));
+}
+
+#[test]
+fn a_mistyped_key_and_a_mistyped_parameter_are_pointed_out() {
+    let lab = Lab::new();
+    lab.write(
+        "s.yaml",
+        "comand: [sh, -c, 'echo s=1']\nmetric: {name: s, goal: maximise}\nparameters: {x: {valeus: [1]}}\nexclude: ['y > 1']\n",
+    );
+    insta::assert_snapshot!(told(&lab.run(&["run", "s.yaml"])));
+    assert!(!lab.data().exists());
+}
+
+#[test]
+fn a_trainer_that_fails_is_shown_with_its_last_words() {
+    let lab = Lab::new();
+    insta::assert_snapshot!(run(
+        &lab,
+        "[sh, -c, 'echo loading; echo \"ValueError: bad x\" >&2; exit 3']",
+        true
+    ));
+}
+
+#[test]
+fn a_variable_that_is_not_there_is_named() {
+    let lab = Lab::new();
+    lab.write(
+        "s.yaml",
+        format!(
+            "{}env: {{WANTED_HERE: }}\nsecrets: [SECRET_OF_TEST]\n",
+            sweep("[sh, -c, 'echo accuracy=1']")
+        ),
+    );
+    insta::assert_snapshot!(told(&lab.run(&["run", "s.yaml"])));
+    assert!(!lab.data().exists());
+}
+
+#[test]
+fn a_sweep_file_that_is_not_there_is_named() {
+    let lab = Lab::new();
+    insta::assert_snapshot!(told(&lab.run(&["run", "nothing.yaml"])));
+}
+
+#[test]
+fn a_read_command_where_nothing_ever_ran_says_where_it_looked() {
+    let lab = Lab::new();
+    insta::assert_snapshot!(told(&lab.run(&["leaderboard"])));
+}
