@@ -18,7 +18,7 @@ use crate::handle::Handle;
 use crate::message::{Line, Message, OUTGOING};
 use crate::tasks::Tasks;
 
-/// The whole `Hello` must be there after so long; with hours of reports it takes a while.
+/// The `Hello` must be there after so long, and each further piece of it.
 const HELLO: Duration = Duration::from_secs(5);
 /// A worker's heartbeats come every few seconds; one that says nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(120);
@@ -85,8 +85,7 @@ async fn read(
     say: mpsc::Sender<ToWorker>,
 ) -> Result<(), Status> {
     let ending = |_| Status::unavailable("the master is ending");
-    let opening = tokio::time::timeout(HELLO, open(&mut incoming)).await;
-    let hello = opening.map_err(|_| Status::deadline_exceeded("no `hello` within five seconds"))??;
+    let hello = open(&mut incoming).await?;
     let (hold, mut held) = oneshot::channel();
     let line = Line { say, _hold: hold };
     handle.tell(Message::Opened(conn, hello, line)).await.map_err(ending)?;
@@ -121,12 +120,20 @@ async fn read(
 async fn open(
     incoming: &mut Streaming<v1::WorkerMessage>,
 ) -> Result<Box<gridctl_core::protocol::Hello>, Status> {
-    let gone = || Status::cancelled("the connection ended before `hello` was whole");
-    let mut opening = Opening::begin(incoming.message().await?.ok_or_else(gone)?)?;
+    let mut opening = Opening::begin(piece(incoming).await?)?;
     while !opening.is_whole() {
-        opening.push(incoming.message().await?.ok_or_else(gone)?)?;
+        opening.push(piece(incoming).await?)?;
     }
-    opening.finish().map(Box::new).ok_or_else(gone)
+    opening.finish().map(Box::new).ok_or_else(cut_short)
+}
+
+async fn piece(incoming: &mut Streaming<v1::WorkerMessage>) -> Result<v1::WorkerMessage, Status> {
+    let message = tokio::time::timeout(HELLO, incoming.message()).await;
+    message.map_err(|_| Status::deadline_exceeded("no `hello` within five seconds"))??.ok_or_else(cut_short)
+}
+
+fn cut_short() -> Status {
+    Status::cancelled("the connection ended before `hello` was whole")
 }
 
 /// Slows down who says too much: a bucket that holds [`BURST`] and is filled by one in each [`PACE`].
