@@ -9,6 +9,7 @@ mod driver;
 mod error;
 mod handle;
 mod know;
+mod listen;
 mod message;
 mod query;
 mod reading;
@@ -17,15 +18,17 @@ mod ship;
 mod start;
 mod submit;
 mod tasks;
+mod trial;
 
 pub use advert::{Advert, AdvertError};
 pub use config::MasterConfig;
 pub use error::{AskError, MasterError};
 pub use gridctl_proto::ask;
 pub use handle::Handle;
-pub use query::{Leaderboard, TrialDetails, Trials};
+pub use query::Leaderboard;
 pub use reading::{fold, reading};
 pub use start::{Master, Running, run};
+pub use trial::{TrialDetails, Trials};
 
 #[cfg(test)]
 mod tests;

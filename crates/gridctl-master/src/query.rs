@@ -1,16 +1,13 @@
-//! Questions about outcomes, answered from the journal without disturbing whoever writes it.
-//! Invariant: an answer fits into one message; what does not fit is asked for with an offset or a page token.
+//! The leaderboard, answered from the journal without disturbing whoever writes it.
+//! Invariant: an answer fits into one message; what does not fit is asked for with an offset.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use gridctl_core::id::{SweepId, TrialId};
+use gridctl_core::id::SweepId;
 use gridctl_core::leaderboard::{self, Board, Brief, Layout, Page, Query, Row};
-use gridctl_core::record::{Record, TrialState};
-use gridctl_core::sched::SweepStatus;
 use gridctl_core::spec::Goal;
-use gridctl_core::trials::TrialLine;
-use gridctl_proto::ask::{LeaderboardQuery, TrialsQuery};
+use gridctl_proto::ask::LeaderboardQuery;
 use gridctl_proto::limits;
 use gridctl_storage::journal::{OutcomeRow, Reader, StoreError};
 use tokio::sync::Semaphore;
@@ -21,11 +18,7 @@ use crate::handle::Handle;
 /// Queries at the same time.
 const AT_ONCE: usize = 4;
 /// Bytes of documents in one answer.
-const ANSWER_BYTES: usize = limits::MAX_RESPONSE_BYTES / 2;
-/// Trials in a page if nobody says how many.
-const PAGE: u32 = 1_000;
-/// Outcomes that are read at once.
-const CHUNK: u64 = 1_000;
+pub(crate) const ANSWER_BYTES: usize = limits::MAX_RESPONSE_BYTES / 2;
 
 /// Readers that wait for questions.
 #[derive(Debug)]
@@ -69,26 +62,6 @@ pub struct Leaderboard {
     pub total: u64,
     /// More than one version of the code computed the rows.
     pub mixed_code: bool,
-}
-
-/// A page of trials.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Trials {
-    /// The trials.
-    pub trials: Vec<TrialLine>,
-    /// Where the next page begins; empty: this was the last.
-    pub next: String,
-}
-
-/// One trial with its attempts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TrialDetails {
-    /// The sweep's name.
-    pub sweep: String,
-    /// The trial.
-    pub trial: TrialLine,
-    /// Its attempts' records as JSON, the first attempt first.
-    pub attempts: Vec<String>,
 }
 
 impl Handle {
@@ -138,150 +111,6 @@ impl Handle {
             total: page.total,
             mixed_code: page.mixed_code,
         })
-    }
-
-    /// A page of the trials that have begun: those that go on first, then the settled ones as they ended.
-    ///
-    /// # Errors
-    /// There is no such sweep, the page token is none, or the journal cannot be read.
-    pub async fn trials(&self, ask: TrialsQuery) -> Result<Trials, AskError> {
-        let id = self.id_of(&ask.sweep)?;
-        let size = if ask.page_size == 0 { PAGE } else { ask.page_size.min(limits::MAX_PAGE) } as usize;
-        let token = Token::parse(&ask.page_token)?;
-        let mut trials = Vec::new();
-        let mut after = 0;
-        if let Token::Live(index) = token {
-            trials = self.live(id, None).await?;
-            trials
-                .retain(|line| index.is_none_or(|index| line.index > index) && wanted(line.state, ask.state));
-            if trials.len() > size {
-                trials.truncate(size);
-                let next =
-                    trials.last().map_or_else(String::new, |line| Token::Live(Some(line.index)).text());
-                return Ok(Trials { trials, next });
-            }
-        } else if let Token::Settled(seq) = token {
-            after = seq;
-        }
-        if matches!(ask.state, Some(TrialState::Pending | TrialState::Leased)) {
-            return Ok(Trials { trials, next: String::new() });
-        }
-        let version = self.version(id).await?;
-        let room = size - trials.len();
-        let (settled, next) =
-            self.read(move |reader| settled(reader, (id, version), ask.state, (after, room))).await?;
-        trials.extend(settled);
-        Ok(Trials { trials, next })
-    }
-
-    /// One trial with its attempts: `best`, `#3` for a rank, an id, or a prefix that is unique.
-    ///
-    /// # Errors
-    /// There is no such sweep or trial, or more than one.
-    pub async fn trial(&self, sweep: &str, name: &str) -> Result<TrialDetails, AskError> {
-        let (id, trial) = self.find(sweep, name).await?;
-        let mut live = self.live(id, Some(trial)).await?;
-        let attempts = self.read(move |reader| Ok(reader.attempts_of(id.0, trial)?)).await?;
-        let last = match (live.pop(), attempts.last()) {
-            (Some(line), _) => line,
-            (None, Some(row)) => line(row)?,
-            (None, None) => return Err(AskError::UnknownTrial { prefix: name.to_owned() }),
-        };
-        let status = self.board.borrow().status(id).ok_or(AskError::NoSweep)?;
-        let attempts = attempts.into_iter().map(|row| row.record).collect();
-        Ok(TrialDetails { sweep: status.sweep, trial: last, attempts })
-    }
-
-    /// The trials that a person means: ids, prefixes, `best`, ranks.
-    ///
-    /// # Errors
-    /// As [`Handle::trial`].
-    pub async fn find_all(&self, sweep: &str, names: &[String]) -> Result<Vec<TrialId>, AskError> {
-        let mut trials = Vec::with_capacity(names.len());
-        for name in names {
-            trials.push(self.find(sweep, name).await?.1);
-        }
-        Ok(trials)
-    }
-
-    async fn find(&self, sweep: &str, name: &str) -> Result<(SweepId, TrialId), AskError> {
-        let unknown = || AskError::UnknownTrial { prefix: name.chars().take(40).collect() };
-        if name == "best" {
-            let status: SweepStatus = self.resolve(sweep)?;
-            let id = status.id.ok_or(AskError::NoSweep)?;
-            return status.best.map(|best| (id, best.trial)).ok_or_else(unknown);
-        }
-        if let Some(rank) =
-            name.strip_prefix('#').and_then(|rank| rank.parse::<u64>().ok()).filter(|it| *it > 0)
-        {
-            let ask = LeaderboardQuery {
-                sweep: sweep.to_owned(),
-                k: 1,
-                offset: rank - 1,
-                ..LeaderboardQuery::default()
-            };
-            let row = self.leaderboard(ask).await?.rows.into_iter().next().ok_or_else(unknown)?;
-            return Ok((self.id_of(sweep)?, row.trial));
-        }
-        let only = if sweep.is_empty() { None } else { Some(self.id_of(sweep)?) };
-        let found = self.by_prefix(name, only).await?;
-        let trials: std::collections::BTreeSet<TrialId> = found.iter().map(|(_, trial)| *trial).collect();
-        match (found.into_iter().max(), trials.len()) {
-            (Some(latest), 1) => Ok(latest),
-            (None, _) => Err(unknown()),
-            (Some(_), _) => Err(AskError::Ambiguous {
-                prefix: name.to_owned(),
-                candidates: trials.iter().take(5).map(TrialId::short).collect(),
-            }),
-        }
-    }
-
-    /// The trials that have begun and whose ids begin with `prefix`, with their sweep.
-    async fn by_prefix(
-        &self,
-        prefix: &str,
-        only: Option<SweepId>,
-    ) -> Result<Vec<(SweepId, TrialId)>, AskError> {
-        if prefix.is_empty()
-            || prefix.len() > 16
-            || !prefix.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
-        {
-            return Ok(Vec::new());
-        }
-        let text = prefix.to_owned();
-        let mut found: Vec<(SweepId, TrialId)> = self
-            .look(move |core, _| {
-                let ids =
-                    core.sweeps().map(|sweep| sweep.id()).filter(|id| only.is_none_or(|only| only == *id));
-                let live = ids.flat_map(|id| core.live(id).into_iter().map(move |live| (id, live.trial)));
-                live.filter(|(_, trial)| trial.to_string().starts_with(&text)).take(64).collect()
-            })
-            .await?;
-        let prefix = prefix.to_owned();
-        let known = self.read(move |reader| Ok(reader.find_trials(&prefix, 256)?)).await?;
-        found.extend(known.into_iter().map(|(sweep, trial)| (SweepId(sweep), trial)));
-        found.retain(|(id, _)| only.is_none_or(|only| only == *id));
-        Ok(found)
-    }
-
-    async fn version(&self, id: SweepId) -> Result<u32, AskError> {
-        self.look(move |core, _| core.sweep(id).map(|sweep| sweep.version())).await?.ok_or(AskError::NoSweep)
-    }
-
-    /// Trials that have begun and are not settled, in the order of the grid: all of them, or this one.
-    async fn live(&self, id: SweepId, only: Option<TrialId>) -> Result<Vec<TrialLine>, AskError> {
-        self.look(move |core, _| {
-            let Some(sweep) = core.sweep(id) else { return Vec::new() };
-            let mut live = core.live(id);
-            live.retain(|live| only.is_none_or(|only| live.trial == only));
-            live.sort_by_key(|live| live.index);
-            let line = |live: gridctl_core::sched::LiveTrial| {
-                let trial = sweep.grid().trial(live.index);
-                TrialLine::live(live, (trial.params, trial.repeat))
-            };
-            live.into_iter().map(line).collect()
-        })
-        .await
     }
 }
 
@@ -337,59 +166,13 @@ fn brief(row: &OutcomeRow) -> Result<Brief, AskError> {
     serde_json::from_str(&row.record).map_err(|error| unreadable(row, &error))
 }
 
-fn line(row: &OutcomeRow) -> Result<TrialLine, AskError> {
-    let record: Record = serde_json::from_str(&row.record).map_err(|error| unreadable(row, &error))?;
-    Ok(TrialLine::after(record))
-}
-
-fn unreadable(row: &OutcomeRow, error: &serde_json::Error) -> AskError {
+pub(crate) fn unreadable(row: &OutcomeRow, error: &serde_json::Error) -> AskError {
     StoreError::Corrupt {
         path: "journal".into(),
         what: format!("a record is not understood: {error}"),
         at: row.seq,
     }
     .into()
-}
-
-fn wanted(state: TrialState, asked: Option<TrialState>) -> bool {
-    asked.is_none_or(|asked| asked == state)
-}
-
-/// At most `room` settled trials of a version after outcome `after`, and where the next page begins.
-fn settled(
-    reader: &Reader,
-    (id, version): (SweepId, u32),
-    asked: Option<TrialState>,
-    (mut after, room): (u64, usize),
-) -> Result<(Vec<TrialLine>, String), AskError> {
-    let (mut lines, mut bytes) = (Vec::new(), 0);
-    loop {
-        let rows = reader.after(after, Some(id.0), CHUNK)?;
-        if rows.is_empty() {
-            return Ok((lines, String::new()));
-        }
-        for row in rows {
-            if lines.len() >= room || bytes > ANSWER_BYTES {
-                return Ok((lines, Token::Settled(after).text()));
-            }
-            after = row.seq;
-            if row.version == version && row.terminal && wanted(row.state, asked) && stands(reader, id, &row)?
-            {
-                let line = line(&row)?;
-                bytes += 512 + 64 * (line.params.len() + line.metrics.len());
-                lines.push(line);
-            }
-        }
-    }
-}
-
-/// Whether the trial was not tried again since. A success never is.
-fn stands(reader: &Reader, id: SweepId, row: &OutcomeRow) -> Result<bool, AskError> {
-    if row.state == TrialState::Succeeded {
-        return Ok(true);
-    }
-    let attempts = reader.attempts_of(id.0, row.trial)?;
-    Ok(!attempts.iter().any(|other| other.version == row.version && other.generation > row.generation))
 }
 
 /// Drops rows that one answer has no room for.
@@ -399,49 +182,4 @@ fn bound(rows: &mut Vec<Row>) {
         bytes += serde_json::to_string(row).map_or(0, |text| text.len());
         bytes <= ANSWER_BYTES
     });
-}
-
-/// Where a page of trials begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token {
-    /// Among those that go on, after this index.
-    Live(Option<u64>),
-    /// Among the settled ones, after this outcome.
-    Settled(u64),
-}
-
-impl Token {
-    fn parse(text: &str) -> Result<Self, AskError> {
-        let number = |digits: &str| digits.parse().ok();
-        let token = match text.split_at_checked(1) {
-            _ if text.is_empty() => Some(Self::Live(None)),
-            Some(("l", digits)) => number(digits).map(|index| Self::Live(Some(index))),
-            Some(("s", digits)) => number(digits).map(Self::Settled),
-            Some(_) | None => None,
-        };
-        token.ok_or_else(|| AskError::PageToken(text.chars().take(40).collect()))
-    }
-
-    fn text(self) -> String {
-        match self {
-            Self::Live(None) => String::new(),
-            Self::Live(Some(index)) => format!("l{index}"),
-            Self::Settled(seq) => format!("s{seq}"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn g53_page_tokens_read_back_and_forged_ones_are_refused() {
-        for token in [Token::Live(None), Token::Live(Some(7)), Token::Settled(0), Token::Settled(u64::MAX)] {
-            assert_eq!(Token::parse(&token.text()).unwrap(), token);
-        }
-        for forged in ["x", "s", "s-1", "l1.5", "é", "s99999999999999999999"] {
-            assert!(Token::parse(forged).is_err(), "{forged}");
-        }
-    }
 }

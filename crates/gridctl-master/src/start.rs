@@ -1,9 +1,7 @@
 //! A master's beginning and end. Invariant: it serves only once its epoch is durable, and at a clean end nothing is left to be shipped
 //! that could have been.
 
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -13,7 +11,6 @@ use gridctl_core::id::Epoch;
 use gridctl_core::sched::driver::Driver;
 use gridctl_core::sched::{Core, Event};
 use gridctl_storage::journal::{Loaded, Options, Reader, SqliteStore, Store};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -23,13 +20,12 @@ use crate::config::MasterConfig;
 use crate::driver::{Own, Shell};
 use crate::error::MasterError;
 use crate::handle::{Handle, Shared};
+use crate::listen;
 use crate::message::{Board, INCOMING, Message};
 use crate::query::Readers;
 use crate::serve;
 use crate::ship::{self, Cargo, Shipper};
 
-/// Longer paths are not taken for sockets.
-const LONGEST_SOCKET: usize = 100;
 /// At the start, who has the results volumes must be known after so long, or the master starts without.
 const FIRST_SHIPMENT: Duration = Duration::from_secs(10);
 /// At a clean end shipping may take so long.
@@ -76,14 +72,8 @@ impl Master {
             Ok(shipped) => shipped?,
             Err(_) => tracing::warn!("a results volume does not answer; records are shipped when it does"),
         }
-        let (unix, socket, socket_dir) = listen_unix(&config.data_dir)?;
-        let tcp = match config.listen {
-            None => None,
-            Some(address) => {
-                let listen = |source| MasterError::Listen { place: address.to_string(), source };
-                Some(TcpListener::bind(address).await.map_err(listen)?)
-            }
-        };
+        let (unix, socket, socket_dir) = listen::unix(&config.data_dir)?;
+        let tcp = listen::tcp(config.listen).await?;
         let path = config.data_dir.join(advert::ADVERT_FILE);
         let file = |source| MasterError::File { doing: "write", path: path.clone(), source };
         let advert = Advert {
@@ -230,39 +220,6 @@ fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) ->
     tokio::spawn(future)
 }
 
-/// Listens on the data directory's socket, for this user alone.
-fn listen_unix(data_dir: &Path) -> Result<(UnixListener, PathBuf, Option<PathBuf>), MasterError> {
-    let mut socket = data_dir.join("master.sock");
-    let mut own_dir = None;
-    if socket.as_os_str().len() > LONGEST_SOCKET {
-        let dir =
-            short_dir().map_err(|source| MasterError::Listen { place: "a short path".to_owned(), source })?;
-        socket = dir.join("master.sock");
-        own_dir = Some(dir);
-    }
-    let bind = || -> io::Result<UnixListener> {
-        // Left behind by a master that was killed: the journal's lock says that there is no other.
-        advert::remove(&socket)?;
-        let listener = UnixListener::bind(&socket)?;
-        fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
-        Ok(listener)
-    };
-    let listener =
-        bind().map_err(|source| MasterError::Listen { place: socket.display().to_string(), source })?;
-    Ok((listener, socket, own_dir))
-}
-
-/// A new directory with a short path that nobody else may enter.
-fn short_dir() -> io::Result<PathBuf> {
-    let base = std::env::var_os("XDG_RUNTIME_DIR")
-        .map(PathBuf::from)
-        .filter(|dir| dir.is_dir() && dir.as_os_str().len() < 50);
-    let name = format!("gridctl-{}", &advert::token()?[..12]);
-    let dir = base.unwrap_or_else(|| PathBuf::from("/tmp")).join(name);
-    fs::DirBuilder::new().mode(0o700).create(&dir)?;
-    Ok(dir)
-}
-
 /// Ships what there is for every sweep. What fails for now is said in the sweep's status, and tried again.
 ///
 /// # Errors
@@ -399,7 +356,7 @@ impl Drop for Running {
 /// It could not start, or could not go on: the process must end with an error.
 pub async fn run(config: MasterConfig, ready: impl FnOnce(&Advert)) -> Result<(), MasterError> {
     use tokio::signal::unix::{SignalKind, signal};
-    raise_open_files();
+    listen::raise_open_files();
     let signals = |_| MasterError::Broken("signal handling");
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
@@ -411,13 +368,4 @@ pub async fn run(config: MasterConfig, ready: impl FnOnce(&Advert)) -> Result<()
         error = running.failed() => return Err(error),
     }
     running.stop().await
-}
-
-/// A connection takes a file descriptor, and the usual limit is low.
-fn raise_open_files() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // As it was is good enough for a few hundred workers.
-    let _ = setrlimit(Resource::Nofile, limit);
 }
