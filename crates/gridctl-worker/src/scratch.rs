@@ -47,6 +47,7 @@ impl WorkDir {
             log: root.join("log"),
             params: files.join(format!("{slot}.params.json")),
             wandb: files.join(format!("{slot}.wandb.yaml")),
+            untouched: false,
             set_aside: 0,
             root,
         };
@@ -104,15 +105,49 @@ pub struct Scratch {
     pub params: PathBuf,
     /// `WANDB_SWEEP_PARAM_PATH`.
     pub wandb: PathBuf,
+    /// The last trainer left nothing, and none has come since.
+    untouched: bool,
     set_aside: u64,
 }
 
+/// What a trainer left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// Something in its output directory.
+    pub output: bool,
+    /// Something in its checkpoint directory.
+    pub checkpoint: bool,
+}
+
 impl Scratch {
+    /// Makes both directories ready for the next trainer. Costs nothing if [`Scratch::look`] saw that the last one left nothing.
+    ///
+    /// # Errors
+    /// As the system says; the error names the directory.
+    pub fn clean(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.untouched) {
+            for dir in [self.output.clone(), self.checkpoint.clone()] {
+                self.clear(&dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a trainer that has ended left.
+    pub fn look(&mut self) -> Left {
+        let (output, checkpoint) = (is_untouched(&self.output), is_untouched(&self.checkpoint));
+        self.untouched = output && checkpoint;
+        Left {
+            output: !output && Self::is_used(&self.output),
+            checkpoint: !checkpoint && Self::is_used(&self.checkpoint),
+        }
+    }
+
     /// Whether a trainer left something in `dir`, one of this slot's two. One system call where nothing was touched.
     #[must_use]
     pub fn is_used(dir: &Path) -> bool {
         match fs::symlink_metadata(dir) {
-            Ok(meta) if meta.is_dir() && meta.mtime() == UNTOUCHED && meta.mtime_nsec() == 0 => false,
+            Ok(meta) if is_mark(&meta) => false,
             Ok(meta) if meta.is_dir() => {
                 fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_some())
             }
@@ -125,9 +160,9 @@ impl Scratch {
     ///
     /// # Errors
     /// As the system says; the error names the directory.
-    pub fn clear(&mut self, dir: &Path) -> io::Result<()> {
+    fn clear(&mut self, dir: &Path) -> io::Result<()> {
         match fs::symlink_metadata(dir) {
-            Ok(meta) if meta.is_dir() && meta.mtime() == UNTOUCHED && meta.mtime_nsec() == 0 => return Ok(()),
+            Ok(meta) if is_mark(&meta) => return Ok(()),
             Ok(meta) if meta.is_dir() && !Self::is_used(dir) && mark_untouched(dir).is_ok() => return Ok(()),
             Ok(_) => named(dir, self.put_away(dir))?,
             Err(_) => {}
@@ -149,13 +184,19 @@ impl Scratch {
     /// # Errors
     /// As the system says; the error names the file.
     pub fn write(path: &Path, text: &str) -> io::Result<()> {
-        let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+        let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = open().or_else(|_| {
             // The trainer may have put something else there.
             remove(path);
             open()
         });
-        named(path, file.and_then(|mut file| file.write_all(text.as_bytes())))
+        let written = file.and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            // To overwrite and then cut is cheaper than to empty first: most files keep their length.
+            let length = text.len() as u64;
+            if file.metadata()?.len() == length { Ok(()) } else { file.set_len(length) }
+        });
+        named(path, written)
     }
 }
 
@@ -169,6 +210,15 @@ pub(crate) fn remove(path: &Path) {
     if let Err(error) = removed {
         tracing::warn!("cannot remove {}: {error}", path.display());
     }
+}
+
+fn is_untouched(dir: &Path) -> bool {
+    fs::symlink_metadata(dir).is_ok_and(|meta| is_mark(&meta))
+}
+
+/// Whether this is a directory in which nothing has been made since [`mark_untouched`].
+fn is_mark(meta: &fs::Metadata) -> bool {
+    meta.is_dir() && meta.mtime() == UNTOUCHED && meta.mtime_nsec() == 0
 }
 
 fn mark_untouched(dir: &Path) -> io::Result<()> {
@@ -201,18 +251,22 @@ mod tests {
         let inode = || fs::metadata(&dir).unwrap().ino();
         let first = inode();
         assert!(!Scratch::is_used(&dir));
-        scratch.clear(&dir).unwrap();
+        scratch.clean().unwrap();
         assert_eq!(inode(), first);
 
         fs::write(dir.join("model"), "x").unwrap();
-        assert!(Scratch::is_used(&dir), "a file made at once after the directory is seen");
+        assert_eq!(
+            scratch.look(),
+            Left { output: true, checkpoint: false },
+            "also at once after the directory is made"
+        );
         fs::remove_file(dir.join("model")).unwrap();
-        assert!(!Scratch::is_used(&dir));
-        scratch.clear(&dir).unwrap();
+        assert_eq!(scratch.look(), Left { output: false, checkpoint: false });
+        scratch.clean().unwrap();
         assert_eq!(inode(), first, "made and removed again is empty");
 
         fs::write(dir.join("model"), "x").unwrap();
-        scratch.clear(&dir).unwrap();
+        scratch.clean().unwrap();
         assert!(!Scratch::is_used(&dir));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
     }
@@ -242,7 +296,8 @@ mod tests {
         ];
         for (name, deed) in deeds {
             deed();
-            scratch.clear(&dir).unwrap();
+            let _ = scratch.look();
+            scratch.clean().unwrap();
             assert!(fs::symlink_metadata(&dir).unwrap().is_dir(), "{name}");
             assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "{name}");
         }
@@ -254,6 +309,8 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let (work, scratch) = scratch(temp.path());
         Scratch::write(&scratch.params, "{\"a\":1,\"b\":2}").unwrap();
+        Scratch::write(&scratch.params, "{\"a\":1,\"b\":22}").unwrap();
+        assert_eq!(fs::read_to_string(&scratch.params).unwrap(), "{\"a\":1,\"b\":22}");
         Scratch::write(&scratch.params, "{}").unwrap();
         assert_eq!(fs::read_to_string(&scratch.params).unwrap(), "{}");
         assert_eq!(fs::metadata(&scratch.params).unwrap().mode() & 0o777, 0o600);

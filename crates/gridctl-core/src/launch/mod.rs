@@ -16,6 +16,9 @@ pub use macros::check_command;
 /// The longest argument or variable that Linux passes on, with its closing NUL.
 const MAX_ARGUMENT: usize = 128 * 1024;
 
+/// Names and values of environment variables.
+pub type Variables = Vec<(String, String)>;
+
 /// What a worker settles for one attempt: paths, and the part of the machine that the attempt gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
@@ -161,11 +164,20 @@ impl<'a> Launch<'a> {
     /// # Errors
     /// Every [`LaunchError`]: the command or a value cannot be passed on as it is written.
     pub fn argv(&self, base: &BaseEnv) -> Result<Vec<String>, LaunchError> {
+        self.argv_and_env(base).map(|(argv, _)| argv)
+    }
+
+    /// [`Launch::argv`] together with [`Launch::trial_env`], computed once.
+    ///
+    /// # Errors
+    /// As [`Launch::argv`].
+    pub fn argv_and_env(&self, base: &BaseEnv) -> Result<(Vec<String>, Variables), LaunchError> {
         let trial = self.trial_env();
         for (name, value) in &trial {
             fits(name, value)?;
         }
-        macros::expand(self, &trial, base)
+        let argv = macros::expand(self, &trial, base)?;
+        Ok((argv, trial))
     }
 
     /// What the trial has beyond the sweep's [`BaseEnv`], and over it.

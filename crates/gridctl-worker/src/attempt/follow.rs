@@ -235,11 +235,17 @@ impl<'a> Following<'a> {
         }
         let oom_kills = self.seat.cgroup.as_mut().is_some_and(|cgroup| cgroup.new_kills() > 0);
         let asked = self.stop.reason().filter(|_| gone.asked);
+        let Some(scratch) = &mut self.seat.scratch else { return Err(Fault::unready()) };
+        let left = scratch.look();
+        let output = scratch.output.clone();
         let (mut moved, mut published) = (false, Ok(0));
         if asked != Some(StopReason::Fenced) {
             let killed = self.stop.killed() || gone.exit == Exit::Signal(9);
-            moved = self.checkpoints.finish(killed).await;
-            published = self.publish().await;
+            let log = self.log.close().await;
+            moved = self.checkpoints.finish(left.checkpoint && !killed).await;
+            if left.output || log.is_some() {
+                published = publish::files(self.start, output, log).await;
+            }
         }
         let mut report = self.report(gone, asked, oom_kills);
         report.duration_ms = duration_ms;
@@ -291,12 +297,5 @@ impl<'a> Following<'a> {
             checkpoint_moved: false,
             files: 0,
         }
-    }
-
-    /// Publishes output and full log, if there is any; how many files.
-    async fn publish(&mut self) -> Result<u64, String> {
-        let log = self.log.close().await;
-        let Some(scratch) = &self.seat.scratch else { return Ok(0) };
-        publish::files(self.start, &scratch.output, log).await
     }
 }

@@ -92,10 +92,8 @@ impl Seat {
             self.scratch = Some(self.machine.work.slot(self.number).map_err(Fault::scratch)?);
         }
         let Some(scratch) = &mut self.scratch else { return Err(Fault::unready()) };
-        let (output, checkpoint) = (scratch.output.clone(), scratch.checkpoint.clone());
-        scratch.clear(&output).map_err(Fault::scratch)?;
-        scratch.clear(&checkpoint).map_err(Fault::scratch)?;
-        publish::restore(&start.sweep, &start.grant, &checkpoint).await.map_err(Fault::restore)
+        scratch.clean().map_err(Fault::scratch)?;
+        publish::restore(&start.sweep, &start.grant, &scratch.checkpoint).await.map_err(Fault::restore)
     }
 
     /// What to start. The inner error is for people: the sweep file asks for what cannot be started.
@@ -107,8 +105,8 @@ impl Seat {
         let Some(scratch) = &self.scratch else { return Err(Fault::unready()) };
         let site = self.site(start, version, scratch);
         let launch = Launch::new(&start.sweep, &start.grant, &site);
-        let argv = match launch.argv(&version.base) {
-            Ok(argv) => argv,
+        let (argv, env) = match launch.argv_and_env(&version.base) {
+            Ok(both) => both,
             Err(error) => return Ok(Err(format!("{error}; {}", error.help()))),
         };
         Scratch::write(&scratch.params, &launch.params_json()).map_err(Fault::scratch)?;
@@ -116,7 +114,7 @@ impl Seat {
         self.next_id += 1;
         let frozen = &start.sweep;
         let cwd = frozen.workdir.as_ref().unwrap_or(&frozen.base).clone();
-        Ok(Ok(Start { id: self.next_id, argv, env: launch.trial_env(), cwd }))
+        Ok(Ok(Start { id: self.next_id, argv, env, cwd }))
     }
 
     fn site(&self, start: &worker::Start, version: &Version, scratch: &Scratch) -> Site {

@@ -97,12 +97,8 @@ pub(super) async fn restore(
     restored.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
-/// Publishes what is in `output`, and the full log, if there is anything; how many files.
-pub(super) async fn files(start: &Start, output: &Path, log: Option<PathBuf>) -> Result<u64, String> {
-    if log.is_none() && !Scratch::is_used(output) {
-        return Ok(0);
-    }
-    let output = output.to_owned();
+/// Publishes what is in the directory `output`, and the full log if there is one; how many files.
+pub(super) async fn files(start: &Start, output: PathBuf, log: Option<PathBuf>) -> Result<u64, String> {
     let place = Place::new(&start.sweep, &start.grant);
     let published = spawn_blocking(move || {
         let mut result = place.publish(&output, log.as_deref());
@@ -176,16 +172,16 @@ impl Checkpoints {
         }
     }
 
-    /// After the trainer's end: publishes its last checkpoint, unless it was `killed` in the middle of whatever it did.
+    /// After the trainer's end: publishes its last checkpoint if there is a `whole` one, not one that SIGKILL broke off.
     /// Whether another attempt would begin further on than this one did.
-    pub(super) async fn finish(&mut self, killed: bool) -> bool {
+    pub(super) async fn finish(&mut self, whole: bool) -> bool {
         if let Some(Going { thread, hurry }) = self.going.take() {
             hurry.store(true, Ordering::Relaxed);
             if let Ok(Some(state)) = thread.await {
                 self.published = state;
             }
         }
-        if !killed && Scratch::is_used(&self.dir) {
+        if whole {
             self.number += 1;
             let (dir, place, number) = (self.dir.clone(), self.place.clone(), self.number);
             let published = self.published;
