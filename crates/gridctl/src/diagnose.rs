@@ -34,9 +34,9 @@ pub(crate) fn render(problem: &Diagnostic, source: Option<&Source>, width: usize
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(
-        level.primary_title(sanitise::line(&problem.message).into_owned()).id(problem.code),
-    );
+    let (title, details) = problem.message.split_once('\n').unwrap_or((&problem.message, ""));
+    let title = sanitise::line(title).into_owned();
+    let mut group = Group::with_title(level.primary_title(title).id(problem.code));
     if let Some(source) = source {
         let text = same_length(&source.text);
         let inside = |span: &std::ops::Range<usize>| text.get(span.clone()).is_some();
@@ -56,6 +56,9 @@ pub(crate) fn render(problem: &Diagnostic, source: Option<&Source>, width: usize
                 .annotations(annotations);
             group = group.element(snippet);
         }
+    }
+    if !details.is_empty() {
+        group = group.element(Level::NOTE.message(sanitise::lines(details).into_owned()));
     }
     if let Some(help) = &problem.help {
         group = group.element(Level::HELP.message(sanitise::lines(help).into_owned()));

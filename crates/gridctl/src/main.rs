@@ -26,7 +26,10 @@ use crate::exit::{Exit, Outcome};
 use crate::settings::Settings;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     if matches!(cli.command, Command::Slot) {
         return gridctl_worker::slot::main();
     }
@@ -37,6 +40,18 @@ fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Help, or what is wrong with the command line. What was typed may hold what a terminal would act on: then it is shown plainly.
+fn usage(error: &clap::Error) -> ExitCode {
+    let hostile = |arg: std::ffi::OsString| arg.to_string_lossy().chars().any(output::sanitise::is_hostile);
+    if error.use_stderr() && std::env::args_os().any(hostile) {
+        output::say(output::sanitise::lines(&error.render().to_string()));
+    } else {
+        // Nobody is left to be told if the stream is gone.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn dispatch(cli: Cli) -> Outcome {

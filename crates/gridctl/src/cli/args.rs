@@ -144,6 +144,8 @@ pub(crate) enum TrialsCommand {
     Ls(TrialsLsArgs),
     /// Show one trial and its attempts
     Show(TrialsShowArgs),
+    /// Try trials again that ended without success; needs a running master
+    Retry(TrialsRetryArgs),
 }
 
 #[derive(Debug, Args)]
@@ -174,6 +176,16 @@ pub(crate) struct TrialsShowArgs {
     /// Everything that is known of it
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrialsRetryArgs {
+    /// The trials: ids or the beginnings of some
+    #[arg(required = true)]
+    pub(crate) trials: Vec<String>,
+    /// Their sweep: a name or a sweep file [default: the latest sweep]
+    #[arg(long, value_name = "SWEEP")]
+    pub(crate) sweep: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -145,8 +145,8 @@ impl View<'_> {
         let (raw, repeats) = (self.grid.points(), self.grid.repeats());
         let trials = self.count.upper();
         let relation = if matches!(self.count, Count::Exact(_)) { "" } else { "at most " };
-        let mut text = format!("{relation}{} trials", number::count(trials));
-        let _ = write!(text, " ({} points", number::count(raw));
+        let mut text = format!("{relation}{}", number::of(trials, "trial"));
+        let _ = write!(text, " ({}", number::of(raw, "point"));
         if repeats > 1 {
             let _ = match self.frozen.spec.repeats {
                 Repeats::Axis(axis) => {

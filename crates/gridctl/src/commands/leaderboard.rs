@@ -13,27 +13,53 @@ use crate::settings::Settings;
 use crate::source::target::{self, Target};
 use crate::source::{Source, results};
 
+/// Rows that are compared to find the parameters that vary.
+const COMPARED: u32 = 200;
+
 /// Runs the command.
 pub(crate) fn run(args: &LeaderboardArgs, settings: &Settings) -> Outcome {
     let query = LeaderboardQuery {
-        sweep: String::new(),
-        k: args.k,
         filter: args.filter.clone().unwrap_or_default(),
         sort: args.sort.clone().unwrap_or_default(),
-        offset: 0,
+        ..asked("", args.k)
     };
     let board = match target::resolve(args.sweep.as_deref(), settings)? {
         Target::Results(dir) => results::leaderboard(&dir, &query)?,
         Target::Sweep { name, from } => {
-            Source::open(settings, &from)?.leaderboard(LeaderboardQuery { sweep: name, ..query })?
+            all(&mut Source::open(settings, &from)?, LeaderboardQuery { sweep: name, ..query })?
         }
     };
-    print(&board, args.output)?;
+    print(&board, args.output, args.k)?;
     Ok(Exit::Ok)
 }
 
-/// Prints a leaderboard.
-pub(crate) fn print(board: &Leaderboard, format: Format) -> Result<(), Failure> {
+/// Every row that was asked for: one answer holds only so many.
+fn all(source: &mut Source, query: LeaderboardQuery) -> Result<Leaderboard, Failure> {
+    let mut board = source.leaderboard(query.clone())?;
+    loop {
+        let have = board.rows.len() as u64;
+        let wanted = if query.k == 0 { board.total } else { board.total.min(query.k.into()) };
+        if have >= wanted {
+            return Ok(board);
+        }
+        let left = if query.k == 0 { 0 } else { query.k - u32::try_from(have).unwrap_or(query.k) };
+        let next = source.leaderboard(LeaderboardQuery { k: left, offset: have, ..query.clone() })?;
+        if next.rows.is_empty() {
+            return Ok(board);
+        }
+        board.mixed_code |= next.mixed_code;
+        board.rows.extend(next.rows);
+    }
+}
+
+/// What to ask for to show `k` rows: some more, which tell the parameters that vary from those that do not.
+pub(crate) fn asked(sweep: &str, k: u32) -> LeaderboardQuery {
+    let k = if k == 0 { 0 } else { k.max(COMPARED) };
+    LeaderboardQuery { sweep: sweep.to_owned(), k, ..LeaderboardQuery::default() }
+}
+
+/// Prints the first `k` rows of a leaderboard; 0 for all.
+pub(crate) fn print(board: &Leaderboard, format: Format, k: u32) -> Result<(), Failure> {
     let metric = board.objective.as_ref().map_or_else(String::new, |(name, _)| name.clone());
     let for_people = matches!(format, Format::Table | Format::Wide);
     if for_people && board.rows.is_empty() {
@@ -43,15 +69,15 @@ pub(crate) fn print(board: &Leaderboard, format: Format) -> Result<(), Failure> 
     if for_people && metric.is_empty() {
         output::say("no metric is declared, so nothing is ranked");
     }
-    rows::print(&board.rows, &Heading { metric: metric.clone() }, format)?;
+    let shown = if k == 0 { board.rows.len() } else { board.rows.len().min(k as usize) };
+    rows::print(&board.rows, shown, &Heading { metric: metric.clone() }, format)?;
     if for_people {
-        remarks(board, &metric);
+        remarks(board, shown as u64, &metric);
     }
     Ok(())
 }
 
-fn remarks(board: &Leaderboard, metric: &str) {
-    let shown = board.rows.len() as u64;
+fn remarks(board: &Leaderboard, shown: u64, metric: &str) {
     if board.total > shown {
         output::say(format_args!(
             "the first {} of {}; -k 0 shows all",

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
 }
 
 fn watched(status: &SweepStatus) -> String {
-    format!("{} {}: {}", status.sweep, status.state.as_str(), progress::line(status, "objective"))
+    format!("{} {}: {}", status.sweep, status.state.as_str(), progress::line(status, "objective", None))
 }
 
 fn print_one(status: &SweepStatus, format: Format) -> Result<(), Failure> {
@@ -62,7 +62,7 @@ fn print_one(status: &SweepStatus, format: Format) -> Result<(), Failure> {
         Format::Table | Format::Wide => {
             let mut text =
                 format!("{}  version {}  {}\n", status.sweep, status.version, status.state.as_str());
-            text.push_str(&progress::line(status, "objective"));
+            text.push_str(&progress::line(status, "objective", None));
             text.push('\n');
             text.push_str(&columns(std::slice::from_ref(status)));
             output::text(&text)

@@ -33,8 +33,8 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
     if let Submitted::Stands { name, version, new, known, .. } = answer {
         let what = if new { "is submitted" } else { "stands already" };
         output::say(format_args!(
-            "`{name}` {what}: version {version}, {} trials known; `gridctl status -w` follows it",
-            number::count(known)
+            "`{name}` {what}: version {version}, {} known; `gridctl status -w` follows it",
+            number::of(known, "trial")
         ));
     }
     Ok(Exit::Ok)

@@ -8,7 +8,7 @@ use gridctl_master::TrialDetails;
 use gridctl_proto::ask::{self, TrialsQuery};
 use serde_json::json;
 
-use crate::cli::{TrialsCommand, TrialsLsArgs, TrialsShowArgs};
+use crate::cli::{TrialsCommand, TrialsLsArgs, TrialsRetryArgs, TrialsShowArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::table::Columns;
 use crate::output::{self, Format, csv, number, rows, sanitise};
@@ -24,6 +24,7 @@ pub(crate) fn run(command: &TrialsCommand, settings: &Settings) -> Outcome {
     match command {
         TrialsCommand::Ls(args) => list(args, settings),
         TrialsCommand::Show(args) => show(args, settings),
+        TrialsCommand::Retry(args) => retry(args, settings),
     }
 }
 
@@ -127,6 +128,16 @@ fn flat(trials: &[TrialLine]) -> (Vec<String>, Vec<Vec<String>>) {
         cells
     });
     (header, cells.collect())
+}
+
+fn retry(args: &TrialsRetryArgs, settings: &Settings) -> Outcome {
+    let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
+    let (runtime, mut master) = Source::master(settings, &from).map_err(|failure| {
+        failure.help("`gridctl run FILE --retry-failed` tries all failed trials again without one")
+    })?;
+    let touched = runtime.block_on(master.retry(&sweep, &args.trials))?;
+    output::say(format_args!("{} to be tried again", number::of(touched, "trial")));
+    Ok(Exit::Ok)
 }
 
 fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {

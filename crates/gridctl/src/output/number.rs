@@ -34,6 +34,11 @@ pub(crate) fn count(value: u64) -> String {
     out
 }
 
+/// `1 trial`, `1,234 trials`.
+pub(crate) fn of(value: u64, what: &str) -> String {
+    format!("{} {what}{}", count(value), if value == 1 { "" } else { "s" })
+}
+
 /// `340ms`, `2.5s`, `12s`, `3m04s`, `2h05m`, `4d07h`.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -85,6 +90,7 @@ mod tests {
         }
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(count(999), "999");
+        assert_eq!((of(1, "trial"), of(2, "trial")), ("1 trial".to_owned(), "2 trials".to_owned()));
     }
 
     #[test]

@@ -18,11 +18,12 @@ pub(crate) struct Heading {
     pub(crate) metric: String,
 }
 
-/// Prints `rows`.
-pub(crate) fn print(rows: &[Row], heading: &Heading, format: Format) -> Result<(), Failure> {
+/// Prints the first `shown` of `rows`.
+pub(crate) fn print(all: &[Row], shown: usize, heading: &Heading, format: Format) -> Result<(), Failure> {
+    let rows = &all[..shown.min(all.len())];
     match format {
-        Format::Table => super::text(&table(rows, heading, false)),
-        Format::Wide => super::text(&table(rows, heading, true)),
+        Format::Table => super::text(&table((all, rows), heading, false)),
+        Format::Wide => super::text(&table((all, rows), heading, true)),
         Format::Json => super::json(&rows),
         Format::Jsonl => super::jsonl(rows),
         Format::Yaml => super::yaml(&rows),
@@ -50,11 +51,11 @@ fn differs(rows: &[Row], name: &str) -> bool {
     values.any(|value| Some(value) != first)
 }
 
-/// The rows as columns.
-pub(crate) fn table(rows: &[Row], heading: &Heading, wide: bool) -> String {
-    let (params, metrics) = names(rows);
+/// The rows as columns; parameters that vary among `all` are shown.
+fn table((all, rows): (&[Row], &[Row]), heading: &Heading, wide: bool) -> String {
+    let (params, metrics) = names(all);
     let shown: Vec<&String> =
-        params.iter().filter(|name| wide || rows.len() < 2 || differs(rows, name)).collect();
+        params.iter().filter(|name| wide || all.len() < 2 || differs(all, name)).collect();
     let others: Vec<&String> = metrics.iter().filter(|name| **name != heading.metric).collect();
     let repeated = rows.iter().any(|row| row.repeats_total > 1);
     let odd_states = rows.iter().any(|row| row.state != gridctl_core::record::TrialState::Succeeded);
@@ -158,12 +159,12 @@ mod tests {
     #[test]
     fn a_table_shows_what_differs_and_wide_shows_everything() {
         let heading = Heading { metric: "acc".to_owned() };
-        let text = table(&rows(), &heading, false);
+        let text = table((&rows(), &rows()), &heading, false);
         let header: Vec<&str> = text.lines().next().unwrap().split_whitespace().collect();
         assert_eq!(header, ["rank", "trial", "acc", "lr", "opt", "f1"]);
         let second: Vec<&str> = text.lines().nth(2).unwrap().split_whitespace().collect();
         assert_eq!(second, ["-", "a3f2x2ab", "NaN", "1e-7", "b", "-"]);
-        let wide = table(&rows(), &heading, true);
+        let wide = table((&rows(), &rows()), &heading, true);
         assert!(wide.lines().next().unwrap().contains("folds"));
         assert!(wide.lines().next().unwrap().contains("worker"));
     }

@@ -126,6 +126,11 @@ impl Live {
         Ok(self.client.steer(request).await.map_err(refused)?.into_inner().touched)
     }
 
+    pub(crate) async fn retry(&mut self, sweep: &str, trials: &[String]) -> Result<u64, Failure> {
+        let request = v1::RetryRequest { sweep: sweep.to_owned(), trials: trials.to_vec() };
+        Ok(self.client.retry(request).await.map_err(refused)?.into_inner().touched)
+    }
+
     /// The workers as JSON objects.
     pub(crate) async fn workers(&mut self) -> Result<Vec<serde_json::Value>, Failure> {
         let answer = self.client.workers(v1::WorkersRequest {}).await.map_err(refused)?.into_inner();

@@ -111,6 +111,9 @@ fn names_a_file_of(spec: &SweepSpec, base: &Path) -> bool {
     })
 }
 
+/// No code and no data is here, and looking through them would not end.
+const OFF_LIMITS: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
+
 fn existing(path: &Path, key: &'static str, source: &std::sync::Arc<Source>) -> Result<PathBuf, Failure> {
     let path = absolute(path);
     let problem = |message: String| {
@@ -118,12 +121,19 @@ fn existing(path: &Path, key: &'static str, source: &std::sync::Arc<Source>) -> 
             .help("paths in a sweep file are relative to the directory that it stands in");
         Failure::new(Exit::Usage, at_key(problem, source, key)).within(source)
     };
-    if key == "workdir" && path.exists() && !path.is_dir() {
+    let path = path.canonicalize().map_err(|error| {
+        problem(format!("`{key}`: {}: {}", path.display(), crate::sweepfile::reason(&error)))
+    })?;
+    if path == Path::new("/") || OFF_LIMITS.iter().any(|dir| path.starts_with(dir)) {
+        return Err(problem(format!("`{key}`: {} is the machine's own", path.display())));
+    }
+    if key == "workdir" && !path.is_dir() {
         return Err(problem(format!("`workdir`: {} is not a directory", path.display())));
     }
-    path.canonicalize().map_err(|error| {
-        problem(format!("`{key}`: {}: {}", path.display(), crate::sweepfile::reason(&error)))
-    })
+    if !path.is_dir() && !path.is_file() {
+        return Err(problem(format!("`{key}`: {} is neither a file nor a directory", path.display())));
+    }
+    Ok(path)
 }
 
 fn absolute(path: &Path) -> PathBuf {

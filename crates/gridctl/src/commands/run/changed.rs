@@ -30,7 +30,7 @@ pub(crate) fn ask(found: &Found) -> Result<ask::Changed, Failure> {
     if !interactive {
         return Err(refusal(found));
     }
-    output::say(describe(found));
+    output::say(describe(found).replace('\n', "\n  "));
     output::say(format_args!(
         "[k] keep them all   [f] keep the {} successes, try the others again   [a] try everything again   [q] quit",
         number::count(found.succeeded)
@@ -59,7 +59,7 @@ fn describe(found: &Found) -> String {
         number::count(found.failed)
     );
     for line in &found.lines {
-        text.push_str("\n  ");
+        text.push('\n');
         text.push_str(&sanitise::short(line, 160));
     }
     text

@@ -11,12 +11,13 @@ mod session;
 
 use std::path::Path;
 
-use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::protocol::{Capacity, FrozenSweep};
 use gridctl_core::sched::{SweepState, SweepStatus};
-use gridctl_proto::ask::LeaderboardQuery;
+use gridctl_core::spec::Resources;
 use gridctl_worker::cgroup::CgroupSupport;
 use gridctl_worker::resources;
 
+use super::leaderboard;
 use super::submit::{prepare, request};
 use crate::cli::RunArgs;
 use crate::exit::{Exit, Failure, Outcome};
@@ -44,11 +45,13 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     super::daemon::log_to_stderr("error");
     datadir::make(&dir)?;
     let dir = dir.canonicalize().unwrap_or(dir);
-    let plan = session::Plan { submit: request(frozen, &args.again), args, hint, mark: mark::of(&dir), dir };
+    let slots = slots(&capacity, &frozen.spec.resources);
+    let plan =
+        session::Plan { submit: request(frozen, &args.again), args, hint, mark: mark::of(&dir), dir, slots };
     let (exit, board) = super::daemon::runtime()?.block_on(session::run(plan))?;
     if let Some(board) = board {
         // A reader that went away does not change how the sweep ended.
-        match super::leaderboard::print(&board, Format::Table) {
+        match leaderboard::print(&board, Format::Table, args.k) {
             Err(failure) if !failure.problems.is_empty() => return Err(failure),
             _ => {}
         }
@@ -109,9 +112,9 @@ fn all_known(dir: &Path, frozen: &FrozenSweep, args: &RunArgs) -> Result<Option<
 fn known_line(status: &SweepStatus, hint: &Hint) -> String {
     let failed = status.failed + status.quarantined;
     let mut text = format!(
-        "{}: everything is known, {} trials of version {}",
+        "{}: everything is known, {} of version {}",
         status.sweep,
-        number::count(progress::done(status)),
+        number::of(progress::done(status), "trial"),
         status.version
     );
     if failed > 0 {
@@ -143,11 +146,17 @@ fn show_board(dir: &Path, sweep: &str, args: &RunArgs) -> Result<(), Failure> {
     let runtime = super::daemon::runtime()?;
     let handle = gridctl_master::reading(dir).map_err(|error| source::master_failure(&error))?;
     let board = runtime
-        .block_on(handle.leaderboard(query(sweep, args.k)))
+        .block_on(handle.leaderboard(leaderboard::asked(sweep, args.k)))
         .map_err(|error| source::ask_failure(&error))?;
-    super::leaderboard::print(&board, Format::Table)
+    leaderboard::print(&board, Format::Table, args.k)
 }
 
-fn query(sweep: &str, k: u32) -> LeaderboardQuery {
-    LeaderboardQuery { sweep: sweep.to_owned(), k, ..LeaderboardQuery::default() }
+/// How many trials run at once here.
+fn slots(capacity: &Capacity, wanted: &Resources) -> u64 {
+    if capacity.slots > 0 {
+        return capacity.slots.into();
+    }
+    let fit = |all: u64, one: u64| all.checked_div(one).unwrap_or(u64::MAX);
+    let by_cpu = fit(capacity.cpu_milli.into(), wanted.cpu_milli.into());
+    by_cpu.min(fit(capacity.mem_mib, wanted.mem_mib)).min(fit(capacity.gpus.into(), wanted.gpus.into()))
 }

@@ -18,6 +18,7 @@ const EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Progress {
     began: Instant,
     metric: String,
+    slots: u64,
     shown: Shown,
 }
 
@@ -28,8 +29,8 @@ enum Shown {
 }
 
 impl Progress {
-    /// Progress of a sweep that ranks by `metric`.
-    pub(crate) fn new(quiet: bool, metric: &str) -> Self {
+    /// Progress of a sweep that ranks by `metric`, of which `slots` trials run at once.
+    pub(crate) fn new(quiet: bool, metric: &str, slots: u64) -> Self {
         let began = clock::now();
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let shown = if quiet {
@@ -42,7 +43,7 @@ impl Progress {
         } else {
             Shown::Lines { last: began, results: false }
         };
-        Self { began, metric: sanitise::short(metric, 30), shown }
+        Self { began, metric: sanitise::short(metric, 30), slots, shown }
     }
 
     /// How long it has been going on.
@@ -52,7 +53,7 @@ impl Progress {
 
     /// Shows where the sweep stands.
     pub(crate) fn update(&mut self, status: &SweepStatus) {
-        let text = line(status, &self.metric);
+        let text = line(status, &self.metric, Some(self.slots));
         match &mut self.shown {
             Shown::Nothing => {}
             Shown::Bar(bar) => {
@@ -97,21 +98,27 @@ pub(crate) fn done(status: &SweepStatus) -> u64 {
     status.succeeded + status.failed + status.quarantined + status.cancelled
 }
 
-/// `12/54, 1 failed, best accuracy 0.7512 (k3f9x2ab), 2 running, 40s to go`.
-pub(crate) fn line(status: &SweepStatus, metric: &str) -> String {
+/// `12/54, 1 failed, 40s to go, best accuracy 0.7512 (k3f9x2ab), 2 running`; of what workers hold at most `slots` are running.
+pub(crate) fn line(status: &SweepStatus, metric: &str, slots: Option<u64>) -> String {
     let mut text = format!("{}/{}", number::count(done(status)), number::count(points(status)));
     let failed = status.failed + status.quarantined;
     if failed > 0 {
         let _ = write!(text, ", {} failed", number::count(failed));
     }
+    if let Some(eta) = status.eta_s.filter(|_| !status.state.is_over()) {
+        let _ = write!(text, ", {} to go", number::seconds(eta));
+    }
     if let Some(best) = &status.best {
         let _ = write!(text, ", best {metric} {} ({})", number::metric(best.objective.0), best.trial.short());
     }
-    if status.leased > 0 {
-        let _ = write!(text, ", {} running", number::count(status.leased));
-    }
-    if let Some(eta) = status.eta_s.filter(|_| !status.state.is_over()) {
-        let _ = write!(text, ", {} to go", number::seconds(eta));
+    match slots {
+        _ if status.leased == 0 => {}
+        Some(slots) => {
+            let _ = write!(text, ", {} running", number::count(status.leased.min(slots)));
+        }
+        None => {
+            let _ = write!(text, ", {} with workers", number::count(status.leased));
+        }
     }
     if let Some(why) = &status.why {
         let _ = write!(text, "; {}", sanitise::line(why));
@@ -148,12 +155,12 @@ mod tests {
             failures: 1,
             workers: 1,
         };
-        assert_eq!(line(&status, "accuracy"), "12/54, 1 failed, 2 running");
+        assert_eq!(line(&status, "accuracy", Some(8)), "12/54, 1 failed, 2 running");
         status.best = Some(Best { trial: TrialId([0; 10]), index: 0, objective: MetricValue(0.751_234_9) });
         status.eta_s = Some(40.0);
         assert_eq!(
-            line(&status, "accuracy"),
-            "12/54, 1 failed, best accuracy 0.751235 (aaaaaaaa), 2 running, 40s to go"
+            line(&status, "accuracy", Some(8)),
+            "12/54, 1 failed, 40s to go, best accuracy 0.751235 (aaaaaaaa), 2 running"
         );
     }
 }

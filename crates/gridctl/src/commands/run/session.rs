@@ -15,9 +15,9 @@ use gridctl_storage::journal::Reader;
 use super::interrupt::Interrupts;
 use super::place::{self, Workers};
 use super::progress::{self, Progress};
-use super::{Hint, changed, ended, failure, query};
+use super::{Hint, changed, ended, failure};
 use crate::cli::RunArgs;
-use crate::commands::daemon;
+use crate::commands::{daemon, leaderboard};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, number};
 use crate::source::{self, fold};
@@ -34,6 +34,8 @@ pub(super) struct Plan<'a> {
     pub(super) hint: Hint,
     pub(super) mark: String,
     pub(super) dir: PathBuf,
+    /// So many trials run at once.
+    pub(super) slots: u64,
 }
 
 /// How following a sweep ended.
@@ -75,7 +77,7 @@ async fn serve(
     announce(&handle.status(&name).map_err(|error| source::ask_failure(&error))?, &stands);
     let objective = plan.submit.frozen.spec.objective.as_ref();
     let metric = objective.map_or_else(String::new, |objective| objective.metric.name.clone());
-    let mut progress = Progress::new(plan.args.quiet, &metric);
+    let mut progress = Progress::new(plan.args.quiet, &metric, plan.slots);
     let mut watch = Watch { reader: None, seen: 0, told: false, metric, sweep: stands.sweep };
     let first = handle.status(&name).map_err(|error| source::ask_failure(&error))?;
     let mut fleet = None;
@@ -103,9 +105,9 @@ async fn serve(
             }
             let status = handle.status(&status.sweep).unwrap_or(status);
             output::say(format_args!(
-                "stopped: {} of {} trials are done; go on with: {}",
+                "stopped: {} of {} done; go on with: {}",
                 number::count(progress::done(&status)),
-                number::count(progress::points(&status)),
+                number::of(progress::points(&status), "trial"),
                 plan.hint.run("")
             ));
             return Ok((Exit::Interrupted, None));
@@ -117,8 +119,10 @@ async fn serve(
             return Err(failure);
         }
     };
-    let board =
-        handle.leaderboard(query(&name, plan.args.k)).await.map_err(|error| source::ask_failure(&error))?;
+    let board = handle
+        .leaderboard(leaderboard::asked(&name, plan.args.k))
+        .await
+        .map_err(|error| source::ask_failure(&error))?;
     Ok((exit, Some(board)))
 }
 
@@ -143,7 +147,7 @@ async fn submit(handle: &Handle, plan: &mut Plan<'_>) -> Result<Stands, Failure>
 }
 
 fn announce(status: &SweepStatus, stands: &Stands) {
-    let mut text = format!("{}: {} trials", status.sweep, number::count(progress::points(status)));
+    let mut text = format!("{}: {}", status.sweep, number::of(progress::points(status), "trial"));
     if stands.version > 1 {
         text = format!("{text}, version {}", stands.version);
     }
@@ -209,7 +213,7 @@ fn conclude(status: &SweepStatus, stands: &Stands, progress: &Progress, hint: &H
     if status.state == SweepState::Paused {
         let why = status.why.as_deref().unwrap_or("somebody paused it");
         output::say(format_args!("paused: {}", output::sanitise::line(why)));
-        output::say(format_args!("  help: put it right and go on with: {}", hint.run("--retry-failed")));
+        output::say(format_args!("  help: put it right, then go on with: {}", hint.run("")));
     } else if failed > 0 {
         output::say(format_args!(
             "  help: `{}` lists the failed ones, `{}` tries them again",
