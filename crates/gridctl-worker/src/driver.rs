@@ -140,7 +140,11 @@ impl Driver {
                 self.worker.connected(self.machine.clock.now());
             }
             Err(error) => {
-                tracing::debug!("{}: {error}", self.master.address);
+                let address = &self.master.address;
+                match self.failures {
+                    1 => tracing::warn!("{address}: {error}; trying on"),
+                    _ => tracing::debug!("{address}: {error}"),
+                }
                 self.seek();
             }
         }

@@ -99,7 +99,7 @@ pub fn is_alive(pid: u32) -> bool {
 
 /// Ends the children of this process that are not in `known`: what a slot left that died before it could end it.
 /// Only for a process that is child subreaper and starts nothing but slots.
-pub(crate) fn end_adopted(known: &HashSet<u32>) -> usize {
+pub(crate) fn end_adopted(known: &[u32]) -> usize {
     let mut ended = 0_usize;
     for round in 0..MOST_ROUNDS {
         let strays: Vec<Pid> = children().into_iter().filter(|pid| !known.contains(&raw(*pid))).collect();

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::getuid;
 
 /// Directories for memory-backed files begin with this.
@@ -20,17 +21,26 @@ const UNTOUCHED: i64 = 86_400;
 pub struct WorkDir {
     dir: PathBuf,
     memory: Option<PathBuf>,
+    /// Held as long as the worker lives, and longer by nobody.
+    _lock: File,
 }
 
 impl WorkDir {
-    /// Makes the directory for the worker `name` under `work`.
+    /// Makes the directory for the worker `name` under `work`, and removes those of workers that were killed.
     ///
     /// # Errors
     /// As the system says; the error names the directory.
     pub fn create(work: &Path, name: &str) -> io::Result<Self> {
         let dir = work.join(name);
+        // One at a time, so that nobody takes a directory for a dead one's that is not locked yet.
+        named(work, DirBuilder::new().recursive(true).mode(0o700).create(work))?;
+        let turn = named(work, File::open(work))?;
+        named(work, flock(&turn, FlockOperation::LockExclusive).map_err(Into::into))?;
+        remove_dead(work);
         named(&dir, DirBuilder::new().recursive(true).mode(0o700).create(&dir))?;
-        Ok(Self { memory: memory_dir(name), dir })
+        let lock = named(&dir, File::open(&dir))?;
+        named(&dir, flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(Into::into))?;
+        Ok(Self { memory: memory_dir(name), dir, _lock: lock })
     }
 
     /// The directories of the slot number `slot`.
@@ -66,6 +76,17 @@ impl Drop for WorkDir {
         drop(fs::remove_dir_all(&self.dir));
         if let Some(memory) = &self.memory {
             drop(fs::remove_dir_all(memory));
+        }
+    }
+}
+
+/// Removes the directories of workers that are gone: those whose lock nobody holds.
+fn remove_dead(work: &Path) {
+    let Ok(entries) = fs::read_dir(work) else { return };
+    for entry in entries.flatten() {
+        let Ok(dir) = File::open(entry.path()) else { continue };
+        if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            remove(&entry.path());
         }
     }
 }
@@ -302,6 +323,17 @@ mod tests {
             assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "{name}");
         }
         assert!(outside.join("kept").exists());
+    }
+
+    #[test]
+    fn a_dead_workers_directory_goes_and_a_living_ones_stays() {
+        let temp = tempfile::tempdir().unwrap();
+        let (_living, scratch) = scratch(temp.path());
+        let dead = temp.path().join("dead/0/output");
+        fs::create_dir_all(&dead).unwrap();
+        fs::write(dead.join("model"), "x").unwrap();
+        let _next = WorkDir::create(temp.path(), "next").unwrap();
+        assert!(!temp.path().join("dead").exists() && scratch.output.is_dir());
     }
 
     #[test]

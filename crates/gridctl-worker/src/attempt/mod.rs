@@ -10,7 +10,7 @@ mod stop;
 mod tail;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gridctl_core::attempt::StopReason;
@@ -53,13 +53,13 @@ pub(crate) struct Machine {
     /// The worker has its process to itself: what a dead slot leaves becomes its child, and is ended.
     pub(crate) adopts: bool,
     /// Slot processes that are there.
-    pub(crate) slots: std::sync::Mutex<Vec<u32>>,
+    pub(crate) slots: Mutex<Vec<u32>>,
 }
 
 impl Machine {
     /// Waits until every slot process is gone; one that is not within `patience` is ended, and what it left as well.
     pub(crate) async fn reap_slots(&self, patience: Duration) {
-        let slots = self.slots.lock().map(|mut slots| std::mem::take(&mut *slots)).unwrap_or_default();
+        let slots = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
         if slots.is_empty() {
             return;
         }
@@ -189,10 +189,11 @@ impl Seat {
                 Err(error) => tracing::warn!("slot {} has no memory cgroup: {error}", self.number),
             }
         }
+        // Under the lock: whoever ends what dead slots left must not take a new one for it.
+        let mut slots = self.machine.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let handle = SlotHandle::start(&self.machine.program, self.cgroup.as_ref())?;
-        if let Ok(mut slots) = self.machine.slots.lock() {
-            slots.push(handle.pid());
-        }
+        slots.push(handle.pid());
+        drop(slots);
         self.base = None;
         self.handle = Some(handle);
         Ok(())
@@ -207,20 +208,19 @@ impl Seat {
         let machine = Arc::clone(&self.machine);
         let ended = tokio::task::spawn_blocking(move || {
             let marked = marks::end_marked(&mark).len();
-            let slots = machine.slots.lock().map(|slots| slots.iter().copied().collect());
-            match slots {
-                Ok(slots) if machine.adopts => marked + marks::end_adopted(&slots),
-                _ => marked,
+            if !machine.adopts {
+                return marked;
             }
+            let slots = machine.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            marked + marks::end_adopted(&slots)
         });
         let ended = ended.await.unwrap_or(0);
         tracing::warn!("slot {} was lost; {ended} processes of its trainer were ended", self.number);
     }
 
     fn forget(&self, handle: &SlotHandle) {
-        if let Ok(mut slots) = self.machine.slots.lock() {
-            slots.retain(|pid| *pid != handle.pid());
-        }
+        let mut slots = self.machine.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|pid| *pid != handle.pid());
     }
 }
 

@@ -2,7 +2,7 @@
 //! Invariant: what is the same for all trials of a version of a sweep is made once for all of them.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gridctl_core::launch::{BaseEnv, Launch, Site};
 use gridctl_core::metrics::{PatternError, Patterns};
@@ -70,9 +70,7 @@ impl Versions {
     }
 
     pub(super) fn get(&self, frozen: &Arc<FrozenSweep>) -> Result<Arc<Version>, PatternError> {
-        let Ok(mut ready) = self.ready.lock() else {
-            return Version::new(frozen, &self.caller).map(Arc::new);
-        };
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(version) = ready.iter().find(|version| Arc::ptr_eq(&version.frozen, frozen)) {
             return Ok(Arc::clone(version));
         }

@@ -25,7 +25,7 @@ const MOST_HOLDS: u32 = 16;
 /// After everything that could write is dead, a pipe holds no more than this.
 const DRAIN: usize = 4 << 20;
 /// How long output is held back.
-const HOLD: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+const HOLD: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 /// How often orphans of a trainer that goes on are reaped.
 const REAP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
@@ -115,15 +115,22 @@ impl Slot {
             if ready.request && !self.take_requests()? {
                 return Ok(());
             }
+            if ready.nothing && self.holds == 0 {
+                self.reap_strays();
+            }
             if ready.nothing {
                 self.holds = 0;
-                if let Some(running) = &self.running {
-                    descend::reap_strays(running.pid);
-                }
             }
             if (self.holds == 0 || self.out.len() >= LOW_WATER) && !self.send()? {
                 return Ok(());
             }
+        }
+    }
+
+    /// A trainer that goes on for days may leave many orphans.
+    fn reap_strays(&self) {
+        if let Some(running) = &self.running {
+            descend::reap_strays(running.pid);
         }
     }
 
