@@ -329,3 +329,53 @@ fn a_master_and_a_worker_as_daemons_serve_what_is_submitted() {
     assert!(!lab.data().join("master.json").exists());
     assert_eq!(lab.run(&["cancel", "s"]).code, Some(5));
 }
+
+#[test]
+fn a_secret_reaches_the_trainer_and_is_written_nowhere() {
+    let lab = Lab::new();
+    lab.write(
+        "s.yaml",
+        "command: [sh, -c, '[ ${#MY_API_KEY} = 9 ] && [ -z \"$OTHER_API_KEY\" ] && [ \"$PASSED\" = on ] && echo s=1']
+metric: {name: s, goal: maximize}
+parameters: {x: {values: [1, 2]}}
+secrets: [MY_API_KEY]
+env: {PASSED: }
+",
+    );
+    let mut command = lab.command(&["run", "s.yaml"]);
+    command.envs([("MY_API_KEY", "t0psecret"), ("OTHER_API_KEY", "0ther"), ("PASSED", "on")]);
+    let done = lab.finish(&mut command);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let out =
+        std::process::Command::new("grep").args(["-rlF", "t0psecret"]).arg(lab.data()).output().unwrap();
+    assert_eq!(String::from_utf8(out.stdout).unwrap(), "");
+}
+
+#[test]
+fn ten_repeats_more_run_only_what_is_new() {
+    let lab = Lab::new();
+    lab.write("s.yaml", SIX);
+    assert_eq!(lab.run(&["run", "s.yaml"]).code, Some(0));
+    lab.write("s.yaml", format!("{SIX}repeats: 3\n"));
+    let done = lab.run(&["run", "s.yaml"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(lab.ledger("ledger").len(), 18);
+    assert!(done.stderr.starts_with("s: 18 trials, version 2, 6 known\n"), "{}", done.stderr);
+}
+
+#[test]
+fn a_sweep_that_was_cancelled_elsewhere_ends_the_run_that_computes_it() {
+    let lab = Lab::new();
+    lab.write("s.yaml", "command: [sh, -c, 'sleep 0.1; echo s=1']\nmetric: {name: s, goal: maximize}\nparameters: {x: {min: 1, max: 500}}\n");
+    let child = lab.start(&["run", "s.yaml"]);
+    lab.until("the master serves", || lab.data().join("master.json").exists());
+    lab.until("it is cancelled", || lab.run(&["cancel", "s"]).code == Some(0));
+    let done = lab.wait(child);
+    assert_eq!(done.code, Some(12), "{}", done.stderr);
+    assert!(done.stderr.contains("s: cancelled in "), "{}", done.stderr);
+    let paused = lab.start(&["run", "s.yaml"]);
+    lab.until("it is paused", || lab.run(&["pause", "s"]).code == Some(0));
+    let done = lab.wait(paused);
+    assert_eq!(done.code, Some(13), "{}", done.stderr);
+    assert!(done.stderr.contains("then go on with: gridctl run s.yaml"), "{}", done.stderr);
+}

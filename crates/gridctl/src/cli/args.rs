@@ -241,7 +241,7 @@ pub(crate) struct MasterArgs {
 pub(crate) struct WorkerArgs {
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
-    /// Scratch directories and reports that the master has not recorded are kept here [default: work/ in the data directory]
+    /// Scratch directories and reports that the master has not recorded are kept here [default: work/slots in the data directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) work_dir: Option<PathBuf>,
     /// Who it is, for a fleet that knows beforehand (not for people)

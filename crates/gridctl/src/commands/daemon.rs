@@ -55,7 +55,7 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
         master: place.address,
         token: place.token,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        work_dir: args.work_dir.clone().unwrap_or_else(|| dir.join("work")),
+        work_dir: args.work_dir.clone().unwrap_or_else(|| dir.join("work").join("slots")),
         cache_dir: dir.join("cache"),
         slots: args.machine.slots,
         gpus: args.machine.gpus.clone().map(|list| list.0),

@@ -1,5 +1,5 @@
 //! Ctrl-C and SIGTERM: once is gently, twice is at once.
-//! Invariant: the handlers stand before anything is started, so that nothing is left behind.
+//! Invariant: the handlers stand before the first worker is started, so that nothing is left behind.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -15,6 +15,9 @@ use crate::source;
 /// Workers that were told to end everything at once get so long.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
+/// Between two requests to end.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+
 /// The workers.
 pub(super) struct Workers(LocalFleet);
 
@@ -61,11 +64,14 @@ impl Workers {
 
     /// Lets running trials end within `grace`; a further interrupt ends everything at once.
     pub(super) async fn end(mut self, handle: &Handle, grace: Duration, interrupts: &mut Interrupts) {
-        // They are ended below whether they could be asked or not.
-        let _ = handle.ask_to_drain(grace).await;
         let drained = async {
+            let mut asked = tokio::time::interval(ASK_EVERY);
             while !self.0.describe().is_empty() {
-                self.0.next_event().await;
+                tokio::select! {
+                    _ = self.0.next_event() => {}
+                    // Again and again, for a worker may connect only now. They are ended below whether they could be asked or not.
+                    _ = asked.tick() => drop(handle.ask_to_drain(grace).await),
+                }
             }
         };
         tokio::select! {

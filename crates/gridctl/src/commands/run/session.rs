@@ -56,23 +56,20 @@ struct Stands {
 
 /// Runs the sweep; returns the exit code, and the leaderboard if there is something to show.
 pub(super) async fn run(mut plan: Plan<'_>) -> Result<(Exit, Option<Leaderboard>), Failure> {
-    let mut interrupts = Interrupts::listen()?;
     let mut config = MasterConfig::new(&plan.dir);
     config.timing = daemon::timing(plan.args.lease_ttl)?;
     let mut running = Master::start(config).await.map_err(|error| source::master_failure(&error))?;
-    let result = serve(&mut plan, &mut running, &mut interrupts).await;
+    let result = serve(&mut plan, &mut running).await;
     let stopped = running.stop().await.map_err(|error| source::master_failure(&error));
     let ended = result?;
     stopped.map(|()| ended)
 }
 
-async fn serve(
-    plan: &mut Plan<'_>,
-    running: &mut Running,
-    interrupts: &mut Interrupts,
-) -> Result<(Exit, Option<Leaderboard>), Failure> {
+async fn serve(plan: &mut Plan<'_>, running: &mut Running) -> Result<(Exit, Option<Leaderboard>), Failure> {
     let handle = running.handle().clone();
     let stands = submit(&handle, plan).await?;
+    // Until here Ctrl-C simply ends the process, at a question above all.
+    let mut interrupts = Interrupts::listen()?;
     let name = plan.submit.frozen.spec.name.clone();
     announce(&handle.status(&name).map_err(|error| source::ask_failure(&error))?, &stands);
     let objective = plan.submit.frozen.spec.objective.as_ref();
@@ -86,14 +83,14 @@ async fn serve(
         fleet = Some(Workers::place(plan, running).await?);
     }
     let followed = match &mut fleet {
-        Some(fleet) => follow(plan, running, (&mut progress, &mut watch), interrupts, fleet).await,
+        Some(fleet) => follow(plan, running, (&mut progress, &mut watch), &mut interrupts, fleet).await,
         None => Ok(Followed::Turned(first)),
     };
     progress.clear();
     let exit = match followed {
         Ok(Followed::Turned(status)) => {
             if let Some(fleet) = fleet {
-                fleet.end(&handle, GRACE, interrupts).await;
+                fleet.end(&handle, GRACE, &mut interrupts).await;
             }
             conclude(&status, &stands, &progress, &plan.hint);
             ended(&status)
@@ -101,7 +98,7 @@ async fn serve(
         Ok(Followed::Interrupted(status)) => {
             output::say("stopping: running trials get SIGTERM and 10 s; Ctrl-C again to stop at once");
             if let Some(fleet) = fleet {
-                fleet.end(&handle, GRACE, interrupts).await;
+                fleet.end(&handle, GRACE, &mut interrupts).await;
             }
             let status = handle.status(&status.sweep).unwrap_or(status);
             output::say(format_args!(
