@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use gridctl_storage::journal::fs_check::{self, FsKind};
+
 use crate::exit::Failure;
 use crate::sweepfile::reason;
 
@@ -21,6 +23,10 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// The directory to read, seen from `from`.
     pub(crate) fn find(&self, from: &Path) -> Result<PathBuf, Failure> {
+        self.found(from).map(|dir| DataDir::of(dir).journal)
+    }
+
+    fn found(&self, from: &Path) -> Result<PathBuf, Failure> {
         match &self.stated {
             Some(dir) if dir.is_dir() => absolute(dir),
             Some(dir) => {
@@ -32,12 +38,67 @@ impl Wanted {
     }
 
     /// The directory for a sweep file in `base`, which may have to be made.
-    pub(crate) fn for_sweep(&self, base: &Path) -> Result<PathBuf, Failure> {
-        match &self.stated {
-            Some(dir) => absolute(dir),
-            None => Ok(sought_upwards(base).unwrap_or_else(|| base.join(NAME))),
+    pub(crate) fn for_sweep(&self, base: &Path) -> Result<DataDir, Failure> {
+        let dir = match &self.stated {
+            Some(dir) => absolute(dir)?,
+            None => sought_upwards(base).unwrap_or_else(|| base.join(NAME)),
+        };
+        Ok(DataDir::of(dir))
+    }
+}
+
+/// A data directory. On a network file system the journal is elsewhere, for there it would come to harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DataDir {
+    /// Where the journal is, with all that belongs to a master.
+    pub(crate) journal: PathBuf,
+    /// Where results go unless the sweep file says otherwise.
+    pub(crate) results: PathBuf,
+    /// What to tell the person.
+    moved: Option<String>,
+}
+
+impl DataDir {
+    fn of(dir: PathBuf) -> Self {
+        let kind = fs_check::kind_of(&dir);
+        Self::on(dir, kind, state_home())
+    }
+
+    /// The directory `dir`, which is on a file system of this kind.
+    fn on(dir: PathBuf, kind: FsKind, state_home: Option<PathBuf>) -> Self {
+        let results = dir.join("results");
+        match (kind, state_home) {
+            (FsKind::Network(kind), Some(home)) => {
+                let hash = blake3::hash(dir.as_os_str().as_encoded_bytes()).to_hex();
+                let journal = home.join("gridctl").join(&hash.as_str()[..16]);
+                let moved = format!(
+                    "the journal is in {}, for {} is on {kind}; results stay there",
+                    journal.display(),
+                    dir.display()
+                );
+                Self { journal, results, moved: Some(moved) }
+            }
+            _ => Self { journal: dir, results, moved: None },
         }
     }
+
+    /// Makes what is not there, and says where the journal is if that is elsewhere.
+    pub(crate) fn make(&self) -> Result<(), Failure> {
+        if let Some(moved) = &self.moved {
+            crate::output::say(moved);
+            // It is found by its name, beside the results.
+            self.results.parent().map_or(Ok(()), make)?;
+        }
+        make(&self.journal)
+    }
+}
+
+/// Where programs keep state of this machine, unless that is on a network file system as well.
+fn state_home() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || set("HOME").map(|home| home.join(".local/state"));
+    let places = [set("XDG_STATE_HOME").or_else(home), set("TMPDIR"), Some(PathBuf::from("/var/tmp"))];
+    places.into_iter().flatten().find(|place| !matches!(fs_check::kind_of(place), FsKind::Network(_)))
 }
 
 fn absolute(dir: &Path) -> Result<PathBuf, Failure> {
@@ -76,7 +137,7 @@ fn nowhere(from: &Path) -> Failure {
 }
 
 /// Makes the directory if it is not there.
-pub(crate) fn make(dir: &Path) -> Result<(), Failure> {
+fn make(dir: &Path) -> Result<(), Failure> {
     if dir.is_dir() {
         return Ok(());
     }
@@ -101,10 +162,24 @@ mod tests {
         let wanted = Wanted::default();
         assert_eq!(wanted.find(&deep).unwrap(), root.path().join(NAME));
         make(&root.path().join("a").join(NAME)).unwrap();
-        assert_eq!(wanted.for_sweep(&deep).unwrap(), root.path().join("a").join(NAME));
+        assert_eq!(wanted.for_sweep(&deep).unwrap().journal, root.path().join("a").join(NAME));
         let stated = Wanted { stated: Some(root.path().join("a")) };
         assert_eq!(stated.find(&deep).unwrap(), root.path().join("a"));
         assert_eq!(fs::read_to_string(root.path().join(NAME).join(".gitignore")).unwrap(), "*\n");
+    }
+
+    #[test]
+    fn c10_on_a_network_file_system_only_the_journal_moves() {
+        let dir = PathBuf::from("/home/me/gridctl-data");
+        let home = Some(PathBuf::from("/var/state"));
+        let moved = DataDir::on(dir.clone(), FsKind::Network("NFS"), home.clone());
+        assert!(moved.journal.starts_with("/var/state/gridctl"));
+        assert_eq!(moved.results, dir.join("results"));
+        assert!(moved.moved.unwrap().contains("is on NFS"));
+        let other =
+            DataDir::on(PathBuf::from("/home/you/gridctl-data"), FsKind::Network("NFS"), home.clone());
+        assert_ne!(other.journal, moved.journal);
+        assert_eq!(DataDir::on(dir.clone(), FsKind::Local, home).journal, dir);
     }
 
     #[test]

@@ -379,3 +379,23 @@ fn a_sweep_that_was_cancelled_elsewhere_ends_the_run_that_computes_it() {
     assert_eq!(done.code, Some(13), "{}", done.stderr);
     assert!(done.stderr.contains("then go on with: gridctl run s.yaml"), "{}", done.stderr);
 }
+
+#[test]
+fn a_target_that_is_reached_ends_the_sweep_well() {
+    let lab = Lab::new();
+    lab.write(
+        "s.yaml",
+        "command: [sh, -c, '[ $HP_X != 1 ] || exit 1; echo s=$HP_X']
+metric: {name: s, goal: maximize, target: 3}
+order: file
+retry: {max_failures: 0}
+parameters: {x: {min: 1, max: 200}}
+",
+    );
+    let done = lab.run(&["run", "s.yaml", "--slots", "1"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stderr.contains("s: the target was reached in "), "{}", done.stderr);
+    let again = lab.run(&["run", "s.yaml"]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(again.stderr.starts_with("s: the target was reached, "), "{}", again.stderr);
+}

@@ -15,7 +15,6 @@ use gridctl_core::spec::{Diagnostic, Repeats, Severity};
 use serde_json::{Value as Json, json};
 
 use crate::cli::CheckArgs;
-use crate::datadir;
 use crate::diagnose;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::table::Columns;
@@ -35,11 +34,7 @@ const LOG_BYTES: u64 = 1 << 30;
 /// Runs the command.
 pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
     let checked = submit::check(&args.file)?;
-    let results = settings
-        .data_dir
-        .for_sweep(&checked.file.base)
-        .unwrap_or_else(|_| checked.file.base.join(datadir::NAME))
-        .join("results");
+    let results = settings.data_dir.for_sweep(&checked.file.base)?.results;
     let caller = |name: &str| std::env::var(name).ok();
     let resolved = freeze::resolve(&checked, &results, &caller)?;
     let warnings: Vec<Diagnostic> = checked

@@ -10,16 +10,17 @@ use gridctl_worker::{WorkerConfig, WorkerError};
 
 use crate::cli::{MasterArgs, WorkerArgs};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::mark;
 use crate::output;
 use crate::settings::Settings;
 use crate::source::{self, chain};
-use crate::{datadir, mark};
 
 /// Runs the master.
 pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
     log_to_stderr("info");
     let dir = settings.data_dir.for_sweep(&settings.cwd)?;
-    datadir::make(&dir)?;
+    dir.make()?;
+    let dir = dir.journal;
     let mut config = MasterConfig::new(&dir);
     config.timing = timing(args.lease_ttl)?;
     config.allow_network_fs = args.allow_network_fs;
@@ -46,7 +47,7 @@ pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
 pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
     log_to_stderr(if args.parent_pipe { "warn" } else { "info" });
     let place = source::place(settings, &settings.cwd)?;
-    let dir = settings.data_dir.for_sweep(&settings.cwd)?;
+    let dir = settings.data_dir.for_sweep(&settings.cwd)?.journal;
     let this = std::env::current_exe()
         .map_err(|error| Failure::error("worker", format!("cannot find the running binary: {error}")))?;
     let id = args.id.as_deref().map(str::parse).transpose();

@@ -18,8 +18,8 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
     let checked = sweep::check(&args.file)?;
     checked.show_warnings();
     let (runtime, mut master) = Source::master(settings, &checked.file.base)?;
-    let data_dir = settings.data_dir.for_sweep(&checked.file.base)?;
-    let frozen = prepare(&checked, &data_dir.join("results"))?;
+    let dir = settings.data_dir.for_sweep(&checked.file.base)?;
+    let frozen = prepare(&checked, &dir.results)?;
     let mut submit = request(frozen, &args.again);
     let answer = match runtime.block_on(master.submit(&submit))? {
         Submitted::CodeChanged { version, lines, succeeded, failed } => {

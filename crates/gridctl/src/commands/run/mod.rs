@@ -32,19 +32,19 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     let checked = submit::check(&args.file)?;
     checked.show_warnings();
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
-    let frozen = prepare(&checked, &dir.join("results"))?;
+    let frozen = prepare(&checked, &dir.results)?;
     let gpus = args.machine.gpus.clone().map_or_else(resources::gpus, |list| list.0);
     let capacity = resources::capacity(args.machine.slots, &gpus, CgroupSupport::detect().limit());
     precheck::resources(&frozen, &capacity, &checked.file.source)?;
-    let hint = Hint { file: args.file.display().to_string(), dir: data_dir_flag(&dir, settings) };
-    if let Some(status) = all_known(&dir, &frozen, args)? {
+    let hint = Hint { file: args.file.display().to_string(), dir: data_dir_flag(&dir.journal, settings) };
+    if let Some(status) = all_known(&dir.journal, &frozen, args)? {
         output::say(known_line(&status, &hint));
-        show_board(&dir, &frozen.spec.name, args)?;
+        show_board(&dir.journal, &frozen.spec.name, args)?;
         return Ok(ended(&status));
     }
     super::daemon::log_to_stderr("error");
-    datadir::make(&dir)?;
-    let dir = dir.canonicalize().unwrap_or(dir);
+    dir.make()?;
+    let dir = dir.journal.canonicalize().unwrap_or(dir.journal);
     let slots = slots(&capacity, &frozen.spec.resources);
     let plan =
         session::Plan { submit: request(frozen, &args.again), args, hint, mark: mark::of(&dir), dir, slots };
@@ -111,25 +111,22 @@ fn all_known(dir: &Path, frozen: &FrozenSweep, args: &RunArgs) -> Result<Option<
 
 fn known_line(status: &SweepStatus, hint: &Hint) -> String {
     let failed = status.failed + status.quarantined;
-    let mut text = format!(
-        "{}: everything is known, {} of version {}",
+    let how = if reached_target(status) { "the target was reached" } else { "everything is known" };
+    let text = format!(
+        "{}: {how}, {} of version {}",
         status.sweep,
-        number::of(progress::done(status), "trial"),
+        number::of(status.succeeded + failed, "trial"),
         status.version
     );
-    if failed > 0 {
-        let _ = std::fmt::Write::write_fmt(
-            &mut text,
-            format_args!(
-                "; {} failed, `{}` tries them again",
-                number::count(failed),
-                hint.run("--retry-failed")
-            ),
-        );
-    } else {
-        text.push_str("; --rerun tries them again");
+    if failed == 0 {
+        return format!("{text}; --rerun tries them again");
     }
-    text
+    format!("{text}; {} failed, `{}` tries them again", number::count(failed), hint.run("--retry-failed"))
+}
+
+/// Whether the sweep ended early and well. What was not tried then counts as cancelled, as in no other finished sweep.
+fn reached_target(status: &SweepStatus) -> bool {
+    status.state == SweepState::Finished && status.cancelled > 0
 }
 
 /// The exit code of a sweep that stands so.
@@ -137,6 +134,7 @@ fn ended(status: &SweepStatus) -> Exit {
     match status.state {
         SweepState::Paused => Exit::Paused,
         SweepState::Cancelled | SweepState::Stopped => Exit::Cancelled,
+        _ if reached_target(status) => Exit::Ok,
         _ if status.failed + status.quarantined > 0 => Exit::FailedTrials,
         _ => Exit::Ok,
     }

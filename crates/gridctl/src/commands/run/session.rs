@@ -15,7 +15,7 @@ use gridctl_storage::journal::Reader;
 use super::interrupt::Interrupts;
 use super::place::{self, Workers};
 use super::progress::{self, Progress};
-use super::{Hint, changed, ended, failure};
+use super::{Hint, changed, ended, failure, reached_target};
 use crate::cli::RunArgs;
 use crate::commands::{daemon, leaderboard};
 use crate::exit::{Exit, Failure};
@@ -92,6 +92,8 @@ async fn serve(plan: &mut Plan<'_>, running: &mut Running) -> Result<(Exit, Opti
             if let Some(fleet) = fleet {
                 fleet.end(&handle, GRACE, &mut interrupts).await;
             }
+            // What was running when it turned has ended now.
+            let status = handle.status(&name).unwrap_or(status);
             conclude(&status, &stands, &progress, &plan.hint);
             ended(&status)
         }
@@ -193,15 +195,17 @@ async fn follow(
 
 /// The last words about a sweep.
 fn conclude(status: &SweepStatus, stands: &Stands, progress: &Progress, hint: &Hint) {
-    let mut text = format!("{}: {}", status.sweep, status.state.as_str());
-    text = format!(
-        "{text} in {}, {} succeeded",
+    let by_target = reached_target(status);
+    let how = if by_target { "the target was reached" } else { status.state.as_str() };
+    let mut text = format!(
+        "{}: {how} in {}, {} succeeded",
+        status.sweep,
         number::duration(progress.elapsed()),
         number::count(status.succeeded)
     );
     let failed = status.failed + status.quarantined;
-    for (count, what) in [(failed, "failed"), (status.cancelled, "cancelled"), (stands.known, "known before")]
-    {
+    let cancelled = if by_target { "not needed" } else { "cancelled" };
+    for (count, what) in [(failed, "failed"), (status.cancelled, cancelled), (stands.known, "known before")] {
         if count > 0 {
             text = format!("{text}, {} {what}", number::count(count));
         }
