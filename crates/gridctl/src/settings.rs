@@ -13,6 +13,8 @@ pub(crate) struct Settings {
     pub(crate) data_dir: Wanted,
     /// The master that was named.
     pub(crate) master: Option<String>,
+    /// It was named by a flag, so that it must not be passed over.
+    pub(crate) master_by_flag: bool,
     /// Where the command was started.
     pub(crate) cwd: PathBuf,
 }
@@ -22,9 +24,10 @@ impl Settings {
     pub(crate) fn new(global: Global) -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let stated = global.data_dir.or_else(|| set("GRIDCTL_DATA_DIR").map(PathBuf::from));
+        let master_by_flag = global.master.is_some();
         let master =
             global.master.or_else(|| set("GRIDCTL_MASTER").map(|value| value.to_string_lossy().into_owned()));
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-        Self { data_dir: Wanted { stated }, master, cwd }
+        Self { data_dir: Wanted { stated }, master, master_by_flag, cwd }
     }
 }

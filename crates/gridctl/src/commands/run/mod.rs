@@ -29,6 +29,13 @@ use crate::{datadir, mark};
 
 /// Runs the command.
 pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
+    if settings.master_by_flag {
+        return Err(Failure::usage(
+            "run::master",
+            "`run` has a master of its own, and --master names another",
+        )
+        .help("`gridctl submit FILE --master URL` gives the sweep to that one"));
+    }
     let checked = submit::check(&args.file)?;
     checked.show_warnings();
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
