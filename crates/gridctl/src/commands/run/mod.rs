@@ -3,11 +3,11 @@
 //! however it ends, no process is left and the same command goes on.
 
 pub(crate) mod changed;
+mod course;
 mod failure;
 mod interrupt;
 mod place;
 pub(crate) mod progress;
-mod session;
 
 use std::path::Path;
 
@@ -54,8 +54,8 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     let dir = dir.journal.canonicalize().unwrap_or(dir.journal);
     let slots = slots(&capacity, &frozen.spec.resources);
     let plan =
-        session::Plan { submit: request(frozen, &args.again), args, hint, mark: mark::of(&dir), dir, slots };
-    let (exit, board) = super::daemon::runtime()?.block_on(session::run(plan))?;
+        course::Plan { submit: request(frozen, &args.again), args, hint, mark: mark::of(&dir), dir, slots };
+    let (exit, board) = super::daemon::runtime()?.block_on(course::run(plan))?;
     if let Some(board) = board {
         // A reader that went away does not change how the sweep ended.
         match leaderboard::print(&board, Format::Table, args.k) {

@@ -1,4 +1,4 @@
-//! The workers of one run: processes of this same binary, placed by the local fleet.
+//! The workers of `gridctl run`: processes of this same binary, placed by the local fleet.
 //! Invariant: they end before the master does, gently if there is time.
 
 use std::ffi::OsString;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use gridctl_fleet::{Fleet as _, FleetError, FleetEvent, LocalConfig, LocalFleet};
 use gridctl_master::{Handle, Running};
 
+use super::course::Plan;
 use super::interrupt::Interrupts;
-use super::session::Plan;
 use crate::exit::Failure;
 use crate::source;
 
@@ -22,7 +22,7 @@ const ASK_EVERY: Duration = Duration::from_millis(250);
 pub(super) struct Workers(LocalFleet);
 
 impl Workers {
-    /// Ends what an earlier run left behind, tells the master so, and starts the workers.
+    /// Ends what an earlier `gridctl run` left behind, tells the master so, and starts the workers.
     pub(super) async fn place(plan: &Plan<'_>, running: &Running) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(|error| {
             Failure::error("run::worker", format!("cannot find the running binary: {error}"))
@@ -47,10 +47,7 @@ impl Workers {
             begun.map_err(|_| Failure::error("run::worker", "cannot look for what is left behind"))?;
         let (mut fleet, left) = begun.map_err(|error| failure(&error))?;
         if !left.is_empty() {
-            crate::output::say(format_args!(
-                "ended {} processes that an earlier run left behind",
-                left.len()
-            ));
+            crate::output::say(format_args!("ended {} processes that were left behind", left.len()));
         }
         running.handle().orphans_ended().await.map_err(|error| source::ask_failure(&error))?;
         fleet.launch(1).map_err(|error| failure(&error))?;

@@ -1,4 +1,4 @@
-//! One run from the master's start to its end: submit, place workers, follow, end.
+//! `gridctl run` from its master's start to its end: submit, place workers, follow, end.
 //! Invariant: every way out drains or ends the workers before the master stops.
 
 use std::path::PathBuf;
