@@ -1,1 +1,12 @@
-//! placeholder
+//! Master, workers and network in one process, under virtual time, one seed and injected faults.
+//! Invariant: nothing here decides what master or worker would: the very types that the binaries step are stepped.
+
+pub mod audit;
+pub mod plan;
+mod queue;
+mod trainer;
+mod world;
+
+pub use audit::Violation;
+pub use plan::{Fault, Plan};
+pub use world::{Report, simulate};

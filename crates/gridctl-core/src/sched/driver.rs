@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::step::{Conn, Effect, Input, Step};
+use super::step::{Conn, Effect, Input, Step, Submission};
 use super::Core;
 use crate::id::Time;
 
@@ -42,12 +42,20 @@ impl Driver {
 
     /// Steps everything that waits. The result is to be made durable, if it has events at all, and then
     /// [`Driver::committed`] called. `None` while a commit is underway.
-    pub fn batch(&mut self, now: Time) -> Option<&Step> {
+    ///
+    /// A submission is always the first of its batch, so that `know` can look up in the journal what is known of it:
+    /// every outcome that this master has ever decided is durable then.
+    pub fn batch(&mut self, now: Time, know: &mut dyn FnMut(&mut Submission)) -> Option<&Step> {
         if self.underway.is_some() {
             return None;
         }
-        while let Some(input) = self.inbox.pop_front() {
+        let mut is_first = true;
+        while let Some(mut input) = self.inbox.pop_front_if(|input| is_first || !matches!(input, Input::Submit(..))) {
+            if let Input::Submit(_, submission) = &mut input {
+                know(submission);
+            }
             self.core.step(now, input);
+            is_first = false;
         }
         self.core.settle(now);
         self.underway = Some(self.core.take());

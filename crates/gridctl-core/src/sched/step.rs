@@ -50,7 +50,8 @@ pub enum Input {
 pub struct Submission {
     /// The sweep.
     pub frozen: FrozenSweep,
-    /// Outcomes in the journal that count for it: those of the same code, and those that the person wants kept.
+    /// Outcomes in the journal that count for it: those of the same code, and those that the person wants kept. Filled in by
+    /// the driver's `know` just before it is stepped.
     pub known: Vec<Known>,
     /// Trials that ended without success in this very version are tried again.
     pub retry_failed: bool,

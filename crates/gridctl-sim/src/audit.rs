@@ -1,0 +1,159 @@
+//! The auditor: holds what the journal says and what workers do against the promises.
+//! Invariant: it believes nobody, and knows only what is durable and what was shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gridctl_core::id::{Epoch, LeaseSeq, SweepId, Token, TrialId, WorkerId};
+use gridctl_core::protocol::{MasterUpdate, ToWorker};
+use gridctl_core::record::{Class, Record, TrialState};
+use gridctl_core::sched::{Core, Course, Event, Next, Step};
+
+use crate::trainer;
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Violation(pub String);
+
+macro_rules! promise {
+    ($holds:expr, $($said:tt)+) => {
+        if !$holds {
+            return Err(Violation(format!($($said)+)));
+        }
+    };
+}
+
+/// What is durable, and what was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Auditor {
+    epoch: Epoch,
+    last_lease: u64,
+    /// The version that counts, and the tokens that stand in it.
+    version: u32,
+    held: BTreeMap<u64, (Token, WorkerId)>,
+    settled: BTreeMap<u64, TrialState>,
+    leases: BTreeSet<LeaseSeq>,
+    ended: BTreeMap<LeaseSeq, Class>,
+    records: BTreeMap<(u32, TrialId, u32), LeaseSeq>,
+    /// Trials whose success was shown to a worker, by the code that was in force.
+    acknowledged: BTreeSet<TrialId>,
+    closed: bool,
+}
+
+impl Auditor {
+    /// A batch became durable.
+    pub(crate) fn committed(&mut self, step: &Step, core: &Core) -> Result<(), Violation> {
+        for (_, event) in &step.events {
+            self.event(event)?;
+        }
+        for outcome in &step.outcomes {
+            self.record(&outcome.record)?;
+        }
+        self.conserved(core)
+    }
+
+    fn event(&mut self, event: &Event) -> Result<(), Violation> {
+        match event {
+            Event::Began { epoch } => {
+                promise!(epoch.0 == self.epoch.0 + 1, "epoch {epoch} follows {}", self.epoch);
+                self.epoch = *epoch;
+            }
+            Event::Submitted { version, .. } => {
+                promise!(*version == self.version + 1, "version {version} follows {}", self.version);
+                self.version = *version;
+                self.settled.clear();
+                // Positions mean something else now: what is held is looked up again when it ends.
+                self.held.clear();
+                self.closed = false;
+            }
+            Event::Leased { pos, token, worker, .. } => {
+                promise!(token.lease.0 > self.last_lease, "lease {} follows {}", token.lease, self.last_lease);
+                promise!(token.epoch == self.epoch, "a lease of epoch {} in {}", token.epoch, self.epoch);
+                self.last_lease = token.lease.0;
+                self.leases.insert(token.lease);
+                let before = self.held.insert(*pos, (*token, *worker));
+                promise!(before.is_none(), "position {pos} is leased twice: {before:?}, then {token:?}");
+                promise!(!self.settled.contains_key(pos), "position {pos} is leased after it was settled");
+            }
+            Event::Ended { pos, lease, class, next, .. } => {
+                if let Some((token, _)) = self.held.remove(pos) {
+                    promise!(token.lease == *lease, "lease {lease} ends, but {} holds position {pos}", token.lease);
+                }
+                promise!(self.ended.insert(*lease, *class).is_none(), "lease {lease} ends twice");
+                if let Next::Done(state) = next {
+                    let before = self.settled.insert(*pos, *state);
+                    promise!(before.is_none(), "position {pos} is settled twice: {before:?}, then {state}");
+                }
+            }
+            Event::Known { settled, .. } => {
+                for (pos, state, _) in settled {
+                    let before = self.settled.insert(*pos, *state);
+                    promise!(before.is_none(), "position {pos} was settled before it was known");
+                }
+            }
+            Event::Retried { positions, .. } => positions.iter().for_each(|pos| {
+                self.settled.remove(pos);
+            }),
+            Event::Steered { course, .. } => {
+                let closed = matches!(course, Course::Closed(_));
+                if !closed && self.closed {
+                    self.settled.retain(|_, state| *state != TrialState::Cancelled);
+                }
+                self.closed = closed;
+            }
+            Event::Joined { .. } | Event::Passed { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), Violation> {
+        let token = record.report.token;
+        promise!(self.leases.contains(&token.lease), "a record under lease {}, which was never granted", token.lease);
+        let class = self.ended.get(&token.lease);
+        promise!(class == Some(&record.report.class), "the record of lease {} says {}, its event {class:?}", token.lease, record.report.class);
+        if record.state == TrialState::Pending {
+            return Ok(());
+        }
+        let key = (record.version, record.report.trial, record.generation);
+        let before = self.records.insert(key, token.lease);
+        promise!(before.is_none(), "trial {} has two terminal records in one generation", record.report.trial);
+        if record.report.class == Class::Succeeded {
+            let value = record.report.objective.map(|value| value.0);
+            promise!(value == Some(trainer::objective(record.report.trial)), "trial {} has another's result", record.report.trial);
+        }
+        Ok(())
+    }
+
+    fn conserved(&self, core: &Core) -> Result<(), Violation> {
+        let Some(sweep) = core.sweep(SweepId(1)) else { return Ok(()) };
+        let status = core.status(SweepId(1), gridctl_core::id::Time(0)).ok_or_else(|| Violation("no status".to_owned()))?;
+        let sum = status.pending + status.leased + status.succeeded + status.failed + status.quarantined + status.cancelled + status.excluded;
+        promise!(sum == sweep.grid().len(), "the states of {} trials add up to {sum}: {status:?}", sweep.grid().len());
+        Ok(())
+    }
+
+    /// A message is about to leave the master.
+    pub(crate) fn shown(&mut self, message: &ToWorker) -> Result<(), Violation> {
+        let ToWorker::Update(MasterUpdate { grants, recorded, .. }) = message else { return Ok(()) };
+        for grant in grants {
+            promise!(self.leases.contains(&grant.token.lease), "lease {} is shown before it is durable", grant.token.lease);
+        }
+        for lease in recorded {
+            promise!(self.ended.contains_key(lease), "lease {lease} is acknowledged before its end is durable");
+        }
+        Ok(())
+    }
+
+    /// A worker hears that its attempt's report is recorded.
+    pub(crate) fn acknowledged(&mut self, lease: LeaseSeq, trial: TrialId) {
+        if self.ended.get(&lease) == Some(&Class::Succeeded) {
+            self.acknowledged.insert(trial);
+        }
+    }
+
+    /// A worker starts an attempt.
+    pub(crate) fn started(&self, trial: TrialId) -> Result<(), Violation> {
+        promise!(!self.acknowledged.contains(&trial), "trial {trial} starts again after its success was acknowledged");
+        Ok(())
+    }
+}

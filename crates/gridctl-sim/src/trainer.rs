@@ -1,0 +1,57 @@
+//! Trainers: how long an attempt takes and how it ends, as a function of seed, trial and lease.
+//! Invariant: the objective depends on the trial alone, so that every order of events has to lead to the same results.
+
+use gridctl_core::id::TrialId;
+use gridctl_core::protocol::Grant;
+use gridctl_core::record::{Class, Exit, MetricValue, Report};
+
+/// What a trial is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Good,
+    /// Its first attempt of each generation fails.
+    Flaky,
+    Bad,
+}
+
+pub(crate) fn kind(trial: TrialId) -> Kind {
+    match number(trial, 0) % 20 {
+        0 => Kind::Bad,
+        1 | 2 => Kind::Flaky,
+        _ => Kind::Good,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "three digits")]
+pub(crate) fn objective(trial: TrialId) -> f64 {
+    (number(trial, 3) % 1000) as f64 / 1000.0
+}
+
+pub(crate) fn duration_ms(seed: u64, grant: &Grant, longest_ms: u64) -> u64 {
+    let mixed = (seed ^ grant.token.lease.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    1 + (mixed >> 20) % longest_ms
+}
+
+/// How the attempt ends if nobody stops it.
+pub(crate) fn outcome(grant: &Grant, duration_ms: u64) -> Report {
+    let fails = match kind(grant.trial) {
+        Kind::Good => false,
+        Kind::Flaky => grant.token.attempt == 1,
+        Kind::Bad => true,
+    };
+    let class = if fails { Class::Failed } else { Class::Succeeded };
+    let mut report = Report::without_process(grant.token, grant.trial, class, "it fails");
+    report.duration_ms = duration_ms;
+    report.exit = Some(Exit::Code(i32::from(fails)));
+    if fails {
+        report.error = Some(format!("failure {}", grant.token.attempt));
+    } else {
+        report.error = None;
+        report.objective = Some(MetricValue(objective(grant.trial)));
+    }
+    report
+}
+
+fn number(trial: TrialId, from: usize) -> u64 {
+    trial.0.iter().skip(from).take(4).fold(0, |sum, byte| sum * 256 + u64::from(*byte))
+}

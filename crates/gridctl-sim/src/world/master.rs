@@ -1,0 +1,175 @@
+//! The master's process: the driver that the binary has, on a journal that can tear.
+//! Invariant: a batch is shown only after its commit; a kill in between loses it, or keeps it, whole.
+
+use gridctl_core::id::Time;
+use gridctl_core::record::TrialState;
+use gridctl_core::sched::{Core, Driver, Event, Input, Known, Step, Submission, Timing};
+use gridctl_core::spec::Repeats;
+use gridctl_storage::journal::{EventRow, Group, Snapshot, Store};
+use rand::RngExt;
+
+use super::{Happens, World};
+use crate::audit::Violation;
+
+pub(crate) struct Master {
+    pub(crate) driver: Driver,
+    pub(crate) stalled_until: u64,
+}
+
+impl World {
+    pub(super) fn start_master(&mut self) -> Result<(), Violation> {
+        if self.master.is_some() {
+            return Ok(());
+        }
+        let mut core = self.load()?;
+        core.begin(self.now());
+        self.lives += 1;
+        self.master = Some(Master { driver: Driver::new(core), stalled_until: 0 });
+        self.queue.after(1_000, Happens::MasterTicks { life: self.lives });
+        self.first_submission();
+        self.pump()
+    }
+
+    /// The core as the journal has it; from the newest snapshot and from the beginning it must be the same.
+    fn load(&mut self) -> Result<Core, Violation> {
+        let now = self.now();
+        let loaded = self.store.load().map_err(|err| Violation(format!("the journal does not load: {err}")))?;
+        let mut core = match &loaded.snapshot {
+            Some((_, bytes)) => Core::restore(Timing::default(), now, bytes)
+                .map_err(|err| Violation(format!("the snapshot does not load: {err}")))?,
+            None => Core::new(Timing::default()),
+        };
+        replay(&mut core, now, &loaded.tail)?;
+        let mut whole = Core::new(Timing::default());
+        replay(&mut whole, now, &self.store.events())?;
+        if whole.snapshot() != core.snapshot() {
+            return Err(Violation(format!(
+                "snapshot and tail differ from the whole history:\n{}\n{}",
+                String::from_utf8_lossy(&core.snapshot()),
+                String::from_utf8_lossy(&whole.snapshot())
+            )));
+        }
+        Ok(core)
+    }
+
+    pub(super) fn tick_master(&mut self, life: u32) -> Result<(), Violation> {
+        if life != self.lives || self.master.is_none() {
+            return Ok(());
+        }
+        self.queue.after(1_000, Happens::MasterTicks { life });
+        self.pump()
+    }
+
+    /// Begins the next commit, if none is underway.
+    pub(super) fn pump(&mut self) -> Result<(), Violation> {
+        let now = self.now();
+        let outcomes = &self.outcomes;
+        let Some(master) = self.master.as_mut().filter(|master| master.stalled_until <= now.0) else { return Ok(()) };
+        let mut know = |submission: &mut Submission| {
+            submission.known = outcomes
+                .iter()
+                .enumerate()
+                .filter(|(_, record)| record.state == TrialState::Succeeded)
+                .map(|(seq, record)| Known {
+                    seq: seq as u64,
+                    params: record.params.clone(),
+                    seed: if submission.frozen.spec.repeats == Repeats::Seeds(1) { 0 } else { record.repeat },
+                    state: record.state,
+                    objective: record.report.objective.map(|value| value.0),
+                })
+                .collect();
+        };
+        let Some(step) = master.driver.batch(now, &mut know) else {
+            if self.full {
+                master.driver.hold_out(now);
+            }
+            return Ok(());
+        };
+        if step.is_volatile() {
+            let effects = master.driver.committed();
+            return self.release(effects);
+        }
+        let rows = rows(step);
+        self.store
+            .append(&Group { events: &rows, outcomes: &[] })
+            .map_err(|err| Violation(format!("the journal refuses a batch: {err}")))?;
+        let slow = if std::mem::take(&mut self.slow) { 10_000 } else { 0 };
+        let commit = slow + self.rng.random_range(0..=self.plan.commit_ms);
+        self.queue.after(commit, Happens::Commit { life: self.lives });
+        Ok(())
+    }
+
+    /// The commit that is underway comes to its end.
+    pub(super) fn commit(&mut self, life: u32) -> Result<(), Violation> {
+        let now = self.now();
+        let Some(master) = self.master.as_mut().filter(|_| life == self.lives) else { return Ok(()) };
+        if self.full {
+            master.driver.hold_out(now);
+            self.queue.after(1_000, Happens::Commit { life });
+            return Ok(());
+        }
+        self.store.sync();
+        if let Some(step) = master.driver.underway() {
+            self.auditor.committed(step, master.driver.core())?;
+            self.outcomes.extend(step.outcomes.iter().map(|outcome| std::sync::Arc::clone(&outcome.record)));
+        }
+        let effects = master.driver.committed();
+        let snapshots = self.rng.random_bool(0.05);
+        if snapshots {
+            let core = master.driver.core();
+            let (seq, bytes) = (core.seq() - 1, core.snapshot());
+            self.store
+                .snapshot(&Snapshot { seq, bytes: &bytes })
+                .map_err(|err| Violation(format!("the journal refuses a snapshot: {err}")))?;
+            self.store.sync();
+        }
+        self.release(effects)?;
+        self.pump()
+    }
+
+    /// SIGKILL, or the power goes: what was being committed is lost, or was durable and nobody knows.
+    pub(super) fn kill_master(&mut self) -> Result<(), Violation> {
+        let Some(master) = self.master.take() else { return Ok(()) };
+        let torn = self.rng.random_range(0..6);
+        let before = self.store.events().len();
+        self.store.crash(torn);
+        // It was durable after all, and nobody was told.
+        if self.store.events().len() > before
+            && let Some(step) = master.driver.underway()
+        {
+            self.auditor.committed(step, master.driver.core())?;
+            self.outcomes.extend(step.outcomes.iter().map(|outcome| std::sync::Arc::clone(&outcome.record)));
+        }
+        let conns: Vec<_> = self.conns.all.iter().filter(|(_, link)| link.life == self.lives).map(|(conn, _)| *conn).collect();
+        for conn in conns {
+            self.break_conn(conn);
+        }
+        let pause = self.rng.random_range(200..40_000);
+        self.queue.after(pause, Happens::MasterStarts);
+        Ok(())
+    }
+
+    pub(super) fn push(&mut self, input: Input) -> Result<(), Violation> {
+        if let Some(master) = self.master.as_mut() {
+            master.driver.push(input);
+        }
+        self.pump()
+    }
+}
+
+fn rows(step: &Step) -> Vec<EventRow> {
+    let row = |(seq, event): &(u64, Event)| EventRow {
+        seq: *seq,
+        payload: serde_json::to_vec(event).expect("an event is JSON"),
+    };
+    step.events.iter().map(row).collect()
+}
+
+fn replay(core: &mut Core, now: Time, events: &[EventRow]) -> Result<(), Violation> {
+    for row in events {
+        let event: Event = serde_json::from_slice(&row.payload)
+            .map_err(|err| Violation(format!("event {} does not read back: {err}", row.seq)))?;
+        core.apply(now, &event);
+    }
+    Ok(())
+}

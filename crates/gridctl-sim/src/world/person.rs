@@ -1,0 +1,121 @@
+//! The person: submits, changes the file, pauses, resumes, cancels.
+//! Invariant: a question that gets no answer because the master died is asked again.
+
+use gridctl_core::id::{CodeHash, SweepId};
+use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::sched::{Answer, Input, Refusal, Request, Steer, Submission, SweepState};
+use gridctl_core::spec::{
+    Axis, AxisValues, Goal, MetricSpec, Objective, Order, Repeats, Report, Resources, Retry, SweepSpec,
+};
+
+use super::{Happens, World};
+use crate::audit::Violation;
+
+impl World {
+    /// Submits the sweep, if no master has it yet.
+    pub(super) fn first_submission(&mut self) {
+        let known = self.master.as_ref().is_some_and(|master| master.driver.core().sweeps().next().is_some());
+        let submission = self.submission();
+        if let Some(master) = self.master.as_mut().filter(|_| !known) {
+            master.driver.push(Input::Submit(Request(1), Box::new(submission)));
+        }
+    }
+
+    /// The file as it stands now: each change of it makes the axis longer or shorter.
+    fn submission(&self) -> Submission {
+        let count = self.plan.trials.unsigned_abs() + 7 * u64::from(self.submitted % 3);
+        let frozen = FrozenSweep {
+            uuid: "simulated".to_owned(),
+            spec: spec(count, self.plan.seed % 2 == 0),
+            source: String::new(),
+            base: "/".to_owned(),
+            workdir: None,
+            data: None,
+            output: "/results".to_owned(),
+            env: Vec::new(),
+            code: CodeHash::of(&["code"]),
+            files: Vec::new(),
+        };
+        Submission { frozen, known: Vec::new(), retry_failed: false, rerun: false }
+    }
+
+    pub(super) fn submit_changed(&mut self) {
+        self.submitted += 1;
+        let submission = self.submission();
+        if let Some(master) = self.master.as_mut() {
+            master.driver.push(Input::Submit(Request(2), Box::new(submission)));
+        }
+    }
+
+    pub(super) fn steer(&mut self, steer: Steer) {
+        if let Some(master) = self.master.as_mut() {
+            master.driver.push(Input::Steer(Request(3), SweepId(1), steer));
+        }
+    }
+
+    /// The sweep is over or paused: a pause is looked into, and resumed.
+    pub(super) fn turned(&mut self) {
+        if self.status().is_some_and(|status| status.state == SweepState::Paused) {
+            self.queue.after(5_000, Happens::Resumes);
+        }
+    }
+
+    pub(super) fn resume(&mut self) -> Result<(), Violation> {
+        match self.status().map(|status| status.state) {
+            Some(SweepState::Paused) => self.push(Input::Steer(Request(4), SweepId(1), Steer::Resume)),
+            None => {
+                self.queue.after(5_000, Happens::Resumes);
+                Ok(())
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "answers belong to the person")]
+    pub(super) fn answered(&mut self, answer: &Result<Answer, Refusal>) -> Result<(), Violation> {
+        match answer {
+            Ok(_) | Err(Refusal::Over { .. } | Refusal::UnknownSweep(_)) => Ok(()),
+            Err(refusal) => Err(Violation(format!("a person is refused: {refusal}"))),
+        }
+    }
+}
+
+fn spec(count: u64, spread: bool) -> SweepSpec {
+    let axis = |name: &str, values| Axis {
+        name: name.to_owned(),
+        path: vec![name.to_owned()],
+        variable: format!("HP_{}", name.to_uppercase()),
+        values,
+        when: None,
+    };
+    SweepSpec {
+        name: "simulated".to_owned(),
+        labels: Vec::new(),
+        axes: vec![axis("n", AxisValues::IntRange { min: 0, step: 1, count })],
+        zip: Vec::new(),
+        exclude: Vec::new(),
+        repeats: Repeats::Seeds(1),
+        order: if spread { Order::Spread } else { Order::File },
+        run_cap: None,
+        objective: Some(Objective {
+            metric: MetricSpec { name: "score".to_owned(), regex: None, report: Report::Last },
+            goal: Goal::Maximize,
+            target: None,
+        }),
+        metrics: Vec::new(),
+        command: vec!["true".to_owned()],
+        program: None,
+        env: Vec::new(),
+        secrets: Vec::new(),
+        env_prefix: "HP_".to_owned(),
+        resources: Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 },
+        timeout_ms: None,
+        retry: Retry { max_failures: 2, on_exit_codes: Vec::new(), fatal_exit_codes: Vec::new() },
+        workdir: None,
+        data: None,
+        output: None,
+        image: None,
+        preempt_signal: None,
+        unserved: Vec::new(),
+    }
+}

@@ -1,0 +1,71 @@
+//! A thousand seeds: whatever goes wrong, every promise holds and every sweep comes to its end.
+
+use std::collections::BTreeMap;
+
+use gridctl_sim::plan::FAULTS;
+use gridctl_sim::{Fault, simulate};
+
+const SEEDS: u64 = 1_000;
+
+/// The seeds to play: all, or the one that `GRIDCTL_SIM_SEED` names.
+fn seeds() -> Vec<u64> {
+    match std::env::var("GRIDCTL_SIM_SEED") {
+        Ok(seed) => vec![seed.parse().expect("GRIDCTL_SIM_SEED is a number")],
+        Err(_) => (0..SEEDS).collect(),
+    }
+}
+
+#[test]
+fn every_seed_keeps_every_promise() {
+    let seeds = seeds();
+    let halves: Vec<&[u64]> = seeds.chunks(seeds.len().div_ceil(2)).collect();
+    let reports: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = halves
+            .iter()
+            .map(|half| {
+                scope.spawn(move || half.iter().map(|seed| (*seed, simulate(*seed))).collect::<Vec<_>>())
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no simulation panics")).collect()
+    });
+    let mut injected: BTreeMap<Fault, (u32, u32)> = BTreeMap::new();
+    let mut broken = Vec::new();
+    let (mut events, mut virtual_ms) = (0, 0);
+    for (seed, report) in reports {
+        match report {
+            Ok(report) => {
+                events += report.events;
+                virtual_ms += report.took_ms;
+                for (fault, times) in report.injected {
+                    let (in_seeds, in_all) = injected.entry(fault).or_default();
+                    *in_seeds += 1;
+                    *in_all += times;
+                }
+            }
+            Err(violation) => broken.push(format!(
+                "seed {seed}: {violation}\n  replay: GRIDCTL_SIM_SEED={seed} cargo test -p gridctl-sim --test seeds -- --nocapture"
+            )),
+        }
+    }
+    println!("{} seeds, {events} events, {} virtual hours", seeds.len(), virtual_ms / 3_600_000);
+    for (fault, (in_seeds, in_all)) in &injected {
+        println!("  {fault:?}: {in_all} times in {in_seeds} seeds");
+    }
+    assert!(broken.is_empty(), "{} of {} seeds break a promise:\n{}", broken.len(), seeds.len(), broken.join("\n"));
+    if seeds.len() as u64 == SEEDS {
+        for fault in FAULTS {
+            let in_seeds = injected.get(&fault).map_or(0, |(in_seeds, _)| *in_seeds);
+            assert!(u64::from(in_seeds) >= SEEDS / 20, "{fault:?} came in {in_seeds} seeds only, under one in twenty");
+        }
+    }
+}
+
+#[test]
+fn a_seed_is_the_same_world_every_time() {
+    for seed in 0..20 {
+        let [first, second] = [simulate(seed), simulate(seed)].map(|report| {
+            report.map(|report| (report.events, report.took_ms, report.injected, report.status.succeeded))
+        });
+        assert_eq!(first, second, "seed {seed}");
+    }
+}
