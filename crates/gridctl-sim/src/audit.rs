@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gridctl_core::id::{Epoch, LeaseSeq, SweepId, Token, TrialId, WorkerId};
 use gridctl_core::protocol::{MasterUpdate, ToWorker};
 use gridctl_core::record::{Class, Record, TrialState};
-use gridctl_core::sched::{Core, Course, Event, Next, Step};
+use gridctl_core::sched::{Core, Course, Ended, Event, Next, Step};
 
 use crate::trainer;
 
@@ -75,7 +75,7 @@ impl Auditor {
                 promise!(before.is_none(), "position {pos} is leased twice: {before:?}, then {token:?}");
                 promise!(!self.settled.contains_key(pos), "position {pos} is leased after it was settled");
             }
-            Event::Ended { pos, lease, class, next, .. } => {
+            Event::Ended(Ended { pos, lease, class, next, .. }) => {
                 if let Some((token, _)) = self.held.remove(pos) {
                     promise!(token.lease == *lease, "lease {lease} ends, but {} holds position {pos}", token.lease);
                 }

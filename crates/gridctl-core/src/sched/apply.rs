@@ -24,14 +24,12 @@ impl Core {
                 let known = self.workers.entry(*worker).or_insert_with(|| Worker::new(host.clone(), now));
                 known.host.clone_from(host);
                 known.joined = true;
-                known.grace_ms = 0;
+                self.graces.remove(worker);
             }
             Event::Leased { sweep, pos, token, worker } => {
                 self.apply_leased(now, *sweep, *pos, (*token, *worker))
             }
-            Event::Ended { sweep, pos, lease, class, next, objective } => {
-                self.apply_ended(now, (*sweep, *pos, *lease), *class, next, *objective);
-            }
+            Event::Ended(ended) => self.apply_ended(now, ended),
             Event::Known { sweep, settled } => self.with_sweep(*sweep, |sweep| {
                 for &(pos, state, objective) in settled {
                     sweep.settled.insert(pos, state);

@@ -20,6 +20,7 @@ const WORKER_FAILURES: usize = 5;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Breaker {
     disarmed: bool,
+    succeeded: bool,
     /// Trials that failed fast while none has succeeded.
     failed: BTreeSet<u64>,
     hosts: BTreeSet<String>,
@@ -32,39 +33,39 @@ impl Breaker {
         *self = Self { disarmed: true, ..Self::default() };
     }
 
-    /// Takes note of an attempt's end; `Some` says why the sweep should pause. `hosts`: machines that are connected.
-    pub(super) fn ended(&mut self, pos: u64, end: &End<'_>, hosts: usize) -> Option<Trip> {
+    /// Takes note of an attempt's end.
+    pub(super) fn ended(&mut self, pos: u64, end: &End<'_>) {
         if self.disarmed {
-            return None;
+            return;
         }
         if end.class == Class::Succeeded {
+            self.succeeded = true;
             self.failed.clear();
             self.hosts.clear();
-            self.settled = self.settled.max(1);
-        } else if self.settled == self.settled_badly
-            && matches!(end.class, Class::NoMetric | Class::Failed)
-            && end.duration_ms < FAST_MS
-        {
+        } else if !self.succeeded && end.fast && matches!(end.class, Class::NoMetric | Class::Failed) {
             self.failed.insert(pos);
             self.hosts.insert(end.host.to_owned());
-            if self.failed.len() >= FIRST_FAILURES && self.hosts.len() >= hosts.min(2) {
-                return Some(Trip::NoneSucceeds { failed: self.failed.len() });
-            }
         }
-        let state = end.settled?;
-        self.settled += 1;
-        self.settled_badly += u32::from(state == TrialState::Failed);
-        if self.settled == FIRST_SETTLED && self.settled_badly * 2 > FIRST_SETTLED {
-            return Some(Trip::MostFail { failed: self.settled_badly, of: FIRST_SETTLED });
+        if let Some(state) = end.settled.filter(|_| self.settled < FIRST_SETTLED) {
+            self.settled += 1;
+            self.settled_badly += u32::from(state == TrialState::Failed);
         }
-        None
+    }
+
+    /// Why the sweep should pause now, if it should. `hosts`: machines that are connected.
+    pub(super) fn trip(&self, hosts: usize) -> Option<Trip> {
+        if self.failed.len() >= FIRST_FAILURES && self.hosts.len() >= hosts.min(2) {
+            return Some(Trip::NoneSucceeds { failed: self.failed.len() });
+        }
+        (self.settled == FIRST_SETTLED && self.settled_badly * 2 > FIRST_SETTLED)
+            .then_some(Trip::MostFail { failed: self.settled_badly, of: FIRST_SETTLED })
     }
 }
 
 /// An attempt's end, as breakers see it.
 pub(super) struct End<'a> {
     pub(super) class: Class,
-    pub(super) duration_ms: u64,
+    pub(super) fast: bool,
     pub(super) host: &'a str,
     pub(super) settled: Option<TrialState>,
 }
@@ -96,8 +97,8 @@ pub(super) struct WorkerBreaker {
 
 impl WorkerBreaker {
     /// Takes note of an attempt's end; true if the machine itself seems to be at fault.
-    pub(super) fn ended(&mut self, pos: u64, class: Class, duration_ms: u64) -> bool {
-        if !matches!(class, Class::NoMetric | Class::Failed | Class::WorkerFault) || duration_ms >= FAST_MS {
+    pub(super) fn ended(&mut self, pos: u64, class: Class, fast: bool) -> bool {
+        if !matches!(class, Class::NoMetric | Class::Failed | Class::WorkerFault) || !fast {
             self.row.clear();
             return false;
         }

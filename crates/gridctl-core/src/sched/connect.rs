@@ -33,6 +33,8 @@ impl Core {
             orphan_after_ms: self.timing.orphan_after_ms,
         };
         self.out.effects.push(Effect::Send(conn, ToWorker::Welcome(welcome)));
+        // The welcome is always followed by an update, even an empty one: it says that what the worker holds is confirmed.
+        self.outbox(conn);
         self.compare(conn, id, &hello);
         for report in hello.reports {
             self.report(now, conn, id, report);

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::Core;
-use super::breaker::{End as Ended, Trip};
-use super::event::{Close, Course, Event, Next};
+use super::breaker::{self, FAST_MS, Trip};
+use super::event::{Close, Course, Ended, Event, Next};
 use super::step::{Conn, Effect, Outcome};
 use super::sweep::{Hold, Lease, Sweep};
 use crate::attempt::{self, Budget, End};
@@ -51,14 +51,15 @@ impl Core {
         let Some(lease) = sweep.open.get(&pos).and_then(|trial| trial.lease()).cloned() else { return };
         let next = follow(sweep, pos, &lease, &report);
         let objective = report.objective.map(|value| value.0).filter(|value| value.is_finite());
-        let event = Event::Ended {
+        let event = Event::Ended(Ended {
             sweep: sweep_id,
             pos,
             lease: lease.token.lease,
             class: report.class,
             next: next.clone(),
+            fast: report.duration_ms < FAST_MS,
             objective: objective.filter(|_| report.class == Class::Succeeded),
-        };
+        });
         let seq = self.next_seq;
         let state = match next {
             Next::Done(state) => state,
@@ -73,7 +74,7 @@ impl Core {
     /// What an attempt's end means beyond its trial: target, breakers.
     fn watch(&mut self, now: Time, sweep_id: SweepId, pos: u64, (record, lease): (&Record, &Lease)) {
         let hosts = self.hosts();
-        let (class, duration_ms) = (record.report.class, record.report.duration_ms);
+        let (class, fast) = (record.report.class, record.report.duration_ms < FAST_MS);
         let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return };
         sweep.remember_end(now);
         if sweep.course != Course::Running {
@@ -81,14 +82,10 @@ impl Core {
         }
         if class == Class::Succeeded && reaches_target(sweep, record) {
             self.close(now, sweep_id, Close::Target);
-            return;
-        }
-        let settled = (record.state != TrialState::Pending).then_some(record.state);
-        let ended = Ended { class, duration_ms, host: &lease.host, settled };
-        if let Some(trip) = sweep.breaker.ended(pos, &ended, hosts) {
+        } else if let Some(trip) = sweep.breaker.trip(hosts) {
             self.pause(now, sweep_id, trip);
         } else if let Some(worker) = self.workers.get_mut(&lease.worker)
-            && worker.breaker.ended(pos, class, duration_ms)
+            && worker.breaker.ended(pos, class, fast)
             && hosts > 1
             && !worker.draining
         {
@@ -149,24 +146,24 @@ impl Core {
         }
     }
 
-    pub(super) fn apply_ended(
-        &mut self,
-        now: Time,
-        (sweep_id, pos, lease): (SweepId, u64, LeaseSeq),
-        class: Class,
-        next: &Next,
-        objective: Option<f64>,
-    ) {
-        self.leases.remove(&lease);
-        let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return };
-        if let Some(holder) = sweep.open.get(&pos).and_then(|trial| trial.lease()).map(|lease| lease.worker)
-            && let Some(worker) = self.workers.get_mut(&holder)
-        {
-            worker.unhold(lease);
+    pub(super) fn apply_ended(&mut self, now: Time, ended: &Ended) {
+        let Ended { sweep, pos, lease, class, next, fast, objective } = ended;
+        self.leases.remove(lease);
+        let Some(sweep) = self.sweeps.get_mut(sweep) else { return };
+        if let Some(holder) = sweep.open.get(pos).and_then(|trial| trial.lease()).cloned() {
+            if let Some(worker) = self.workers.get_mut(&holder.worker) {
+                worker.unhold(*lease);
+            }
+            let settled = match next {
+                Next::Done(state) => Some(*state),
+                Next::Again { .. } => None,
+            };
+            let end = breaker::End { class: *class, fast: *fast, host: &holder.host, settled };
+            sweep.breaker.ended(*pos, &end);
         }
-        sweep.end(now, pos, next);
-        sweep.score(pos, objective);
-        sweep.failures += u64::from(Budget::of(class) == Some(Budget::Failures));
+        sweep.end(now, *pos, next);
+        sweep.score(*pos, *objective);
+        sweep.failures += u64::from(Budget::of(*class) == Some(Budget::Failures));
     }
 }
 

@@ -63,21 +63,7 @@ pub enum Event {
         worker: WorkerId,
     },
     /// An attempt ended.
-    Ended {
-        /// The sweep.
-        sweep: SweepId,
-        /// The position of the walk.
-        pos: u64,
-        /// The lease that ended.
-        lease: LeaseSeq,
-        /// How.
-        class: Class,
-        /// What follows for the trial.
-        next: Next,
-        /// For a success: the objective, if it is finite.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        objective: Option<f64>,
-    },
+    Ended(Ended),
     /// The sweep's course was changed, by a person or by the master itself.
     Steered {
         /// The sweep.
@@ -92,6 +78,27 @@ pub enum Event {
         /// The positions of the walk.
         positions: Vec<u64>,
     },
+}
+
+/// An attempt's end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The sweep.
+    pub sweep: SweepId,
+    /// The position of the walk.
+    pub pos: u64,
+    /// The lease that ended.
+    pub lease: LeaseSeq,
+    /// How.
+    pub class: Class,
+    /// What follows for the trial.
+    pub next: Next,
+    /// It took no more than a few seconds, which breakers mind.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fast: bool,
+    /// For a success: the objective, if it is finite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<f64>,
 }
 
 /// What follows an attempt's end.

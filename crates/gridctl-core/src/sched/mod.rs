@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use self::driver::Driver;
-pub use self::event::{Close, Course, Event, Next};
+pub use self::event::{Close, Course, Ended, Event, Next};
 pub use self::save::RestoreError;
 pub use self::status::{Best, SweepState, SweepStatus};
 pub use self::step::{
@@ -134,6 +134,8 @@ pub struct Core {
     /// Every lease whose holder may report: those that stand, and expired ones that nobody else was granted.
     leases: BTreeMap<LeaseSeq, (SweepId, u64)>,
     workers: BTreeMap<WorkerId, Worker>,
+    /// Restart grace that a holder's leases have had since it was last heard, in milliseconds.
+    graces: BTreeMap<WorkerId, u64>,
     conns: BTreeMap<Conn, WorkerId>,
     out: Step,
     outbox: BTreeMap<Conn, MasterUpdate>,
@@ -155,6 +157,7 @@ impl Core {
             active: BTreeSet::new(),
             leases: BTreeMap::new(),
             workers: BTreeMap::new(),
+            graces: BTreeMap::new(),
             conns: BTreeMap::new(),
             out: Step::default(),
             outbox: BTreeMap::new(),

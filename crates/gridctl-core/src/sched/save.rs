@@ -32,7 +32,9 @@ struct SavedRef<'a> {
     next_seq: u64,
     next_lease: u64,
     sweeps: Vec<SweepRef<'a>>,
-    workers: Vec<(WorkerId, &'a str, u64)>,
+    graces: &'a BTreeMap<WorkerId, u64>,
+    /// Workers that are connected: later events name them by id alone.
+    connected: Vec<(WorkerId, &'a str)>,
 }
 
 #[derive(Serialize)]
@@ -56,7 +58,8 @@ struct Saved {
     next_seq: u64,
     next_lease: u64,
     sweeps: Vec<SavedSweep>,
-    workers: Vec<(WorkerId, String, u64)>,
+    graces: BTreeMap<WorkerId, u64>,
+    connected: Vec<(WorkerId, String)>,
 }
 
 #[derive(Deserialize)]
@@ -91,13 +94,14 @@ impl Core {
             breaker: &sweep.breaker,
             failures: sweep.failures,
         });
-        let workers = self.workers.iter().filter(|(_, worker)| !worker.leases.is_empty());
+        let connected = self.workers.iter().filter(|(_, worker)| worker.link.is_some());
         let saved = SavedRef {
             epoch: self.epoch,
             next_seq: self.next_seq,
             next_lease: self.next_lease,
             sweeps: sweeps.collect(),
-            workers: workers.map(|(id, worker)| (*id, worker.host.as_str(), worker.grace_ms)).collect(),
+            graces: &self.graces,
+            connected: connected.map(|(id, worker)| (*id, worker.host.as_str())).collect(),
         };
         serde_json::to_vec(&saved).expect("every key is text and every number finite")
     }
@@ -112,10 +116,9 @@ impl Core {
         core.epoch = saved.epoch;
         core.next_seq = saved.next_seq;
         core.next_lease = saved.next_lease;
-        for (id, host, grace_ms) in saved.workers {
-            let mut worker = Worker::new(host, now);
-            worker.grace_ms = grace_ms;
-            core.workers.insert(id, worker);
+        core.graces = saved.graces;
+        for (id, host) in saved.connected {
+            core.workers.insert(id, Worker::new(host, now));
         }
         for saved in saved.sweeps {
             core.put_back(now, saved)?;

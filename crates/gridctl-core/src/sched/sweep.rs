@@ -1,5 +1,6 @@
 //! One sweep's trials: what is settled, what is open, what comes next.
-//! Invariant: below the cursor every position is settled or open, never both; above it a position is settled only if it was known.
+//! Invariant: below the cursor every position is settled or open, never both; above it only what was known before, or begun
+//! in an earlier version.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -269,7 +270,7 @@ impl Sweep {
         let mut excluded: Vec<(u64, u64)> = Vec::new();
         let last = self.grid.len().min(self.cursor.saturating_add(PASSED_A_STEP));
         for pos in self.cursor..last {
-            if self.settled.state(pos).is_some() {
+            if self.settled.state(pos).is_some() || self.open.contains_key(&pos) {
                 continue;
             }
             if !self.grid.is_excluded(self.grid.index_at(pos)) {
@@ -291,9 +292,16 @@ impl Sweep {
     }
 
     pub(super) fn lease(&mut self, pos: u64, lease: Lease) {
-        self.cursor = self.cursor.max(pos + 1);
+        // A trial that a version before had begun may stand ahead of the cursor, which must not jump there.
+        if pos == self.cursor {
+            self.cursor += 1;
+        }
         self.ready.remove(&pos);
         let trial = self.open.entry(pos).or_insert_with(|| Trial::new(1));
+        // On replay nobody has woken it.
+        if let Hold::Backoff { .. } = trial.hold {
+            self.backoff.retain(|(_, other)| *other != pos);
+        }
         trial.attempt = lease.token.attempt;
         trial.progress = None;
         if !trial.is_leased() {

@@ -64,9 +64,11 @@ impl Core {
         self.epoch = epoch;
         let most = self.timing.grace_ms.max(3 * self.timing.ttl_ms);
         self.workers.retain(|_, worker| !worker.leases.is_empty());
-        for worker in self.workers.values_mut() {
-            let grace = self.timing.grace_ms.max(self.timing.ttl_ms).min(most - worker.grace_ms.min(most));
-            worker.grace_ms += grace;
+        self.graces.retain(|id, _| self.workers.contains_key(id));
+        for (id, worker) in &mut self.workers {
+            let had = self.graces.entry(*id).or_default();
+            let grace = self.timing.grace_ms.max(self.timing.ttl_ms).min(most.saturating_sub(*had));
+            *had += grace;
             worker.deadline = now.after_ms(grace);
             worker.link = None;
             worker.joined = false;

@@ -19,8 +19,6 @@ pub(super) struct Worker {
     /// `None`: it is away.
     pub(super) link: Option<Link>,
     pub(super) deadline: Time,
-    /// Restart grace that its leases have had since it was last heard, in milliseconds.
-    pub(super) grace_ms: u64,
     /// It has made itself known in this epoch.
     pub(super) joined: bool,
     pub(super) leases: BTreeMap<LeaseSeq, Held>,
@@ -57,7 +55,6 @@ impl Worker {
             host,
             link: None,
             deadline,
-            grace_ms: 0,
             joined: false,
             leases: BTreeMap::new(),
             used: Used::default(),

@@ -12,9 +12,10 @@ const LONG_US: u64 = 1_000_000;
 const MOST_AHEAD: u64 = 64;
 
 impl Worker {
-    /// Starts what fits, in the order of the leases; what does not fit lets smaller ones pass.
-    pub(super) fn admit(&mut self, _now: Time) {
-        if self.draining.is_some() {
+    /// Starts what fits, in the order of the leases; what does not fit lets smaller ones pass. After half a lease without a
+    /// word from the master nothing is started: it may be another's by now.
+    pub(super) fn admit(&mut self, now: Time) {
+        if self.draining.is_some() || now.ms_since(self.confirmed) > self.ttl_ms / 2 {
             return;
         }
         let waiting: Vec<LeaseSeq> =

@@ -103,6 +103,9 @@ pub struct Worker {
     heartbeat_ms: u64,
     orphan_after_ms: u64,
     last_contact: Time,
+    ttl_ms: u64,
+    /// When the master last said what is the worker's and what is not.
+    confirmed: Time,
     draining: Option<Time>,
     /// How long attempts take, in microseconds: an average that forgets.
     pace_us: Option<u64>,
@@ -149,6 +152,8 @@ impl Worker {
             heartbeat_ms: 5_000,
             orphan_after_ms: 3_600_000,
             last_contact: now,
+            ttl_ms: 30_000,
+            confirmed: now,
             draining: None,
             pace_us: None,
             prefetch: 0,
@@ -202,12 +207,14 @@ impl Worker {
             ToWorker::Welcome(welcome) => {
                 link.welcomed = true;
                 self.epoch = welcome.epoch;
+                self.ttl_ms = welcome.ttl_ms;
                 self.heartbeat_ms = welcome.heartbeat_ms.max(1);
                 self.orphan_after_ms = welcome.orphan_after_ms;
                 self.last_contact = now;
             }
             ToWorker::Update(update) => {
                 self.last_contact = now;
+                self.confirmed = now;
                 self.told(now, update);
             }
             ToWorker::Refused(why) => self.exit(Farewell::Refused(why)),

@@ -3,7 +3,9 @@
 
 use gridctl_core::id::Time;
 use gridctl_core::record::TrialState;
-use gridctl_core::sched::{Core, Driver, Event, Input, Known, Step, Submission, Timing};
+use gridctl_core::sched::{
+    Core, Driver, Event, Input, Known, Steer, Step, Submission, SweepState, Timing,
+};
 use gridctl_core::spec::Repeats;
 use gridctl_storage::journal::{EventRow, Group, Snapshot, Store};
 use rand::RngExt;
@@ -57,6 +59,10 @@ impl World {
             return Ok(());
         }
         self.queue.after(1_000, Happens::MasterTicks { life });
+        // A pause that a person forgot, because the master died or stood still in between.
+        if self.queue.now() > self.plan.calm_ms && self.status().is_some_and(|status| status.state == SweepState::Paused) {
+            self.steer(Steer::Resume);
+        }
         self.pump()
     }
 

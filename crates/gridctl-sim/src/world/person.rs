@@ -55,17 +55,15 @@ impl World {
 
     /// The sweep is over or paused: a pause is looked into, and resumed.
     pub(super) fn turned(&mut self) {
-        if self.status().is_some_and(|status| status.state == SweepState::Paused) {
-            self.queue.after(5_000, Happens::Resumes);
-        }
+        self.queue.after(5_000, Happens::Resumes);
     }
 
+    /// A person who finds the sweep paused resumes it, and looks again: the master may have died over it.
     pub(super) fn resume(&mut self) -> Result<(), Violation> {
         match self.status().map(|status| status.state) {
-            Some(SweepState::Paused) => self.push(Input::Steer(Request(4), SweepId(1), Steer::Resume)),
-            None => {
+            Some(SweepState::Paused) | None => {
                 self.queue.after(5_000, Happens::Resumes);
-                Ok(())
+                self.push(Input::Steer(Request(4), SweepId(1), Steer::Resume))
             }
             Some(_) => Ok(()),
         }
