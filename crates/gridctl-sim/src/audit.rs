@@ -67,7 +67,12 @@ impl Auditor {
                 self.closed = false;
             }
             Event::Leased { pos, token, worker, .. } => {
-                promise!(token.lease.0 > self.last_lease, "lease {} follows {}", token.lease, self.last_lease);
+                promise!(
+                    token.lease.0 > self.last_lease,
+                    "lease {} follows {}",
+                    token.lease,
+                    self.last_lease
+                );
                 promise!(token.epoch == self.epoch, "a lease of epoch {} in {}", token.epoch, self.epoch);
                 self.last_lease = token.lease.0;
                 self.leases.insert(token.lease);
@@ -77,7 +82,11 @@ impl Auditor {
             }
             Event::Ended(Ended { pos, lease, class, next, .. }) => {
                 if let Some((token, _)) = self.held.remove(pos) {
-                    promise!(token.lease == *lease, "lease {lease} ends, but {} holds position {pos}", token.lease);
+                    promise!(
+                        token.lease == *lease,
+                        "lease {lease} ends, but {} holds position {pos}",
+                        token.lease
+                    );
                 }
                 promise!(self.ended.insert(*lease, *class).is_none(), "lease {lease} ends twice");
                 if let Next::Done(state) = next {
@@ -108,27 +117,56 @@ impl Auditor {
 
     fn record(&mut self, record: &Record) -> Result<(), Violation> {
         let token = record.report.token;
-        promise!(self.leases.contains(&token.lease), "a record under lease {}, which was never granted", token.lease);
+        promise!(
+            self.leases.contains(&token.lease),
+            "a record under lease {}, which was never granted",
+            token.lease
+        );
         let class = self.ended.get(&token.lease);
-        promise!(class == Some(&record.report.class), "the record of lease {} says {}, its event {class:?}", token.lease, record.report.class);
+        promise!(
+            class == Some(&record.report.class),
+            "the record of lease {} says {}, its event {class:?}",
+            token.lease,
+            record.report.class
+        );
         if record.state == TrialState::Pending {
             return Ok(());
         }
         let key = (record.version, record.report.trial, record.generation);
         let before = self.records.insert(key, token.lease);
-        promise!(before.is_none(), "trial {} has two terminal records in one generation", record.report.trial);
+        promise!(
+            before.is_none(),
+            "trial {} has two terminal records in one generation",
+            record.report.trial
+        );
         if record.report.class == Class::Succeeded {
             let value = record.report.objective.map(|value| value.0);
-            promise!(value == Some(trainer::objective(record.report.trial)), "trial {} has another's result", record.report.trial);
+            promise!(
+                value == Some(trainer::objective(record.report.trial)),
+                "trial {} has another's result",
+                record.report.trial
+            );
         }
         Ok(())
     }
 
     fn conserved(&self, core: &Core) -> Result<(), Violation> {
         let Some(sweep) = core.sweep(SweepId(1)) else { return Ok(()) };
-        let status = core.status(SweepId(1), gridctl_core::id::Time(0)).ok_or_else(|| Violation("no status".to_owned()))?;
-        let sum = status.pending + status.leased + status.succeeded + status.failed + status.quarantined + status.cancelled + status.excluded;
-        promise!(sum == sweep.grid().len(), "the states of {} trials add up to {sum}: {status:?}", sweep.grid().len());
+        let status = core
+            .status(SweepId(1), gridctl_core::id::Time(0))
+            .ok_or_else(|| Violation("no status".to_owned()))?;
+        let sum = status.pending
+            + status.leased
+            + status.succeeded
+            + status.failed
+            + status.quarantined
+            + status.cancelled
+            + status.excluded;
+        promise!(
+            sum == sweep.grid().len(),
+            "the states of {} trials add up to {sum}: {status:?}",
+            sweep.grid().len()
+        );
         Ok(())
     }
 
@@ -136,10 +174,17 @@ impl Auditor {
     pub(crate) fn shown(&mut self, message: &ToWorker) -> Result<(), Violation> {
         let ToWorker::Update(MasterUpdate { grants, recorded, .. }) = message else { return Ok(()) };
         for grant in grants {
-            promise!(self.leases.contains(&grant.token.lease), "lease {} is shown before it is durable", grant.token.lease);
+            promise!(
+                self.leases.contains(&grant.token.lease),
+                "lease {} is shown before it is durable",
+                grant.token.lease
+            );
         }
         for lease in recorded {
-            promise!(self.ended.contains_key(lease), "lease {lease} is acknowledged before its end is durable");
+            promise!(
+                self.ended.contains_key(lease),
+                "lease {lease} is acknowledged before its end is durable"
+            );
         }
         Ok(())
     }
@@ -153,7 +198,10 @@ impl Auditor {
 
     /// A worker starts an attempt.
     pub(crate) fn started(&self, trial: TrialId) -> Result<(), Violation> {
-        promise!(!self.acknowledged.contains(&trial), "trial {trial} starts again after its success was acknowledged");
+        promise!(
+            !self.acknowledged.contains(&trial),
+            "trial {trial} starts again after its success was acknowledged"
+        );
         Ok(())
     }
 }

@@ -85,8 +85,10 @@ impl Plan {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let calm_ms = rng.random_range(30_000..400_000);
         // A few kinds a seed, so that each is also seen without the others' noise.
-        let kinds: Vec<Fault> =
-            FAULTS.into_iter().filter(|fault| rng.random_bool(if *fault == Fault::Cancel { 0.1 } else { 0.35 })).collect();
+        let kinds: Vec<Fault> = FAULTS
+            .into_iter()
+            .filter(|fault| rng.random_bool(if *fault == Fault::Cancel { 0.1 } else { 0.35 }))
+            .collect();
         let mut faults = Vec::new();
         for kind in kinds {
             let times = match kind {

@@ -28,7 +28,8 @@ pub(crate) fn objective(trial: TrialId) -> f64 {
 }
 
 pub(crate) fn duration_ms(seed: u64, grant: &Grant, longest_ms: u64) -> u64 {
-    let mixed = (seed ^ grant.token.lease.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed =
+        (seed ^ grant.token.lease.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     1 + (mixed >> 20) % longest_ms
 }
 

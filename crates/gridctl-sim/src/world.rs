@@ -184,7 +184,9 @@ impl World {
     /// Every trial has the result that it must have.
     fn results(&self, status: &SweepStatus) -> Result<(), Violation> {
         let Some(master) = &self.master else { return Err(Violation("no master at the end".to_owned())) };
-        let Some(sweep) = master.driver.core().sweeps().next() else { return Err(Violation("no sweep".to_owned())) };
+        let Some(sweep) = master.driver.core().sweeps().next() else {
+            return Err(Violation("no sweep".to_owned()));
+        };
         let cancelled = self.injected.contains_key(&Fault::Cancel);
         for index in 0..sweep.grid().len() {
             let trial = sweep.grid().trial_id(index);
@@ -196,7 +198,9 @@ impl World {
             // What is lost again and again may end in quarantine; a person may have cancelled what was left.
             let excused = state == TrialState::Quarantined || (cancelled && state == TrialState::Cancelled);
             if state != wanted && !excused {
-                return Err(Violation(format!("trial {trial} ended as {state}, not as {wanted}: {status:?}")));
+                return Err(Violation(format!(
+                    "trial {trial} ended as {state}, not as {wanted}: {status:?}"
+                )));
             }
         }
         Ok(())

@@ -51,11 +51,20 @@ fn every_seed_keeps_every_promise() {
     for (fault, (in_seeds, in_all)) in &injected {
         println!("  {fault:?}: {in_all} times in {in_seeds} seeds");
     }
-    assert!(broken.is_empty(), "{} of {} seeds break a promise:\n{}", broken.len(), seeds.len(), broken.join("\n"));
+    assert!(
+        broken.is_empty(),
+        "{} of {} seeds break a promise:\n{}",
+        broken.len(),
+        seeds.len(),
+        broken.join("\n")
+    );
     if seeds.len() as u64 == SEEDS {
         for fault in FAULTS {
             let in_seeds = injected.get(&fault).map_or(0, |(in_seeds, _)| *in_seeds);
-            assert!(u64::from(in_seeds) >= SEEDS / 20, "{fault:?} came in {in_seeds} seeds only, under one in twenty");
+            assert!(
+                u64::from(in_seeds) >= SEEDS / 20,
+                "{fault:?} came in {in_seeds} seeds only, under one in twenty"
+            );
         }
     }
 }

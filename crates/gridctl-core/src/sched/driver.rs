@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::step::{Conn, Effect, Input, Step, Submission};
 use super::Core;
+use super::step::{Conn, Effect, Input, Step, Submission};
 use crate::id::Time;
 
 /// The core, and the batches around it.
@@ -50,7 +50,9 @@ impl Driver {
             return None;
         }
         let mut is_first = true;
-        while let Some(mut input) = self.inbox.pop_front_if(|input| is_first || !matches!(input, Input::Submit(..))) {
+        while let Some(mut input) =
+            self.inbox.pop_front_if(|input| is_first || !matches!(input, Input::Submit(..)))
+        {
             if let Input::Submit(_, submission) = &mut input {
                 know(submission);
             }

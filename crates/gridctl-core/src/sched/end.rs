@@ -9,7 +9,7 @@ use super::event::{Close, Course, Ended, Event, Next};
 use super::step::{Conn, Effect, Outcome};
 use super::sweep::{Hold, Lease, Sweep};
 use crate::attempt::{self, Budget, End};
-use crate::id::{LeaseSeq, SweepId, Time, WorkerId};
+use crate::id::{SweepId, Time, WorkerId};
 use crate::record::{Class, Record, Report, TrialState};
 use crate::spec::Repeats;
 

@@ -116,8 +116,12 @@ pub(super) struct Trial {
 pub(super) enum Hold {
     /// Nobody: it is in `ready`.
     Ready,
-    /// Nobody, for so long: it is in `backoff`.
-    Backoff { delay_ms: u64 },
+    /// Nobody, for so long: it is in `backoff`, and then in `ready`.
+    Backoff {
+        delay_ms: u64,
+        #[serde(skip)]
+        until: Time,
+    },
     /// This worker; the timer is the worker's.
     Leased(Lease),
     /// The lease's time is over, and it is in `ready`; its holder may still report until another attempt is granted.
@@ -299,8 +303,8 @@ impl Sweep {
         self.ready.remove(&pos);
         let trial = self.open.entry(pos).or_insert_with(|| Trial::new(1));
         // On replay nobody has woken it.
-        if let Hold::Backoff { .. } = trial.hold {
-            self.backoff.retain(|(_, other)| *other != pos);
+        if let Hold::Backoff { until, .. } = trial.hold {
+            self.backoff.remove(&(until, pos));
         }
         trial.attempt = lease.token.attempt;
         trial.progress = None;
@@ -347,8 +351,9 @@ impl Sweep {
                     trial.hold = Hold::Ready;
                     self.ready.insert(pos);
                 } else {
-                    trial.hold = Hold::Backoff { delay_ms: *delay_ms };
-                    self.backoff.insert((now.after_ms(*delay_ms), pos));
+                    let until = now.after_ms(*delay_ms);
+                    trial.hold = Hold::Backoff { delay_ms: *delay_ms, until };
+                    self.backoff.insert((until, pos));
                 }
             }
         }
@@ -382,10 +387,7 @@ impl Sweep {
             && until <= now
         {
             self.backoff.pop_first();
-            if let Some(trial) = self.open.get_mut(&pos) {
-                trial.hold = Hold::Ready;
-                self.ready.insert(pos);
-            }
+            self.ready.insert(pos);
         }
     }
 
@@ -425,12 +427,13 @@ impl Sweep {
     pub(super) fn requeue(&mut self, now: Time) {
         self.leased = 0;
         for (pos, trial) in &mut self.open {
-            match &trial.hold {
+            match &mut trial.hold {
                 Hold::Ready => {
                     self.ready.insert(*pos);
                 }
-                Hold::Backoff { delay_ms } => {
-                    self.backoff.insert((now.after_ms(*delay_ms), *pos));
+                Hold::Backoff { delay_ms, until } => {
+                    *until = now.after_ms(*delay_ms);
+                    self.backoff.insert((*until, *pos));
                 }
                 Hold::Leased(lease) | Hold::Expired { lease, .. } => {
                     trial.hold = Hold::Leased(lease.clone());

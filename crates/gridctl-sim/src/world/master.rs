@@ -3,9 +3,7 @@
 
 use gridctl_core::id::Time;
 use gridctl_core::record::TrialState;
-use gridctl_core::sched::{
-    Core, Driver, Event, Input, Known, Steer, Step, Submission, SweepState, Timing,
-};
+use gridctl_core::sched::{Core, Driver, Event, Input, Known, Steer, Step, Submission, SweepState, Timing};
 use gridctl_core::spec::Repeats;
 use gridctl_storage::journal::{EventRow, Group, Snapshot, Store};
 use rand::RngExt;
@@ -35,7 +33,8 @@ impl World {
     /// The core as the journal has it; from the newest snapshot and from the beginning it must be the same.
     fn load(&mut self) -> Result<Core, Violation> {
         let now = self.now();
-        let loaded = self.store.load().map_err(|err| Violation(format!("the journal does not load: {err}")))?;
+        let loaded =
+            self.store.load().map_err(|err| Violation(format!("the journal does not load: {err}")))?;
         let mut core = match &loaded.snapshot {
             Some((_, bytes)) => Core::restore(Timing::default(), now, bytes)
                 .map_err(|err| Violation(format!("the snapshot does not load: {err}")))?,
@@ -60,7 +59,9 @@ impl World {
         }
         self.queue.after(1_000, Happens::MasterTicks { life });
         // A pause that a person forgot, because the master died or stood still in between.
-        if self.queue.now() > self.plan.calm_ms && self.status().is_some_and(|status| status.state == SweepState::Paused) {
+        if self.queue.now() > self.plan.calm_ms
+            && self.status().is_some_and(|status| status.state == SweepState::Paused)
+        {
             self.steer(Steer::Resume);
         }
         self.pump()
@@ -70,7 +71,9 @@ impl World {
     pub(super) fn pump(&mut self) -> Result<(), Violation> {
         let now = self.now();
         let outcomes = &self.outcomes;
-        let Some(master) = self.master.as_mut().filter(|master| master.stalled_until <= now.0) else { return Ok(()) };
+        let Some(master) = self.master.as_mut().filter(|master| master.stalled_until <= now.0) else {
+            return Ok(());
+        };
         let mut know = |submission: &mut Submission| {
             submission.known = outcomes
                 .iter()
@@ -146,7 +149,13 @@ impl World {
             self.auditor.committed(step, master.driver.core())?;
             self.outcomes.extend(step.outcomes.iter().map(|outcome| std::sync::Arc::clone(&outcome.record)));
         }
-        let conns: Vec<_> = self.conns.all.iter().filter(|(_, link)| link.life == self.lives).map(|(conn, _)| *conn).collect();
+        let conns: Vec<_> = self
+            .conns
+            .all
+            .iter()
+            .filter(|(_, link)| link.life == self.lives)
+            .map(|(conn, _)| *conn)
+            .collect();
         for conn in conns {
             self.break_conn(conn);
         }

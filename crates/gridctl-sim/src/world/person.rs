@@ -26,7 +26,7 @@ impl World {
         let count = self.plan.trials.unsigned_abs() + 7 * u64::from(self.submitted % 3);
         let frozen = FrozenSweep {
             uuid: "simulated".to_owned(),
-            spec: spec(count, self.plan.seed % 2 == 0),
+            spec: spec(count, self.plan.seed.is_multiple_of(2)),
             source: String::new(),
             base: "/".to_owned(),
             workdir: None,

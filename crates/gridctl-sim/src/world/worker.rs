@@ -67,7 +67,9 @@ impl World {
     /// Carries out what the worker's half wants done.
     pub(super) fn work(&mut self, worker: WorkerId) -> Result<(), Violation> {
         let now = self.now();
-        let Some(process) = self.workers.get_mut(&worker).filter(|process| !process.frozen) else { return Ok(()) };
+        let Some(process) = self.workers.get_mut(&worker).filter(|process| !process.frozen) else {
+            return Ok(());
+        };
         for action in process.half.take(now) {
             match action {
                 Action::Connect => {
@@ -82,7 +84,9 @@ impl World {
                 }
                 Action::Start(start) => self.start_attempt(worker, start.grant)?,
                 Action::Stop { lease, reason, grace_ms } => {
-                    if let Some(running) = self.workers.get_mut(&worker).and_then(|it| it.running.get_mut(&lease)) {
+                    if let Some(running) =
+                        self.workers.get_mut(&worker).and_then(|it| it.running.get_mut(&lease))
+                    {
                         running.asked = Some(reason);
                         let takes = self.rng.random_range(0..=grace_ms);
                         self.queue.after(takes, Happens::AttemptEnds { worker, lease });
