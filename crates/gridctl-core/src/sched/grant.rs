@@ -3,7 +3,7 @@
 
 use super::Core;
 use super::event::Event;
-use super::sweep::{Hold, Lease};
+use super::trial::{Hold, Lease};
 use super::worker::Worker;
 use crate::id::{Fingerprint, LeaseSeq, SweepId, Time, Token, WorkerId};
 use crate::protocol::Grant;

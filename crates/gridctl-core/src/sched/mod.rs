@@ -11,10 +11,13 @@ pub mod event;
 mod grant;
 mod person;
 mod save;
+mod settled;
 pub mod status;
 pub mod step;
 pub mod sweep;
 mod timer;
+mod trial;
+mod view;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -263,7 +266,7 @@ impl Core {
     #[must_use]
     pub fn live(&self, sweep: SweepId) -> Vec<LiveTrial> {
         let Some(sweep) = self.sweeps.get(&sweep) else { return Vec::new() };
-        let live = |(pos, trial): (&u64, &sweep::Trial)| LiveTrial {
+        let live = |(pos, trial): (&u64, &trial::Trial)| LiveTrial {
             trial: sweep.trial_id(*pos),
             index: sweep.grid.index_at(*pos),
             state: if trial.is_leased() { TrialState::Leased } else { TrialState::Pending },

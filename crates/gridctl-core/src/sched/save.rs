@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::breaker::Breaker;
 use super::event::Course;
-use super::sweep::{Settled, Sweep, Trial};
+use super::settled::Settled;
+use super::sweep::Sweep;
+use super::trial::Trial;
 use super::worker::Worker;
 use super::{Core, Timing};
 use crate::grid::{Grid, GridError};

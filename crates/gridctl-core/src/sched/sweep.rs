@@ -5,17 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use roaring::RoaringTreemap;
-use serde::{Deserialize, Serialize};
-
 use super::breaker::Breaker;
-use super::event::{Close, Course, Next};
-use super::status::{Best, SweepState, SweepStatus};
-use crate::attempt::Tally;
+use super::event::{Course, Next};
+use super::settled::Settled;
+use super::trial::{Hold, Lease, Trial};
 use crate::grid::Grid;
-use crate::id::{SweepId, Time, Token, TrialId, WorkerId};
+use crate::id::{SweepId, Time, TrialId};
 use crate::protocol::FrozenSweep;
-use crate::record::{MetricValue, TrialState};
+use crate::record::TrialState;
 
 /// How many positions that are no points the cursor passes in one step.
 const PASSED_A_STEP: u64 = 10_000;
@@ -46,123 +43,6 @@ pub struct Sweep {
     pub(super) leased: u64,
     /// When attempts ended in this epoch, the newest last.
     pub(super) ends: VecDeque<Time>,
-}
-
-/// Settled positions by state.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Settled {
-    pub(super) succeeded: RoaringTreemap,
-    pub(super) failed: RoaringTreemap,
-    pub(super) quarantined: RoaringTreemap,
-    pub(super) cancelled: RoaringTreemap,
-    pub(super) excluded: RoaringTreemap,
-}
-
-impl Settled {
-    fn all(&self) -> [(TrialState, &RoaringTreemap); 5] {
-        [
-            (TrialState::Succeeded, &self.succeeded),
-            (TrialState::Failed, &self.failed),
-            (TrialState::Quarantined, &self.quarantined),
-            (TrialState::Cancelled, &self.cancelled),
-            (TrialState::Excluded, &self.excluded),
-        ]
-    }
-
-    pub(super) fn state(&self, pos: u64) -> Option<TrialState> {
-        self.all().into_iter().find(|(_, set)| set.contains(pos)).map(|(state, _)| state)
-    }
-
-    pub(super) fn insert(&mut self, pos: u64, state: TrialState) {
-        match state {
-            TrialState::Succeeded => self.succeeded.insert(pos),
-            TrialState::Failed => self.failed.insert(pos),
-            TrialState::Quarantined => self.quarantined.insert(pos),
-            TrialState::Excluded => self.excluded.insert(pos),
-            TrialState::Cancelled | TrialState::Pending | TrialState::Leased => self.cancelled.insert(pos),
-        };
-    }
-
-    fn remove(&mut self, pos: u64) {
-        for set in [&mut self.succeeded, &mut self.failed, &mut self.quarantined, &mut self.cancelled] {
-            set.remove(pos);
-        }
-    }
-
-    /// Finished stretches become ranges, which take no memory to speak of.
-    pub(super) fn optimize(&mut self) {
-        for set in [&mut self.succeeded, &mut self.failed, &mut self.cancelled, &mut self.excluded] {
-            set.optimize();
-        }
-    }
-}
-
-/// A trial that has begun and is not settled.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Trial {
-    /// Attempts so far.
-    pub(super) attempt: u32,
-    pub(super) generation: u32,
-    pub(super) tally: Tally,
-    /// The machine of the last counted failure: another one is preferred.
-    pub(super) avoid: Option<String>,
-    pub(super) hold: Hold,
-    #[serde(skip)]
-    pub(super) progress: Option<(i64, f64)>,
-}
-
-/// Who holds a trial.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum Hold {
-    /// Nobody: it is in `ready`.
-    Ready,
-    /// Nobody, for so long: it is in `backoff`, and then in `ready`.
-    Backoff {
-        delay_ms: u64,
-        #[serde(skip)]
-        until: Time,
-    },
-    /// This worker; the timer is the worker's.
-    Leased(Lease),
-    /// The lease's time is over, and it is in `ready`; its holder may still report until another attempt is granted.
-    Expired {
-        lease: Lease,
-        /// Whose fault it was, as the journal will say if another attempt is granted.
-        lost: bool,
-    },
-}
-
-/// A lease on a trial.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Lease {
-    pub(super) token: Token,
-    pub(super) worker: WorkerId,
-    pub(super) host: String,
-}
-
-impl Trial {
-    pub(super) fn new(generation: u32) -> Self {
-        Self {
-            attempt: 0,
-            generation,
-            tally: Tally::default(),
-            avoid: None,
-            hold: Hold::Ready,
-            progress: None,
-        }
-    }
-
-    /// The lease whose holder may report.
-    pub(super) fn lease(&self) -> Option<&Lease> {
-        match &self.hold {
-            Hold::Leased(lease) | Hold::Expired { lease, .. } => Some(lease),
-            Hold::Ready | Hold::Backoff { .. } => None,
-        }
-    }
-
-    pub(super) fn is_leased(&self) -> bool {
-        matches!(self.hold, Hold::Leased(_))
-    }
 }
 
 /// What the cursor found.
@@ -441,57 +321,6 @@ impl Sweep {
                 }
             }
         }
-    }
-
-    /// The sweep as people see it.
-    #[must_use]
-    pub fn status(&self, now: Time) -> SweepStatus {
-        let total = self.grid.len();
-        let [succeeded, failed, quarantined, cancelled, excluded] =
-            self.settled.all().map(|(_, set)| set.len());
-        let rest = total - (succeeded + failed + quarantined + cancelled + excluded + self.leased);
-        let over = matches!(self.course, Course::Closed(_));
-        SweepStatus {
-            sweep: self.name().to_owned(),
-            id: Some(self.id),
-            version: self.version,
-            state: match &self.course {
-                Course::Running => SweepState::Running,
-                Course::Paused { .. } => SweepState::Paused,
-                Course::Stopping => SweepState::Stopping,
-                Course::Closed(Close::Finished | Close::Target) => SweepState::Finished,
-                Course::Closed(Close::Stopped) => SweepState::Stopped,
-                Course::Closed(Close::Cancelled) => SweepState::Cancelled,
-            },
-            total,
-            pending: if over { 0 } else { rest },
-            leased: self.leased,
-            succeeded,
-            failed,
-            quarantined,
-            cancelled: if over { cancelled + rest } else { cancelled },
-            excluded,
-            best: self.best.map(|(objective, pos)| {
-                let index = self.grid.index_at(pos);
-                Best { trial: self.grid.trial_id(index), index, objective: MetricValue(objective) }
-            }),
-            eta_s: if over { Some(0.0) } else { self.eta_s(now, rest + self.leased) },
-            why: match &self.course {
-                Course::Paused { why, .. } => Some(why.clone()),
-                Course::Closed(Close::Target) => Some("the target was reached".to_owned()),
-                _ => None,
-            },
-            failures: self.failures,
-            workers: 0,
-        }
-    }
-
-    /// Seconds that `left` trials take at the pace of the last ends.
-    #[expect(clippy::cast_precision_loss, reason = "a forecast for people")]
-    fn eta_s(&self, now: Time, left: u64) -> Option<f64> {
-        let first = *self.ends.front()?;
-        let (ends, span) = (self.ends.len(), now.ms_since(first));
-        (ends >= 2 && span > 0).then(|| left as f64 * (span as f64 / 1000.0) / ends as f64)
     }
 
     /// The trial's id at this position.

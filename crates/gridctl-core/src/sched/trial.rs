@@ -1,0 +1,75 @@
+//! A trial that has begun: who holds it, and what is counted against it.
+//! Invariant: one lease at most is the trial's current one, whether it stands or has expired.
+
+use serde::{Deserialize, Serialize};
+
+use crate::attempt::Tally;
+use crate::id::{Time, Token, WorkerId};
+
+/// A trial that has begun and is not settled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Trial {
+    /// Attempts so far.
+    pub(super) attempt: u32,
+    pub(super) generation: u32,
+    pub(super) tally: Tally,
+    /// The machine of the last counted failure: another one is preferred.
+    pub(super) avoid: Option<String>,
+    pub(super) hold: Hold,
+    #[serde(skip)]
+    pub(super) progress: Option<(i64, f64)>,
+}
+
+/// Who holds a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum Hold {
+    /// Nobody: it is in `ready`.
+    Ready,
+    /// Nobody, for so long: it is in `backoff`, and then in `ready`.
+    Backoff {
+        delay_ms: u64,
+        #[serde(skip)]
+        until: Time,
+    },
+    /// This worker; the timer is the worker's.
+    Leased(Lease),
+    /// The lease's time is over, and it is in `ready`; its holder may still report until another attempt is granted.
+    Expired {
+        lease: Lease,
+        /// Whose fault it was, as the journal will say if another attempt is granted.
+        lost: bool,
+    },
+}
+
+/// A lease on a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Lease {
+    pub(super) token: Token,
+    pub(super) worker: WorkerId,
+    pub(super) host: String,
+}
+
+impl Trial {
+    pub(super) fn new(generation: u32) -> Self {
+        Self {
+            attempt: 0,
+            generation,
+            tally: Tally::default(),
+            avoid: None,
+            hold: Hold::Ready,
+            progress: None,
+        }
+    }
+
+    /// The lease whose holder may report.
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        match &self.hold {
+            Hold::Leased(lease) | Hold::Expired { lease, .. } => Some(lease),
+            Hold::Ready | Hold::Backoff { .. } => None,
+        }
+    }
+
+    pub(super) fn is_leased(&self) -> bool {
+        matches!(self.hold, Hold::Leased(_))
+    }
+}

@@ -1,0 +1,61 @@
+//! A sweep as people see it.
+//! Invariant: the states add up to the trials there are.
+
+use super::event::{Close, Course};
+use super::status::{Best, SweepState, SweepStatus};
+use super::sweep::Sweep;
+use crate::id::Time;
+use crate::record::MetricValue;
+
+impl Sweep {
+    /// The sweep as people see it.
+    #[must_use]
+    pub fn status(&self, now: Time) -> SweepStatus {
+        let total = self.grid.len();
+        let [succeeded, failed, quarantined, cancelled, excluded] =
+            self.settled.all().map(|(_, set)| set.len());
+        let rest = total - (succeeded + failed + quarantined + cancelled + excluded + self.leased);
+        let over = matches!(self.course, Course::Closed(_));
+        SweepStatus {
+            sweep: self.name().to_owned(),
+            id: Some(self.id),
+            version: self.version,
+            state: match &self.course {
+                Course::Running => SweepState::Running,
+                Course::Paused { .. } => SweepState::Paused,
+                Course::Stopping => SweepState::Stopping,
+                Course::Closed(Close::Finished | Close::Target) => SweepState::Finished,
+                Course::Closed(Close::Stopped) => SweepState::Stopped,
+                Course::Closed(Close::Cancelled) => SweepState::Cancelled,
+            },
+            total,
+            pending: if over { 0 } else { rest },
+            leased: self.leased,
+            succeeded,
+            failed,
+            quarantined,
+            cancelled: if over { cancelled + rest } else { cancelled },
+            excluded,
+            best: self.best.map(|(objective, pos)| {
+                let index = self.grid.index_at(pos);
+                Best { trial: self.grid.trial_id(index), index, objective: MetricValue(objective) }
+            }),
+            eta_s: if over { Some(0.0) } else { self.eta_s(now, rest + self.leased) },
+            why: match &self.course {
+                Course::Paused { why, .. } => Some(why.clone()),
+                Course::Closed(Close::Target) => Some("the target was reached".to_owned()),
+                _ => None,
+            },
+            failures: self.failures,
+            workers: 0,
+        }
+    }
+
+    /// Seconds that `left` trials take at the pace of the last ends.
+    #[expect(clippy::cast_precision_loss, reason = "a forecast for people")]
+    fn eta_s(&self, now: Time, left: u64) -> Option<f64> {
+        let first = *self.ends.front()?;
+        let (ends, span) = (self.ends.len(), now.ms_since(first));
+        (ends >= 2 && span > 0).then(|| left as f64 * (span as f64 / 1000.0) / ends as f64)
+    }
+}
