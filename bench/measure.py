@@ -27,6 +27,11 @@ def build(*arguments):
     return made[-1]
 
 
+def gridctl(asked):
+    """The binary that was asked for, or this checkout's."""
+    return Path(asked).resolve() if asked else build("--package", "gridctl")
+
+
 def scratch(name):
     """An empty directory of its own, removed at the end by `shutil.rmtree`."""
     OUT.mkdir(exist_ok=True)
@@ -38,16 +43,23 @@ def environment():
     return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"}
 
 
-def timed(command, log, accept=(0,), **options):
-    """Wall seconds of `command` as a whole process; its output goes to the file `log`. Ends the benchmark if it fails."""
+def used(command, log, **options):
+    """(Wall, processor) seconds of `command` with all that it waited for; its output goes to the file `log`. Ends the
+    benchmark if it fails."""
     with open(log, "wb") as out:
         begun = time.perf_counter()
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **options)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **options)
+        _, child.returncode, usage = os.wait4(child.pid, 0)
         seconds = time.perf_counter() - begun
-    if done.returncode not in accept:
+    if child.returncode != 0:
         sys.stderr.write(Path(log).read_text(errors="replace")[-2000:])
-        sys.exit(f"bench: `{' '.join(map(str, command))}` ended with {done.returncode}")
-    return seconds
+        sys.exit(f"bench: `{' '.join(map(str, command))}` ended with status {child.returncode}")
+    return seconds, usage.ru_utime + usage.ru_stime
+
+
+def timed(command, log, **options):
+    """The wall seconds alone."""
+    return used(command, log, **options)[0]
 
 
 def peak_kib(command, log, **options):
