@@ -17,7 +17,7 @@ const MOST_SLOTS: i64 = 4_096;
 pub(crate) struct CheckArgs {
     /// The sweep file
     pub(crate) file: PathBuf,
-    /// Show which metrics this trainer's output would yield
+    /// Show which metrics a trainer's saved output would yield, instead of the grid
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
     /// How to print it
@@ -39,7 +39,7 @@ pub(crate) struct RunArgs {
     /// Show no progress
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// A silent worker's trials are granted to others after so long
+    /// How long a silent worker keeps its trials before others are granted them
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = lease_ttl, hide = true)]
     pub(crate) lease_ttl: Duration,
 }
@@ -47,7 +47,7 @@ pub(crate) struct RunArgs {
 /// What of this machine trials may use.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MachineArgs {
-    /// Exactly so many trials at once [default: as many as fit the processors]
+    /// This many trials at once [default: as many as fit the processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_SLOTS))]
     pub(crate) slots: Option<u32>,
     /// The GPUs to use, as CUDA_VISIBLE_DEVICES names them: 0,1 [default: all that the driver shows]
@@ -62,20 +62,20 @@ pub(crate) struct GpuList(pub(crate) Vec<String>);
 /// What to do with trials that have an outcome.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AgainArgs {
-    /// If the code is not the one that the outcomes were computed with: keep them, try the failed ones again, or all
+    /// If the code has changed since outcomes were recorded: what they are worth
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) changed: Option<Changed>,
     /// Try trials again that ended without success
     #[arg(long)]
     pub(crate) retry_failed: bool,
-    /// Try every trial again
+    /// Try every trial again, whatever is known
     #[arg(long, conflicts_with_all = ["changed", "retry_failed"])]
     pub(crate) rerun: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Changed {
-    /// Keep every outcome
+    /// Keep every outcome as it is
     Keep,
     /// Keep the successes, try the others again
     Failed,
@@ -121,7 +121,7 @@ pub(crate) struct StatusArgs {
     /// How to print it
     #[arg(short, long, value_enum, default_value = "table")]
     pub(crate) output: Format,
-    /// Again every two seconds until the sweep is over
+    /// Show it again every two seconds until the sweep is over
     #[arg(short, long, conflicts_with = "all")]
     pub(crate) watch: bool,
 }
@@ -133,7 +133,7 @@ pub(crate) struct LogsArgs {
     /// Its sweep: a name or a sweep file [default: the latest sweep]
     #[arg(long, value_name = "SWEEP")]
     pub(crate) sweep: Option<PathBuf>,
-    /// Wait for the end of attempts that go on
+    /// Stay, and show each further attempt of this trial when it has ended
     #[arg(short, long)]
     pub(crate) follow: bool,
 }
@@ -219,7 +219,7 @@ pub(crate) struct WorkersLsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DrainArgs {
-    /// Running trials get so long from SIGTERM to SIGKILL
+    /// How long running trials get from SIGTERM to SIGKILL
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = grace)]
     pub(crate) grace: Duration,
 }
@@ -229,7 +229,7 @@ pub(crate) struct MasterArgs {
     /// Listen on this loopback address as well, beside the data directory's socket; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// A silent worker's trials are granted to others after so long
+    /// How long a silent worker keeps its trials before others are granted them
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = lease_ttl)]
     pub(crate) lease_ttl: Duration,
     /// Trust a network file system with the journal
@@ -241,7 +241,7 @@ pub(crate) struct MasterArgs {
 pub(crate) struct WorkerArgs {
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
-    /// Scratch directories and reports that the master has not recorded are kept here [default: work/slots in the data directory]
+    /// Where scratch directories and unrecorded reports are kept [default: work/slots in the data directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) work_dir: Option<PathBuf>,
     /// Who it is, for a fleet that knows beforehand (not for people)

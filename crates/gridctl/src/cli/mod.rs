@@ -47,18 +47,18 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show what a trial printed
     Logs(LogsArgs),
-    /// List trials, or show one
+    /// List trials, show one, or try some again
     #[command(subcommand)]
     Trials(TrialsCommand),
-    /// Submit a sweep to a running master
+    /// Submit a sweep to a running master; its workers run it
     Submit(SubmitArgs),
-    /// Grant no more trials; those that are running finish
+    /// Start no more trials of a sweep; those that are running finish
     Pause(SweepArg),
-    /// Grant trials again
+    /// Go on with a paused sweep
     Resume(SweepArg),
-    /// Let running trials finish, then close the sweep
+    /// Let running trials of a sweep finish, then close it
     Stop(SweepArg),
-    /// End everything of a sweep now
+    /// End a sweep now, running trials included
     Cancel(SweepArg),
     /// List the workers of a running master, or end them
     #[command(subcommand)]
@@ -73,7 +73,7 @@ pub(crate) enum Command {
     /// Train a model that ships with gridctl: a trainer like any other
     #[cfg(feature = "train")]
     Train(gridctl_trainer::TrainArgs),
-    /// Say what this machine can do
+    /// Say what this machine can do for trials, and what it lacks
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
