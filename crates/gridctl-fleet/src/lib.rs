@@ -37,7 +37,7 @@ pub struct Placed {
 /// What a fleet notices by itself.
 #[derive(Debug)]
 pub enum FleetEvent {
-    /// This worker's process has ended: nothing of it is left.
+    /// This worker's process has ended; what it ran ends with its slots, or has to be ended where those were killed as well.
     Gone(WorkerId),
     /// Another worker was started in the place of one that had ended by itself.
     Replaced(WorkerId),

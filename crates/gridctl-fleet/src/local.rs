@@ -1,5 +1,6 @@
 //! Workers as processes of this machine, each in a process group of its own, with a pipe that ties its life to ours.
-//! Invariant: a worker that ends by itself is replaced, later and later, and after [`FAST_DEATHS`] quick ends in a row no more.
+//! Invariant: a worker that ends by itself is replaced, later and later, and after [`FAST_DEATHS`] quick ends in a row, without work
+//! done between them, no more.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -112,6 +113,11 @@ impl LocalFleet {
                 },
             }
         }
+    }
+
+    /// A worker has done what workers are for: they can live here, and whatever ended some of them is not counted any more.
+    pub fn has_worked(&mut self) {
+        self.fast_deaths = 0;
     }
 
     /// Lets go of every worker, and waits until all have ended; those that have not after `at_most` are killed, which leaves the

@@ -81,6 +81,18 @@ async fn a_fleet_gives_up_on_workers_that_cannot_live_and_shows_their_last_words
 }
 
 #[tokio::test]
+async fn workers_that_have_worked_are_replaced_however_often_they_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fleet = LocalFleet::new(config(dir.path(), "exit 7"), || ()).unwrap();
+    fleet.launch(1).unwrap();
+    for _ in 0..=FAST_DEATHS {
+        fleet.has_worked();
+        assert!(matches!(event(&mut fleet).await, FleetEvent::Gone(_)));
+        assert!(matches!(event(&mut fleet).await, FleetEvent::Replaced(_)));
+    }
+}
+
+#[tokio::test]
 async fn a_worker_that_ignores_the_closed_pipe_is_killed_at_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = LocalFleet::new(config(dir.path(), "trap '' TERM; exec sleep 600"), || ()).unwrap();
