@@ -168,8 +168,13 @@ async fn follow(
 ) -> Result<Followed, Failure> {
     let mut handle = running.handle().clone();
     let name = plan.submit.frozen.spec.name.clone();
+    let mut succeeded = u64::MAX;
     loop {
         let status = handle.status(&name).map_err(|error| source::ask_failure(&error))?;
+        if status.succeeded > succeeded {
+            fleet.have_worked();
+        }
+        succeeded = status.succeeded;
         watch.look(&status, progress, &plan.hint)?;
         if status.state.is_over() || status.state == SweepState::Paused {
             return Ok(Followed::Turned(status));
@@ -184,9 +189,7 @@ async fn follow(
         }
         // Outside of the select, so that nothing else can make it be forgotten.
         match fleet_event {
-            Some(FleetEvent::Gone(worker)) => {
-                handle.gone(worker).await.map_err(|error| source::ask_failure(&error))?
-            }
+            Some(FleetEvent::Gone(worker)) => fleet.bury(worker, &handle).await?,
             Some(FleetEvent::GaveUp(error)) => return Err(place::failure(&error)),
             Some(FleetEvent::Replaced(_)) | None => {}
         }

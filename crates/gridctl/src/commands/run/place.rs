@@ -1,9 +1,10 @@
 //! The workers of `gridctl run`: processes of this same binary, placed by the local fleet.
-//! Invariant: they end before the master does, gently if there is time.
+//! Invariant: they end before the master does, gently if there is time; and what one ran has ended before the master may grant it again.
 
 use std::ffi::OsString;
 use std::time::Duration;
 
+use gridctl_core::id::WorkerId;
 use gridctl_fleet::{Fleet as _, FleetError, FleetEvent, LocalConfig, LocalFleet};
 use gridctl_master::{Handle, Running};
 
@@ -19,7 +20,11 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
 /// The workers.
-pub(super) struct Workers(LocalFleet);
+pub(super) struct Workers {
+    fleet: LocalFleet,
+    /// The data directory's mark, which their trainers carry.
+    mark: String,
+}
 
 impl Workers {
     /// Ends what an earlier `gridctl run` left behind, tells the master so, and starts the workers.
@@ -51,21 +56,35 @@ impl Workers {
         }
         running.handle().orphans_ended().await.map_err(|error| source::ask_failure(&error))?;
         fleet.launch(1).map_err(|error| failure(&error))?;
-        Ok(Self(fleet))
+        Ok(Self { fleet, mark: plan.mark.clone() })
     }
 
     /// Waits for the next thing that happens to a worker; nothing is lost if that is abandoned.
     pub(super) async fn next(&mut self) -> FleetEvent {
-        self.0.next_event().await
+        self.fleet.next_event().await
+    }
+
+    /// Trials succeed: the workers can live.
+    pub(super) fn have_worked(&mut self) {
+        self.fleet.has_worked();
+    }
+
+    /// A worker has ended. Its slots see that and end what they run; where one was killed as well, that is done here. Only then may
+    /// the master grant its trials again.
+    pub(super) async fn bury(&self, worker: WorkerId, handle: &Handle) -> Result<(), Failure> {
+        let mark = format!("{}/{worker}", self.mark);
+        let ended = tokio::task::spawn_blocking(move || gridctl_worker::marks::end_marked(&mark)).await;
+        ended.map_err(|_| Failure::error("run::worker", "cannot look for what a worker left behind"))?;
+        handle.gone(worker).await.map_err(|error| source::ask_failure(&error))
     }
 
     /// Lets running trials end within `grace`; a further interrupt ends everything at once.
     pub(super) async fn end(mut self, handle: &Handle, grace: Duration, interrupts: &mut Interrupts) {
         let drained = async {
             let mut asked = tokio::time::interval(ASK_EVERY);
-            while !self.0.describe().is_empty() {
+            while !self.fleet.describe().is_empty() {
                 tokio::select! {
-                    _ = self.0.next_event() => {}
+                    _ = self.fleet.next_event() => {}
                     // Again and again, for a worker may connect only now. They are ended below whether they could be asked or not.
                     _ = asked.tick() => drop(handle.ask_to_drain(grace).await),
                 }
@@ -76,12 +95,12 @@ impl Workers {
             () = interrupts.next() => {}
             () = tokio::time::sleep(grace + AT_ONCE) => {}
         }
-        self.0.end(AT_ONCE).await;
+        self.fleet.end(AT_ONCE).await;
     }
 
     /// Ends everything at once.
     pub(super) async fn kill(self) {
-        self.0.end(AT_ONCE).await;
+        self.fleet.end(AT_ONCE).await;
     }
 }
 

@@ -1,0 +1,117 @@
+//! SIGKILL at any moment, to any process of a sweep, costs attempts and nothing else: every trial ends with one outcome, a success
+//! that was recorded is not computed again, and nothing is left behind.
+//!
+//! Who is killed and when is drawn from a seed, which is printed; `KILL_SEED=n cargo test -p gridctl --test kill` draws the same, and
+//! how the processes of this machine come to stand at that moment is the rest of it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
+
+mod lab;
+mod siege;
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::time::Duration;
+
+use siege::{Blow, Kind, Random, Role, Siege, trials};
+
+const TRIALS: usize = 500;
+/// Of each kind.
+const KILLS: usize = 10;
+/// The last kill comes when so many trials are done at the latest, so that there is something left to kill.
+const LAST: usize = 470;
+/// A kill comes up to so many milliseconds after its place in the sweep, so that some meet a sweep that is only just going on.
+const LATER_MS: u64 = 300;
+/// A killed run goes on within this on a machine that is busy with other tests; by itself it takes a tenth.
+const RESTART: Duration = Duration::from_secs(5);
+
+/// A trainer is killed more often than other programs fail, and a kill from outside is a failure of its own as far as anyone can
+/// see: it may happen to one trial more often than the two retries that are the default.
+const SWEEP: &str = r#"command: [sh, -c, 'echo "start $GRID_TRIAL $GRID_ATTEMPT $$" >> ledger; sleep $HP_NAP; echo "done $GRID_TRIAL $GRID_ATTEMPT" >> ledger; echo score=$HP_X']
+metric: {name: score, goal: maximize}
+retry: {max_failures: 20}
+parameters:
+  x: {min: 1, max: 100}
+  nap: {values: ["0.010", "0.015", "0.020", "0.030", "0.040"]}
+"#;
+
+fn blows(random: &mut Random) -> Vec<Blow> {
+    let mut kinds: Vec<Kind> = Kind::EACH.into_iter().flat_map(|kind| [kind; KILLS]).collect();
+    random.shuffle(&mut kinds);
+    let mut blows: Vec<Blow> = kinds
+        .into_iter()
+        .map(|kind| {
+            // The sweep pauses, as it should, when its first three trainers fail before any has succeeded.
+            let first = if kind == Kind::Trainer { 10 } else { 0 };
+            let after = first + random.below(LAST - first);
+            Blow { kind, after, later: Duration::from_millis(random.next() % LATER_MS) }
+        })
+        .collect();
+    blows.sort_by_key(|blow| blow.after);
+    blows
+}
+
+fn seed() -> u64 {
+    let stated = std::env::var("KILL_SEED").ok().map(|seed| seed.parse().unwrap());
+    stated.unwrap_or_else(|| std::hash::RandomState::new().build_hasher().finish() % 1_000_000)
+}
+
+#[test]
+fn fifty_kills_at_any_moment_cost_attempts_and_nothing_else() {
+    let seed = seed();
+    eprintln!("KILL_SEED={seed}");
+    let mut siege = Siege::begin(seed, SWEEP);
+    let blows = blows(&mut siege.random);
+    let mut struck: BTreeMap<Kind, usize> = BTreeMap::new();
+    for blow in blows {
+        siege.strike(blow);
+        *struck.entry(blow.kind).or_default() += 1;
+    }
+    siege.end();
+    assert!(Kind::EACH.iter().all(|kind| struck[kind] >= KILLS), "{struck:?}");
+    siege.check_outcomes(TRIALS);
+    siege.check_ledger(TRIALS);
+    siege.check_leftovers();
+    siege.starts.sort_unstable();
+    let (middle, slowest) = (siege.starts[siege.starts.len() / 2], siege.starts[siege.starts.len() - 1]);
+    eprintln!(
+        "{struck:?} in {:?}; the first trainer came {middle:?} after a start, {slowest:?} at worst",
+        siege.began.elapsed()
+    );
+    assert!(slowest < RESTART, "a start took {slowest:?}: {siege}");
+}
+
+/// A fleet that gives up on workers which cannot live must not take those for such that were killed at their work.
+#[test]
+fn a_worker_that_is_killed_again_and_again_is_replaced_while_trials_succeed() {
+    let mut siege = Siege::begin(0, &SWEEP.replace("max: 100", "max: 12"));
+    for round in 1..=7 {
+        siege.until("a worker at work", |siege| {
+            let root = siege.running();
+            (siege.done() >= 6 * round && siege.kill_one(root, Role::Worker)).then_some(())
+        });
+    }
+    siege.end();
+    let listed = trials(&siege.lab.run(&["trials", "ls", "-o", "jsonl"]).stdout);
+    assert_eq!(listed.iter().filter(|(_, state)| state == "succeeded").count(), 60, "{siege}");
+}
+
+/// A slot ends its trainer, and a worker what a dead slot left. Where both are gone at once, `run` does it. A process that is dead and
+/// was not waited for yet has no environment.
+#[test]
+fn a_trainer_whose_slot_and_worker_are_killed_together_ends_before_its_trial_begins_again() {
+    let mut siege = Siege::begin(
+        0,
+        r#"command: [sh, -c, '[ $GRID_ATTEMPT = 1 ] || { grep -q GRID_MARK /proc/$(cat first)/environ && echo together >> ledger; echo s=1; exit; }; echo $$ > first; echo first >> ledger; sleep 300; echo s=1']
+metric: {name: s, goal: maximize}
+parameters: {x: {value: 1}}
+"#,
+    );
+    let root = siege.until("the first attempt", |siege| {
+        let root = siege.running();
+        (siege.lab.ledger("ledger") == ["first"]).then_some(root)
+    });
+    siege.kill_worker_and_slots(root);
+    siege.end();
+    assert_eq!(siege.lab.ledger("ledger"), ["first"], "two attempts went on together: {siege}");
+    siege.until("no process to be left", |siege| siege.is_quiet().then_some(()));
+}
