@@ -351,7 +351,8 @@ impl Board {
         let mut rows: Vec<Row> =
             self.rows.into_iter().skip(self.query.offset).take(self.query.k.unwrap_or(usize::MAX)).collect();
         for (row, place) in rows.iter_mut().zip(self.query.offset as u64 + 1..) {
-            let has_value = self.query.sort.is_some() || row.objective.is_some_and(|value| value.0.is_finite());
+            let has_value =
+                self.query.sort.is_some() || row.objective.is_some_and(|value| value.0.is_finite());
             row.rank = (ranked && has_value).then_some(place);
         }
         Ok(Page { rows, total: self.total, mixed_code: self.codes.len() > 1 })
@@ -495,13 +496,15 @@ fn averaged(layout: &Layout, mut trials: Vec<Brief>) -> Option<Row> {
         false if seen < layout.repeats => TrialState::Pending,
         false => TrialState::Succeeded,
     };
-    let objectives: Option<Vec<f64>> = trials.iter().map(|brief| brief.objective.map(|value| value.0)).collect();
+    let objectives: Option<Vec<f64>> =
+        trials.iter().map(|brief| brief.objective.map(|value| value.0)).collect();
     let names: BTreeSet<&str> =
         trials.iter().flat_map(|brief| brief.metrics.iter().map(|(name, _)| name.as_str())).collect();
     let mut metrics = Vec::with_capacity(names.len());
     let mut metrics_std = Vec::new();
     for name in names {
-        let value = |brief: &Brief| brief.metrics.iter().find(|(known, _)| known == name).map(|(_, value)| value.0);
+        let value =
+            |brief: &Brief| brief.metrics.iter().find(|(known, _)| known == name).map(|(_, value)| value.0);
         let values: Vec<f64> = trials.iter().filter_map(value).collect();
         metrics.push((name.to_owned(), MetricValue(mean(&values))));
         if let Some(std) = std(&values) {

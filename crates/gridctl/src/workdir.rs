@@ -56,8 +56,9 @@ impl Hashed {
     }
 }
 
-/// Hashes the files of `dir`, less what `.gitignore`, `.gridctlignore` and the fixed list leave out.
-pub(crate) fn hash(dir: &Path) -> Result<Hashed, Failure> {
+/// Hashes the files of `dir`, less what `.gitignore`, `.gridctlignore`, the fixed list and `apart` (absolute directories:
+/// results and data are not code) leave out.
+pub(crate) fn hash(dir: &Path, apart: &[PathBuf]) -> Result<Hashed, Failure> {
     let fail = |path: &Path, error: &io::Error| {
         Failure::error("workdir", format!("cannot read {}: {}", path.display(), reason(error)))
             .help("make it readable, or name it in .gridctlignore if it is no part of the code")
@@ -67,7 +68,12 @@ pub(crate) fn hash(dir: &Path) -> Result<Hashed, Failure> {
         .require_git(false)
         .git_global(false)
         .add_custom_ignore_filename(".gridctlignore")
-        .filter_entry(counts)
+        .filter_entry({
+            let apart = apart.to_vec();
+            move |entry| {
+                counts(entry) && (entry.depth() == 0 || !apart.iter().any(|path| path == entry.path()))
+            }
+        })
         .build();
     let mut hashed = Hashed::default();
     for entry in walk {
@@ -198,12 +204,13 @@ mod tests {
         put(".env", "A=1");
         put(".gitignore", "out/\n");
         put(".gridctlignore", "*.big\n");
-        let counted = hash(root.path()).unwrap();
+        let counted = hash(root.path(), &[root.path().join("kept")]).unwrap();
         let names: Vec<&str> = counted.files.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(names, [".env", ".gitignore", ".gridctlignore", "lib/model.py", "train.py"]);
         for (path, text) in [
             ("out/result", "y"),
             ("weights.big", "y"),
+            ("kept/records/1.jsonl", "y"),
             ("gridctl-data/journal.sqlite", "y"),
             (".git/HEAD", "y"),
             ("__pycache__/train.pyc", "y"),
@@ -212,12 +219,12 @@ mod tests {
             ("other.json", "{\"parameters\": {}}"),
         ] {
             put(path, text);
-            assert_eq!(hash(root.path()).unwrap(), counted, "{path}");
+            assert_eq!(hash(root.path(), &[root.path().join("kept")]).unwrap(), counted, "{path}");
         }
         put("config.yaml", "model:\n  parameters: 3\n");
         put("train.py", "print(2)");
         fs::remove_file(root.path().join("lib/model.py")).unwrap();
-        let after = hash(root.path()).unwrap();
+        let after = hash(root.path(), &[root.path().join("kept")]).unwrap();
         assert_ne!(after.digest(), counted.digest());
         assert!(after.files.iter().any(|(path, _)| path == "config.yaml"));
     }

@@ -1,3 +1,5 @@
+//! The leaderboard, row by row.
+
 use super::*;
 use crate::id::{Epoch, LeaseSeq};
 
@@ -35,7 +37,11 @@ fn brief(index: u64, lr: f64, repeat: u32, acc: f64) -> Brief {
     }
 }
 
-fn page(repeats: u64, query: (&str, &str, usize, usize), briefs: Vec<Brief>) -> Result<Page, LeaderboardError> {
+fn page(
+    repeats: u64,
+    query: (&str, &str, usize, usize),
+    briefs: Vec<Brief>,
+) -> Result<Page, LeaderboardError> {
     let (filter, sort, k, offset) = query;
     let mut board = Board::new(layout(repeats), Query::parse(k, offset, filter, sort)?);
     briefs.into_iter().for_each(|brief| board.add(brief));
@@ -43,17 +49,13 @@ fn page(repeats: u64, query: (&str, &str, usize, usize), briefs: Vec<Brief>) -> 
 }
 
 fn four() -> Vec<Brief> {
-    vec![
-        brief(0, 0.1, 0, 0.5),
-        brief(1, 0.2, 0, f64::NAN),
-        brief(2, 0.3, 0, 0.9),
-        brief(3, 0.4, 0, 0.9),
-    ]
+    vec![brief(0, 0.1, 0, 0.5), brief(1, 0.2, 0, f64::NAN), brief(2, 0.3, 0, 0.9), brief(3, 0.4, 0, 0.9)]
 }
 
 #[test]
 fn ranks_by_filter_sort_and_page() {
-    let rows: &[((&str, &str, usize, usize), &[u64], u64)] = &[
+    type Asked = (&'static str, &'static str, usize, usize);
+    let rows: &[(Asked, &[u64], u64)] = &[
         (("", "", 0, 0), &[2, 3, 0, 1], 4),
         (("", "", 2, 0), &[2, 3], 4),
         (("", "", 2, 1), &[3, 0], 4),
@@ -104,7 +106,8 @@ fn repeats_are_averaged_and_counted() {
     failed.state = TrialState::Failed;
     let mut other_code = brief(3, 0.2, 0, 0.9);
     other_code.code = CodeHash([9; 10]);
-    let briefs = vec![brief(1, 0.1, 1, 0.4), brief(0, 0.1, 0, 0.8), other_code, failed, brief(6, 0.3, 0, 0.1)];
+    let briefs =
+        vec![brief(1, 0.1, 1, 0.4), brief(0, 0.1, 0, 0.8), other_code, failed, brief(6, 0.3, 0, 0.1)];
     let page = page(2, ("", "", 0, 0), briefs).unwrap();
     assert!(page.mixed_code);
     let found: Vec<_> = page

@@ -1,1 +1,409 @@
+//! Tests of the master's policy: a world of made-up workers and people around one core, and histories as tables.
+//! Invariant: after every batch the world checks conservation, single outcomes, timers and queues, so each test does too.
 
+mod driver;
+mod failures;
+mod leases;
+mod people;
+mod queue;
+mod reports;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::trial::Hold;
+use super::*;
+use crate::grid::Grid;
+use crate::id::{CodeHash, Token};
+use crate::protocol::{Capacity, FrozenSweep, Grant, Hello, PROTOCOL, WorkerUpdate};
+use crate::record::{Class, MetricValue, Report};
+use crate::spec::{
+    Axis, AxisValues, Goal, MetricSpec, Objective, Order, Repeats, Resources, Retry, SweepSpec,
+};
+
+/// A master, what it has made durable, and what it has said.
+struct World {
+    core: Core,
+    timing: Timing,
+    now: Time,
+    journal: Vec<(u64, Event)>,
+    outcomes: Vec<Outcome>,
+    copies: Vec<Copied>,
+    /// What each connection heard and no test has taken yet.
+    heard: BTreeMap<Conn, MasterUpdate>,
+    refused: Vec<Conn>,
+    hung_up: Vec<Conn>,
+    turned: Vec<SweepId>,
+    replies: BTreeMap<Request, Result<Answer, Refusal>>,
+    numbers: u64,
+    /// The newest snapshot, and how much of the journal is in it.
+    snapshot: Option<(usize, Vec<u8>)>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(Timing::default())
+    }
+
+    fn with(timing: Timing) -> Self {
+        let mut world = Self {
+            core: Core::new(timing),
+            timing,
+            now: Time(0),
+            journal: Vec::new(),
+            outcomes: Vec::new(),
+            copies: Vec::new(),
+            heard: BTreeMap::new(),
+            refused: Vec::new(),
+            hung_up: Vec::new(),
+            turned: Vec::new(),
+            replies: BTreeMap::new(),
+            numbers: 0,
+            snapshot: None,
+        };
+        world.core.begin(world.now);
+        world.absorb();
+        world
+    }
+
+    /// A world with one sweep of `count` points and one worker of `slots` slots, which holds what it can.
+    fn at_work(count: u64, slots: u32) -> (Self, SweepId, Conn) {
+        let mut world = Self::new();
+        let sweep = world.submit(spec("a", count));
+        let conn = world.join(1, "host-1", slots);
+        (world, sweep, conn)
+    }
+
+    /// One batch.
+    fn feed(&mut self, inputs: impl IntoIterator<Item = Input>) {
+        for input in inputs {
+            self.core.step(self.now, input);
+        }
+        self.core.settle(self.now);
+        self.absorb();
+    }
+
+    fn absorb(&mut self) {
+        let step = self.core.take();
+        self.journal.extend(step.events);
+        self.outcomes.extend(step.outcomes);
+        self.copies.extend(step.copies);
+        for effect in step.effects {
+            match effect {
+                Effect::Send(conn, ToWorker::Update(update)) => {
+                    let heard = self.heard.entry(conn).or_default();
+                    heard.sweeps.extend(update.sweeps);
+                    heard.grants.extend(update.grants);
+                    heard.recorded.extend(update.recorded);
+                    heard.fenced.extend(update.fenced);
+                    heard.cancel.extend(update.cancel);
+                    heard.drain_ms = heard.drain_ms.or(update.drain_ms);
+                }
+                Effect::Send(_, ToWorker::Welcome(welcome)) => assert_eq!(welcome.epoch, self.core.epoch()),
+                Effect::Send(conn, ToWorker::Refused(_)) => self.refused.push(conn),
+                Effect::Hangup(conn) => self.hung_up.push(conn),
+                Effect::Reply(request, answer) => assert_eq!(self.replies.insert(request, answer), None),
+                Effect::Turned(sweep) => self.turned.push(sweep),
+            }
+        }
+        self.check();
+    }
+
+    /// Promises 1, 2, 4 and 41, after every commit.
+    fn check(&self) {
+        for sweep in self.core.sweeps() {
+            let status = sweep.status(self.now);
+            let states = status.pending
+                + status.leased
+                + status.succeeded
+                + status.failed
+                + status.quarantined
+                + status.cancelled
+                + status.excluded;
+            assert_eq!(states, status.total, "the states sum to the grid: {status:?}");
+            for (pos, trial) in &sweep.open {
+                assert_eq!(sweep.settled.state(*pos), None, "open and settled at once");
+                let queues = [sweep.ready.contains(pos), sweep.backoff.iter().any(|(_, other)| other == pos)];
+                let timed = trial.lease().is_some_and(|lease| {
+                    let worker = self.core.workers.get(&lease.worker);
+                    worker.is_some_and(|worker| worker.leases.contains_key(&lease.token.lease))
+                });
+                match &trial.hold {
+                    Hold::Leased(_) => assert_eq!((queues, timed), ([false; 2], true), "one timer"),
+                    Hold::Ready | Hold::Expired { .. } => {
+                        assert_eq!((queues, timed), ([true, false], false), "one queue");
+                    }
+                    Hold::Backoff { .. } => {
+                        assert!(queues[0] != queues[1] && !timed, "one queue");
+                    }
+                }
+            }
+        }
+        let mut ended = std::collections::BTreeSet::new();
+        for outcome in self.outcomes.iter().filter(|outcome| outcome.record.state != TrialState::Pending) {
+            let record = &outcome.record;
+            let key = (outcome.sweep, record.version, record.report.trial, record.generation);
+            assert!(ended.insert(key), "two outcomes of one generation: {record:?}");
+        }
+    }
+
+    /// A number that was never used, for connections and questions.
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn join(&mut self, worker: u8, host: &str, slots: u32) -> Conn {
+        self.open(hello(worker, host, slots))
+    }
+
+    fn open(&mut self, hello: Hello) -> Conn {
+        let conn = Conn(self.number());
+        self.feed([Input::Opened(conn, Box::new(hello))]);
+        conn
+    }
+
+    /// What this connection has heard since it was last asked.
+    fn heard(&mut self, conn: Conn) -> MasterUpdate {
+        self.heard.remove(&conn).unwrap_or_default()
+    }
+
+    fn grants(&mut self, conn: Conn) -> Vec<Grant> {
+        std::mem::take(&mut self.heard.entry(conn).or_default().grants)
+    }
+
+    /// The only grant that this connection has heard since it was last asked.
+    fn grant(&mut self, conn: Conn) -> Grant {
+        let [grant] = self.grants(conn).try_into().expect("one grant");
+        grant
+    }
+
+    fn report(&mut self, conn: Conn, report: Report) {
+        self.feed([said(conn, [report])]);
+    }
+
+    /// Time goes on in steps that are no stall; `speaking` say that they live.
+    fn pass(&mut self, ms: u64, speaking: &[Conn]) {
+        let until = self.now.after_ms(ms);
+        while self.now < until {
+            self.now = Time(until.0.min(self.now.0 + 5_000));
+            let beats = speaking.iter().map(|conn| said(*conn, []));
+            self.feed(beats.chain([Input::Tick]).collect::<Vec<_>>());
+        }
+    }
+
+    /// One step at a later time, however late that is.
+    fn jump(&mut self, ms: u64) {
+        self.now = self.now.after_ms(ms);
+        self.feed([Input::Tick]);
+    }
+
+    fn submit(&mut self, spec: SweepSpec) -> SweepId {
+        self.submit_version(frozen(spec)).0
+    }
+
+    /// The sweep and its version.
+    fn submit_version(&mut self, frozen: FrozenSweep) -> (SweepId, u32) {
+        match self.submission(submission(frozen)) {
+            Ok(Answer::Submitted { sweep, version, .. }) => (sweep, version),
+            other => panic!("not submitted: {other:?}"),
+        }
+    }
+
+    fn submission(&mut self, submission: Submission) -> Result<Answer, Refusal> {
+        self.ask(|request| Input::Submit(request, Box::new(submission)))
+    }
+
+    fn steer(&mut self, sweep: SweepId, steer: Steer) -> Result<Answer, Refusal> {
+        self.ask(|request| Input::Steer(request, sweep, steer))
+    }
+
+    fn retry(&mut self, sweep: SweepId, trials: &[TrialId]) -> Result<Answer, Refusal> {
+        self.ask(|request| Input::Retry(request, sweep, trials.to_vec()))
+    }
+
+    fn ask(&mut self, question: impl FnOnce(Request) -> Input) -> Result<Answer, Refusal> {
+        let request = Request(self.number());
+        self.feed([question(request)]);
+        self.replies.remove(&request).expect("every question is answered")
+    }
+
+    fn status(&self, sweep: SweepId) -> SweepStatus {
+        self.core.status(sweep, self.now).expect("the sweep stands")
+    }
+
+    /// (pending, leased, succeeded, failed, quarantined, cancelled)
+    fn states(&self, sweep: SweepId) -> [u64; 6] {
+        let status = self.status(sweep);
+        [
+            status.pending,
+            status.leased,
+            status.succeeded,
+            status.failed,
+            status.quarantined,
+            status.cancelled,
+        ]
+    }
+
+    fn classes(&self) -> Vec<Class> {
+        self.outcomes.iter().map(|outcome| outcome.record.report.class).collect()
+    }
+
+    fn trial(&self, sweep: SweepId, index: u64) -> &trial::Trial {
+        let sweep = &self.core.sweeps[&sweep];
+        &sweep.open[&sweep.grid.pos_of(index)]
+    }
+
+    /// What is known of the workers in the journal, as a core that has read all of it.
+    fn replayed(&self) -> Core {
+        let mut core = Core::new(self.timing);
+        for (seq, event) in &self.journal {
+            assert_eq!(*seq, core.seq(), "events are numbered without gaps");
+            core.apply(self.now, event);
+        }
+        core
+    }
+
+    fn save(&mut self) {
+        self.snapshot = Some((self.journal.len(), self.core.snapshot()));
+    }
+
+    /// The master is killed, and another one starts on its journal; from a snapshot too, if there is one, to the same end.
+    fn restart(&mut self) {
+        let mut core = self.replayed();
+        core.begin(self.now);
+        if let Some((seen, snapshot)) = &self.snapshot {
+            let mut restored = Core::restore(self.timing, self.now, snapshot).expect("a snapshot");
+            for (_, event) in &self.journal[*seen..] {
+                restored.apply(self.now, event);
+            }
+            restored.begin(self.now);
+            assert_eq!(text(&restored), text(&core), "a snapshot and the tail are the whole journal");
+            assert_eq!(restored.next_deadline(), core.next_deadline());
+            assert_eq!(restored.take(), core.out);
+        }
+        self.core = core;
+        self.heard.clear();
+        self.absorb();
+    }
+}
+
+fn text(core: &Core) -> String {
+    String::from_utf8(core.snapshot()).expect("JSON")
+}
+
+fn spec(name: &str, count: u64) -> SweepSpec {
+    let metric = MetricSpec { name: "score".to_owned(), regex: None, report: crate::spec::Report::Last };
+    SweepSpec {
+        name: name.to_owned(),
+        labels: Vec::new(),
+        axes: vec![axis("x", count)],
+        zip: Vec::new(),
+        exclude: Vec::new(),
+        repeats: Repeats::Seeds(1),
+        order: Order::File,
+        run_cap: None,
+        objective: Some(Objective { metric, goal: Goal::Maximize, target: None }),
+        metrics: Vec::new(),
+        command: vec!["true".to_owned()],
+        program: None,
+        env: Vec::new(),
+        secrets: Vec::new(),
+        env_prefix: "HP_".to_owned(),
+        resources: Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 },
+        timeout_ms: None,
+        retry: Retry { max_failures: 2, on_exit_codes: Vec::new(), fatal_exit_codes: Vec::new() },
+        workdir: None,
+        data: None,
+        output: None,
+        image: None,
+        preempt_signal: None,
+        unserved: Vec::new(),
+    }
+}
+
+fn axis(name: &str, count: u64) -> Axis {
+    Axis {
+        name: name.to_owned(),
+        path: vec![name.to_owned()],
+        variable: format!("HP_{}", name.to_uppercase()),
+        values: AxisValues::IntRange { min: 0, step: 1, count },
+        when: None,
+    }
+}
+
+fn frozen(spec: SweepSpec) -> FrozenSweep {
+    coded(spec, "code")
+}
+
+fn coded(spec: SweepSpec, code: &str) -> FrozenSweep {
+    FrozenSweep {
+        uuid: "the first".to_owned(),
+        spec,
+        source: String::new(),
+        base: "/sweeps".to_owned(),
+        workdir: None,
+        data: None,
+        output: "/results".to_owned(),
+        env: Vec::new(),
+        code: CodeHash::of(&[code]),
+        files: Vec::new(),
+    }
+}
+
+fn submission(frozen: FrozenSweep) -> Submission {
+    Submission { frozen, known: Vec::new(), retry_failed: false, rerun: false }
+}
+
+fn worker(number: u8) -> WorkerId {
+    WorkerId([number; 5])
+}
+
+fn hello(number: u8, host: &str, slots: u32) -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        release: "test".to_owned(),
+        worker: worker(number),
+        host: host.to_owned(),
+        capacity: Capacity { cpu_milli: slots * 1000, mem_mib: 1000, gpus: 0, slots: 0 },
+        held: Vec::new(),
+        reports: Vec::new(),
+        prefetch: 0,
+        draining: false,
+    }
+}
+
+/// The same worker, back with what it holds and what it has to report.
+fn back<'a>(
+    number: u8,
+    held: impl IntoIterator<Item = &'a Grant>,
+    reports: impl IntoIterator<Item = Report>,
+) -> Hello {
+    let held: Vec<_> = held.into_iter().map(|grant| (grant.token, grant.sweep, grant.trial)).collect();
+    let reports: Vec<_> = reports.into_iter().collect();
+    let slots = u32::try_from(held.len() + reports.len()).expect("few").max(1);
+    Hello { held, reports, ..hello(number, &format!("host-{number}"), slots) }
+}
+
+fn said(conn: Conn, reports: impl IntoIterator<Item = Report>) -> Input {
+    let reports = reports.into_iter().collect();
+    Input::Said(conn, Box::new(WorkerUpdate { reports, ..WorkerUpdate::default() }))
+}
+
+/// An attempt that took its time.
+fn ended(grant: &Grant, class: Class) -> Report {
+    let mut report = Report::without_process(grant.token, grant.trial, class, "");
+    report.error = None;
+    report.duration_ms = 60_000;
+    report.objective = (class == Class::Succeeded).then_some(MetricValue(0.5));
+    report
+}
+
+/// An attempt that ended as soon as it had begun.
+fn at_once(grant: &Grant, class: Class) -> Report {
+    Report { duration_ms: 10, ..ended(grant, class) }
+}
+
+fn scored(grant: &Grant, score: f64) -> Report {
+    Report { objective: Some(MetricValue(score)), ..ended(grant, Class::Succeeded) }
+}

@@ -18,6 +18,9 @@ use crate::record::Report;
 pub const GRACE_MS: u64 = 10_000;
 /// A worker that drains and cannot reach its master waits so long for its reports to be recorded, in milliseconds.
 const FAREWELL_MS: u64 = 30_000;
+/// While trials wait here to be started nobody waits for the master: reports are gathered for so long, so that one commit
+/// carries many. A lone one goes at once.
+const GATHER_MS: u64 = 20;
 /// So many heartbeats without an answer make a dead link.
 const MISSED_HEARTBEATS: u64 = 3;
 
@@ -288,6 +291,9 @@ impl Worker {
     /// When a tick is due at the latest, in milliseconds from `now`.
     #[must_use]
     pub fn due_ms(&self) -> u64 {
+        if !self.unsent.is_empty() && self.is_welcome() {
+            return GATHER_MS;
+        }
         (self.heartbeat_ms / 2).clamp(1, 1_000)
     }
 
@@ -344,9 +350,11 @@ impl Worker {
             }
             return;
         };
+        let has_work = self.held.values().any(|held| held.place.is_none());
+        let gathers = has_work && now.ms_since(link.said) < GATHER_MS;
         let prefetch = (link.prefetch != self.prefetch).then_some(self.prefetch);
-        link.prefetch = self.prefetch;
-        if !self.unsent.is_empty() || prefetch.is_some() || done {
+        if done || (!gathers && (prefetch.is_some() || !self.unsent.is_empty())) {
+            link.prefetch = self.prefetch;
             let unsent = std::mem::take(&mut self.unsent);
             let reports = unsent.iter().filter_map(|lease| self.reports.get(lease).cloned()).collect();
             self.say(now, WorkerUpdate { reports, prefetch, bye: done, ..WorkerUpdate::default() });

@@ -1,3 +1,5 @@
+//! The local fleet with real processes.
+
 use super::*;
 
 const SOON: Duration = Duration::from_secs(20);

@@ -65,7 +65,10 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
         parent_pipe: args.parent_pipe,
         own_process: true,
     };
-    let result = runtime()?.block_on(gridctl_worker::run(config));
+    // One thread: each hop to another costs as much as what is done there.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::error("runtime", format!("cannot start: {error}")))?;
+    let result = runtime.block_on(gridctl_worker::run(config));
     match result {
         Ok(()) => Ok(Exit::Ok),
         Err(WorkerError::Stopped) => Ok(Exit::Interrupted),

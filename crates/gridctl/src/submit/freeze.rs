@@ -74,7 +74,9 @@ pub(crate) fn seal(frozen: &mut FrozenSweep) -> Result<Option<Diagnostic>, Failu
     let mut warning = None;
     let mut digest = String::new();
     if let Some(dir) = &frozen.workdir {
-        let hashed = workdir::hash(Path::new(dir))?;
+        let apart: Vec<PathBuf> =
+            [Some(&frozen.output), frozen.data.as_ref()].into_iter().flatten().map(PathBuf::from).collect();
+        let hashed = workdir::hash(Path::new(dir), &apart)?;
         digest = hashed.digest();
         warning = hashed.is_large().map(|size| {
             Diagnostic::warning("workdir", format!("the workdir {dir} is large: {size}"))
