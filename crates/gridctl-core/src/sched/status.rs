@@ -44,6 +44,11 @@ impl SweepState {
     }
 }
 
+/// The `why` of a sweep that ended because its objective's target was reached.
+pub const TARGET_REACHED: &str = "the target was reached";
+/// The `why` of a sweep that ended because `run_cap` allows no more trials.
+pub const CAP_REACHED: &str = "`run_cap` allows no more";
+
 /// A sweep at one moment. The sum of the states is `total`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SweepStatus {

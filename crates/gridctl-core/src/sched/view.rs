@@ -2,7 +2,7 @@
 //! Invariant: the states add up to the trials there are.
 
 use super::event::{Close, Course};
-use super::status::{Best, SweepState, SweepStatus};
+use super::status::{Best, CAP_REACHED, SweepState, SweepStatus, TARGET_REACHED};
 use super::sweep::Sweep;
 use crate::id::Time;
 use crate::record::MetricValue;
@@ -43,7 +43,8 @@ impl Sweep {
             eta_s: if over { Some(0.0) } else { self.eta_s(now, rest + self.leased) },
             why: match &self.course {
                 Course::Paused { why, .. } => Some(why.clone()),
-                Course::Closed(Close::Target) => Some("the target was reached".to_owned()),
+                Course::Closed(Close::Target) => Some(TARGET_REACHED.to_owned()),
+                Course::Closed(Close::Finished) if rest > 0 => Some(CAP_REACHED.to_owned()),
                 _ => None,
             },
             failures: self.failures,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gridctl_core::id::SweepId;
 use gridctl_core::record::Record;
+use gridctl_core::sched::status::{CAP_REACHED, TARGET_REACHED};
 use gridctl_core::sched::{SweepState, SweepStatus};
 use gridctl_fleet::FleetEvent;
 use gridctl_master::{Handle, Leaderboard, Master, MasterConfig, Running};
@@ -207,7 +208,11 @@ fn conclude(status: &SweepStatus, stands: &Stands, progress: &Progress, hint: &H
         number::count(status.succeeded)
     );
     let failed = status.failed + status.quarantined;
-    let cancelled = if by_target { "not needed" } else { "cancelled" };
+    let cancelled = match status.why.as_deref() {
+        Some(TARGET_REACHED) => "not needed",
+        Some(CAP_REACHED) => "left out by run_cap",
+        _ => "cancelled",
+    };
     for (count, what) in [(failed, "failed"), (status.cancelled, cancelled), (stands.known, "known before")] {
         if count > 0 {
             text = format!("{text}, {} {what}", number::count(count));

@@ -12,6 +12,7 @@ pub(crate) mod progress;
 use std::path::Path;
 
 use gridctl_core::protocol::{Capacity, FrozenSweep};
+use gridctl_core::sched::status::TARGET_REACHED;
 use gridctl_core::sched::{SweepState, SweepStatus};
 use gridctl_core::spec::Resources;
 use gridctl_worker::cgroup::CgroupSupport;
@@ -131,9 +132,9 @@ fn known_line(status: &SweepStatus, hint: &Hint) -> String {
     format!("{text}; {} failed, `{}` tries them again", number::count(failed), hint.run("--retry-failed"))
 }
 
-/// Whether the sweep ended early and well. What was not tried then counts as cancelled, as in no other finished sweep.
+/// Whether the sweep ended early and well.
 fn reached_target(status: &SweepStatus) -> bool {
-    status.state == SweepState::Finished && status.cancelled > 0
+    status.why.as_deref() == Some(TARGET_REACHED)
 }
 
 /// The exit code of a sweep that stands so.
