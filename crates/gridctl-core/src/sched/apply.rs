@@ -108,6 +108,9 @@ impl Core {
                     held.pos = pos;
                 }
             }
+            if trial.generation > 1 {
+                new.generations.insert(pos, trial.generation);
+            }
             new.leased += u64::from(trial.is_leased());
             match trial.hold {
                 Hold::Leased(_) => {}

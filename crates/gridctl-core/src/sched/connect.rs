@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::Core;
-use super::event::Event;
+use super::event::{Course, Event};
 use super::step::{Conn, Effect};
 use super::worker::{Link, Worker};
 use crate::id::{LeaseSeq, SweepId, Time, Token, TrialId, WorkerId};
@@ -65,6 +65,8 @@ impl Core {
         for &(token, _, trial) in &hello.held {
             if !self.confirm(id, token, trial) {
                 self.outbox(conn).fenced.push(token.lease);
+            } else if self.is_over(token.lease) {
+                self.outbox(conn).cancel.push(token.lease);
             }
         }
         let named: BTreeSet<LeaseSeq> = hello
@@ -99,6 +101,12 @@ impl Core {
             worker.hold(token.lease, held);
         }
         true
+    }
+
+    /// Whether the lease's sweep was closed, which its worker may not have heard.
+    fn is_over(&self, lease: LeaseSeq) -> bool {
+        let sweep = self.leases.get(&lease).and_then(|(sweep, _)| self.sweeps.get(sweep));
+        sweep.is_some_and(|sweep| matches!(sweep.course, Course::Closed(_)))
     }
 
     /// The trial that `token` is the current token of, if `worker` is who holds it.

@@ -7,6 +7,7 @@ use super::trial::{Hold, Lease};
 use super::worker::Worker;
 use crate::id::{Fingerprint, LeaseSeq, SweepId, Time, Token, WorkerId};
 use crate::protocol::Grant;
+use crate::spec::Resources;
 use std::sync::Arc;
 
 /// How many trials of the queue are looked at for one that suits a worker.
@@ -59,9 +60,12 @@ impl Core {
         let sweep = self.sweeps.get(&sweep_id)?;
         let suits = |pos: &&u64| {
             let Some(trial) = sweep.open.get(*pos) else { return false };
-            let elsewhere =
-                trial.avoid.as_ref().is_some_and(|host| *host == worker.host && self.has_other_host(host));
-            !elsewhere && (!trial.tally.must_be_alone() || worker.leases.is_empty())
+            let resources = &sweep.frozen.spec.resources;
+            let elsewhere = trial
+                .avoid
+                .as_ref()
+                .is_some_and(|host| *host == worker.host && self.has_other_host(host, resources));
+            !elsewhere && (!trial.goes_alone() || worker.leases.is_empty())
         };
         if let Some(pos) = sweep.ready.iter().take(LOOKED_AT).find(suits).copied() {
             return self.lay_to_rest(now, sweep_id, pos).then_some(pos);
@@ -74,9 +78,11 @@ impl Core {
         ahead.found.then_some(ahead.upto)
     }
 
-    /// Whether a machine other than `host` takes trials.
-    fn has_other_host(&self, host: &str) -> bool {
-        self.workers.values().any(|worker: &Worker| worker.is_open() && worker.host != *host)
+    /// Whether a machine other than `host` takes trials of this size.
+    fn has_other_host(&self, host: &str, wanted: &Resources) -> bool {
+        let other =
+            |worker: &Worker| worker.is_open() && worker.host != *host && worker.could_ever_hold(wanted);
+        self.workers.values().any(other)
     }
 
     fn lease(&mut self, now: Time, sweep_id: SweepId, pos: u64, id: WorkerId) {

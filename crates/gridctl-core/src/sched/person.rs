@@ -47,7 +47,7 @@ impl Core {
     /// The same version again: what stopped goes on.
     fn go_on(&mut self, now: Time, id: SweepId, retry_failed: bool) {
         let Some(sweep) = self.sweeps.get(&id) else { return };
-        let failed: Vec<u64> = if retry_failed {
+        let failed: Vec<u64> = if retry_failed && sweep.course != Course::Closed(Close::Target) {
             sweep.settled.failed.iter().chain(sweep.settled.quarantined.iter()).collect()
         } else {
             Vec::new()

@@ -14,8 +14,8 @@ impl Core {
         }
         let leases =
             self.workers.values().filter(|worker| !worker.leases.is_empty() || worker.link.is_some());
-        let backoffs =
-            self.sweeps.values().filter_map(|sweep| sweep.backoff.first().map(|(until, _)| *until));
+        let active = self.active.iter().filter_map(|id| self.sweeps.get(id));
+        let backoffs = active.filter_map(|sweep| sweep.backoff.first().map(|(until, _)| *until));
         leases.map(|worker| worker.deadline).chain(backoffs).min()
     }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::Tally;
+use crate::attempt::{SUSPICIOUS, Tally};
 use crate::id::{Time, Token, WorkerId};
 
 /// A trial that has begun and is not settled.
@@ -59,6 +59,12 @@ impl Trial {
             hold: Hold::Ready,
             progress: None,
         }
+    }
+
+    /// Whether the next attempt must have a worker for itself; one whose lease expired by silence counts as lost then.
+    pub(super) fn goes_alone(&self) -> bool {
+        let lost = matches!(self.hold, Hold::Expired { lost: true, .. });
+        self.tally.suspicion.saturating_add(u8::from(lost)) >= SUSPICIOUS
     }
 
     /// The lease whose holder may report.

@@ -214,6 +214,10 @@ impl Worker {
                 self.heartbeat_ms = welcome.heartbeat_ms.max(1);
                 self.orphan_after_ms = welcome.orphan_after_ms;
                 self.last_contact = now;
+                if self.draining.is_some() {
+                    // The hello may have been said before.
+                    self.say(now, WorkerUpdate { draining: true, ..WorkerUpdate::default() });
+                }
             }
             ToWorker::Update(update) => {
                 self.last_contact = now;
