@@ -1,9 +1,15 @@
 //! Tests of the master's policy: a world of made-up workers and people around one core, and histories as tables.
 //! Invariant: after every batch the world checks conservation, single outcomes, timers and queues, so each test does too.
 
+#![expect(
+    clippy::type_complexity,
+    reason = "a row says its type once: a name, what happens, what is expected"
+)]
+
 mod driver;
 mod failures;
 mod leases;
+mod made;
 mod people;
 mod queue;
 mod reports;
@@ -11,15 +17,14 @@ mod reports;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::made::*;
 use super::trial::Hold;
 use super::*;
 use crate::grid::Grid;
 use crate::id::{CodeHash, Token};
 use crate::protocol::{Capacity, FrozenSweep, Grant, Hello, PROTOCOL, WorkerUpdate};
 use crate::record::{Class, MetricValue, Report};
-use crate::spec::{
-    Axis, AxisValues, Goal, MetricSpec, Objective, Order, Repeats, Resources, Retry, SweepSpec,
-};
+use crate::spec::{Axis, Goal, MetricSpec, Objective, Order, Repeats, Resources, Retry, SweepSpec};
 
 /// A master, what it has made durable, and what it has said.
 struct World {
@@ -235,14 +240,7 @@ impl World {
     /// (pending, leased, succeeded, failed, quarantined, cancelled)
     fn states(&self, sweep: SweepId) -> [u64; 6] {
         let status = self.status(sweep);
-        [
-            status.pending,
-            status.leased,
-            status.succeeded,
-            status.failed,
-            status.quarantined,
-            status.cancelled,
-        ]
+        [status.pending, status.leased, status.succeeded, status.failed, status.quarantined, status.cancelled]
     }
 
     fn classes(&self) -> Vec<Class> {
@@ -290,120 +288,4 @@ impl World {
 
 fn text(core: &Core) -> String {
     String::from_utf8(core.snapshot()).expect("JSON")
-}
-
-fn spec(name: &str, count: u64) -> SweepSpec {
-    let metric = MetricSpec { name: "score".to_owned(), regex: None, report: crate::spec::Report::Last };
-    SweepSpec {
-        name: name.to_owned(),
-        labels: Vec::new(),
-        axes: vec![axis("x", count)],
-        zip: Vec::new(),
-        exclude: Vec::new(),
-        repeats: Repeats::Seeds(1),
-        order: Order::File,
-        run_cap: None,
-        objective: Some(Objective { metric, goal: Goal::Maximize, target: None }),
-        metrics: Vec::new(),
-        command: vec!["true".to_owned()],
-        program: None,
-        env: Vec::new(),
-        secrets: Vec::new(),
-        env_prefix: "HP_".to_owned(),
-        resources: Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 },
-        timeout_ms: None,
-        retry: Retry { max_failures: 2, on_exit_codes: Vec::new(), fatal_exit_codes: Vec::new() },
-        workdir: None,
-        data: None,
-        output: None,
-        image: None,
-        preempt_signal: None,
-        unserved: Vec::new(),
-    }
-}
-
-fn axis(name: &str, count: u64) -> Axis {
-    Axis {
-        name: name.to_owned(),
-        path: vec![name.to_owned()],
-        variable: format!("HP_{}", name.to_uppercase()),
-        values: AxisValues::IntRange { min: 0, step: 1, count },
-        when: None,
-    }
-}
-
-fn frozen(spec: SweepSpec) -> FrozenSweep {
-    coded(spec, "code")
-}
-
-fn coded(spec: SweepSpec, code: &str) -> FrozenSweep {
-    FrozenSweep {
-        uuid: "the first".to_owned(),
-        spec,
-        source: String::new(),
-        base: "/sweeps".to_owned(),
-        workdir: None,
-        data: None,
-        output: "/results".to_owned(),
-        env: Vec::new(),
-        code: CodeHash::of(&[code]),
-        files: Vec::new(),
-    }
-}
-
-fn submission(frozen: FrozenSweep) -> Submission {
-    Submission { frozen, known: Vec::new(), retry_failed: false, rerun: false }
-}
-
-fn worker(number: u8) -> WorkerId {
-    WorkerId([number; 5])
-}
-
-fn hello(number: u8, host: &str, slots: u32) -> Hello {
-    Hello {
-        protocol: PROTOCOL,
-        release: "test".to_owned(),
-        worker: worker(number),
-        host: host.to_owned(),
-        capacity: Capacity { cpu_milli: slots * 1000, mem_mib: 1000, gpus: 0, slots: 0 },
-        held: Vec::new(),
-        reports: Vec::new(),
-        prefetch: 0,
-        draining: false,
-    }
-}
-
-/// The same worker, back with what it holds and what it has to report.
-fn back<'a>(
-    number: u8,
-    held: impl IntoIterator<Item = &'a Grant>,
-    reports: impl IntoIterator<Item = Report>,
-) -> Hello {
-    let held: Vec<_> = held.into_iter().map(|grant| (grant.token, grant.sweep, grant.trial)).collect();
-    let reports: Vec<_> = reports.into_iter().collect();
-    let slots = u32::try_from(held.len() + reports.len()).expect("few").max(1);
-    Hello { held, reports, ..hello(number, &format!("host-{number}"), slots) }
-}
-
-fn said(conn: Conn, reports: impl IntoIterator<Item = Report>) -> Input {
-    let reports = reports.into_iter().collect();
-    Input::Said(conn, Box::new(WorkerUpdate { reports, ..WorkerUpdate::default() }))
-}
-
-/// An attempt that took its time.
-fn ended(grant: &Grant, class: Class) -> Report {
-    let mut report = Report::without_process(grant.token, grant.trial, class, "");
-    report.error = None;
-    report.duration_ms = 60_000;
-    report.objective = (class == Class::Succeeded).then_some(MetricValue(0.5));
-    report
-}
-
-/// An attempt that ended as soon as it had begun.
-fn at_once(grant: &Grant, class: Class) -> Report {
-    Report { duration_ms: 10, ..ended(grant, class) }
-}
-
-fn scored(grant: &Grant, score: f64) -> Report {
-    Report { objective: Some(MetricValue(score)), ..ended(grant, Class::Succeeded) }
 }

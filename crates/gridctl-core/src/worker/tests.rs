@@ -1,1 +1,245 @@
+//! Tests of the worker's half of the protocol: a shell that only writes down what it is told to do.
+//! Invariant: after every action the shell checks that no slot and no GPU serves two attempts at once.
 
+#![expect(
+    clippy::type_complexity,
+    reason = "a row says its type once: a name, what happens, what is expected"
+)]
+
+mod life;
+mod link;
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::id::{CodeHash, Fingerprint, Token, TrialId};
+use crate::protocol::{MasterUpdate, Welcome};
+use crate::record::{Class, MetricValue};
+use crate::spec::{Order, Repeats, Resources, Retry, SweepSpec};
+use crate::value::Params;
+
+/// A worker, and what it has asked for since it was last looked at.
+struct Shell {
+    worker: Worker,
+    now: Time,
+    running: BTreeMap<LeaseSeq, Start>,
+    started: Vec<LeaseSeq>,
+    stops: Vec<(LeaseSeq, StopReason, u64)>,
+    said: Vec<ToMaster>,
+    dials: usize,
+    exit: Option<Farewell>,
+}
+
+impl Shell {
+    fn new(capacity: Capacity) -> Self {
+        let config = Config {
+            worker: WorkerId([1; 5]),
+            host: "host".to_owned(),
+            release: "test".to_owned(),
+            capacity,
+        };
+        let now = Time(1_000_000);
+        let worker = Worker::new(config, now);
+        let mut shell = Self {
+            worker,
+            now,
+            running: BTreeMap::new(),
+            started: Vec::new(),
+            stops: Vec::new(),
+            said: Vec::new(),
+            dials: 0,
+            exit: None,
+        };
+        shell.act();
+        shell
+    }
+
+    /// A worker of so many slots that is connected and welcome.
+    fn welcome(slots: u32) -> Self {
+        let mut shell = Self::new(slots_of(slots));
+        shell.connect();
+        shell.said.clear();
+        shell
+    }
+
+    fn act(&mut self) {
+        for action in self.worker.take(self.now) {
+            match action {
+                Action::Connect | Action::Reconnect => self.dials += 1,
+                Action::Send(message) => self.said.push(message),
+                Action::Start(start) => {
+                    for other in self.running.values() {
+                        assert_ne!(other.slot, start.slot, "a slot serves one attempt");
+                        assert!(
+                            !start.gpus.iter().any(|gpu| other.gpus.contains(gpu)),
+                            "a GPU serves one attempt"
+                        );
+                    }
+                    self.started.push(start.grant.token.lease);
+                    assert_eq!(self.running.insert(start.grant.token.lease, *start), None, "started once");
+                }
+                Action::Stop { lease, reason, grace_ms } => self.stops.push((lease, reason, grace_ms)),
+                Action::Exit(farewell) => assert_eq!(self.exit.replace(farewell), None, "it ends once"),
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        self.worker.connected(self.now);
+        self.act();
+        self.hear_welcome(1);
+        self.hear(MasterUpdate::default());
+    }
+
+    fn hear_welcome(&mut self, epoch: u32) {
+        let welcome =
+            Welcome { epoch: Epoch(epoch), ttl_ms: 30_000, heartbeat_ms: 5_000, orphan_after_ms: 600_000 };
+        self.worker.received(self.now, ToWorker::Welcome(welcome));
+        self.act();
+    }
+
+    fn hear(&mut self, update: MasterUpdate) {
+        self.worker.received(self.now, ToWorker::Update(update));
+        self.act();
+    }
+
+    fn grant(&mut self, leases: impl IntoIterator<Item = u64>) {
+        self.grant_sized(leases, Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 });
+    }
+
+    fn grant_sized(&mut self, leases: impl IntoIterator<Item = u64>, resources: Resources) {
+        let grants = leases.into_iter().map(|lease| grant(lease, resources)).collect();
+        self.hear(MasterUpdate { sweeps: vec![(SweepId(1), 1, sweep())], grants, ..MasterUpdate::default() });
+    }
+
+    fn fence(&mut self, lease: u64) {
+        self.hear(MasterUpdate { fenced: vec![LeaseSeq(lease)], ..MasterUpdate::default() });
+    }
+
+    fn record(&mut self, lease: u64) {
+        self.hear(MasterUpdate { recorded: vec![LeaseSeq(lease)], ..MasterUpdate::default() });
+    }
+
+    fn end(&mut self, lease: u64, class: Class) {
+        self.end_after(lease, class, 60_000);
+    }
+
+    fn end_after(&mut self, lease: u64, class: Class, duration_ms: u64) {
+        let start = self.running.remove(&LeaseSeq(lease)).expect("it runs");
+        let mut report = Report::without_process(start.grant.token, start.grant.trial, class, "");
+        report.objective = (class == Class::Succeeded).then_some(MetricValue(1.0));
+        report.duration_ms = duration_ms;
+        self.worker.ended(self.now, report);
+        self.act();
+    }
+
+    /// Time goes on in ticks of half a second; while `answered`, the master answers every ping at once.
+    fn pass(&mut self, ms: u64, answered: bool) {
+        let until = self.now.after_ms(ms);
+        while self.now < until {
+            self.now = Time(until.0.min(self.now.0 + 500));
+            let before = self.said.len();
+            self.worker.tick(self.now);
+            self.act();
+            if answered
+                && self.said[before..]
+                    .iter()
+                    .any(|said| matches!(said, ToMaster::Update(update) if update.ping))
+            {
+                self.hear(MasterUpdate::default());
+            }
+        }
+    }
+
+    fn hello(&mut self) -> Hello {
+        match std::mem::take(&mut self.said).into_iter().next() {
+            Some(ToMaster::Hello(hello)) => hello,
+            other => panic!("no hello first: {other:?}"),
+        }
+    }
+
+    /// What was said since the last look, as one update.
+    fn updates(&mut self) -> WorkerUpdate {
+        let mut all = WorkerUpdate::default();
+        for message in std::mem::take(&mut self.said) {
+            let ToMaster::Update(update) = message else { panic!("a hello") };
+            all.reports.extend(update.reports);
+            all.progress.extend(update.progress);
+            all.prefetch = update.prefetch.or(all.prefetch);
+            all.draining |= update.draining;
+            all.bye |= update.bye;
+            all.ping |= update.ping;
+        }
+        all
+    }
+
+    /// What was reported since the last look.
+    fn reported(&mut self) -> Vec<(u64, Class)> {
+        self.updates().reports.iter().map(|report| (report.token.lease.0, report.class)).collect()
+    }
+}
+
+fn slots_of(slots: u32) -> Capacity {
+    Capacity { cpu_milli: slots * 1000, mem_mib: 1000, gpus: 0, slots }
+}
+
+fn leases(numbers: impl IntoIterator<Item = u64>) -> Vec<LeaseSeq> {
+    numbers.into_iter().map(LeaseSeq).collect()
+}
+
+fn grant(lease: u64, resources: Resources) -> Grant {
+    let [a, b, ..] = lease.to_le_bytes();
+    let trial = TrialId([a, b, 0, 0, 0, 0, 0, 0, 0, 0]);
+    Grant {
+        token: Token { epoch: Epoch(1), lease: LeaseSeq(lease), attempt: 1 },
+        sweep: SweepId(1),
+        version: 1,
+        trial,
+        index: lease,
+        params: Params::new(Vec::new()),
+        repeat: 0,
+        fingerprint: Fingerprint::of(trial, CodeHash::of(&[])),
+        resources,
+    }
+}
+
+fn sweep() -> Arc<FrozenSweep> {
+    let spec = SweepSpec {
+        name: "a".to_owned(),
+        labels: Vec::new(),
+        axes: Vec::new(),
+        zip: Vec::new(),
+        exclude: Vec::new(),
+        repeats: Repeats::Seeds(1),
+        order: Order::File,
+        run_cap: None,
+        objective: None,
+        metrics: Vec::new(),
+        command: vec!["true".to_owned()],
+        program: None,
+        env: Vec::new(),
+        secrets: Vec::new(),
+        env_prefix: "HP_".to_owned(),
+        resources: Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 },
+        timeout_ms: None,
+        retry: Retry { max_failures: 2, on_exit_codes: Vec::new(), fatal_exit_codes: Vec::new() },
+        workdir: None,
+        data: None,
+        output: None,
+        image: None,
+        preempt_signal: None,
+        unserved: Vec::new(),
+    };
+    Arc::new(FrozenSweep {
+        uuid: "uuid".to_owned(),
+        spec,
+        source: String::new(),
+        base: "/".to_owned(),
+        workdir: None,
+        data: None,
+        output: "/".to_owned(),
+        env: Vec::new(),
+        code: CodeHash::of(&[]),
+        files: Vec::new(),
+    })
+}

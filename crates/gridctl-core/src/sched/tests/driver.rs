@@ -43,7 +43,7 @@ fn a_batch_without_events_needs_no_commit() {
     let mut driver = driver();
     driver.push(Input::Opened(Conn(1), Box::new(hello(1, "host-1", 1))));
     assert_eq!(driver.batch(Time(0), &mut |_| {}).map(Step::is_volatile), Some(false));
-    driver.committed();
+    let _ = driver.committed();
     driver.push(said(Conn(1), []));
     assert_eq!(driver.batch(Time(1), &mut |_| {}).map(Step::is_volatile), Some(true));
 }
@@ -73,7 +73,7 @@ fn a_submission_is_the_first_of_its_batch_so_that_all_that_is_known_is_durable()
             assert!(asked <= 1, "{name}");
             sizes.push(waiting - driver.waiting());
             waiting = driver.waiting();
-            driver.committed();
+            let _ = driver.committed();
         }
         assert_eq!(sizes, batches, "{name}");
     }
@@ -111,7 +111,7 @@ fn while_the_disk_is_full_workers_that_speak_keep_their_leases() {
     }
     let deadline = |number| driver.core().workers[&worker(number)].deadline;
     assert_eq!((deadline(1), deadline(2)), (Time(90_000), Time(30_000)));
-    driver.committed();
+    let _ = driver.committed();
     driver.batch(Time(60_000), &mut |_| {});
     let leased: Vec<usize> = driver.core().workers().iter().map(|worker| worker.leased).collect();
     assert_eq!(leased, [1, 1], "and the stall was the master's own (promise 14)");
@@ -186,7 +186,8 @@ fn a_master_killed_at_any_moment_goes_on_from_its_journal() {
     for (seen, now) in prefixes {
         let mut after = World::with(world.timing);
         after.journal = world.journal[..seen].to_vec();
-        after.outcomes = world.outcomes.iter().filter(|outcome| outcome.seq <= seen as u64).cloned().collect();
+        after.outcomes =
+            world.outcomes.iter().filter(|outcome| outcome.seq <= seen as u64).cloned().collect();
         after.now = now;
         after.restart();
         after.save();
@@ -198,7 +199,8 @@ fn a_master_killed_at_any_moment_goes_on_from_its_journal() {
         let conn = after.join(9, "host-9", 8);
         let over = |after: &World| ids.iter().all(|sweep| after.status(*sweep).state.is_over());
         for _ in 0..400 {
-            let reports: Vec<_> = after.grants(conn).iter().map(|grant| ended(grant, Class::Succeeded)).collect();
+            let reports: Vec<_> =
+                after.grants(conn).iter().map(|grant| ended(grant, Class::Succeeded)).collect();
             after.feed([said(conn, reports)]);
             after.pass(1_000, &[conn]);
             if over(&after) {

@@ -80,9 +80,9 @@ fn a_trial_that_was_lost_three_times_is_tried_alone_and_lost_alone_is_quarantine
         let sweep = world.submit(spec("a", 4));
         for number in 1..=3 {
             world.join(number, "host", 2);
-            world.feed([Input::Gone(worker(number))]);
             world.save();
             world.restart();
+            world.feed([Input::Gone(worker(number))]);
         }
         let conn = world.join(4, "host", 4);
         let alone = world.grant(conn);
@@ -158,17 +158,34 @@ fn a_sweep_whose_first_trials_all_fail_at_once_is_paused() {
         ("three on the only machine", &["host-1"], fast, 3, SweepState::Paused),
         ("two are no proof", &["host-1"], fast, 2, SweepState::Running),
         ("three on two machines", &["host-1", "host-2"], fast, 3, SweepState::Paused),
-        ("no metric in an instant", &["host-1"], |grant| at_once(grant, Class::NoMetric), 3, SweepState::Paused),
-        ("slow failures are results", &["host-1"], |grant| ended(grant, Class::Failed), 3, SweepState::Running),
-        ("drains are no failures", &["host-1"], |grant| at_once(grant, Class::Drained), 3, SweepState::Running),
+        (
+            "no metric in an instant",
+            &["host-1"],
+            |grant| at_once(grant, Class::NoMetric),
+            3,
+            SweepState::Paused,
+        ),
+        (
+            "slow failures are results",
+            &["host-1"],
+            |grant| ended(grant, Class::Failed),
+            3,
+            SweepState::Running,
+        ),
+        (
+            "drains are no failures",
+            &["host-1"],
+            |grant| at_once(grant, Class::Drained),
+            3,
+            SweepState::Running,
+        ),
         ("nor is memory", &["host-1"], |grant| at_once(grant, Class::Oom), 3, SweepState::Running),
         ("successes", &["host-1"], |grant| at_once(grant, Class::Succeeded), 3, SweepState::Running),
     ];
     for (name, hosts, report, ends, state) in cases {
         let mut world = World::new();
         let sweep = world.submit(spec("a", 100));
-        let conns: Vec<Conn> =
-            (1..).zip(hosts).map(|(number, host)| world.join(number, host, 3)).collect();
+        let conns: Vec<Conn> = (1..).zip(hosts).map(|(number, host)| world.join(number, host, 3)).collect();
         let grants: Vec<_> = conns.iter().map(|conn| (*conn, world.grants(*conn))).collect();
         for end in 0..ends {
             let (conn, grants) = &grants[end % grants.len()];
@@ -218,7 +235,11 @@ fn a_person_who_resumes_overrules_the_breaker_of_that_version() {
     assert_eq!(world.status(sweep).state, SweepState::Running);
     let (_, version) = world.submit_version(coded(spec("a", 100), "other code"));
     fail(&mut world);
-    assert_eq!((version, world.status(sweep).state), (2, SweepState::Paused), "a new version is watched again");
+    assert_eq!(
+        (version, world.status(sweep).state),
+        (2, SweepState::Paused),
+        "a new version is watched again"
+    );
 }
 
 #[test]
@@ -226,7 +247,8 @@ fn a_sweep_most_of_whose_first_fifty_fail_is_paused() {
     // Promise 22.
     for (name, bad, state) in [("26 of 50", 26, SweepState::Paused), ("25 of 50", 25, SweepState::Running)] {
         let mut world = World::new();
-        let sweep = world.submit(SweepSpec { retry: Retry { max_failures: 0, ..spec("a", 1).retry }, ..spec("a", 100) });
+        let sweep = world
+            .submit(SweepSpec { retry: Retry { max_failures: 0, ..spec("a", 1).retry }, ..spec("a", 100) });
         let conn = world.join(1, "host-1", 50);
         let grants = world.grants(conn);
         for (place, grant) in grants.iter().enumerate() {

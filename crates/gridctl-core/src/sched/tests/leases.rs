@@ -140,21 +140,45 @@ fn a_stall_between_step_and_settle_extends_leases_too() {
 fn how_a_worker_goes_decides_when_and_at_whose_cost_its_trial_is_free() {
     // Promises 18 and 19: (state right after, class once another attempt was granted, suspicion).
     let goes: [(&str, fn(&mut World, Conn), bool, Class, u8); 5] = [
-        ("its connection breaks: the lease stands", |world, conn| {
-            world.feed([Input::Closed(conn)]);
-            assert_eq!(world.core.workers().iter().filter(|worker| !worker.connected).count(), 1);
-            world.feed([Input::Gone(worker(1))]);
-        }, true, Class::Lost, 1),
-        ("the fleet saw its process end", |world, _| world.feed([Input::Gone(worker(1))]), true, Class::Lost, 1),
-        ("it says bye", |world, conn| {
-            let bye = WorkerUpdate { bye: true, ..WorkerUpdate::default() };
-            world.feed([Input::Said(conn, Box::new(bye))]);
-            assert_eq!(world.hung_up, [conn]);
-        }, true, Class::WorkerFault, 0),
-        ("the master ended it with itself", |world, _| {
-            world.restart();
-            world.feed([Input::OrphansEnded]);
-        }, true, Class::WorkerFault, 0),
+        (
+            "its connection breaks: the lease stands",
+            |world, conn| {
+                world.feed([Input::Closed(conn)]);
+                assert_eq!(world.core.workers().iter().filter(|worker| !worker.connected).count(), 1);
+                world.feed([Input::Gone(worker(1))]);
+            },
+            true,
+            Class::Lost,
+            1,
+        ),
+        (
+            "the fleet saw its process end",
+            |world, _| world.feed([Input::Gone(worker(1))]),
+            true,
+            Class::Lost,
+            1,
+        ),
+        (
+            "it says bye",
+            |world, conn| {
+                let bye = WorkerUpdate { bye: true, ..WorkerUpdate::default() };
+                world.feed([Input::Said(conn, Box::new(bye))]);
+                assert_eq!(world.hung_up, [conn]);
+            },
+            true,
+            Class::WorkerFault,
+            0,
+        ),
+        (
+            "the master ended it with itself",
+            |world, _| {
+                world.restart();
+                world.feed([Input::OrphansEnded]);
+            },
+            true,
+            Class::WorkerFault,
+            0,
+        ),
         ("it falls silent", |world, _| world.pass(30_000, &[]), true, Class::Lost, 1),
     ];
     for (name, go, free, class, suspicion) in goes {

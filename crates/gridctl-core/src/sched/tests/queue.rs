@@ -9,7 +9,8 @@ fn work(world: &mut World, sweep: SweepId, conns: &[Conn], classes: &[Class]) {
     while !world.status(sweep).state.is_over() {
         for conn in conns {
             let grants = world.grants(*conn);
-            let reports: Vec<_> = grants.iter().zip(&mut classes).map(|(grant, class)| ended(grant, *class)).collect();
+            let reports: Vec<_> =
+                grants.iter().zip(&mut classes).map(|(grant, class)| ended(grant, *class)).collect();
             world.feed([said(*conn, reports)]);
         }
         world.pass(1_000, conns);
@@ -25,15 +26,36 @@ fn every_point_of_the_grid_gets_one_outcome_and_nothing_else_does() {
     };
     let grids = [
         ("a plain one", spec("a", 20)),
-        ("spread", SweepSpec { order: Order::Spread, axes: vec![axis("x", 7), axis("y", 5)], ..spec("a", 1) }),
+        (
+            "spread",
+            SweepSpec { order: Order::Spread, axes: vec![axis("x", 7), axis("y", 5)], ..spec("a", 1) },
+        ),
         ("with seeds", SweepSpec { repeats: Repeats::Seeds(3), ..spec("a", 7) }),
-        ("with an axis of repeats", SweepSpec { repeats: Repeats::Axis(1), axes: vec![axis("x", 5), axis("seed", 4)], ..spec("a", 1) }),
-        ("with points that are none", SweepSpec { exclude: vec![Expr::parse("x % 3 == 0").unwrap()], ..spec("a", 30) }),
-        ("with an axis that is not always there", SweepSpec { axes: vec![axis("x", 4), when(axis("y", 5), "x > 1")], ..spec("a", 1) }),
-        ("with no point at all", SweepSpec { exclude: vec![Expr::parse("x >= 0").unwrap()], ..spec("a", 30) }),
+        (
+            "with an axis of repeats",
+            SweepSpec {
+                repeats: Repeats::Axis(1),
+                axes: vec![axis("x", 5), axis("seed", 4)],
+                ..spec("a", 1)
+            },
+        ),
+        (
+            "with points that are none",
+            SweepSpec { exclude: vec![Expr::parse("x % 3 == 0").unwrap()], ..spec("a", 30) },
+        ),
+        (
+            "with an axis that is not always there",
+            SweepSpec { axes: vec![axis("x", 4), when(axis("y", 5), "x > 1")], ..spec("a", 1) },
+        ),
+        (
+            "with no point at all",
+            SweepSpec { exclude: vec![Expr::parse("x >= 0").unwrap()], ..spec("a", 30) },
+        ),
     ];
-    let ends: [&[Class]; 2] =
-        [&[Class::Succeeded], &[Class::Drained, Class::Succeeded, Class::Failed, Class::WorkerFault, Class::NoMetric]];
+    let ends: [&[Class]; 2] = [
+        &[Class::Succeeded],
+        &[Class::Drained, Class::Succeeded, Class::Failed, Class::WorkerFault, Class::NoMetric],
+    ];
     for (name, spec) in grids {
         for classes in ends {
             let mut world = World::new();
@@ -41,8 +63,10 @@ fn every_point_of_the_grid_gets_one_outcome_and_nothing_else_does() {
             let conns = [world.join(1, "host-1", 2), world.join(2, "host-2", 3)];
             work(&mut world, sweep, &conns, classes);
             let grid = Grid::new(Arc::new(spec.clone())).unwrap();
-            let mut expected: Vec<TrialId> =
-                (0..grid.len()).filter(|index| !grid.is_excluded(*index)).map(|index| grid.trial_id(index)).collect();
+            let mut expected: Vec<TrialId> = (0..grid.len())
+                .filter(|index| !grid.is_excluded(*index))
+                .map(|index| grid.trial_id(index))
+                .collect();
             let done = |outcome: &&Outcome| outcome.record.state != TrialState::Pending;
             let mut got: Vec<TrialId> =
                 world.outcomes.iter().filter(done).map(|outcome| outcome.record.report.trial).collect();
@@ -59,7 +83,8 @@ fn every_point_of_the_grid_gets_one_outcome_and_nothing_else_does() {
 fn points_that_are_none_are_passed_in_ranges_of_ten_thousand_a_step_at_most() {
     // Promises 1 and 10: a long gap does not stall the master.
     let mut world = World::new();
-    let sweep = world.submit(SweepSpec { exclude: vec![Expr::parse("x < 95000").unwrap()], ..spec("a", 100_000) });
+    let sweep =
+        world.submit(SweepSpec { exclude: vec![Expr::parse("x < 95000").unwrap()], ..spec("a", 100_000) });
     let conn = world.join(1, "host-1", 1);
     let mut steps = 1;
     while world.heard.get(&conn).is_none_or(|heard| heard.grants.is_empty()) {
@@ -138,9 +163,8 @@ fn sweeps_share_a_worker_evenly_by_processors() {
 fn a_second_sweep_does_not_wait_for_the_first() {
     let (mut world, first, conn) = World::at_work(1_000, 4);
     let second = world.submit(spec("b", 1_000));
-    for _ in 0..2 {
-        let grant = world.grants(conn).remove(0);
-        world.report(conn, ended(&grant, Class::Succeeded));
+    for grant in world.grants(conn).iter().take(2) {
+        world.report(conn, ended(grant, Class::Succeeded));
     }
     assert_eq!((world.status(first).leased, world.status(second).leased), (2, 2));
 }

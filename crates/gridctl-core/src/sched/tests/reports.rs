@@ -18,7 +18,9 @@ fn a_report_counts_only_under_the_trials_current_token_and_from_its_holder() {
         ("a later attempt", |report| report.token.attempt += 1),
         ("the last attempt of all", |report| report.token.attempt = u32::MAX),
         ("a trial that is none", |report| report.trial = TrialId([7; 10])),
-        ("a token of zeros", |report| report.token = Token { epoch: Epoch(0), lease: LeaseSeq(0), attempt: 0 }),
+        ("a token of zeros", |report| {
+            report.token = Token { epoch: Epoch(0), lease: LeaseSeq(0), attempt: 0 }
+        }),
         ("a failure, forged", |report| {
             report.class = Class::Failed;
             report.token.attempt += 1;
@@ -35,7 +37,10 @@ fn a_report_counts_only_under_the_trials_current_token_and_from_its_holder() {
         assert_eq!((world.classes(), world.states(sweep)), (vec![], [0, 2, 0, 0, 0, 0]), "{name}");
         world.report(other, ended(&grant, Class::Succeeded));
         assert_eq!(world.heard(other).fenced, [grant.token.lease], "{name}: not its holder");
-        world.feed([said(conn, [ended(&grant, Class::Succeeded)]), said(other, [ended(&others, Class::Succeeded)])]);
+        world.feed([
+            said(conn, [ended(&grant, Class::Succeeded)]),
+            said(other, [ended(&others, Class::Succeeded)]),
+        ]);
         assert_eq!(world.states(sweep), [0, 0, 2, 0, 0, 0], "{name}: the right ones count still");
     }
 }
@@ -71,7 +76,12 @@ fn a_report_that_comes_many_times_has_one_outcome() {
         let (mut world, sweep, conn) = World::at_work(2, 1);
         let grant = world.grant(conn);
         again(&mut world, conn, &grant);
-        assert_eq!(world.classes(), [Class::Succeeded], "{name}");
+        let of_trial = world.outcomes.iter().filter(|outcome| outcome.record.report.trial == grant.trial);
+        assert_eq!(
+            of_trial.map(|outcome| outcome.record.state).collect::<Vec<_>>(),
+            [TrialState::Succeeded],
+            "{name}"
+        );
         assert_eq!(world.status(sweep).succeeded, 1, "{name}");
     }
 }
@@ -85,7 +95,11 @@ fn a_report_before_any_grant_changes_nothing() {
     let conn = fresh.join(1, "host-1", 1);
     fresh.report(conn, ended(&grant, Class::Succeeded));
     assert_eq!((fresh.heard(conn).fenced, fresh.outcomes.len()), (vec![grant.token.lease], 0));
-    fresh.feed([said(Conn(99), [ended(&grant, Class::Succeeded)]), Input::Closed(Conn(99)), Input::Gone(worker(9))]);
+    fresh.feed([
+        said(Conn(99), [ended(&grant, Class::Succeeded)]),
+        Input::Closed(Conn(99)),
+        Input::Gone(worker(9)),
+    ]);
     assert_eq!(fresh.outcomes.len(), 0, "what was never connected is not heard");
 }
 
@@ -145,36 +159,60 @@ fn a_lease_that_expired_is_fenced_once_another_was_granted() {
 fn a_success_that_races_with_a_cancel_ends_as_exactly_one_of_the_two() {
     // Promise 45.
     let races: [(&str, fn(&mut World, SweepId, Conn, &Grant), Class); 6] = [
-        ("success, then cancel", |world, sweep, conn, grant| {
-            world.report(conn, ended(grant, Class::Succeeded));
-            assert_eq!(world.steer(sweep, Steer::Cancel), Ok(Answer::Done(1)));
-        }, Class::Succeeded),
-        ("cancel, then success", |world, sweep, conn, grant| {
-            assert_eq!(world.steer(sweep, Steer::Cancel), Ok(Answer::Done(1)));
-            assert_eq!(world.heard(conn).cancel, [grant.token.lease]);
-            world.report(conn, ended(grant, Class::Succeeded));
-        }, Class::Succeeded),
-        ("cancel and success in one batch", |world, sweep, conn, grant| {
-            let cancel = Input::Steer(Request(1_000), sweep, Steer::Cancel);
-            world.feed([cancel, said(conn, [ended(grant, Class::Succeeded)])]);
-        }, Class::Succeeded),
-        ("cancel, then the end that it caused, then a late success", |world, sweep, conn, grant| {
-            assert_eq!(world.steer(sweep, Steer::Cancel), Ok(Answer::Done(1)));
-            world.report(conn, ended(grant, Class::Cancelled));
-            world.report(conn, ended(grant, Class::Succeeded));
-        }, Class::Cancelled),
-        ("cancel, then silence, then a late success", |world, sweep, _, grant| {
-            assert_eq!(world.steer(sweep, Steer::Cancel), Ok(Answer::Done(1)));
-            world.pass(31_000, &[]);
-            let conn = world.open(back(1, [], [ended(grant, Class::Succeeded)]));
-            assert_eq!(world.heard(conn).fenced, [grant.token.lease]);
-        }, Class::Cancelled),
-        ("silence, then cancel, then a late success", |world, sweep, _, grant| {
-            world.pass(31_000, &[]);
-            assert_eq!(world.steer(sweep, Steer::Cancel), Ok(Answer::Done(1)));
-            let conn = world.open(back(1, [], [ended(grant, Class::Succeeded)]));
-            assert_eq!(world.heard(conn).fenced, [grant.token.lease]);
-        }, Class::Cancelled),
+        (
+            "success, then cancel",
+            |world, sweep, conn, grant| {
+                world.report(conn, ended(grant, Class::Succeeded));
+                assert_eq!(world.steer(sweep, Steer::Cancel), Ok(Answer::Done(1)));
+            },
+            Class::Succeeded,
+        ),
+        (
+            "cancel, then success",
+            |world, sweep, conn, grant| {
+                assert_eq!(world.steer(sweep, Steer::Cancel), Ok(Answer::Done(1)));
+                assert_eq!(world.heard(conn).cancel, [grant.token.lease]);
+                world.report(conn, ended(grant, Class::Succeeded));
+            },
+            Class::Succeeded,
+        ),
+        (
+            "cancel and success in one batch",
+            |world, sweep, conn, grant| {
+                let cancel = Input::Steer(Request(1_000), sweep, Steer::Cancel);
+                world.feed([cancel, said(conn, [ended(grant, Class::Succeeded)])]);
+            },
+            Class::Succeeded,
+        ),
+        (
+            "cancel, then the end that it caused, then a late success",
+            |world, sweep, conn, grant| {
+                assert_eq!(world.steer(sweep, Steer::Cancel), Ok(Answer::Done(1)));
+                world.report(conn, ended(grant, Class::Cancelled));
+                world.report(conn, ended(grant, Class::Succeeded));
+            },
+            Class::Cancelled,
+        ),
+        (
+            "cancel, then silence, then a late success",
+            |world, sweep, _, grant| {
+                assert_eq!(world.steer(sweep, Steer::Cancel), Ok(Answer::Done(1)));
+                world.pass(31_000, &[]);
+                let conn = world.open(back(1, [], [ended(grant, Class::Succeeded)]));
+                assert_eq!(world.heard(conn).fenced, [grant.token.lease]);
+            },
+            Class::Cancelled,
+        ),
+        (
+            "silence, then cancel, then a late success",
+            |world, sweep, _, grant| {
+                world.pass(31_000, &[]);
+                assert_eq!(world.steer(sweep, Steer::Cancel), Ok(Answer::Done(1)));
+                let conn = world.open(back(1, [], [ended(grant, Class::Succeeded)]));
+                assert_eq!(world.heard(conn).fenced, [grant.token.lease]);
+            },
+            Class::Cancelled,
+        ),
     ];
     for (name, race, class) in races {
         let (mut world, sweep, conn) = World::at_work(2, 1);
@@ -182,8 +220,8 @@ fn a_success_that_races_with_a_cancel_ends_as_exactly_one_of_the_two() {
         race(&mut world, sweep, conn, &grant);
         assert_eq!(world.classes(), [class], "{name}");
         assert_eq!(world.status(sweep).state, SweepState::Cancelled, "{name}");
-        let won = u64::from(class == Class::Succeeded);
-        assert_eq!(world.states(sweep), [0, 0, won, 0, 0, 2 - won], "{name}");
+        let state = if class == Class::Succeeded { TrialState::Succeeded } else { TrialState::Cancelled };
+        assert_eq!(world.core.sweeps[&sweep].state_of(grant.index), state, "{name}");
     }
 }
 

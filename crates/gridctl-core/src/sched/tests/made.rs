@@ -1,0 +1,120 @@
+//! Made-up sweeps, workers and reports, so that a row of a table is short.
+
+use super::*;
+use crate::spec::AxisValues;
+
+pub(super) fn spec(name: &str, count: u64) -> SweepSpec {
+    let metric = MetricSpec { name: "score".to_owned(), regex: None, report: crate::spec::Report::Last };
+    SweepSpec {
+        name: name.to_owned(),
+        labels: Vec::new(),
+        axes: vec![axis("x", count)],
+        zip: Vec::new(),
+        exclude: Vec::new(),
+        repeats: Repeats::Seeds(1),
+        order: Order::File,
+        run_cap: None,
+        objective: Some(Objective { metric, goal: Goal::Maximize, target: None }),
+        metrics: Vec::new(),
+        command: vec!["true".to_owned()],
+        program: None,
+        env: Vec::new(),
+        secrets: Vec::new(),
+        env_prefix: "HP_".to_owned(),
+        resources: Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 },
+        timeout_ms: None,
+        retry: Retry { max_failures: 2, on_exit_codes: Vec::new(), fatal_exit_codes: Vec::new() },
+        workdir: None,
+        data: None,
+        output: None,
+        image: None,
+        preempt_signal: None,
+        unserved: Vec::new(),
+    }
+}
+
+pub(super) fn axis(name: &str, count: u64) -> Axis {
+    Axis {
+        name: name.to_owned(),
+        path: vec![name.to_owned()],
+        variable: format!("HP_{}", name.to_uppercase()),
+        values: AxisValues::IntRange { min: 0, step: 1, count },
+        when: None,
+    }
+}
+
+pub(super) fn frozen(spec: SweepSpec) -> FrozenSweep {
+    coded(spec, "code")
+}
+
+pub(super) fn coded(spec: SweepSpec, code: &str) -> FrozenSweep {
+    FrozenSweep {
+        uuid: "the first".to_owned(),
+        spec,
+        source: String::new(),
+        base: "/sweeps".to_owned(),
+        workdir: None,
+        data: None,
+        output: "/results".to_owned(),
+        env: Vec::new(),
+        code: CodeHash::of(&[code]),
+        files: Vec::new(),
+    }
+}
+
+pub(super) fn submission(frozen: FrozenSweep) -> Submission {
+    Submission { frozen, known: Vec::new(), retry_failed: false, rerun: false }
+}
+
+pub(super) fn worker(number: u8) -> WorkerId {
+    WorkerId([number; 5])
+}
+
+pub(super) fn hello(number: u8, host: &str, slots: u32) -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        release: "test".to_owned(),
+        worker: worker(number),
+        host: host.to_owned(),
+        capacity: Capacity { cpu_milli: slots * 1000, mem_mib: 1000, gpus: 0, slots: 0 },
+        held: Vec::new(),
+        reports: Vec::new(),
+        prefetch: 0,
+        draining: false,
+    }
+}
+
+/// The same worker, back with what it holds and what it has to report.
+pub(super) fn back<'a>(
+    number: u8,
+    held: impl IntoIterator<Item = &'a Grant>,
+    reports: impl IntoIterator<Item = Report>,
+) -> Hello {
+    let held: Vec<_> = held.into_iter().map(|grant| (grant.token, grant.sweep, grant.trial)).collect();
+    let reports: Vec<_> = reports.into_iter().collect();
+    let slots = u32::try_from(held.len() + reports.len()).expect("few").max(1);
+    Hello { held, reports, ..hello(number, &format!("host-{number}"), slots) }
+}
+
+pub(super) fn said(conn: Conn, reports: impl IntoIterator<Item = Report>) -> Input {
+    let reports = reports.into_iter().collect();
+    Input::Said(conn, Box::new(WorkerUpdate { reports, ..WorkerUpdate::default() }))
+}
+
+/// An attempt that took its time.
+pub(super) fn ended(grant: &Grant, class: Class) -> Report {
+    let mut report = Report::without_process(grant.token, grant.trial, class, "");
+    report.error = None;
+    report.duration_ms = 60_000;
+    report.objective = (class == Class::Succeeded).then_some(MetricValue(0.5));
+    report
+}
+
+/// An attempt that ended as soon as it had begun.
+pub(super) fn at_once(grant: &Grant, class: Class) -> Report {
+    Report { duration_ms: 10, ..ended(grant, class) }
+}
+
+pub(super) fn scored(grant: &Grant, score: f64) -> Report {
+    Report { objective: Some(MetricValue(score)), ..ended(grant, Class::Succeeded) }
+}
