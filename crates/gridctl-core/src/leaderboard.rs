@@ -471,10 +471,14 @@ fn single(brief: Brief) -> Row {
     }
 }
 
-/// The rows of the best trials as an index gave them, ranked from `offset` + 1 on; for versions without repeats.
+/// The rows of the best trials as an index gave them, ranked from `offset` + 1 on as far as they have an objective; for versions
+/// without repeats.
 #[must_use]
 pub fn ranked(briefs: Vec<Brief>, offset: u64) -> Vec<Row> {
-    let row = |(brief, place): (Brief, u64)| Row { rank: Some(place), ..single(brief) };
+    let row = |(brief, place): (Brief, u64)| {
+        let has_value = brief.objective.is_some_and(|value| value.0.is_finite());
+        Row { rank: has_value.then_some(place), ..single(brief) }
+    };
     briefs.into_iter().zip(offset + 1..).map(row).collect()
 }
 

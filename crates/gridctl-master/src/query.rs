@@ -114,7 +114,7 @@ impl Handle {
     }
 }
 
-/// The best by objective, from the index.
+/// The best by objective and then what has none, from the indexes.
 fn plain(
     reader: &Reader,
     (id, version): (SweepId, u32),
@@ -122,13 +122,15 @@ fn plain(
     (k, offset): (u64, u64),
     total: u64,
 ) -> Result<Page, AskError> {
-    let mut rows = reader.top((id.0, version), goal, (k, offset))?;
+    let at = (id.0, version);
+    let mut rows = reader.top(at, goal, (k, offset))?;
+    rows.extend(reader.unranked(at, (k, offset), rows.len() as u64)?);
     let mut bytes = 0;
     rows.retain(|row| {
         bytes += row.record.len();
         bytes <= ANSWER_BYTES * 8
     });
-    let mixed_code = rows.iter().any(|row| row.code != rows[0].code);
+    let mixed_code = reader.is_mixed(at)?;
     let briefs = rows.iter().map(brief).collect::<Result<Vec<_>, _>>()?;
     Ok(Page { rows: leaderboard::ranked(briefs, offset), total, mixed_code })
 }

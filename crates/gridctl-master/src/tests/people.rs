@@ -4,7 +4,7 @@ use gridctl_core::id::CodeHash;
 use gridctl_core::record::TrialState;
 use gridctl_core::sched::{Steer, SweepState};
 use gridctl_core::spec::AxisValues;
-use gridctl_proto::ask::{Changed, Submit, Submitted, TrialsQuery};
+use gridctl_proto::ask::{Changed, LeaderboardQuery, Submit, Submitted, TrialsQuery};
 use gridctl_proto::v1;
 use gridctl_proto::v1::sweep_service_client::SweepServiceClient;
 use tonic::transport::Endpoint;
@@ -70,6 +70,33 @@ async fn s31_other_code_asks_what_to_keep() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_that_trainers_left_in_the_workdir_are_no_other_code() {
+    let file = |path: &str, hash: &str| (path.to_owned(), hash.to_owned());
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let mut first = frozen("wine", 2, dir.path());
+    first.files = vec![file("train.py", "a")];
+    stands(&running, first.clone()).await;
+    let mut with_more = first.clone();
+    with_more.code = CodeHash([2; 10]);
+    with_more.files.push(file("out.csv", "b"));
+    let mut changed = with_more.clone();
+    changed.files[0] = file("train.py", "c");
+    let mut worker = Fake::connect(&running, hello(1, 1)).await;
+    worker.work(2).await;
+    let answer = running.handle().submit(submit(with_more.clone())).await.unwrap();
+    let Submitted::Stands { version, new, left, .. } = answer else { panic!("nothing to ask") };
+    assert_eq!((version, new, left), (1, false, vec!["out.csv".to_owned()]));
+    let answer = running.handle().submit(submit(changed)).await.unwrap();
+    let lines = ["file out.csv: new", "file train.py: changed"].map(str::to_owned).to_vec();
+    assert_eq!(answer, Submitted::CodeChanged { version: 1, lines, succeeded: 2, failed: 0 });
+    let keep = Submit { changed: Some(Changed::Keep), ..submit(with_more) };
+    let answer = running.handle().submit(keep).await.unwrap();
+    assert!(matches!(answer, Submitted::Stands { version: 2, known: 2, .. }), "{answer:?}");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_kept_result_of_other_code_stays_when_only_the_grid_grows() {
     let dir = tempfile::tempdir().unwrap();
     let running = start(dir.path()).await;
@@ -83,8 +110,39 @@ async fn a_kept_result_of_other_code_stays_when_only_the_grid_grows() {
     other.spec.axes[0].values = AxisValues::IntRange { min: 0, step: 1, count: 3 };
     assert_eq!(stands(&running, other).await.3, 2);
     worker.work(1).await;
-    let board = running.handle().leaderboard(gridctl_proto::ask::LeaderboardQuery::default()).await.unwrap();
+    let board = running.handle().leaderboard(LeaderboardQuery::default()).await.unwrap();
     assert!(board.mixed_code);
+    let top = LeaderboardQuery { k: 1, ..LeaderboardQuery::default() };
+    let board = running.handle().leaderboard(top).await.unwrap();
+    assert!(board.mixed_code, "codes are counted beyond the rows that are shown");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quick_leaderboard_is_the_thorough_one_where_trials_diverge_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    let (sweep, ..) = stands(&running, frozen("wine", 6, dir.path())).await;
+    let mut worker = Fake::connect(&running, hello(1, 1)).await;
+    for score in [f64::NAN, 0.5, f64::INFINITY, 0.5, 0.75, f64::NAN] {
+        let grant = worker.grant().await;
+        worker.report(&grant, Some(score)).await;
+        worker.until(|worker| worker.recorded.contains(&grant.token.lease)).await;
+    }
+    running.handle().wait_turned(sweep).await.unwrap();
+    let ask = async |filter: &str, k, offset| {
+        let filter = filter.to_owned();
+        let query = LeaderboardQuery { k, offset, filter, ..LeaderboardQuery::default() };
+        running.handle().leaderboard(query).await.unwrap()
+    };
+    for (k, offset) in [(0, 0), (2, 0), (4, 0), (4, 2), (2, 3), (9, 4), (1, 5), (3, 6)] {
+        let quick = ask("", k, offset).await;
+        let thorough = ask("index >= 0", k, offset).await;
+        // NaN is not NaN, so their words are compared.
+        assert_eq!(format!("{quick:?}"), format!("{thorough:?}"), "{k} after {offset}");
+    }
+    let ranks: Vec<_> = ask("", 0, 0).await.rows.iter().map(|row| row.rank).collect();
+    assert_eq!(ranks, [Some(1), Some(2), Some(3), None, None, None]);
     running.stop().await.unwrap();
 }
 

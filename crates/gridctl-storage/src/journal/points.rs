@@ -7,11 +7,14 @@ use rusqlite::{OptionalExtension, params};
 
 use super::error::StoreError;
 use super::reader::Reader;
-use super::row::damaged_value;
+use super::row::{COLUMNS, damaged_value};
 use super::{OutcomeRow, load};
 
-/// What an outcome must be to rank, in the words of the index, and that no newer generation has replaced it.
+/// What an outcome must be to rank, in the words of the index.
 const RANKED: &str = "o.sweep = ?1 AND o.version = ?2 AND o.terminal = 1 AND o.class = 'succeeded' AND o.objective IS NOT NULL";
+/// What a success is that nothing ranks.
+const UNRANKED: &str =
+    "o.sweep = ?1 AND o.version = ?2 AND o.terminal = 1 AND o.class = 'succeeded' AND o.objective IS NULL";
 /// Up to so many rows the best are sought one objective value at a time; beyond, sorting them all is cheaper.
 const SEEK_AT_MOST: u64 = 1_000;
 
@@ -55,6 +58,55 @@ impl Reader {
         let way = if goal == Goal::Minimize { "ASC" } else { "DESC" };
         let order = format!("ORDER BY o.objective {way}, o.idx ASC LIMIT ?3 OFFSET ?4");
         self.ranked(&order, params![sweep, version, clamp(k), clamp(offset)])
+    }
+
+    /// The `k` successes without a finite objective after the first `offset` of everything that succeeded, by their places: they come
+    /// after all that rank. The other part of [`Reader::top`], of which the same question has found `above` rows.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
+    pub fn unranked(
+        &self,
+        (sweep, version): (u32, u32),
+        (k, offset): (u64, u64),
+        above: u64,
+    ) -> Result<Vec<OutcomeRow>, StoreError> {
+        let newest = newest("o");
+        // Only behind the last one that ranks it matters how many those are.
+        let skip = match (above, offset) {
+            (0, 1..) => offset.saturating_sub(self.count_ranked((sweep, version))?),
+            _ => 0,
+        };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM outcome o WHERE {UNRANKED} AND {newest} ORDER BY o.idx LIMIT ?3 OFFSET ?4"
+        );
+        self.outcomes_of(&sql, params![sweep, version, clamp(k.saturating_sub(above)), clamp(skip)])
+    }
+
+    fn count_ranked(&self, (sweep, version): (u32, u32)) -> Result<u64, StoreError> {
+        let newest = newest("o");
+        let sql =
+            format!("SELECT count(*) FROM outcome o INDEXED BY outcome_rank WHERE {RANKED} AND {newest}");
+        self.timed(|conn, path| {
+            conn.prepare_cached(&sql)
+                .and_then(|mut it| it.query_row(params![sweep, version], |row| row.get::<_, i64>(0)))
+                .map(i64::cast_unsigned)
+                .map_err(|error| damaged_value(path, error))
+        })
+    }
+
+    /// Whether more than one code computed the successes of a version.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
+    pub fn is_mixed(&self, (sweep, version): (u32, u32)) -> Result<bool, StoreError> {
+        let of = "FROM outcome WHERE sweep = ?1 AND version = ?2 AND terminal = 1 AND class = 'succeeded'";
+        let sql = format!("SELECT (SELECT min(code) {of}) IS NOT (SELECT max(code) {of})");
+        self.timed(|conn, path| {
+            conn.prepare_cached(&sql)
+                .and_then(|mut it| it.query_row(params![sweep, version], |row| row.get(0)))
+                .map_err(|error| damaged_value(path, error))
+        })
     }
 
     /// The index holds ties in ascending order of their places, so descending objectives are sought value by value.

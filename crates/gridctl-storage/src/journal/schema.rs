@@ -16,7 +16,8 @@ const APPLICATION_ID: u32 = 0x6772_6964;
 /// SQLite 3.51.3, the first without a bug that can lose a commit when the log is reset.
 const NEEDED_SQLITE: i32 = 3_051_003;
 
-/// An outcome is found by rank, by trial, by code and among the failures. The generation index is almost always empty: it makes
+/// An outcome is found by rank, by trial, by code, among the failures and among the successes that nothing ranks; a version's codes
+/// are found by themselves. The generation index is almost always empty: it makes
 /// "is there a newer generation?" cheap. `crc` covers every other column.
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -30,6 +31,9 @@ CREATE TABLE outcome (
 ) STRICT;
 CREATE INDEX outcome_rank ON outcome (sweep, version, objective, idx)
     WHERE terminal = 1 AND class = 'succeeded' AND objective IS NOT NULL;
+CREATE INDEX outcome_unranked ON outcome (sweep, version, idx)
+    WHERE terminal = 1 AND class = 'succeeded' AND objective IS NULL;
+CREATE INDEX outcome_codes ON outcome (sweep, version, code) WHERE terminal = 1 AND class = 'succeeded';
 CREATE INDEX outcome_trial ON outcome (trial);
 CREATE INDEX outcome_code ON outcome (code) WHERE terminal = 1 AND class = 'succeeded';
 CREATE INDEX outcome_failure ON outcome (sweep, version) WHERE class <> 'succeeded';

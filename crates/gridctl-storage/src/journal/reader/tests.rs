@@ -79,6 +79,33 @@ fn the_best_come_first_ties_by_place_and_nan_never() {
 }
 
 #[test]
+fn what_nothing_ranks_follows_what_is_ranked() {
+    let rows = [
+        with(1, |row| row.index = 9),
+        with(2, |row| (row.index, row.objective) = (8, None)),
+        with(3, |row| row.index = 7),
+        with(4, |row| (row.index, row.objective) = (6, Some(f64::NAN))),
+        with(5, |row| (row.index, row.objective) = (5, Some(f64::INFINITY))),
+        failed(6),
+        with(7, |row| (row.version, row.objective, row.code) = (2, None, CodeHash([9; 10]))),
+        with(8, |row| (row.version, row.objective) = (2, None)),
+    ];
+    let (_dir, _store, reader) = journal(&rows);
+    let all = [3, 1, 5, 4, 2];
+    for k in 0..7 {
+        for offset in 0..7 {
+            let (limits, mut found) = ((k as u64, offset as u64), Vec::new());
+            found.extend(reader.top(V1, Goal::Maximize, limits).unwrap());
+            found.extend(reader.unranked(V1, limits, found.len() as u64).unwrap());
+            let expected: Vec<u64> = all.into_iter().skip(offset).take(k).collect();
+            assert_eq!(seqs(&found), expected, "{k} after {offset}");
+        }
+    }
+    let mixed = [V1, (1, 2), (1, 3)].map(|version| reader.is_mixed(version).unwrap());
+    assert_eq!(mixed, [false, true, false]);
+}
+
+#[test]
 fn a_newer_generation_replaces_an_older_one_once_it_has_ended() {
     let again = |seq, of: u64, change: fn(&mut OutcomeRow)| {
         with(seq, |row| {
