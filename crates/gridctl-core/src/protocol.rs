@@ -32,7 +32,8 @@ pub struct FrozenSweep {
     pub env: Vec<(String, String)>,
     /// The code's mark.
     pub code: CodeHash,
-    /// The files that the workdir's part of `code` was made from: relative path and hash, so that a change can be named.
+    /// What `code` was made from, so that a change can be named: files of the workdir by relative path, the data by its
+    /// absolute one, each with its hash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<(String, String)>,
 }

@@ -145,6 +145,23 @@ pub(crate) fn differences(old: &FrozenSweep, new: &FrozenSweep) -> Vec<String> {
     lines
 }
 
+/// The files that came into the workdir since `old`, if nothing else about the code is different: most likely what trainers
+/// write beside it, for no file that was there before has changed to read them. Empty if anything else is different.
+pub(crate) fn came_since(old: &FrozenSweep, new: &FrozenSweep) -> Vec<String> {
+    let parts = |frozen: &FrozenSweep| {
+        let spec = frozen.spec.clone();
+        let paths = (frozen.workdir.clone(), frozen.data.clone());
+        (spec.command, spec.program, spec.env_prefix, spec.image, frozen.env.clone(), paths)
+    };
+    let before: BTreeMap<_, _> = old.files.iter().map(|(path, hash)| (path, hash)).collect();
+    let now: BTreeMap<_, _> = new.files.iter().map(|(path, hash)| (path, hash)).collect();
+    let stands = before.iter().all(|(path, hash)| now.get(path) == Some(hash));
+    if old.code == new.code || before.is_empty() || !stands || parts(old) != parts(new) {
+        return Vec::new();
+    }
+    now.into_keys().filter(|path| !before.contains_key(path)).cloned().collect()
+}
+
 fn short(code: CodeHash) -> String {
     code.to_string().chars().take(gridctl_core::id::SHORT_ID).collect()
 }

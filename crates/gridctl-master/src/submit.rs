@@ -24,13 +24,21 @@ impl Handle {
         let Submit { mut frozen, changed, retry_failed, rerun } = submit;
         let _one_at_a_time = self.shared.submitting.lock().await;
         let name = frozen.spec.name.clone();
+        let mut left = Vec::new();
         let wanted = name.clone();
         let before = self.look(move |core, _| Before::of(core, &wanted)).await?;
         if let Some(Before { sweep, version, frozen: old }) = before {
             frozen.uuid.clone_from(&old.uuid);
             if changed.is_none() && !rerun && !old.is_same(&frozen) {
-                let lines = know::differences(&old, &frozen);
-                if let Some(asked) = self.ask_about((sweep.0, version), lines).await? {
+                let counts = self.ended((sweep.0, version)).await?;
+                if counts.0 > 0 {
+                    left = know::came_since(&old, &frozen);
+                }
+                if !left.is_empty() {
+                    frozen.code = old.code;
+                    frozen.files.clone_from(&old.files);
+                }
+                if let Some(asked) = ask_about(version, counts, know::differences(&old, &frozen)) {
                     return Ok(asked);
                 }
             }
@@ -45,30 +53,18 @@ impl Handle {
         match self.answer(answered).await? {
             Answer::Submitted { sweep, version, new, known } => {
                 self.shared.shipper.wake();
-                Ok(Submitted::Stands { sweep, name, version, new, known })
+                Ok(Submitted::Stands { sweep, name, version, new, known, left })
             }
             Answer::Done(_) => Err(AskError::Ending),
         }
     }
 
-    /// What to ask the person, if code or objective changed and there are outcomes that it matters for.
-    async fn ask_about(&self, at: (u32, u32), mut lines: Vec<String>) -> Result<Option<Submitted>, AskError> {
-        if lines.is_empty() {
-            return Ok(None);
-        }
+    /// How many trials of a version ended with a success, and how many without one.
+    async fn ended(&self, at: (u32, u32)) -> Result<(u64, u64), AskError> {
         let counts = self.read(move |reader| Ok(reader.counts(at)?)).await?;
         let count = |state: TrialState| counts.get(state.as_str()).copied().unwrap_or(0);
-        let succeeded = count(TrialState::Succeeded);
         let failed = count(TrialState::Failed) + count(TrialState::Quarantined);
-        if succeeded + failed == 0 {
-            return Ok(None);
-        }
-        let more = lines.len().saturating_sub(DIFFERENCES);
-        lines.truncate(DIFFERENCES);
-        if more > 0 {
-            lines.push(format!("and {more} more"));
-        }
-        Ok(Some(Submitted::CodeChanged { version: at.1, lines, succeeded, failed }))
+        Ok((count(TrialState::Succeeded), failed))
     }
 
     /// Makes sure that the sweep's directory in the results volume is its own.
@@ -77,4 +73,17 @@ impl Handle {
         let claim = tokio::task::spawn_blocking(move || handle.shared.shipper.claim(&frozen));
         Ok(claim.await.map_err(|_| AskError::Ending)??)
     }
+}
+
+/// What to ask the person, if code or objective changed and there are outcomes that it matters for.
+fn ask_about(version: u32, (succeeded, failed): (u64, u64), mut lines: Vec<String>) -> Option<Submitted> {
+    if lines.is_empty() || succeeded + failed == 0 {
+        return None;
+    }
+    let more = lines.len().saturating_sub(DIFFERENCES);
+    lines.truncate(DIFFERENCES);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    Some(Submitted::CodeChanged { version, lines, succeeded, failed })
 }

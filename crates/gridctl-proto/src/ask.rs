@@ -47,6 +47,8 @@ pub enum Submitted {
         new: bool,
         /// How many of its trials were known.
         known: u64,
+        /// Files that came into the workdir since the version before, taken for what trainers write.
+        left: Vec<String>,
     },
     /// Nothing was submitted: the code is another one, and the request did not say what to do.
     CodeChanged {
@@ -157,8 +159,15 @@ impl From<Submitted> for v1::SubmitResponse {
     fn from(submitted: Submitted) -> Self {
         use v1::submit_response::Answer;
         let answer = match submitted {
-            Submitted::Stands { sweep, name, version, new, known } => {
-                Answer::Submitted(v1::Submitted { sweep: sweep.0, name, version, new_version: new, known })
+            Submitted::Stands { sweep, name, version, new, known, left } => {
+                Answer::Submitted(v1::Submitted {
+                    sweep: sweep.0,
+                    name,
+                    version,
+                    new_version: new,
+                    known,
+                    left,
+                })
             }
             Submitted::CodeChanged { version, lines, succeeded, failed } => {
                 Answer::CodeChanged(v1::CodeChanged { version, lines, succeeded, failed })
@@ -174,8 +183,8 @@ impl TryFrom<v1::SubmitResponse> for Submitted {
     fn try_from(response: v1::SubmitResponse) -> Result<Self, FieldError> {
         use v1::submit_response::Answer;
         Ok(match present("answer", response.answer)? {
-            Answer::Submitted(v1::Submitted { sweep, name, version, new_version: new, known }) => {
-                Self::Stands { sweep: SweepId(sweep), name, version, new, known }
+            Answer::Submitted(v1::Submitted { sweep, name, version, new_version: new, known, left }) => {
+                Self::Stands { sweep: SweepId(sweep), name, version, new, known, left }
             }
             Answer::CodeChanged(v1::CodeChanged { version, lines, succeeded, failed }) => {
                 Self::CodeChanged { version, lines, succeeded, failed }

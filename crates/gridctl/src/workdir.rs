@@ -56,7 +56,7 @@ impl Hashed {
     }
 }
 
-/// Hashes the files of `dir`, less what `.gitignore`, `.gridctlignore`, the fixed list and `apart` (absolute directories:
+/// Hashes the files of `dir`, less those that say what is left out themselves, and less what `.gitignore`, `.gridctlignore`, the fixed list and `apart` (absolute directories:
 /// results and data are not code) leave out.
 pub(crate) fn hash(dir: &Path, apart: &[PathBuf]) -> Result<Hashed, Failure> {
     let fail = |path: &Path, error: &io::Error| {
@@ -107,7 +107,7 @@ fn counts(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     match entry.file_type() {
         Some(kind) if kind.is_dir() => !DIRS.contains(&&*name) || entry.depth() == 0,
-        _ => !name.ends_with(".pyc"),
+        _ => !name.ends_with(".pyc") && name != ".gitignore" && name != ".gridctlignore",
     }
 }
 
@@ -206,7 +206,7 @@ mod tests {
         put(".gridctlignore", "*.big\n");
         let counted = hash(root.path(), &[root.path().join("kept")]).unwrap();
         let names: Vec<&str> = counted.files.iter().map(|(path, _)| path.as_str()).collect();
-        assert_eq!(names, [".env", ".gitignore", ".gridctlignore", "lib/model.py", "train.py"]);
+        assert_eq!(names, [".env", "lib/model.py", "train.py"]);
         for (path, text) in [
             ("out/result", "y"),
             ("weights.big", "y"),

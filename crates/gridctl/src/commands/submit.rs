@@ -30,7 +30,8 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
         }
         answer => answer,
     };
-    if let Submitted::Stands { name, version, new, known, .. } = answer {
+    if let Submitted::Stands { name, version, new, known, left, .. } = answer {
+        changed::note_left(&left);
         let what = if new { "is submitted" } else { "stands already" };
         output::say(format_args!(
             "`{name}` {what}: version {version}, {} known; `gridctl status -w` follows it",

@@ -190,11 +190,13 @@ fn text(details: &TrialDetails, attempts: &[Record]) -> String {
     if !attempts.is_empty() {
         out.push_str("\nattempts\n");
     }
+    let again = attempts.iter().any(|record| record.generation > 1);
     for record in attempts {
         let report = &record.report;
+        let time = if again { format!("try {}, ", record.generation) } else { String::new() };
         let _ = writeln!(
             out,
-            "  {}: {}{}, {} on {}, {}, {} of processor time, {} MiB at most",
+            "  {time}{}: {}{}, {} on {}, {}, {} of processor time, {} MiB at most",
             report.token.attempt,
             report.class,
             report.exit.map_or_else(String::new, |end| format!(" ({})", exit(end))),

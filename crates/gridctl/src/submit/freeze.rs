@@ -84,10 +84,11 @@ pub(crate) fn seal(frozen: &mut FrozenSweep) -> Result<Option<Diagnostic>, Failu
         });
         frozen.files = hashed.files;
     }
-    let data = match &frozen.data {
-        Some(path) => workdir::data_version(Path::new(path))?,
-        None => String::new(),
-    };
+    let mut data = String::new();
+    if let Some(path) = &frozen.data {
+        data = workdir::data_version(Path::new(path))?;
+        frozen.files.push((path.clone(), data.clone()));
+    }
     let spec = &frozen.spec;
     frozen.code = CodeHash::of(&[
         &json(&spec.command),

@@ -50,6 +50,23 @@ pub(crate) fn ask(found: &Found) -> Result<ask::Changed, Failure> {
     Err(Failure::new(Exit::Declined, Diagnostic::error("run::declined", "nothing was started")))
 }
 
+/// Says which files came since and count as written by trainers.
+pub(crate) fn note_left(left: &[String]) {
+    const NAMED: usize = 5;
+    if left.is_empty() {
+        return;
+    }
+    let named: Vec<String> = left.iter().take(NAMED).map(|path| sanitise::short(path, 80)).collect();
+    let more = match left.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {} more", number::count(more as u64)),
+    };
+    output::say(format_args!(
+        "new in the workdir, taken for what trainers write: {}{more}; if it is code, say --changed keep, failed or all",
+        named.join(", ")
+    ));
+}
+
 fn describe(found: &Found) -> String {
     let mut text = format!(
         "`{}` has changed since version {}, which has {} successes and {} failed trials:",
@@ -68,6 +85,6 @@ fn describe(found: &Found) -> String {
 fn refusal(found: &Found) -> Failure {
     Failure::usage("run::changed", describe(found)).help(
         "say what the outcomes are worth: --changed keep takes them as they are, --changed failed tries those without success again, \
-         --changed all tries everything again",
+         --changed all tries everything again; files that trainers write are no code if .gridctlignore names them",
     )
 }

@@ -131,7 +131,8 @@ async fn submit(handle: &Handle, plan: &mut Plan<'_>) -> Result<Stands, Failure>
     loop {
         let answer = handle.submit(plan.submit.clone()).await.map_err(|error| source::ask_failure(&error))?;
         match answer {
-            Submitted::Stands { sweep, version, new, known, .. } => {
+            Submitted::Stands { sweep, version, new, known, left, .. } => {
+                changed::note_left(&left);
                 return Ok(Stands { sweep, version, new, known });
             }
             Submitted::CodeChanged { version, lines, succeeded, failed } => {
