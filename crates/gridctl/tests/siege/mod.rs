@@ -23,6 +23,9 @@ pub(crate) use processes::Role;
 /// The whole of it takes a tenth of this on two cores.
 const LONGEST: Duration = Duration::from_secs(180);
 
+/// Trials that run at once.
+const SLOTS: usize = 2;
+
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -96,6 +99,9 @@ pub(crate) struct Siege {
     /// From a start that nothing disturbed until the first trainer's first line.
     pub(crate) starts: Vec<Duration>,
     known: Vec<Known>,
+    /// How many trials were done when a process was last killed, and when a worker was.
+    pub(crate) last: usize,
+    last_worker: Option<usize>,
 }
 
 impl fmt::Display for Siege {
@@ -120,8 +126,18 @@ impl Siege {
     pub(crate) fn begin(seed: u64, sweep: &str) -> Self {
         let lab = Lab::new();
         lab.write("sweep.yaml", sweep);
-        let (starts, known) = (Vec::new(), Vec::new());
-        Self { lab, seed, random: Random(seed), began: now(), run: None, starting: None, starts, known }
+        Self {
+            lab,
+            seed,
+            random: Random(seed),
+            began: now(),
+            run: None,
+            starting: None,
+            starts: Vec::new(),
+            known: Vec::new(),
+            last: 0,
+            last_worker: None,
+        }
     }
 
     /// The process of the run that goes on; the same command is started again if a kill has ended it.
@@ -133,7 +149,7 @@ impl Siege {
             return pid;
         }
         let errors = File::options().append(true).create(true).open(self.lab.path().join("run.err"));
-        let mut command = self.lab.command(&["run", "sweep.yaml", "--slots", "2"]);
+        let mut command = self.lab.command(&["run", "sweep.yaml", "--slots", &SLOTS.to_string()]);
         command.env(BELONGS_TO, self.lab.path());
         command.stdout(File::create(self.lab.path().join("run.out")).unwrap()).stderr(errors.unwrap());
         self.starting = Some((now(), self.lab.ledger("ledger").len()));
@@ -168,11 +184,14 @@ impl Siege {
         }
     }
 
-    /// Waits for the moment, and strikes.
+    /// Waits for the moment, and strikes. Between two workers a trial succeeds at least: `run` is right to give up on workers of
+    /// which five in a row end before one has.
     pub(crate) fn strike(&mut self, blow: Blow) {
+        let is_worker = blow.kind == Kind::Worker;
+        let first = self.last_worker.filter(|_| is_worker).map_or(0, |done| done + 2 * SLOTS);
         self.until(blow, |siege| {
             siege.running();
-            (siege.done() >= blow.after).then_some(())
+            (siege.done() >= blow.after.max(first)).then_some(())
         });
         std::thread::sleep(blow.later);
         self.until(blow, |siege| {
@@ -184,6 +203,10 @@ impl Siege {
             .then_some(())
         });
         self.starting = None;
+        self.last = self.done();
+        if is_worker {
+            self.last_worker = Some(self.last);
+        }
         self.look();
     }
 
