@@ -20,7 +20,6 @@ use gridctl_core::record::{Class, TrialState};
 
 pub use error::StoreError;
 pub use memory::MemoryStore;
-pub use points::PointRow;
 pub use reader::Reader;
 pub use schema::{FORMAT, JOURNAL_FILE};
 pub use sqlite::{Options, SqliteStore};

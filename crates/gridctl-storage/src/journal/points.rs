@@ -1,7 +1,6 @@
-//! Ranking in SQL: the best trials straight from an index, and the best points where repeats are averaged.
+//! Ranking in SQL: the best trials straight from an index, and after them those that nothing ranks.
 //! Invariant: only the newest generation of a trial counts, an objective that is not finite never ranks, ties go to the lower index.
 
-use gridctl_core::id::TrialId;
 use gridctl_core::spec::Goal;
 use rusqlite::{OptionalExtension, params};
 
@@ -17,19 +16,6 @@ const UNRANKED: &str =
     "o.sweep = ?1 AND o.version = ?2 AND o.terminal = 1 AND o.class = 'succeeded' AND o.objective IS NULL";
 /// Up to so many rows the best are sought one objective value at a time; beyond, sorting them all is cheaper.
 const SEEK_AT_MOST: u64 = 1_000;
-
-/// One point: its trials differ in their repeat alone.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PointRow {
-    /// The point.
-    pub point: TrialId,
-    /// The lowest index of its trials.
-    pub index: u64,
-    /// The mean of the objective over the repeats that are done; `None` if one of them has none that is finite.
-    pub mean: Option<f64>,
-    /// Its successes.
-    pub rows: Vec<OutcomeRow>,
-}
 
 /// SQL that drops outcomes which a newer generation of the same trial has replaced. Where no trial was ever tried anew, the first
 /// part is all that SQLite looks at.
@@ -162,47 +148,6 @@ impl Reader {
             return Err(load::damaged(self.path(), "the ranking does not fit the outcomes", 0));
         }
         Ok(rows)
-    }
-
-    /// The best `k` points after the first `offset`, best first; a point whose objective is not finite in some repeat comes last.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
-    pub fn points(
-        &self,
-        (sweep, version): (u32, u32),
-        goal: Goal,
-        (k, offset): (u64, u64),
-    ) -> Result<Vec<PointRow>, StoreError> {
-        let way = if goal == Goal::Minimize { "ASC" } else { "DESC" };
-        let newest = newest("o");
-        let sql = format!(
-            "SELECT CASE WHEN count(o.objective) = count(*) THEN avg(o.objective) END AS mean, group_concat(o.seq)
-             FROM outcome o NOT INDEXED
-             WHERE o.sweep = ?1 AND o.version = ?2 AND o.terminal = 1 AND o.class = 'succeeded' AND {newest}
-             GROUP BY o.point ORDER BY mean IS NULL, mean {way}, min(o.idx) LIMIT ?3 OFFSET ?4"
-        );
-        let groups: Vec<(Option<f64>, String)> = self.timed(|conn, path| {
-            let query = |sql: &str| -> rusqlite::Result<_> {
-                let mut statement = conn.prepare_cached(sql)?;
-                let limits = params![sweep, version, clamp(k), clamp(offset)];
-                statement.query_map(limits, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-            };
-            query(&sql).map_err(|error| damaged_value(path, error))
-        })?;
-        groups.into_iter().map(|(mean, seqs)| self.point(mean, &seqs)).collect()
-    }
-
-    fn point(&self, mean: Option<f64>, seqs: &str) -> Result<PointRow, StoreError> {
-        let numbers: Vec<u64> = seqs.split(',').filter_map(|seq| seq.parse().ok()).collect();
-        let mut rows = self.by_seq(&numbers)?;
-        rows.sort_by_key(|row| (row.repeat, row.index, row.seq));
-        let point = rows.first().map(|row| row.point);
-        let index = rows.iter().map(|row| row.index).min();
-        match (point, index) {
-            (Some(point), Some(index)) => Ok(PointRow { point, index, mean, rows }),
-            _ => Err(load::damaged(self.path(), "a point has no outcomes", 0)),
-        }
     }
 }
 

@@ -131,30 +131,6 @@ fn a_newer_generation_replaces_an_older_one_once_it_has_ended() {
 }
 
 #[test]
-fn points_average_their_repeats_and_one_that_diverged_comes_last() {
-    let repeat = |seq, point: u64, repeat, value| {
-        with(seq, |row| {
-            (row.point, row.index, row.repeat, row.objective) = (outcome(point).trial, seq, repeat, value);
-        })
-    };
-    let rows = [
-        repeat(1, 1, 0, Some(1.0)),
-        repeat(2, 2, 0, Some(5.0)),
-        repeat(3, 3, 0, Some(9.0)),
-        repeat(4, 1, 1, Some(4.0)),
-        repeat(5, 3, 1, None),
-        repeat(6, 4, 0, Some(2.5)),
-    ];
-    let (_dir, _store, reader) = journal(&rows);
-    let points = reader.points(V1, Goal::Maximize, (9, 0)).unwrap();
-    let told: Vec<_> = points.iter().map(|it| (it.index, it.mean, seqs(&it.rows))).collect();
-    let expected =
-        [(2, Some(5.0), vec![2]), (1, Some(2.5), vec![1, 4]), (6, Some(2.5), vec![6]), (3, None, vec![3, 5])];
-    assert_eq!(told, expected);
-    assert_eq!(reader.points(V1, Goal::Minimize, (1, 1)).unwrap()[0].index, 6);
-}
-
-#[test]
 fn trials_are_found_by_prefix_and_codes_by_name() {
     let rows = [outcome(1), outcome(2), with(3, |row| row.code = CodeHash([9; 10])), failed(4)];
     let (_dir, _store, reader) = journal(&rows);
@@ -233,5 +209,10 @@ fn the_best_of_a_hundred_thousand_are_found_at_once() {
         assert!(rows.windows(2).all(|pair| pair[0].index < pair[1].index), "ties go to the lower index");
         assert!(took < Duration::from_millis(50), "{goal}: {took:?}");
     }
+    let began = clock::now();
+    assert_eq!(reader.unranked(V1, (10, 0), 0).unwrap(), []);
+    assert!(!reader.is_mixed(V1).unwrap());
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(50), "{took:?}");
     assert_eq!(reader.attempts_of(1, outcome(77_777).trial).unwrap(), [outcome(77_777)]);
 }
