@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use gridctl_core::id::{Epoch, SweepId};
+use gridctl_core::id::{Epoch, LeaseSeq, SweepId};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::sched::SweepStatus;
 use gridctl_storage::journal::Reader;
@@ -73,10 +73,12 @@ impl Shipper {
         self.wanted.notify_one();
     }
 
-    /// Makes sure that the sweep's directory is its own; blocks.
-    pub(crate) fn claim(&self, frozen: &FrozenSweep) -> Result<(), VolumeError> {
+    /// Makes sure that the sweep's directory is its own, and that no checkpoint from before the lease `since` counts; blocks.
+    pub(crate) fn claim(&self, frozen: &FrozenSweep, since: Option<LeaseSeq>) -> Result<(), VolumeError> {
         let volume = DirVolume::create(Path::new(&frozen.output))?;
-        Results::new(Arc::new(volume), &frozen.spec.name, &frozen.uuid)?.claim()
+        let results = Results::new(Arc::new(volume), &frozen.spec.name, &frozen.uuid)?;
+        results.claim()?;
+        since.map_or(Ok(()), |since| results.begin_anew(since))
     }
 
     /// Adds to a status what keeps its records from being shipped.

@@ -1,6 +1,7 @@
 //! Submitting a sweep: what changed, whose results volume it is, and then the core's word.
 //! Invariant: a sweep stands only if its results volume is its own.
 
+use gridctl_core::id::LeaseSeq;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::TrialState;
 use gridctl_core::sched::Answer;
@@ -46,7 +47,8 @@ impl Handle {
         if frozen.uuid.is_empty() {
             frozen.uuid = uuid::Uuid::now_v7().to_string();
         }
-        self.claim(frozen.clone()).await?;
+        let since = if rerun { Some(self.look(|core, _| core.next_lease()).await?) } else { None };
+        self.claim(frozen.clone(), since).await?;
         let (answer, answered) = oneshot::channel();
         let plan = Plan { frozen, changed, retry_failed, rerun };
         self.tell(Message::Submit(Box::new(plan), answer)).await?;
@@ -67,10 +69,11 @@ impl Handle {
         Ok((count(TrialState::Succeeded), failed))
     }
 
-    /// Makes sure that the sweep's directory in the results volume is its own.
-    async fn claim(&self, frozen: FrozenSweep) -> Result<(), AskError> {
+    /// Makes sure that the sweep's directory in the results volume is its own; checkpoints from before the lease `since` are
+    /// for nobody from then on.
+    async fn claim(&self, frozen: FrozenSweep, since: Option<LeaseSeq>) -> Result<(), AskError> {
         let handle = self.clone();
-        let claim = tokio::task::spawn_blocking(move || handle.shared.shipper.claim(&frozen));
+        let claim = tokio::task::spawn_blocking(move || handle.shared.shipper.claim(&frozen, since));
         Ok(claim.await.map_err(|_| AskError::Ending)??)
     }
 }

@@ -169,6 +169,12 @@ impl Core {
         }
     }
 
+    /// The number that the next lease will have.
+    #[must_use]
+    pub fn next_lease(&self) -> LeaseSeq {
+        LeaseSeq(self.next_lease)
+    }
+
     /// The number of the next event; the first one is 1.
     #[must_use]
     pub fn seq(&self) -> u64 {

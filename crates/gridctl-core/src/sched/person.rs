@@ -144,7 +144,7 @@ impl Core {
         }
         match steer {
             Steer::Pause => {
-                let course = Course::Paused { why: "paused by a person".to_owned(), breaker: false };
+                let course = Course::Paused { why: super::status::PERSON_PAUSED.to_owned(), breaker: false };
                 self.emit(now, Event::Steered { sweep: id, course });
             }
             Steer::Resume => self.emit(now, Event::Steered { sweep: id, course: Course::Running }),

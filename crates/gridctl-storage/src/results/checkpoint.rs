@@ -14,6 +14,8 @@ use crate::volume::VolumeError;
 
 /// So many whole checkpoints are kept.
 const KEPT: usize = 2;
+/// A file for each time that everything was to begin anew, named by the first lease from then on.
+const ANEW: &str = "anew";
 /// The worker's own sign to the trainer, which is no part of a checkpoint.
 const PREEMPT: &str = ".preempt";
 
@@ -79,6 +81,21 @@ impl Results {
         })
     }
 
+    /// From now on attempts begin without the checkpoints that leases before `since` published: every trial begins anew.
+    ///
+    /// # Errors
+    /// As [`crate::volume::Volume::put_new`].
+    pub fn begin_anew(&self, since: LeaseSeq) -> Result<(), VolumeError> {
+        self.volume.put_new(&self.path(&format!("{ANEW}/{since}")), b"").map(drop)
+    }
+
+    /// The first lease whose checkpoints count.
+    fn since(&self) -> Result<LeaseSeq, VolumeError> {
+        let entries = self.volume.list(&self.path(ANEW))?;
+        let leases = entries.iter().filter_map(|entry| entry.name.parse().ok());
+        Ok(LeaseSeq(leases.max().unwrap_or(0)))
+    }
+
     /// Tries checkpoints from the newest on until `take` accepts one.
     fn newest(
         &self,
@@ -86,7 +103,8 @@ impl Results {
         take: &mut dyn FnMut(&str, &Manifest) -> Result<(), VolumeError>,
     ) -> Result<Restored, VolumeError> {
         let mut damaged = Vec::new();
-        for place in self.checkpoints(fingerprint)? {
+        let since = self.since()?;
+        for place in self.checkpoints(fingerprint)?.into_iter().filter(|place| place.1 >= since) {
             let dir = self.checkpoint_dir(fingerprint, place);
             let taken = self.manifest(&dir, &fingerprint.to_string()).and_then(|manifest| {
                 let Some(manifest) = manifest else { return Ok(None) };

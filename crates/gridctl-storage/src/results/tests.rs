@@ -350,6 +350,26 @@ fn f69_a_manifest_that_is_cut_foreign_or_no_manifest_is_not_accepted() {
 }
 
 #[test]
+fn checkpoints_from_before_everything_began_anew_are_passed_over() {
+    let (dir, results) = results();
+    let state = dir.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let publish = |lease: u64| {
+        fs::write(state.join("epoch"), lease.to_string()).unwrap();
+        results.publish_checkpoint(PRINT, (token(lease), 1), &state, &Limits::default()).unwrap();
+    };
+    let newest = || results.newest_checkpoint(PRINT).unwrap().checkpoint.map(|it| it.place.1);
+    publish(3);
+    results.begin_anew(LeaseSeq(3)).unwrap();
+    assert_eq!(newest(), Some(LeaseSeq(3)));
+    results.begin_anew(LeaseSeq(4)).unwrap();
+    results.begin_anew(LeaseSeq(4)).unwrap();
+    assert_eq!(newest(), None);
+    publish(4);
+    assert_eq!(newest(), Some(LeaseSeq(4)));
+}
+
+#[test]
 fn f73_the_newest_whole_checkpoint_is_restored_and_two_are_kept() {
     let (dir, results) = results();
     let state = dir.path().join("state");

@@ -1,6 +1,7 @@
 //! `gridctl trials`: lists trials, shows one, prints what trains it again.
 //! Invariant: what is printed to be pasted is quoted for a shell.
 
+use gridctl_core::id::{Epoch, LeaseSeq};
 use gridctl_core::launch::BaseEnv;
 use gridctl_core::record::{Exit as End, Record};
 use gridctl_core::trials::TrialLine;
@@ -153,7 +154,7 @@ fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {
     } else if args.command || args.env {
         output::text(&again(&details, &source, args.env)?)?;
     } else {
-        output::text(&text(&details, &attempts))?;
+        output::text(&text(&details, &attempts, volume(&details, &source).as_deref()))?;
     }
     Ok(Exit::Ok)
 }
@@ -167,7 +168,14 @@ pub(crate) fn records(details: &TrialDetails) -> Result<Vec<Record>, Failure> {
     details.attempts.iter().map(record).collect()
 }
 
-fn text(details: &TrialDetails, attempts: &[Record]) -> String {
+/// The directory of the sweep's results, as far as it is known here.
+fn volume(details: &TrialDetails, source: &Source) -> Option<String> {
+    let core = fold::core(source.dir.as_deref()?).ok()??;
+    let output = core.sweep_named(&details.sweep)?.frozen().output.clone();
+    Some(format!("{output}/{}", details.sweep))
+}
+
+fn text(details: &TrialDetails, attempts: &[Record], volume: Option<&str>) -> String {
     use std::fmt::Write as _;
     let trial = &details.trial;
     let mut out = format!(
@@ -190,10 +198,17 @@ fn text(details: &TrialDetails, attempts: &[Record]) -> String {
     if !attempts.is_empty() {
         out.push_str("\nattempts\n");
     }
-    let again = attempts.iter().any(|record| record.generation > 1);
+    let of = |record: &Record| (record.version, record.generation);
+    let again = attempts.iter().any(|record| of(record) != of(&attempts[0]));
     for record in attempts {
         let report = &record.report;
-        let time = if again { format!("try {}, ", record.generation) } else { String::new() };
+        let time = match of(record) {
+            (version, 1) if again => format!("version {version}, attempt "),
+            (version, generation) if again => {
+                format!("version {version}, retry {}, attempt ", generation - 1)
+            }
+            _ => String::new(),
+        };
         let _ = writeln!(
             out,
             "  {time}{}: {}{}, {} on {}, {}, {} of processor time, {} MiB at most",
@@ -208,6 +223,16 @@ fn text(details: &TrialDetails, attempts: &[Record]) -> String {
         );
         if let Some(error) = &report.error {
             let _ = writeln!(out, "     {}", sanitise::short(error, 200));
+        }
+        if report.files > 0 {
+            let (Epoch(epoch), LeaseSeq(lease)) = (report.token.epoch, report.token.lease);
+            let _ = writeln!(
+                out,
+                "     {} in {}/trials/{}/{epoch}-{lease}",
+                number::of(report.files, "file"),
+                sanitise::line(volume.unwrap_or("the results")),
+                report.trial
+            );
         }
         for miss in &report.near_misses {
             let _ = writeln!(out, "     {}", sanitise::short(miss, 200));

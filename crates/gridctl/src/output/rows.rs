@@ -11,6 +11,9 @@ use super::table::Columns;
 use super::{Format, csv, number};
 use crate::exit::Failure;
 
+/// So many metrics stand beside the objective in a table; `wide` has them all.
+const OTHER_METRICS: usize = 8;
+
 /// What the headings need to know.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Heading {
@@ -56,7 +59,8 @@ fn table((all, rows): (&[Row], &[Row]), heading: &Heading, wide: bool) -> String
     let (params, metrics) = names(all);
     let shown: Vec<&String> =
         params.iter().filter(|name| wide || all.len() < 2 || differs(all, name)).collect();
-    let others: Vec<&String> = metrics.iter().filter(|name| **name != heading.metric).collect();
+    let others = metrics.iter().filter(|name| **name != heading.metric);
+    let others: Vec<&String> = others.take(if wide { usize::MAX } else { OTHER_METRICS }).collect();
     let repeated = rows.iter().any(|row| row.repeats_total > 1);
     let odd_states = rows.iter().any(|row| row.state != gridctl_core::record::TrialState::Succeeded);
     let mut headings: Vec<String> = vec![">rank".to_owned(), "trial".to_owned()];

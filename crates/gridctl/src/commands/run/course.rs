@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gridctl_core::id::SweepId;
 use gridctl_core::record::Record;
-use gridctl_core::sched::status::{CAP_REACHED, TARGET_REACHED};
+use gridctl_core::sched::status::{CAP_REACHED, PERSON_PAUSED, TARGET_REACHED};
 use gridctl_core::sched::{SweepState, SweepStatus};
 use gridctl_fleet::FleetEvent;
 use gridctl_master::{Handle, Leaderboard, Master, MasterConfig, Running};
@@ -178,7 +178,9 @@ async fn follow(
         }
         succeeded = status.succeeded;
         watch.look(&status, progress, &plan.hint)?;
-        if status.state.is_over() || status.state == SweepState::Paused {
+        // What runs when a person pauses a sweep goes on to its end.
+        let waits = status.leased > 0 && status.why.as_deref() == Some(PERSON_PAUSED);
+        if status.state.is_over() || (status.state == SweepState::Paused && !waits) {
             return Ok(Followed::Turned(status));
         }
         progress.update(&status);
@@ -223,7 +225,8 @@ fn conclude(status: &SweepStatus, stands: &Stands, progress: &Progress, hint: &H
     if status.state == SweepState::Paused {
         let why = status.why.as_deref().unwrap_or("somebody paused it");
         output::say(format_args!("paused: {}", output::sanitise::line(why)));
-        output::say(format_args!("  help: put it right, then go on with: {}", hint.run("")));
+        let first = if why == PERSON_PAUSED { "" } else { "put it right, then " };
+        output::say(format_args!("  help: {first}go on with: {}", hint.run("")));
     } else if failed > 0 {
         output::say(format_args!(
             "  help: `{}` lists the failed ones, `{}` tries them again",
