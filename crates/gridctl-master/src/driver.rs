@@ -250,7 +250,8 @@ impl Shell {
             return;
         }
         let core = self.driver.core();
-        let sweeps: Vec<_> = core.sweeps().rev().filter_map(|sweep| core.status(sweep.id(), now)).collect();
+        let sweeps: Vec<_> =
+            core.latest_first().into_iter().filter_map(|sweep| core.status(sweep.id(), now)).collect();
         self.board.send_if_modified(|board| {
             let is_new = *board.sweeps != sweeps;
             if is_new {

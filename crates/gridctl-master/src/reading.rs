@@ -34,7 +34,7 @@ pub fn fold(dir: &Path) -> Result<Core, MasterError> {
 pub fn reading(dir: &Path) -> Result<Handle, MasterError> {
     let core = fold(dir)?;
     let now = clock::now();
-    let sweeps = core.sweeps().rev().filter_map(|sweep| core.status(sweep.id(), now)).collect();
+    let sweeps = core.latest_first().into_iter().filter_map(|sweep| core.status(sweep.id(), now)).collect();
     let (_, board) = watch::channel(Board { sweeps: Arc::new(sweeps), full: None });
     let (sender, mut inbox) = mpsc::channel(INCOMING);
     let handle = Handle {

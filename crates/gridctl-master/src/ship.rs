@@ -16,6 +16,9 @@ use tokio::sync::Notify;
 
 use crate::error::MasterError;
 
+/// How the `why` of a sweep begins to say that its results volume lacks something.
+pub const NOT_SHIPPED: &str = "records wait to be shipped";
+
 /// Between two shipments.
 pub(crate) const EVERY: Duration = Duration::from_secs(2);
 /// Records of one shipment's segment.
@@ -85,7 +88,7 @@ impl Shipper {
     pub(crate) fn explain(&self, status: &mut SweepStatus) {
         let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(problem) = status.id.and_then(|id| problems.get(&id)) {
-            let shipping = format!("records wait to be shipped: {problem}");
+            let shipping = format!("{NOT_SHIPPED}: {problem}");
             status.why = Some(match status.why.take() {
                 Some(why) => format!("{why}; {shipping}"),
                 None => shipping,

@@ -128,7 +128,7 @@ fn open(
     let reader = Reader::open(&config.data_dir)?;
     let next_outcome = reader.last_outcome()? + 1;
     let now = clock::now();
-    let sweeps = core.sweeps().rev().filter_map(|sweep| core.status(sweep.id(), now)).collect();
+    let sweeps = core.latest_first().into_iter().filter_map(|sweep| core.status(sweep.id(), now)).collect();
     let (board, seen) = watch::channel(Board { sweeps: Arc::new(sweeps), full: None });
     let (sender, inbox) = mpsc::channel(INCOMING);
     let outcomes = Arc::new(Notify::new());

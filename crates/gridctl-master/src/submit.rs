@@ -32,7 +32,8 @@ impl Handle {
             frozen.uuid.clone_from(&old.uuid);
             if changed.is_none() && !rerun && !old.is_same(&frozen) {
                 let counts = self.ended((sweep.0, version)).await?;
-                if counts.0 > 0 {
+                // Where nothing but failures is there, a new file may be what was missing.
+                if counts.0 > 0 || counts.1 == 0 {
                     left = know::came_since(&old, &frozen);
                 }
                 if !left.is_empty() {

@@ -17,7 +17,15 @@ impl Core {
     /// Applies one event, live or from the journal. On replay `now` is the start, and what the journal cannot know
     /// (connections) is as if every worker were away.
     pub fn apply(&mut self, now: Time, event: &Event) {
+        let seq = self.next_seq;
         self.next_seq += 1;
+        self.apply_to_state(now, event);
+        if let Some(sweep) = event.sweep() {
+            self.with_sweep(sweep, |sweep| sweep.last_seq = seq);
+        }
+    }
+
+    fn apply_to_state(&mut self, now: Time, event: &Event) {
         match event {
             Event::Began { epoch } => self.apply_began(now, *epoch),
             Event::Submitted { sweep, version, frozen } => self.apply_submitted(*sweep, *version, frozen),

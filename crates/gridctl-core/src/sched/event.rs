@@ -80,6 +80,23 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The sweep that it is about, if it is about one.
+    #[must_use]
+    pub fn sweep(&self) -> Option<SweepId> {
+        match self {
+            Self::Began { .. } | Self::Joined { .. } => None,
+            Self::Submitted { sweep, .. }
+            | Self::Known { sweep, .. }
+            | Self::Passed { sweep, .. }
+            | Self::Leased { sweep, .. }
+            | Self::Ended(Ended { sweep, .. })
+            | Self::Steered { sweep, .. }
+            | Self::Retried { sweep, .. } => Some(*sweep),
+        }
+    }
+}
+
 /// An attempt's end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ended {

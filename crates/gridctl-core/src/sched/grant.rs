@@ -129,6 +129,7 @@ impl Core {
         if let Some(Hold::Expired { lease, .. }) = sweep.open.get(&pos).map(|trial| &trial.hold) {
             self.leases.remove(&lease.token.lease);
         }
+        sweep.begun.get_or_insert(now);
         sweep.lease(pos, Lease { token, worker: id, host });
         self.leases.insert(token.lease, (sweep_id, pos));
         if let Some(held) = self.held(sweep_id, pos)

@@ -235,6 +235,14 @@ impl Core {
         self.sweeps.values()
     }
 
+    /// Every sweep, the one that something happened to last first.
+    #[must_use]
+    pub fn latest_first(&self) -> Vec<&Sweep> {
+        let mut sweeps: Vec<&Sweep> = self.sweeps.values().collect();
+        sweeps.sort_by_key(|sweep| std::cmp::Reverse(sweep.last_seq));
+        sweeps
+    }
+
     /// The sweep of this number.
     #[must_use]
     pub fn sweep(&self, sweep: SweepId) -> Option<&Sweep> {

@@ -52,6 +52,7 @@ struct SweepRef<'a> {
     best: Option<(f64, u64)>,
     breaker: &'a Breaker,
     failures: u64,
+    last_seq: u64,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +78,7 @@ struct SavedSweep {
     best: Option<(f64, u64)>,
     breaker: Breaker,
     failures: u64,
+    last_seq: u64,
 }
 
 impl Core {
@@ -95,6 +97,7 @@ impl Core {
             best: sweep.best,
             breaker: &sweep.breaker,
             failures: sweep.failures,
+            last_seq: sweep.last_seq,
         });
         let connected = self.workers.iter().filter(|(_, worker)| worker.link.is_some());
         let saved = SavedRef {
@@ -139,6 +142,7 @@ impl Core {
         sweep.best = saved.best;
         sweep.breaker = saved.breaker;
         sweep.failures = saved.failures;
+        sweep.last_seq = saved.last_seq;
         sweep.requeue(now);
         let id = sweep.id;
         if sweep.is_active() {

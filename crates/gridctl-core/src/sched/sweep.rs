@@ -17,7 +17,7 @@ use crate::record::TrialState;
 /// How many positions that are no points the cursor passes in one step.
 const PASSED_A_STEP: u64 = 10_000;
 /// How many of the last ends the forecast looks at.
-const ENDS_KEPT: usize = 256;
+pub(super) const ENDS_KEPT: usize = 256;
 
 /// A sweep in its newest version.
 #[derive(Debug)]
@@ -39,6 +39,10 @@ pub struct Sweep {
     pub(super) breaker: Breaker,
     /// Attempts that counted as failures.
     pub(super) failures: u64,
+    /// The last event that was about it.
+    pub(super) last_seq: u64,
+    /// When the first trial of this epoch was granted.
+    pub(super) begun: Option<Time>,
     /// Trials on lease.
     pub(super) leased: u64,
     /// When attempts ended in this epoch, the newest last.
@@ -72,6 +76,8 @@ impl Sweep {
             best: None,
             breaker: Breaker::default(),
             failures: 0,
+            last_seq: 0,
+            begun: None,
             leased: 0,
             ends: VecDeque::new(),
         }

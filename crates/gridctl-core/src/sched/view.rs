@@ -3,7 +3,7 @@
 
 use super::event::{Close, Course};
 use super::status::{Best, CAP_REACHED, SweepState, SweepStatus, TARGET_REACHED};
-use super::sweep::Sweep;
+use super::sweep::{ENDS_KEPT, Sweep};
 use crate::id::Time;
 use crate::record::MetricValue;
 
@@ -52,11 +52,12 @@ impl Sweep {
         }
     }
 
-    /// Seconds that `left` trials take at the pace of the last ends.
+    /// Seconds that `left` trials take at the pace of the last ends; counted from the first grant while there are few.
     #[expect(clippy::cast_precision_loss, reason = "a forecast for people")]
     fn eta_s(&self, now: Time, left: u64) -> Option<f64> {
-        let first = *self.ends.front()?;
-        let (ends, span) = (self.ends.len(), now.ms_since(first));
+        let oldest = *self.ends.front()?;
+        let from = if self.ends.len() < ENDS_KEPT { self.begun.unwrap_or(oldest) } else { oldest };
+        let (ends, span) = (self.ends.len(), now.ms_since(from));
         (ends >= 2 && span > 0).then(|| left as f64 * (span as f64 / 1000.0) / ends as f64)
     }
 }
