@@ -119,6 +119,9 @@ pub enum AskError {
         /// What was given.
         prefix: String,
     },
+    /// `best` or a rank, where none is ranked.
+    #[error("`{0}` stands for a rank, and no trial of the sweep has it")]
+    NoBest(String),
     /// Several trials are called so.
     #[error("`{prefix}` stands for several trials: {}", candidates.join(", "))]
     Ambiguous {
@@ -167,6 +170,13 @@ impl AskError {
                 "`gridctl trials retry` tries failed trials again; a new version of the file begins anew"
                     .to_owned(),
             ),
+            Self::Leaderboard(LeaderboardError::Filter(error)) => error.help.clone(),
+            Self::Leaderboard(LeaderboardError::UnknownName { .. }) => {
+                Some("text is written in quotes: `optimizer == 'sgd'`".to_owned())
+            }
+            Self::NoBest(_) => {
+                Some("`gridctl trials ls` shows the trials that have begun, and how they ended".to_owned())
+            }
             Self::DiskFull(_) => Some("free some space: the master goes on by itself".to_owned()),
             _ => None,
         }

@@ -105,11 +105,12 @@ impl Handle {
     }
 
     async fn find(&self, sweep: &str, name: &str) -> Result<(SweepId, TrialId), AskError> {
+        let no_best = || AskError::NoBest(name.chars().take(40).collect());
         let unknown = || AskError::UnknownTrial { prefix: name.chars().take(40).collect() };
         if name == "best" {
             let status = self.resolve(sweep)?;
             let id = status.id.ok_or(AskError::NoSweep)?;
-            return status.best.map(|best| (id, best.trial)).ok_or_else(unknown);
+            return status.best.map(|best| (id, best.trial)).ok_or_else(no_best);
         }
         if let Some(rank) =
             name.strip_prefix('#').and_then(|rank| rank.parse::<u64>().ok()).filter(|it| *it > 0)
@@ -120,7 +121,7 @@ impl Handle {
                 offset: rank - 1,
                 ..LeaderboardQuery::default()
             };
-            let row = self.leaderboard(ask).await?.rows.into_iter().next().ok_or_else(unknown)?;
+            let row = self.leaderboard(ask).await?.rows.into_iter().next().ok_or_else(no_best)?;
             return Ok((self.id_of(sweep)?, row.trial));
         }
         let only = if sweep.is_empty() { None } else { Some(self.id_of(sweep)?) };

@@ -78,6 +78,7 @@ struct SavedSweep {
     best: Option<(f64, u64)>,
     breaker: Breaker,
     failures: u64,
+    #[serde(default)]
     last_seq: u64,
 }
 

@@ -178,6 +178,7 @@ fn status(error: AskError) -> Status {
         AskError::UnknownSweep { .. }
         | AskError::NoSweep
         | AskError::UnknownTrial { .. }
+        | AskError::NoBest(_)
         | AskError::Refused(Refusal::UnknownSweep(_) | Refusal::UnknownTrial { .. }) => Code::NotFound,
         AskError::Refused(Refusal::Over { .. } | Refusal::NotEnded { .. }) => Code::FailedPrecondition,
         AskError::Refused(Refusal::Grid(_))
