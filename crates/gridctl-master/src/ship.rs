@@ -81,6 +81,8 @@ impl Shipper {
         let volume = DirVolume::create(Path::new(&frozen.output))?;
         let results = Results::new(Arc::new(volume), &frozen.spec.name, &frozen.uuid)?;
         results.claim()?;
+        // It may be a new one: what was wrong before is looked at anew.
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clear();
         since.map_or(Ok(()), |since| results.begin_anew(since))
     }
 

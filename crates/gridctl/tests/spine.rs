@@ -377,7 +377,7 @@ fn a_sweep_that_was_cancelled_elsewhere_ends_the_run_that_computes_it() {
     lab.until("it is paused", || lab.run(&["pause", "s"]).code == Some(0));
     let done = lab.wait(paused);
     assert_eq!(done.code, Some(13), "{}", done.stderr);
-    assert!(done.stderr.contains("then go on with: gridctl run s.yaml"), "{}", done.stderr);
+    assert!(done.stderr.contains("help: go on with: gridctl run s.yaml"), "{}", done.stderr);
 }
 
 #[test]

@@ -22,7 +22,8 @@ use crate::volume::{Put, Volume, VolumeError, check_path};
 
 /// Nothing small that is read whole is longer.
 const SMALL: u64 = 4 << 20;
-const CLAIM: &str = "sweep.json";
+/// The file that says whose directory it is.
+pub const CLAIM: &str = "sweep.json";
 
 /// Who has the directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -83,8 +83,12 @@ fn describe(found: &Found) -> String {
 }
 
 fn refusal(found: &Found) -> Failure {
-    Failure::usage("run::changed", describe(found)).help(
+    let mut help =
         "say what the outcomes are worth: --changed keep takes them as they are, --changed failed tries those without success again, \
-         --changed all tries everything again; files that trainers write are no code if .gridctlignore names them",
-    )
+         --changed all tries everything again"
+            .to_owned();
+    if found.lines.iter().any(|line| line.starts_with("file ")) {
+        help.push_str("; files that trainers write are no code once .gridctlignore names them");
+    }
+    Failure::usage("run::changed", describe(found)).help(help)
 }

@@ -9,7 +9,7 @@ use gridctl_core::record::Record;
 use gridctl_core::sched::status::{CAP_REACHED, PERSON_PAUSED, TARGET_REACHED};
 use gridctl_core::sched::{SweepState, SweepStatus};
 use gridctl_fleet::FleetEvent;
-use gridctl_master::{Handle, Leaderboard, Master, MasterConfig, Running};
+use gridctl_master::{Handle, Leaderboard, Master, MasterConfig, NOT_SHIPPED, Running};
 use gridctl_proto::ask::{Submit, Submitted};
 use gridctl_storage::journal::Reader;
 
@@ -68,6 +68,8 @@ pub(super) async fn run(mut plan: Plan<'_>) -> Result<(Exit, Option<Leaderboard>
 
 async fn serve(plan: &mut Plan<'_>, running: &mut Running) -> Result<(Exit, Option<Leaderboard>), Failure> {
     let handle = running.handle().clone();
+    let wanted = &plan.submit.frozen.spec.name;
+    handle.set_aside(wanted).await.map_err(|error| source::ask_failure(&error))?;
     let stands = submit(&handle, plan).await?;
     // Until here Ctrl-C simply ends the process, at a question above all.
     let mut interrupts = Interrupts::listen()?;
@@ -222,6 +224,9 @@ fn conclude(status: &SweepStatus, stands: &Stands, progress: &Progress, hint: &H
         }
     }
     output::say(text);
+    if let Some(why) = status.why.as_deref().filter(|why| why.contains(NOT_SHIPPED)) {
+        output::say(format_args!("  note: {}; the journal has them", output::sanitise::line(why)));
+    }
     if status.state == SweepState::Paused {
         let why = status.why.as_deref().unwrap_or("somebody paused it");
         output::say(format_args!("paused: {}", output::sanitise::line(why)));

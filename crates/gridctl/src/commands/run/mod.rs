@@ -114,6 +114,9 @@ fn all_known(dir: &Path, frozen: &FrozenSweep, args: &RunArgs) -> Result<Option<
     let Some(status) = core.status(sweep.id(), gridctl_core::id::Time(0)) else { return Ok(None) };
     let to_retry = args.again.retry_failed && status.failed + status.quarantined > 0;
     let known = status.state == SweepState::Finished && sweep.frozen().is_same(frozen) && !to_retry;
+    // A results volume that is new or was emptied is filled again, which takes a master.
+    let claim = Path::new(&frozen.output).join(&frozen.spec.name).join(gridctl_storage::results::CLAIM);
+    let known = known && claim.exists();
     Ok(known.then_some(status))
 }
 

@@ -1,0 +1,78 @@
+//! The same command again: what trainers leave behind, what `--rerun` begins with, what a pause waits for, what an emptied
+//! results directory gets back.
+
+mod lab;
+
+use lab::{Lab, told};
+
+const HEAD: &str = "metric: {name: s, goal: maximize}\nparameters:\n  x: {values: [1, 2, 3]}\n";
+
+#[test]
+fn files_that_trainers_write_beside_their_code_are_no_reason_to_ask() {
+    let lab = Lab::new();
+    lab.script("train.sh", "#!/bin/sh\necho $HP_X >> led; echo m > model-$HP_X; echo s=$HP_X\n");
+    lab.write("w.yaml", format!("command: [./train.sh]\n{HEAD}"));
+    assert_eq!(lab.run(&["run", "w.yaml", "-q"]).code, Some(0));
+    let second = lab.run(&["run", "w.yaml", "-q"]);
+    let left = "new in the workdir, taken for what trainers write: led, model-1, model-2, model-3; if it is code, say --changed keep, failed or all";
+    assert!(told(&second).starts_with(&format!("exit 0\n{left}\n")), "{}", told(&second));
+    assert_eq!(lab.ledger("led").len(), 3);
+    lab.script("train.sh", "#!/bin/sh\necho s=$HP_X\n");
+    let changed = lab.run(&["run", "w.yaml", "-q"]);
+    assert_eq!(changed.code, Some(2));
+    assert!(changed.stderr.contains("file train.sh: changed"), "{}", changed.stderr);
+    assert!(changed.stderr.contains(".gridctlignore"), "{}", changed.stderr);
+}
+
+#[test]
+fn a_rerun_begins_without_the_checkpoints_of_before_and_a_retry_with_them() {
+    let lab = Lab::new();
+    let train = "#!/bin/sh\nckpt=$GRID_CHECKPOINT_DIR/n\necho begins with $(cat $ckpt 2>/dev/null || echo nothing)\n\
+                 echo 1 >> $ckpt\n[ -f ok ] || exit 64\necho s=1\n";
+    lab.script("train.sh", train);
+    lab.write(
+        "c.yaml",
+        "command: [./train.sh]\nmetric: {name: s, goal: maximize}\nparameters: {x: {value: 1}}\n\
+         retry: {fatal_exit_codes: [64]}\n",
+    );
+    assert_eq!(lab.run(&["run", "c.yaml", "-q"]).code, Some(10));
+    lab.write("ok", "").write(".gridctlignore", "ok\n");
+    assert_eq!(lab.run(&["run", "c.yaml", "-q", "--retry-failed"]).code, Some(0));
+    assert_eq!(lab.run(&["logs", "best"]).stdout, "begins with 1\ns=1\n");
+    assert_eq!(lab.run(&["run", "c.yaml", "-q", "--rerun"]).code, Some(0));
+    assert_eq!(lab.run(&["logs", "best"]).stdout, "begins with nothing\ns=1\n");
+    let show = lab.run(&["trials", "show", "best"]).stdout;
+    assert!(show.contains("version 1, retry 1, attempt 1: succeeded"), "{show}");
+    assert!(show.contains("version 2, attempt 1: succeeded"), "{show}");
+}
+
+#[test]
+fn a_pause_lets_running_trials_finish_and_the_same_command_goes_on() {
+    let lab = Lab::new();
+    lab.write("p.yaml", format!("command: [sh, -c, 'echo a >> led; sleep 1.5; echo s=$HP_X']\n{HEAD}"));
+    let run = lab.start(&["run", "p.yaml", "-q", "--slots", "1"]);
+    lab.until("the first trial runs", || lab.path().join("led").exists());
+    assert_eq!(lab.run(&["pause", "p"]).code, Some(0));
+    let paused = lab.wait(run);
+    assert_eq!(paused.code, Some(13), "{}", paused.stderr);
+    assert!(paused.stderr.contains("help: go on with: gridctl run p.yaml"), "{}", paused.stderr);
+    assert_eq!(lab.run(&["run", "p.yaml", "-q"]).code, Some(0));
+    assert_eq!(lab.ledger("led").len(), 3, "nothing that ran was ended by the pause");
+}
+
+#[test]
+fn an_emptied_results_directory_is_filled_again() {
+    let lab = Lab::new();
+    lab.write("r.yaml", format!("command: [sh, -c, 'echo x > $GRID_OUTPUT_DIR/f; echo s=$HP_X']\n{HEAD}"));
+    assert_eq!(lab.run(&["run", "r.yaml", "-q"]).code, Some(0));
+    let show = lab.run(&["trials", "show", "best"]).stdout;
+    let place = show.lines().find_map(|line| line.trim().strip_prefix("1 file in ")).unwrap_or_default();
+    let place = place.replace("[DIR]", &lab.path().display().to_string());
+    assert!(std::path::Path::new(&place).join("files/f").is_file(), "{show}");
+    std::fs::remove_dir_all(lab.data().join("results")).unwrap();
+    let again = lab.run(&["run", "r.yaml", "-q"]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(!again.stderr.contains("wait to be shipped"), "{}", again.stderr);
+    let board = lab.run(&["leaderboard", "gridctl-data/results/r", "-o", "jsonl"]);
+    assert_eq!(board.stdout.lines().count(), 3, "{}", board.stderr);
+}
