@@ -193,6 +193,14 @@ impl Handle {
         self.tell(Message::Input(Input::Gone(worker))).await
     }
 
+    /// Pauses every sweep that is granted from, but the one of this name.
+    ///
+    /// # Errors
+    /// The master is ending.
+    pub async fn set_aside(&self, except: &str) -> Result<(), AskError> {
+        self.tell(Message::Input(Input::SetAside { except: except.to_owned() })).await
+    }
+
     /// Every worker that held leases before this start has been ended.
     ///
     /// # Errors

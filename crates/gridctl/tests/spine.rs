@@ -399,3 +399,25 @@ parameters: {x: {min: 1, max: 200}}
     assert_eq!(again.code, Some(0), "{}", again.stderr);
     assert!(again.stderr.starts_with("s: the target was reached, "), "{}", again.stderr);
 }
+
+#[test]
+fn a_sweep_that_was_interrupted_waits_while_another_one_is_run() {
+    let lab = Lab::new();
+    let trainer = "sleep 0.1; echo s=1; echo $GRID_SWEEP >> names";
+    let sweep = |from, to| {
+        format!(
+            "command: [sh, -c, '{trainer}']\nmetric: {{name: s, goal: maximize}}\nparameters: {{x: {{min: {from}, max: {to}}}}}\n"
+        )
+    };
+    lab.write("first.yaml", &sweep(1, 300));
+    lab.write("second.yaml", &sweep(1001, 1004));
+    let child = lab.start(&["run", "first.yaml"]);
+    lab.until("a trial is done", || !lab.ledger("names").is_empty());
+    signal(&child, Signal::INT);
+    assert_eq!(lab.wait(child).code, Some(130));
+    let before = lab.ledger("names").len();
+    assert_eq!(lab.run(&["run", "second.yaml"]).code, Some(0));
+    assert_eq!(lab.ledger("names")[before..], ["second", "second", "second", "second"]);
+    let status = lab.run(&["status", "first", "-o", "json"]);
+    assert_eq!(json(&status.stdout)["state"], "paused", "{}", status.stdout);
+}

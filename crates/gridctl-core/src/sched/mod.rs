@@ -203,6 +203,7 @@ impl Core {
             Input::Gone(worker) => self.gone(worker, true),
             Input::OrphansEnded => self.orphans_ended(),
             Input::Submit(request, submission) => self.submit(now, request, *submission),
+            Input::SetAside { except } => self.set_aside(now, &except),
             Input::Steer(request, sweep, steer) => self.steer(now, request, sweep, steer),
             Input::Retry(request, sweep, trials) => self.retry(now, request, sweep, &trials),
             Input::Drain { grace_ms } => self.drain(grace_ms),

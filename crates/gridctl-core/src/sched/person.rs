@@ -121,6 +121,16 @@ impl Core {
         joined
     }
 
+    /// Pauses every sweep that is granted from, but the one of this name.
+    pub(super) fn set_aside(&mut self, now: Time, except: &str) {
+        for sweep in self.active_sweeps() {
+            if self.sweeps.get(&sweep).is_some_and(|it| it.course == Course::Running && it.name() != except) {
+                let course = Course::Paused { why: super::status::SET_ASIDE.to_owned(), breaker: false };
+                self.emit(now, Event::Steered { sweep, course });
+            }
+        }
+    }
+
     /// A person steers a sweep.
     pub(super) fn steer(&mut self, now: Time, request: Request, id: SweepId, steer: Steer) {
         let answer = self.try_steer(now, id, steer);

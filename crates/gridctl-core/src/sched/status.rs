@@ -46,6 +46,8 @@ impl SweepState {
 
 /// The `why` of a sweep that a person paused.
 pub const PERSON_PAUSED: &str = "paused by a person";
+/// The `why` of a sweep that was not finished when another one was run in the same data directory.
+pub const SET_ASIDE: &str = "another sweep was run since; running its file again goes on with it";
 /// The `why` of a sweep that ended because its objective's target was reached.
 pub const TARGET_REACHED: &str = "the target was reached";
 /// The `why` of a sweep that ended because `run_cap` allows no more trials.

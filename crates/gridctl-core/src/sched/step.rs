@@ -32,6 +32,12 @@ pub enum Input {
     OrphansEnded,
     /// A person submits a sweep.
     Submit(Request, Box<Submission>),
+    /// Only the sweep of this name is wanted now: others that are granted from are paused, and go on when they are submitted
+    /// again.
+    SetAside {
+        /// The sweep that is wanted.
+        except: String,
+    },
     /// A person steers a sweep.
     Steer(Request, SweepId, Steer),
     /// A person wants trials tried again that had ended without success.
