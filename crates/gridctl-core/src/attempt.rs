@@ -259,12 +259,6 @@ pub fn full_jitter(base_ms: u64, seed: u64) -> u64 {
     mix(seed) % base_ms.saturating_add(1)
 }
 
-/// The wait before retry `number` (from 1), in milliseconds; seed it with what differs between trials and attempts.
-#[must_use]
-pub fn backoff_ms(number: u32, seed: u64) -> u64 {
-    full_jitter(backoff_ceiling_ms(number), seed)
-}
-
 /// A fixed, well-mixed function of `seed` (the finaliser of splitmix64).
 pub(crate) fn mix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -450,11 +444,10 @@ mod tests {
         let ceilings: Vec<u64> = (1..=8).map(backoff_ceiling_ms).collect();
         assert_eq!(ceilings, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
         assert_eq!(backoff_ceiling_ms(u32::MAX), BACKOFF_CAP_MS);
-        let waits: Vec<u64> = (0..1_000).map(|seed| backoff_ms(3, seed)).collect();
+        let waits: Vec<u64> = (0..1_000).map(|seed| full_jitter(backoff_ceiling_ms(3), seed)).collect();
         assert!(waits.iter().all(|wait| *wait <= 4_000));
         let mean = waits.iter().sum::<u64>() / 1_000;
         assert!((1_800..=2_200).contains(&mean), "{mean}");
-        assert_eq!(backoff_ms(3, 7), backoff_ms(3, 7));
         assert_eq!(full_jitter(u64::MAX, 1), mix(1) % u64::MAX);
     }
 }

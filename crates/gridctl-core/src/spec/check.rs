@@ -13,8 +13,11 @@ use super::settings;
 use super::yaml::{self, Kind, Tree};
 use super::{Axis, AxisValues, Order, Repeats, SweepSpec, cloud, metric, names};
 use crate::expr::Expr;
-use crate::grid::Grid;
+use crate::grid::{Grid, GridError};
 use crate::launch;
+
+/// Combinations of the parameters that conditions name which are tried on each of them.
+const CONDITIONS_TRIED: u64 = 10_000;
 
 /// What the checks know beside the file.
 #[derive(Debug, Clone, Copy)]
@@ -178,10 +181,18 @@ fn spec(check: &mut Checker<'_>, fields: &Fields<'_>, context: &Context<'_>) -> 
 
 /// What is built on the spec must take it: the grid, and the start of a trial.
 fn usable(check: &mut Checker<'_>, fields: &Fields<'_>, spec: &SweepSpec) {
-    let grid = Grid::new(Arc::new(spec.clone())).err().map(|error| ("parameters", error.to_string()));
-    let start = launch::check_command(spec).err().map(|error| ("command", error.to_string()));
-    for (key, problem) in grid.into_iter().chain(start) {
-        let mut error = Diagnostic::error("sweep::unusable", problem);
+    let grid = Grid::new(Arc::new(spec.clone())).and_then(|grid| grid.check_conditions(CONDITIONS_TRIED));
+    let grid = grid.err().map(|error| {
+        let at = |text: &str| spec.exclude.iter().any(|condition| condition.source() == text);
+        match &error {
+            GridError::Evaluation { expression, .. } if at(expression) => ("exclude", error),
+            _ => ("parameters", error),
+        }
+    });
+    let grid = grid.map(|(key, error)| (key, error.to_string(), Some(error.help().to_owned())));
+    let start = launch::check_command(spec).err().map(|error| ("command", error.to_string(), None));
+    for (key, problem, help) in grid.into_iter().chain(start) {
+        let mut error = Diagnostic::error("sweep::unusable", problem).maybe_help(help);
         error.span = fields.key(key).cloned();
         check.push(error);
     }

@@ -1,4 +1,4 @@
-//! Reading a journal beside its master, or without one: queries over outcomes, events, and the same `load` that a master uses.
+//! Reading a journal beside its master, or without one: queries over outcomes, and the same `load` that a master uses.
 //! Invariant: a reader writes nothing and makes no file; no query holds up the master for longer than [`QUERY_SECONDS`].
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use super::error::StoreError;
 use super::points::{clamp, newest};
 use super::row::{COLUMNS, Chain, damaged_value, read_outcome};
 use super::schema::{self, Found, JOURNAL_FILE};
-use super::{EventRow, Loaded, OutcomeRow, load};
+use super::{Loaded, OutcomeRow, load};
 use crate::clock;
 
 /// A query that takes longer is ended.
@@ -77,29 +77,6 @@ impl Reader {
             let _one_view = conn.unchecked_transaction().map_err(fail)?;
             load::load(conn, path, Chain::start(&self.journal))
         })
-    }
-
-    /// Calls `each` with every event from `seq` on.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`]: an event is damaged or missing.
-    pub fn events_from(&self, seq: u64, each: &mut dyn FnMut(EventRow)) -> Result<(), StoreError> {
-        let start = Chain::start(&self.journal);
-        let before = seq.saturating_sub(1);
-        let Some(mut chain) = self.timed(|conn, path| load::chain_at(conn, path, start, before))? else {
-            return Ok(());
-        };
-        loop {
-            let mut events = Vec::new();
-            let end = self.timed(|conn, path| {
-                load::events_after(conn, path, (chain, CHUNK), &mut |it| events.push(it))
-            })?;
-            events.into_iter().for_each(&mut *each);
-            if end == chain {
-                return Ok(());
-            }
-            chain = end;
-        }
     }
 
     /// Outcomes after number `seq`, oldest first; of one sweep, if one is named.

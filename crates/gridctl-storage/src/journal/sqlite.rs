@@ -110,12 +110,6 @@ impl SqliteStore {
         &self.journal
     }
 
-    /// The number of the last event; 0 if there is none.
-    #[must_use]
-    pub fn last_seq(&self) -> u64 {
-        self.last.seq
-    }
-
     /// Whether `group` follows what is there.
     fn check_order(&self, group: &Group<'_>) -> Result<(), StoreError> {
         let mut expected = self.last.seq + 1;

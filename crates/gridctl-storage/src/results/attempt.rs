@@ -2,7 +2,7 @@
 //! Invariant: an attempt publishes only under its own token, files first and the manifest last; readers believe nothing without one.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use gridctl_core::id::{Epoch, LeaseSeq, Token, TrialId};
@@ -65,26 +65,6 @@ impl Results {
             }),
             found => Ok(found),
         }
-    }
-
-    /// The manifests of every attempt of a trial that published, oldest first; damaged ones are left out.
-    ///
-    /// # Errors
-    /// As [`crate::volume::Volume::list`].
-    pub fn attempt_manifests(&self, trial: TrialId) -> Result<Vec<Manifest>, VolumeError> {
-        let mut found = Vec::new();
-        for entry in self.volume.list(&self.path(&format!("trials/{trial}")))? {
-            let Some((epoch, lease)) = entry.name.split_once('-') else { continue };
-            let (Ok(epoch), Ok(lease)) = (epoch.parse(), lease.parse()) else { continue };
-            let dir = self.attempt_dir(trial, Epoch(epoch), LeaseSeq(lease));
-            match self.manifest(&dir, &trial.to_string()) {
-                Ok(Some(it)) if (it.token.epoch.0, it.token.lease.0) == (epoch, lease) => found.push(it),
-                Ok(_) | Err(VolumeError::Damaged { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        found.sort_by_key(|manifest| manifest.token);
-        Ok(found)
     }
 
     /// Copies what an attempt published into the directory `into`, checking every hash; its log becomes `log.txt`.
@@ -167,12 +147,6 @@ impl Results {
         let file = File::open(log).map_err(|error| VolumeError::from_io(to, error))?;
         let published = self.volume.put_file(&format!("{to}/{LOG}"), &file, u64::MAX)?;
         Ok(FileEntry { path: LOG.to_owned(), size: published.size, sha256: published.sha256 })
-    }
-
-    /// Reads everything that the manifest lists, and compares it.
-    pub(crate) fn verify(&self, dir: &str, manifest: &Manifest) -> Result<(), VolumeError> {
-        let mut entries = manifest.files.iter().chain(&manifest.log);
-        entries.try_for_each(|entry| self.read_entry(dir, entry, &mut io::sink()))
     }
 
     /// Copies everything that the manifest lists to `into`, and compares it.

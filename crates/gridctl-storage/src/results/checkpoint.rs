@@ -57,14 +57,6 @@ impl Results {
         Ok(manifest)
     }
 
-    /// The newest checkpoint whose every hash fits.
-    ///
-    /// # Errors
-    /// As [`crate::volume::Volume::get`].
-    pub fn newest_checkpoint(&self, fingerprint: Fingerprint) -> Result<Restored, VolumeError> {
-        self.newest(fingerprint, &mut |dir, manifest| self.verify(dir, manifest))
-    }
-
     /// Copies the newest whole checkpoint into the directory `into`, which must be empty or not there.
     ///
     /// # Errors

@@ -243,6 +243,7 @@ fn expressions_point_at_the_name_within_the_text() {
             "val",
             "backticks: `val/loss`",
         ),
+        (with("exclude: ['a / 0 > 1']"), "sweep::unusable", "exclude", "division by zero"),
         (with("exclude: [5]"), "sweep::wrong_type", "5", "an expression"),
         (
             "command: [x]\nparameters:\n  opt: {values: [1, 2]}\n  m: {value: 1, when: opts == 1}".into(),
