@@ -75,6 +75,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let settings = Settings {
             data_dir: Wanted::default(),
+            data_dir_by_flag: false,
             master: None,
             master_by_flag: false,
             cwd: dir.path().to_owned(),

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     let gpus = args.machine.gpus.clone().map_or_else(resources::gpus, |list| list.0);
     let capacity = resources::capacity(args.machine.slots, &gpus, CgroupSupport::detect().limit());
     precheck::resources(&frozen, &capacity, &checked.file.source)?;
-    let hint = Hint { file: args.file.display().to_string(), dir: data_dir_flag(&dir.journal, settings) };
+    let hint = Hint::new(args, settings, &dir.journal);
     if let Some(status) = all_known(&dir.journal, &frozen, args)? {
         output::say(known_line(&status, &hint));
         show_board(&dir.journal, &frozen.spec.name, args)?;
@@ -73,24 +73,28 @@ pub(crate) struct Hint {
     file: String,
     /// ` --data-dir DIR`, or nothing where the directory is found by itself.
     dir: String,
+    /// The same for `run`, which finds the directory by its file.
+    run_dir: String,
 }
 
 impl Hint {
+    fn new(args: &RunArgs, settings: &Settings, dir: &Path) -> Self {
+        let stated = settings.data_dir.stated.as_ref().filter(|_| settings.data_dir_by_flag);
+        let run_dir = stated.map_or_else(String::new, |dir| flag(dir));
+        let dir = if stated.is_some() { run_dir.clone() } else { data_dir_flag(dir, settings) };
+        Self { file: args.file.display().to_string(), dir, run_dir }
+    }
+
     /// `gridctl run FILE` with these flags.
     pub(crate) fn run(&self, flags: &str) -> String {
         let file = output::sanitise::shell(&self.file);
         let space = if flags.is_empty() { "" } else { " " };
-        format!("gridctl run {file}{space}{flags}{}", self.stated())
+        format!("gridctl run {file}{space}{flags}{}", self.run_dir)
     }
 
     /// `gridctl WORDS` with where the data directory is.
     pub(crate) fn command(&self, words: &str) -> String {
         format!("gridctl {words}{}", self.dir)
-    }
-
-    /// For `run`, which finds the directory by its file.
-    fn stated(&self) -> &str {
-        ""
     }
 }
 
@@ -100,8 +104,11 @@ fn data_dir_flag(dir: &Path, settings: &Settings) -> String {
     if found || (settings.data_dir.stated.is_none() && beside()) {
         return String::new();
     }
-    let shown = dir.strip_prefix(&settings.cwd).unwrap_or(dir);
-    format!(" --data-dir {}", output::sanitise::shell(&shown.display().to_string()))
+    flag(dir.strip_prefix(&settings.cwd).unwrap_or(dir))
+}
+
+fn flag(dir: &Path) -> String {
+    format!(" --data-dir {}", output::sanitise::shell(&dir.display().to_string()))
 }
 
 /// The status of a sweep of which everything is known already, so that nothing has to be started.
