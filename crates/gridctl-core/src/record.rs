@@ -102,6 +102,23 @@ pub enum TrialState {
 }
 
 impl TrialState {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Leased,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Quarantined,
+        Self::Cancelled,
+        Self::Excluded,
+    ];
+
+    /// The state that `word` names.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
     /// The word that files and output use.
     #[must_use]
     pub fn as_str(self) -> &'static str {

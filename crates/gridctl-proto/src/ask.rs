@@ -242,21 +242,11 @@ impl TryFrom<v1::TrialsRequest> for TrialsQuery {
 /// # Errors
 /// No state is called so.
 pub fn trial_state(word: &str) -> Result<Option<TrialState>, FieldError> {
-    const ALL: [TrialState; 7] = [
-        TrialState::Pending,
-        TrialState::Leased,
-        TrialState::Succeeded,
-        TrialState::Failed,
-        TrialState::Quarantined,
-        TrialState::Cancelled,
-        TrialState::Excluded,
-    ];
     if word.is_empty() {
         return Ok(None);
     }
-    let named = ALL.into_iter().find(|state| state.as_str() == word);
-    named.map(Some).ok_or_else(|| {
-        let words = ALL.map(TrialState::as_str).join(", ");
+    TrialState::named(word).map(Some).ok_or_else(|| {
+        let words = TrialState::ALL.map(TrialState::as_str).join(", ");
         let shown: String = word.chars().take(40).collect();
         FieldError::new("state", format!("`{shown}` is not a state: {words}"))
     })

@@ -17,16 +17,6 @@ pub(crate) const INSERT_EVENT: &str = "INSERT INTO event VALUES (?1, ?2, ?3)";
 pub(crate) const INSERT_OUTCOME: &str =
     "INSERT INTO outcome VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 
-const STATES: [TrialState; 7] = [
-    TrialState::Pending,
-    TrialState::Leased,
-    TrialState::Succeeded,
-    TrialState::Failed,
-    TrialState::Quarantined,
-    TrialState::Cancelled,
-    TrialState::Excluded,
-];
-
 /// The last event's number and checksum; each event's checksum includes the one before it, and the first the journal's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Chain {
@@ -132,10 +122,7 @@ pub(crate) fn read_outcome(path: &Path, row: &Row<'_>) -> Result<OutcomeRow, Sto
         repeat: row.get(7).map_err(sqlite)?,
         generation: row.get(8).map_err(sqlite)?,
         terminal: row.get(9).map_err(sqlite)?,
-        state: STATES
-            .into_iter()
-            .find(|it| it.as_str() == state)
-            .ok_or_else(|| damaged("an outcome's state"))?,
+        state: TrialState::named(state).ok_or_else(|| damaged("an outcome's state"))?,
         class: Class::ALL
             .into_iter()
             .find(|it| it.as_str() == class)
