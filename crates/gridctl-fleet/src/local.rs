@@ -68,7 +68,7 @@ struct Worker {
     pid: u32,
     started: Instant,
     /// Closing it ends the worker and all that it runs.
-    _pipe: Option<ChildStdin>,
+    pipe: Option<ChildStdin>,
     /// It was asked to end: nobody takes its place.
     dismissed: bool,
 }
@@ -141,7 +141,7 @@ impl LocalFleet {
     fn dismiss(&mut self, worker: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&worker) {
             worker.dismissed = true;
-            worker._pipe = None;
+            worker.pipe = None;
         }
     }
 
@@ -167,7 +167,7 @@ impl LocalFleet {
             .map_err(|source| self.no_spawn(source))?;
         let pid = child.id().unwrap_or(0);
         let pipe = child.stdin.take();
-        self.workers.insert(id, Worker { pid, started: clock::now(), _pipe: pipe, dismissed: false });
+        self.workers.insert(id, Worker { pid, started: clock::now(), pipe, dismissed: false });
         self.ends.spawn(end_of(id, child));
         tracing::debug!(worker = %id, pid, "a worker was started");
         Ok(id)

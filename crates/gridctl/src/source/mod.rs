@@ -49,9 +49,9 @@ impl Source {
         {
             return Ok(Self { runtime, asked: Asked::Master(master), dir: Some(dir) });
         }
-        let _inside = runtime.enter();
+        let inside = runtime.enter();
         let journal = gridctl_master::reading(&dir).map_err(|error| master_failure(&error))?;
-        drop(_inside);
+        drop(inside);
         Ok(Self { runtime, asked: Asked::Journal(journal), dir: Some(dir) })
     }
 
