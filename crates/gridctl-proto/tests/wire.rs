@@ -341,7 +341,14 @@ fn what_people_ask_reads_back() {
         assert_eq!(Submit::try_from(carry(&v1::SubmitRequest::from(&submit))), Ok(submit));
     }
     for answer in [
-        Submitted::Stands { sweep: SweepId(3), name: "w".to_owned(), version: 2, new: true, known: 9, left: vec!["out.csv".to_owned()] },
+        Submitted::Stands {
+            sweep: SweepId(3),
+            name: "w".to_owned(),
+            version: 2,
+            new: true,
+            known: 9,
+            left: vec!["out.csv".to_owned()],
+        },
         Submitted::CodeChanged { version: 1, lines: vec!["train.py".to_owned()], succeeded: 4, failed: 5 },
     ] {
         assert_eq!(Submitted::try_from(carry(&v1::SubmitResponse::from(answer.clone()))), Ok(answer));

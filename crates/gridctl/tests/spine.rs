@@ -409,8 +409,8 @@ fn a_sweep_that_was_interrupted_waits_while_another_one_is_run() {
             "command: [sh, -c, '{trainer}']\nmetric: {{name: s, goal: maximize}}\nparameters: {{x: {{min: {from}, max: {to}}}}}\n"
         )
     };
-    lab.write("first.yaml", &sweep(1, 300));
-    lab.write("second.yaml", &sweep(1001, 1004));
+    lab.write("first.yaml", sweep(1, 300));
+    lab.write("second.yaml", sweep(1001, 1004));
     let child = lab.start(&["run", "first.yaml"]);
     lab.until("a trial is done", || !lab.ledger("names").is_empty());
     signal(&child, Signal::INT);
