@@ -77,7 +77,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(kind_of(&dir.path().join("not/yet")), kind_of(dir.path()));
         if Path::new("/dev/shm").exists() && kind_of(Path::new("/dev/shm")) != FsKind::Memory {
-            eprintln!("SKIPPED: /dev/shm is not in memory here");
+            crate::skipped("/dev/shm is not in memory here");
         }
     }
 }

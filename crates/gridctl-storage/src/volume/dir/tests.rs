@@ -108,7 +108,7 @@ fn f67_what_is_no_plain_directory_or_file_is_named_and_not_followed() {
     if fifo.is_ok_and(|status| status.success()) {
         cases.extend([("fifo/x", "a named pipe"), ("fifo", "a named pipe")]);
     } else {
-        eprintln!("SKIPPED: no mkfifo here");
+        crate::skipped("no mkfifo here");
     }
     for (path, expected) in cases {
         for error in [volume.put_new(path, b"y").unwrap_err(), volume.get(path, 0..9).unwrap_err()] {
@@ -200,8 +200,7 @@ fn f74_a_full_volume_is_no_space() {
     let mut mount = std::process::Command::new("mount");
     mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(dir.path());
     if !mount.output().is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: no right to mount a small file system");
-        return;
+        return crate::skipped("no right to mount a small file system");
     }
     let volume = DirVolume::create(dir.path()).unwrap();
     let error = volume.put_new("s/big", &vec![1; 1 << 20]);
