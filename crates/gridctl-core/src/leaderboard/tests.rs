@@ -1,7 +1,12 @@
 //! The leaderboard, row by row.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::id::{Epoch, LeaseSeq};
+use crate::id::{Token, WorkerId};
+use crate::record::{MetricValue, Record};
+use crate::value::Params;
 
 fn layout(repeats: u64) -> Layout {
     Layout {
