@@ -16,7 +16,7 @@ pub(crate) fn line(text: &str) -> Cow<'_, str> {
     escape(text, |_| false)
 }
 
-/// `text` as lines: as [`line`], but line feeds and tabs stay.
+/// `text` as lines: as [`line()`], but line feeds and tabs stay.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| matches!(c, '\n' | '\t'))
 }
