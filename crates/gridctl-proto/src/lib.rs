@@ -3,6 +3,7 @@
 
 pub mod ask;
 pub mod limits;
+mod report;
 pub mod split;
 mod status;
 mod worker;

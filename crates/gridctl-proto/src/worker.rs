@@ -7,10 +7,9 @@ use gridctl_core::id::{Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, Wo
 use gridctl_core::protocol::{
     Capacity, Grant, Hello, MasterUpdate, ToMaster, ToWorker, Welcome, WorkerUpdate,
 };
-use gridctl_core::record::{Class, CurvePoint, Exit, MetricValue, Report};
 use gridctl_core::spec::Resources;
 
-use crate::field::{FieldError, all, clip, clip_front, id, json, present, text};
+use crate::field::{FieldError, all, clip, id, json, present, text};
 use crate::{limits, v1};
 
 impl From<ToMaster> for v1::WorkerMessage {
@@ -137,136 +136,6 @@ impl TryFrom<v1::WorkerUpdate> for WorkerUpdate {
             draining: update.draining,
             bye: update.bye,
             ping: update.ping,
-        })
-    }
-}
-
-impl From<Report> for v1::Report {
-    fn from(report: Report) -> Self {
-        let metric = |(name, value): (String, MetricValue)| v1::Metric { name: clip(name), value: value.0 };
-        let point = |point: CurvePoint| v1::CurvePoint {
-            name: clip(point.name),
-            step: point.step,
-            value: point.value.0,
-        };
-        Self {
-            token: Some(report.token.into()),
-            trial: report.trial.0.to_vec(),
-            class: v1::AttemptClass::from(report.class).into(),
-            fatal: report.fatal,
-            exit: report.exit.map(Into::into),
-            objective: report.objective.map(|value| value.0),
-            metrics: report.metrics.into_iter().take(limits::MAX_METRICS).map(metric).collect(),
-            curve: report.curve.into_iter().take(limits::MAX_CURVE).map(point).collect(),
-            log: clip_front(report.log, limits::MAX_LOG_BYTES),
-            log_bytes: report.log_bytes,
-            error: report.error.map(clip),
-            near_misses: report.near_misses.into_iter().take(limits::MAX_NEAR_MISSES).map(clip).collect(),
-            started_unix_ms: report.started_unix_ms,
-            duration_ms: report.duration_ms,
-            cpu_ms: report.cpu_ms,
-            peak_rss_kib: report.peak_rss_kib,
-            checkpoint_moved: report.checkpoint_moved,
-            files: report.files,
-        }
-    }
-}
-
-impl TryFrom<v1::Report> for Report {
-    type Error = FieldError;
-
-    fn try_from(report: v1::Report) -> Result<Self, FieldError> {
-        let metric = |metric: v1::Metric| {
-            Ok((text("metrics.name", metric.name, limits::MAX_TEXT_BYTES)?, MetricValue(metric.value)))
-        };
-        let point = |point: v1::CurvePoint| {
-            let name = text("curve.name", point.name, limits::MAX_TEXT_BYTES)?;
-            Ok(CurvePoint { name, step: point.step, value: MetricValue(point.value) })
-        };
-        let line = |line| text("near_misses", line, limits::MAX_TEXT_BYTES);
-        Ok(Self {
-            token: present("report.token", report.token)?.into(),
-            trial: TrialId(id("report.trial", &report.trial)?),
-            class: class(report.class)?,
-            fatal: report.fatal,
-            exit: report.exit.map(TryInto::try_into).transpose()?,
-            objective: report.objective.map(MetricValue),
-            metrics: all("metrics", report.metrics, limits::MAX_METRICS, metric)?,
-            curve: all("curve", report.curve, limits::MAX_CURVE, point)?,
-            log: text("log", report.log, limits::MAX_LOG_BYTES)?,
-            log_bytes: report.log_bytes,
-            error: report.error.map(|error| text("error", error, limits::MAX_TEXT_BYTES)).transpose()?,
-            near_misses: all("near_misses", report.near_misses, limits::MAX_NEAR_MISSES, line)?,
-            started_unix_ms: report.started_unix_ms,
-            duration_ms: report.duration_ms,
-            cpu_ms: report.cpu_ms,
-            peak_rss_kib: report.peak_rss_kib,
-            checkpoint_moved: report.checkpoint_moved,
-            files: report.files,
-        })
-    }
-}
-
-impl From<Class> for v1::AttemptClass {
-    fn from(class: Class) -> Self {
-        match class {
-            Class::Succeeded => Self::Succeeded,
-            Class::NoMetric => Self::NoMetric,
-            Class::Failed => Self::Failed,
-            Class::Oom => Self::Oom,
-            Class::Timeout => Self::Timeout,
-            Class::Released => Self::Released,
-            Class::Preempted => Self::Preempted,
-            Class::Drained => Self::Drained,
-            Class::Lost => Self::Lost,
-            Class::WorkerFault => Self::WorkerFault,
-            Class::Cancelled => Self::Cancelled,
-            Class::Fenced => Self::Fenced,
-        }
-    }
-}
-
-fn class(number: i32) -> Result<Class, FieldError> {
-    use v1::AttemptClass as Wire;
-    let unknown = || FieldError::new("class", format!("{number} is not a class"));
-    Ok(match Wire::try_from(number).map_err(|_| unknown())? {
-        Wire::Unspecified => return Err(unknown()),
-        Wire::Succeeded => Class::Succeeded,
-        Wire::NoMetric => Class::NoMetric,
-        Wire::Failed => Class::Failed,
-        Wire::Oom => Class::Oom,
-        Wire::Timeout => Class::Timeout,
-        Wire::Released => Class::Released,
-        Wire::Preempted => Class::Preempted,
-        Wire::Drained => Class::Drained,
-        Wire::Lost => Class::Lost,
-        Wire::WorkerFault => Class::WorkerFault,
-        Wire::Cancelled => Class::Cancelled,
-        Wire::Fenced => Class::Fenced,
-    })
-}
-
-impl From<Exit> for v1::Exit {
-    fn from(exit: Exit) -> Self {
-        use v1::exit::How;
-        let how = match exit {
-            Exit::Code(code) => How::Code(code),
-            Exit::Signal(signal) => How::Signal(signal),
-            Exit::NotStarted => How::NotStarted(true),
-        };
-        Self { how: Some(how) }
-    }
-}
-
-impl TryFrom<v1::Exit> for Exit {
-    type Error = FieldError;
-
-    fn try_from(exit: v1::Exit) -> Result<Self, FieldError> {
-        use v1::exit::How;
-        Ok(match present("exit.how", exit.how)? {
-            How::Code(code) => Self::Code(code),
-            How::Signal(signal) => Self::Signal(signal),
-            How::NotStarted(_) => Self::NotStarted,
         })
     }
 }
