@@ -40,6 +40,17 @@ impl Capacity {
             && wanted.gpus <= self.gpus
     }
 
+    /// How many attempts that take `wanted` fit at once; as many as one likes, if they take nothing.
+    #[must_use]
+    pub fn at_once(&self, wanted: &Resources) -> u64 {
+        let fit = |all: u64, one: u64| all.checked_div(one).unwrap_or(u64::MAX);
+        let places = match self.slots {
+            0 => fit(self.cpu_milli.into(), wanted.cpu_milli.into()),
+            slots => slots.into(),
+        };
+        places.min(fit(self.mem_mib, wanted.mem_mib)).min(fit(self.gpus.into(), wanted.gpus.into()))
+    }
+
     /// Whether one more attempt that takes `wanted` fits beside what is used, or is one of the `ahead` that may wait for room.
     #[must_use]
     pub fn admits(&self, used: &Used, wanted: &Resources, ahead: u32) -> bool {
@@ -87,6 +98,9 @@ mod tests {
                 used.add(&wanted);
             }
             assert_eq!(admitted, expected, "{name}");
+            if ahead == 0 {
+                assert_eq!(capacity.at_once(&wanted), expected, "{name}");
+            }
         }
     }
 }

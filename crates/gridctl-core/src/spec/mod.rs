@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::expr::Expr;
 use crate::value::Value;
 
+pub use self::settings::signal_number;
 pub use check::{Context, KEYS, Parsed, parse};
 pub use diagnostic::{Diagnostic, Severity, SpecErrors};
 pub use frozen::FrozenSpecError;

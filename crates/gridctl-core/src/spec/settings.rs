@@ -275,16 +275,32 @@ fn exit_codes(
     codes
 }
 
+/// Signals that a sweep file may name, with their numbers on Linux (signal(7)).
+const SIGNALS: [(&str, i32); 10] = [
+    ("SIGHUP", 1),
+    ("SIGINT", 2),
+    ("SIGQUIT", 3),
+    ("SIGUSR1", 10),
+    ("SIGUSR2", 12),
+    ("SIGALRM", 14),
+    ("SIGTERM", 15),
+    ("SIGCONT", 18),
+    ("SIGURG", 23),
+    ("SIGWINCH", 28),
+];
+
+/// The number of the signal that a checked sweep names as its `preempt_signal`.
+#[must_use]
+pub fn signal_number(name: &str) -> Option<i32> {
+    SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+}
+
 /// `preempt_signal`, as `SIGUSR1`.
 pub(super) fn signal(check: &mut Checker<'_>, tree: &Tree) -> Option<String> {
-    const KNOWN: &[&str] = &[
-        "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGTERM", "SIGCONT", "SIGURG",
-        "SIGWINCH",
-    ];
     let text = check.text("`preempt_signal`", tree)?;
     let upper = text.to_ascii_uppercase();
     let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
-    if KNOWN.contains(&name.as_str()) {
+    if signal_number(&name).is_some() {
         return Some(name);
     }
     let why = if matches!(name.as_str(), "SIGKILL" | "SIGSTOP") {
@@ -355,4 +371,22 @@ fn path(check: &mut Checker<'_>, what: &str, tree: &Tree) -> Option<String> {
         return None;
     }
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_the_numbers_of_linux_and_no_other_names() {
+        for (name, number) in [
+            ("SIGUSR1", Some(10)),
+            ("SIGUSR2", Some(12)),
+            ("SIGTERM", Some(15)),
+            ("SIGNONE", None),
+            ("99", None),
+        ] {
+            assert_eq!(signal_number(name), number, "{name}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use gridctl_core::attempt::{Evidence, StopReason, classify};
 use gridctl_core::id::Time;
 use gridctl_core::metrics::{self, Extractor, cuda_oom, error_line};
 use gridctl_core::record::{Class, Exit, MetricValue, Report};
+use gridctl_core::spec::signal_number;
 use gridctl_core::worker::{self, GRACE_MS};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -15,7 +16,7 @@ use super::log::Log;
 use super::prepare::Version;
 use super::publish::{self, Checkpoints, Restored};
 use super::report::Fault;
-use super::stop::{Step, Stop, signal_number};
+use super::stop::{Step, Stop};
 use super::tail::Tail;
 use super::{Order, Said, Seat, event};
 use crate::clock::unix_ms;

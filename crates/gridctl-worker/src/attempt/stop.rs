@@ -72,25 +72,6 @@ impl Stop {
     }
 }
 
-/// The number of a signal that a sweep file names (`SIGUSR1`, `usr1` or `10`).
-pub(super) fn signal_number(name: &str) -> Option<i32> {
-    let upper = name.trim().to_ascii_uppercase();
-    let number = match upper.strip_prefix("SIG").unwrap_or(&upper) {
-        "HUP" => 1,
-        "INT" => 2,
-        "QUIT" => 3,
-        "USR1" => 10,
-        "USR2" => 12,
-        "ALRM" => 14,
-        "TERM" => 15,
-        "CONT" => 18,
-        "URG" => 23,
-        "WINCH" => 28,
-        other => other.parse().ok().filter(|number| (1..=31).contains(number))?,
-    };
-    Some(number)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,14 +106,5 @@ mod tests {
         let mut stop = Stop::default();
         assert_eq!(stop.ask(Time(5), Fenced, 0), Some(Step::Signal(9)));
         assert_eq!(stop.ask(Time(6), Drained, 0), None, "once is enough");
-    }
-
-    #[test]
-    fn signals_are_known_by_name_and_number() {
-        for (name, number) in
-            [("SIGUSR1", Some(10)), ("usr2", Some(12)), ("15", Some(15)), ("SIGNONE", None), ("99", None)]
-        {
-            assert_eq!(signal_number(name), number, "{name}");
-        }
     }
 }

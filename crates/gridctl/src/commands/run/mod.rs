@@ -11,10 +11,9 @@ pub(crate) mod progress;
 
 use std::path::Path;
 
-use gridctl_core::protocol::{Capacity, FrozenSweep};
+use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::sched::status::TARGET_REACHED;
 use gridctl_core::sched::{SweepState, SweepStatus};
-use gridctl_core::spec::Resources;
 use gridctl_worker::cgroup::CgroupSupport;
 use gridctl_worker::resources;
 
@@ -53,7 +52,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     super::daemon::log_to_stderr("error");
     dir.make()?;
     let dir = dir.journal.canonicalize().unwrap_or(dir.journal);
-    let slots = slots(&capacity, &frozen.spec.resources);
+    let slots = capacity.at_once(&frozen.spec.resources);
     let plan =
         course::Plan { submit: request(frozen, &args.again), args, hint, mark: mark::of(&dir), dir, slots };
     let (exit, board) = super::daemon::runtime()?.block_on(course::run(plan))?;
@@ -165,14 +164,4 @@ fn show_board(dir: &Path, sweep: &str, args: &RunArgs) -> Result<(), Failure> {
         .block_on(handle.leaderboard(leaderboard::asked(sweep, args.k)))
         .map_err(|error| source::ask_failure(&error))?;
     leaderboard::print(&board, Format::Table, args.k)
-}
-
-/// How many trials run at once here.
-fn slots(capacity: &Capacity, wanted: &Resources) -> u64 {
-    if capacity.slots > 0 {
-        return capacity.slots.into();
-    }
-    let fit = |all: u64, one: u64| all.checked_div(one).unwrap_or(u64::MAX);
-    let by_cpu = fit(capacity.cpu_milli.into(), wanted.cpu_milli.into());
-    by_cpu.min(fit(capacity.mem_mib, wanted.mem_mib)).min(fit(capacity.gpus.into(), wanted.gpus.into()))
 }
