@@ -55,7 +55,8 @@ fn take(next: &mut u64) -> u64 {
     *next - 1
 }
 
-fn event_row((seq, event): &(u64, Event)) -> EventRow {
+/// The journal's row of an event.
+pub(crate) fn event_row((seq, event): &(u64, Event)) -> EventRow {
     let payload = serde_json::to_vec(event).expect("an event has text keys, and its numbers are finite");
     EventRow { seq: *seq, payload }
 }

@@ -119,11 +119,7 @@ fn open(
     let mut core = restore(&config, store.load()?)?;
     core.begin(clock::now());
     let begun = core.take();
-    let events = begun.events.iter().map(|(seq, event)| {
-        let payload = serde_json::to_vec(event).expect("an event has text keys, and its numbers are finite");
-        gridctl_storage::journal::EventRow { seq: *seq, payload }
-    });
-    let events: Vec<_> = events.collect();
+    let events: Vec<_> = begun.events.iter().map(crate::commit::event_row).collect();
     store.append(&gridctl_storage::journal::Group { events: &events, outcomes: &[] })?;
     let reader = Reader::open(&config.data_dir)?;
     let next_outcome = reader.last_outcome()? + 1;
