@@ -25,6 +25,9 @@ use crate::handle::SlotProgram;
 use crate::resources;
 use crate::scratch::WorkDir;
 
+/// Between publications of a checkpoint that goes on changing, in milliseconds.
+const CHECKPOINT_EVERY_MS: u64 = 300_000;
+
 /// What a worker is told when it starts.
 #[derive(Clone)]
 pub struct WorkerConfig {
@@ -158,6 +161,7 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Mac
         work,
         versions: Versions::new(std::env::vars_os()),
         adopts: config.own_process,
+        checkpoint_every_ms: CHECKPOINT_EVERY_MS,
         slots: Mutex::new(Vec::new()),
     })
 }

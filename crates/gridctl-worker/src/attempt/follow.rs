@@ -64,13 +64,14 @@ impl<'a> Following<'a> {
     ) -> Result<Self, Fault> {
         let Some(scratch) = &seat.scratch else { return Err(Fault::unready()) };
         let started = seat.machine.clock.now();
+        let every = (started, seat.machine.checkpoint_every_ms);
         Ok(Self {
             id: seat.next_id,
             extractor: Extractor::new(Arc::clone(&version.patterns)),
             log: Log::new(scratch.log.clone()),
             tail: Tail::new(scratch.metrics.clone()),
             stop: Stop::default(),
-            checkpoints: Checkpoints::new(scratch.checkpoint.clone(), start, restored, started),
+            checkpoints: Checkpoints::new(scratch.checkpoint.clone(), start, restored, every),
             started,
             started_unix_ms: unix_ms(),
             look_at: started.after_ms(LOOK_MS),
@@ -235,7 +236,8 @@ impl<'a> Following<'a> {
             return Err(Fault::machine(text));
         }
         let oom_kills = self.seat.cgroup.as_mut().is_some_and(|cgroup| cgroup.new_kills() > 0);
-        let asked = self.stop.reason().filter(|_| gone.asked);
+        // The notice alone is a request too, if one without a signal that the slot could have seen.
+        let asked = self.stop.reason().filter(|reason| gone.asked || *reason == StopReason::Preempted);
         let Some(scratch) = &mut self.seat.scratch else { return Err(Fault::unready()) };
         let left = scratch.look();
         let output = scratch.output.clone();

@@ -52,6 +52,8 @@ pub(crate) struct Machine {
     pub(crate) versions: Versions,
     /// The worker has its process to itself: what a dead slot leaves becomes its child, and is ended.
     pub(crate) adopts: bool,
+    /// Between publications of a checkpoint that goes on changing, in milliseconds.
+    pub(crate) checkpoint_every_ms: u64,
     /// Slot processes that are there.
     pub(crate) slots: Mutex<Vec<u32>>,
 }
@@ -231,3 +233,6 @@ async fn event(handle: Option<&mut SlotHandle>) -> Result<SlotEvent, SlotError> 
         None => Err(SlotError::Gone("it was ended".to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,6 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::scratch::Scratch;
 
-/// Between publications of a checkpoint that goes on changing, in milliseconds.
-const EVERY_MS: u64 = 300_000;
 /// A checkpoint that has not changed for so long is taken to be whole.
 const QUIET: Duration = Duration::from_secs(2);
 /// A checkpoint that never comes to rest is tried again at the next turn.
@@ -124,6 +122,7 @@ pub(super) struct Checkpoints {
     place: Place,
     initial: State,
     published: State,
+    every_ms: u64,
     due: Time,
     /// How many were published, or tried.
     number: u64,
@@ -139,10 +138,16 @@ struct Going {
 }
 
 impl Checkpoints {
-    pub(super) fn new(dir: PathBuf, start: &Start, restored: &Restored, now: Time) -> Self {
+    /// The checkpoint in `dir`, to be looked at every `every_ms` from `now` on.
+    pub(super) fn new(
+        dir: PathBuf,
+        start: &Start,
+        restored: &Restored,
+        (now, every_ms): (Time, u64),
+    ) -> Self {
         let place = Place::new(&start.sweep, &start.grant);
-        let (initial, due) = (restored.state, now.after_ms(EVERY_MS));
-        Self { dir, place, initial, published: initial, due, number: 0, going: None }
+        let (initial, due) = (restored.state, now.after_ms(every_ms));
+        Self { dir, place, initial, published: initial, every_ms, due, number: 0, going: None }
     }
 
     /// When the next look is due.
@@ -152,7 +157,7 @@ impl Checkpoints {
 
     /// Publishes the checkpoint, in a thread, if it has changed and comes to rest.
     pub(super) fn check(&mut self, now: Time) {
-        self.due = now.after_ms(EVERY_MS);
+        self.due = now.after_ms(self.every_ms);
         if self.going.as_ref().is_some_and(|going| !going.thread.is_finished()) {
             return;
         }

@@ -1,4 +1,4 @@
-//! How an attempt is stopped: SIGTERM, its grace, SIGKILL, and at last the slot itself. Time is an argument.
+//! How an attempt is stopped: a notice if its machine is taken, SIGTERM, its grace, SIGKILL, and at last the slot itself. Time is an argument.
 //! Invariant: every attempt that was asked to stop ends within a bound, whatever the trainer does about it.
 
 use gridctl_core::attempt::StopReason;
@@ -6,6 +6,8 @@ use gridctl_core::id::Time;
 
 /// After SIGKILL the kernel may need a while for a process; a slot that says nothing for so long is given up, in milliseconds.
 const GIVE_UP_MS: u64 = 30_000;
+/// A trainer whose machine is being taken has until so long before SIGKILL for the notice alone, in milliseconds; then SIGTERM comes.
+const PREEMPT_TERM_MS: u64 = 15_000;
 
 /// SIGTERM's number.
 const SIGTERM: i32 = 15;
@@ -25,6 +27,8 @@ pub(super) enum Step {
 #[derive(Debug, Default)]
 pub(super) struct Stop {
     reason: Option<StopReason>,
+    /// When SIGTERM is due, until it is sent.
+    term_at: Option<Time>,
     kill_at: Option<Time>,
     give_up_at: Option<Time>,
 }
@@ -46,17 +50,17 @@ impl Stop {
         if first || reason == StopReason::Fenced {
             self.reason = Some(reason);
         }
-        let kill_at = now.after_ms(grace_ms);
+        let notice_ms =
+            if reason == StopReason::Preempted { grace_ms.saturating_sub(PREEMPT_TERM_MS) } else { 0 };
+        let (term_at, kill_at) = (now.after_ms(notice_ms), now.after_ms(grace_ms));
+        self.term_at = if first { Some(term_at) } else { self.term_at.map(|earlier| earlier.min(term_at)) };
         self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
-        if grace_ms == 0 {
-            return self.step(now);
-        }
-        first.then_some(Step::Signal(SIGTERM))
+        self.step(now)
     }
 
     /// When the next step is due.
     pub(super) fn due(&self) -> Option<Time> {
-        self.give_up_at.or(self.kill_at)
+        self.give_up_at.or(self.term_at).or(self.kill_at)
     }
 
     /// The step that is due at `now`.
@@ -68,7 +72,7 @@ impl Stop {
             self.give_up_at = Some(now.after_ms(GIVE_UP_MS));
             return Some(Step::Signal(SIGKILL));
         }
-        None
+        self.term_at.take_if(|term_at| now >= *term_at).map(|_| Step::Signal(SIGTERM))
     }
 }
 
@@ -86,6 +90,26 @@ mod tests {
         assert!(stop.killed());
         assert_eq!(stop.step(Time(150 + GIVE_UP_MS - 1)), None);
         assert_eq!(stop.step(Time(150 + GIVE_UP_MS)), Some(Step::GiveUp));
+    }
+
+    #[test]
+    fn the_notice_that_a_machine_is_taken_comes_long_before_sigterm() {
+        let mut stop = Stop::default();
+        assert_eq!(stop.ask(Time(0), StopReason::Preempted, 100_000), None);
+        assert_eq!((stop.reason(), stop.due()), (Some(StopReason::Preempted), Some(Time(85_000))));
+        assert_eq!((stop.step(Time(84_999)), stop.step(Time(85_000))), (None, Some(Step::Signal(15))));
+        assert_eq!((stop.due(), stop.step(Time(99_999))), (Some(Time(100_000)), None));
+        assert_eq!(stop.step(Time(100_000)), Some(Step::Signal(9)));
+        let mut stop = Stop::default();
+        assert_eq!(stop.ask(Time(0), StopReason::Preempted, 15_000), Some(Step::Signal(15)), "a short one");
+        let mut stop = Stop::default();
+        assert_eq!(stop.ask(Time(0), StopReason::Preempted, 100_000), None);
+        assert_eq!(
+            stop.ask(Time(9), StopReason::Cancelled, 50),
+            Some(Step::Signal(15)),
+            "somebody else asks"
+        );
+        assert_eq!((stop.due(), stop.step(Time(58))), (Some(Time(59)), None));
     }
 
     #[test]

@@ -1,0 +1,208 @@
+//! A seat with a real slot process and real trainers: what no message of a master can bring about today, and what takes minutes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gridctl_core::id::{CodeHash, Epoch, Fingerprint, SweepId, Token, TrialId};
+use gridctl_core::protocol::{FrozenSweep, Grant};
+use gridctl_core::record::{Class, Exit};
+use gridctl_core::spec::{self, Context};
+use gridctl_core::value::{Params, Value};
+use gridctl_storage::results::Results;
+use gridctl_storage::volume::DirVolume;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::*;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A seat, a place for its trainers, and a results volume.
+struct Room {
+    temp: tempfile::TempDir,
+    _seat: JoinSet<()>,
+    work: UnboundedSender<Assignment>,
+    said: UnboundedReceiver<Said>,
+    orders: Option<UnboundedSender<Order>>,
+    lease: u64,
+}
+
+impl Room {
+    /// Checkpoints are looked at every so many milliseconds.
+    fn new(checkpoint_every_ms: u64) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let name = temp.path().file_name().unwrap().to_str().unwrap().to_owned();
+        let machine = Machine {
+            program: SlotProgram { path: slot_program(), args: Vec::new() },
+            gridctl: "gridctl".to_owned(),
+            cache: temp.path().join("cache"),
+            gpus: Vec::new(),
+            mark: temp.path().display().to_string(),
+            clock: Clock::start(),
+            cgroups: CgroupSupport::None { why: "a test".to_owned() },
+            work: WorkDir::create(&temp.path().join("work"), &name).unwrap(),
+            name,
+            versions: Versions::new(std::env::vars_os()),
+            adopts: false,
+            checkpoint_every_ms,
+            slots: Mutex::new(Vec::new()),
+        };
+        let (say, said) = mpsc::unbounded_channel();
+        let (work, assignments) = mpsc::unbounded_channel();
+        let mut seat = JoinSet::new();
+        seat.spawn(Seat::new(Arc::new(machine), 0, say).serve(assignments));
+        Self { temp, _seat: seat, work, said, orders: None, lease: 0 }
+    }
+
+    fn path(&self) -> &Path {
+        self.temp.path()
+    }
+
+    /// The next attempt of the one trial, with this script.
+    fn begin(&mut self, script: &str) {
+        let text = "metric: {name: acc, goal: maximize}\npreempt_signal: USR1\nparameters: {lr: {value: 1}}\ncommand: [sh]\n";
+        let mut spec = spec::parse(text.as_bytes(), &Context { file_stem: "test" }).unwrap().spec;
+        spec.command.extend(["-c".to_owned(), script.to_owned()]);
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let output = self.path().join("results");
+        Results::new(Arc::new(DirVolume::create(&output).unwrap()), "test", "0198").unwrap().claim().unwrap();
+        let sweep = Arc::new(FrozenSweep {
+            uuid: "0198".to_owned(),
+            source: String::new(),
+            base: text(self.path()),
+            workdir: None,
+            data: None,
+            output: text(&output),
+            env: Vec::new(),
+            code: CodeHash::of(&["code"]),
+            files: Vec::new(),
+            spec,
+        });
+        self.lease += 1;
+        let params = Params::new(vec![("lr".into(), Value::Int(1))]);
+        let trial = TrialId::of(&params, 0);
+        let grant = Grant {
+            token: Token { epoch: Epoch(1), lease: LeaseSeq(self.lease), attempt: 1 },
+            sweep: SweepId(1),
+            version: 1,
+            trial,
+            index: 0,
+            params,
+            repeat: 0,
+            fingerprint: Fingerprint::of(trial, sweep.code),
+            resources: sweep.spec.resources,
+        };
+        let (orders, ordered) = mpsc::unbounded_channel();
+        self.orders = Some(orders);
+        let start = Box::new(Start { grant, sweep, slot: 0, gpus: Vec::new() });
+        self.work.send(Assignment { start, orders: ordered }).unwrap();
+    }
+
+    fn preempt(&self, grace_ms: u64) {
+        let order = Order { reason: StopReason::Preempted, grace_ms };
+        self.orders.as_ref().unwrap().send(order).unwrap();
+    }
+
+    /// The report of the attempt that was begun last.
+    async fn report(&mut self) -> Report {
+        let ended = async {
+            loop {
+                if let Said::Ended(report) = self.said.recv().await.expect("the seat is there") {
+                    return *report;
+                }
+            }
+        };
+        let report = tokio::time::timeout(PATIENCE, ended).await.expect("the attempt ends");
+        assert_eq!(report.token.lease, LeaseSeq(self.lease));
+        report
+    }
+
+    async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let wait = async {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"));
+    }
+
+    /// Waits until a trainer has made the file `name`, and removes it.
+    async fn sign(&self, name: &str) {
+        let path = self.path().join(name);
+        self.until(name, || fs::remove_file(&path).is_ok()).await;
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        marks::end_marked(&self.path().display().to_string());
+    }
+}
+
+/// The slot that Cargo builds beside the tests.
+fn slot_program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().unwrap().parent().unwrap().join("examples/slot");
+    assert!(path.exists(), "{} is built by `cargo test` without `--lib`, or by `--examples`", path.display());
+    path
+}
+
+/// Prints what it goes on from, or goes on until it is asked to stop. Shells tell of children that a signal ended: not here.
+const GOES_ON: &str = r#"
+    exec 2> /dev/null; top=$PWD; cd "$GRID_CHECKPOINT_DIR"
+    if [ -e state ]; then echo acc=$(cat state); exit; fi
+    trap 'echo USR1; [ -e .preempt ] && echo .preempt; echo 7 > state; STOP' USR1
+    TERM
+    touch $top/up; while :; do sleep 0.02; done"#;
+
+#[tokio::test]
+async fn a_preempted_trainer_is_told_saves_and_its_next_attempt_goes_on_from_there() {
+    // SIGTERM comes 15 s before SIGKILL, and the notice before both.
+    let cases = [
+        ("it ends once it is told", "", "exit 0", 100_000, "USR1\n.preempt\nacc=1\n"),
+        ("it ends at SIGTERM", "trap 'echo TERM; exit 0' TERM", ":", 15_500, "USR1\n.preempt\nacc=1\nTERM\n"),
+    ];
+    for (name, term, stop, grace_ms, log) in cases {
+        let mut room = Room::new(300_000);
+        let script =
+            GOES_ON.replace("TERM\n", &format!("{term}\n")).replace("STOP", &format!("echo acc=1; {stop}"));
+        room.begin(&script);
+        room.sign("up").await;
+        room.preempt(grace_ms);
+        let report = room.report().await;
+        let end = (report.class, report.exit, report.log.as_str());
+        assert_eq!(end, (Class::Preempted, Some(Exit::Code(0)), log), "{name}");
+        assert!(report.checkpoint_moved, "{name}");
+        room.begin(&script);
+        let report = room.report().await;
+        assert_eq!((report.class, report.log.as_str()), (Class::Succeeded, "acc=7\n"), "{name}");
+        assert!(!report.checkpoint_moved, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_trainer_that_only_watches_for_the_file_is_preempted_too() {
+    let mut room = Room::new(300_000);
+    let script = r#"trap '' USR1; touch up; while [ ! -e "$GRID_CHECKPOINT_DIR/.preempt" ]; do sleep 0.02; done; echo acc=1"#;
+    room.begin(script);
+    room.sign("up").await;
+    room.preempt(100_000);
+    let report = room.report().await;
+    assert_eq!((report.class, report.exit), (Class::Preempted, Some(Exit::Code(0))), "{}", report.log);
+}
+
+#[tokio::test]
+async fn a_trainer_that_ignores_its_preemption_is_killed_and_what_it_left_is_not_published() {
+    let mut room = Room::new(300_000);
+    room.begin(r#"trap '' USR1 TERM; echo half > "$GRID_CHECKPOINT_DIR/state"; touch up; while :; do sleep 0.02; done"#);
+    room.sign("up").await;
+    room.preempt(300);
+    let report = room.report().await;
+    let end = (report.class, report.exit, report.checkpoint_moved);
+    assert_eq!(end, (Class::Preempted, Some(Exit::Signal(9)), false));
+    room.begin(r#"ls -A "$GRID_CHECKPOINT_DIR"; echo acc=1"#);
+    assert_eq!(room.report().await.log, "acc=1\n");
+}
