@@ -38,7 +38,7 @@ pub(crate) fn named(text: &str) -> Result<Place, Failure> {
 }
 
 /// What stands before an `@` may be a password.
-fn without_userinfo(text: &str) -> String {
+pub(crate) fn without_userinfo(text: &str) -> String {
     match (text.find("://"), text.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => format!("{}://***{}", &text[..scheme], &text[at..]),
         _ => text.to_owned(),

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use gridctl_storage::journal::fs_check::{self, FsKind};
 
 use crate::exit::Failure;
-use crate::sweepfile::reason;
+use crate::input::reason;
+use crate::settings::{Origin, Set};
 
 /// Its name.
 pub(crate) const NAME: &str = "gridctl-data";
@@ -16,8 +17,8 @@ pub(crate) const NAME: &str = "gridctl-data";
 /// Where to look.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
-    /// `--data-dir`, or `GRIDCTL_DATA_DIR`.
-    pub(crate) stated: Option<PathBuf>,
+    /// As it was set.
+    pub(crate) stated: Option<Set<PathBuf>>,
 }
 
 impl Wanted {
@@ -28,9 +29,13 @@ impl Wanted {
 
     fn found(&self, from: &Path) -> Result<PathBuf, Failure> {
         match &self.stated {
-            Some(dir) if dir.is_dir() => absolute(dir),
-            Some(dir) => {
-                Err(Failure::error("data_dir", format!("there is no data directory {}", dir.display()))
+            Some(Set { value: dir, .. }) if dir.is_dir() => absolute(dir),
+            Some(Set { value: dir, by }) => {
+                let by = match by {
+                    Origin::File(path) => format!(", which {} names", path.display()),
+                    Origin::Flag(_) | Origin::Variable(_) => String::new(),
+                };
+                Err(Failure::error("data_dir", format!("there is no data directory {}{by}", dir.display()))
                     .help("`gridctl run FILE` makes one; --data-dir and GRIDCTL_DATA_DIR name another"))
             }
             None => sought_upwards(from).ok_or_else(|| nowhere(from)),
@@ -40,7 +45,7 @@ impl Wanted {
     /// The directory for a sweep file in `base`, which may have to be made.
     pub(crate) fn for_sweep(&self, base: &Path) -> Result<DataDir, Failure> {
         let dir = match &self.stated {
-            Some(dir) => absolute(dir)?,
+            Some(dir) => absolute(&dir.value)?,
             None => sought_upwards(base).unwrap_or_else(|| base.join(NAME)),
         };
         Ok(DataDir::of(dir))
@@ -108,11 +113,14 @@ fn absolute(dir: &Path) -> Result<PathBuf, Failure> {
 
 /// The nearest `gridctl-data` in `from` or above it that is ours: a stranger's would say where our master is.
 fn sought_upwards(from: &Path) -> Option<PathBuf> {
-    let me = rustix::process::geteuid().as_raw();
-    let ours = |dir: &PathBuf| {
-        fs::metadata(dir).is_ok_and(|found| found.is_dir() && (me == 0 || [0, me].contains(&found.uid())))
-    };
+    let ours = |dir: &PathBuf| fs::metadata(dir).is_ok_and(|found| found.is_dir() && is_ours(&found));
     from.ancestors().map(|dir| dir.join(NAME)).find(ours)
+}
+
+/// Whether what was found belongs to us or to root.
+pub(crate) fn is_ours(found: &fs::Metadata) -> bool {
+    let me = rustix::process::geteuid().as_raw();
+    me == 0 || [0, me].contains(&found.uid())
 }
 
 fn nowhere(from: &Path) -> Failure {
@@ -163,7 +171,8 @@ mod tests {
         assert_eq!(wanted.find(&deep).unwrap(), root.path().join(NAME));
         make(&root.path().join("a").join(NAME)).unwrap();
         assert_eq!(wanted.for_sweep(&deep).unwrap().journal, root.path().join("a").join(NAME));
-        let stated = Wanted { stated: Some(root.path().join("a")) };
+        let stated =
+            Wanted { stated: Some(Set { value: root.path().join("a"), by: Origin::Flag("--data-dir") }) };
         assert_eq!(stated.find(&deep).unwrap(), root.path().join("a"));
         assert_eq!(fs::read_to_string(root.path().join(NAME).join(".gitignore")).unwrap(), "*\n");
     }

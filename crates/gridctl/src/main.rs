@@ -8,6 +8,7 @@ mod commands;
 mod datadir;
 mod diagnose;
 mod exit;
+mod input;
 mod mark;
 mod output;
 mod settings;
@@ -55,27 +56,28 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Outcome {
-    let settings = Settings::new(cli.global);
+    // Not for all: a trainer or a completion must not fail by a file that it does not need.
+    let settings = || Settings::new(cli.global);
     match cli.command {
-        Command::Check(args) => commands::check::run(&args, &settings),
-        Command::Run(args) => commands::run::run(&args, &settings),
-        Command::Leaderboard(args) => commands::leaderboard::run(&args, &settings),
-        Command::Status(args) => commands::status::run(&args, &settings),
-        Command::Logs(args) => commands::logs::run(&args, &settings),
-        Command::Trials(command) => commands::trials::run(&command, &settings),
-        Command::Submit(args) => commands::submit::run(&args, &settings),
-        Command::Pause(args) => commands::steer::run(&args, Steer::Pause, &settings),
-        Command::Resume(args) => commands::steer::run(&args, Steer::Resume, &settings),
-        Command::Stop(args) => commands::steer::run(&args, Steer::Stop, &settings),
-        Command::Cancel(args) => commands::steer::run(&args, Steer::Cancel, &settings),
-        Command::Workers(command) => commands::workers::run(&command, &settings),
-        Command::Master(args) => commands::daemon::master(&args, &settings),
-        Command::Worker(args) => commands::daemon::worker(&args, &settings),
+        Command::Check(args) => commands::check::run(&args, &settings()?),
+        Command::Run(args) => commands::run::run(&args, &settings()?),
+        Command::Leaderboard(args) => commands::leaderboard::run(&args, &settings()?),
+        Command::Status(args) => commands::status::run(&args, &settings()?),
+        Command::Logs(args) => commands::logs::run(&args, &settings()?),
+        Command::Trials(command) => commands::trials::run(&command, &settings()?),
+        Command::Submit(args) => commands::submit::run(&args, &settings()?),
+        Command::Pause(args) => commands::steer::run(&args, Steer::Pause, &settings()?),
+        Command::Resume(args) => commands::steer::run(&args, Steer::Resume, &settings()?),
+        Command::Stop(args) => commands::steer::run(&args, Steer::Stop, &settings()?),
+        Command::Cancel(args) => commands::steer::run(&args, Steer::Cancel, &settings()?),
+        Command::Workers(command) => commands::workers::run(&command, &settings()?),
+        Command::Master(args) => commands::daemon::master(&args, &settings()?),
+        Command::Worker(args) => commands::daemon::worker(&args, &settings()?),
         // `main` has started it already.
         Command::Slot => Ok(Exit::Ok),
         #[cfg(feature = "train")]
         Command::Train(args) => train(args),
-        Command::Doctor(args) => commands::doctor::run(&args, &settings),
+        Command::Doctor(args) => commands::doctor::run(&args, &settings()?),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "gridctl", &mut script);

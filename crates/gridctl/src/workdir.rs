@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ignore::{DirEntry, WalkBuilder};
 
 use crate::exit::Failure;
-use crate::sweepfile::reason;
+use crate::input::reason;
 
 /// Directories that never count.
 const DIRS: [&str; 9] = [

@@ -78,7 +78,10 @@ impl Ground {
                 command.env_remove(&name);
             }
         }
-        command.env("PATH", std::env::join_paths(paths).unwrap()).env("TERM", "dumb");
+        command
+            .env("PATH", std::env::join_paths(paths).unwrap())
+            .env("TERM", "dumb")
+            .env("XDG_CONFIG_HOME", "/nowhere");
         let file = |end: &str| File::create(self.path().join(format!(".out-{out}-{end}"))).unwrap();
         command.stdout(file("stdout")).stderr(file("stderr")).spawn().unwrap()
     }

@@ -199,7 +199,8 @@ pub(super) fn is_hostile(c: char) -> bool {
 }
 
 /// The one of `known` that `word` was probably meant to be.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+#[must_use]
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     const LONGEST: usize = 64;
     if word.len() > LONGEST {
         return None;

@@ -300,7 +300,7 @@ fn show_log(path: &Path, checked: &Checked, format: TextOrJson) -> Outcome {
 
 fn read_log(path: &Path, each: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
     let fail = |error: &std::io::Error| {
-        let reason = crate::sweepfile::reason(error);
+        let reason = crate::input::reason(error);
         Failure::usage("check::log", format!("cannot read {}: {reason}", path.display()))
     };
     let metadata = std::fs::metadata(path).map_err(|error| fail(&error))?;

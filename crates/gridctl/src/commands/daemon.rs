@@ -7,17 +7,18 @@ use gridctl_core::sched::Timing;
 use gridctl_master::MasterConfig;
 use gridctl_worker::handle::SlotProgram;
 use gridctl_worker::{WorkerConfig, WorkerError};
+use tracing_subscriber::EnvFilter;
 
 use crate::cli::{MasterArgs, WorkerArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::mark;
 use crate::output;
-use crate::settings::Settings;
+use crate::settings::{self, LEVELS, Settings};
 use crate::source::{self, chain};
 
 /// Runs the master.
 pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
-    log_to_stderr("info");
+    log_to_stderr(settings, "info")?;
     let dir = settings.data_dir.for_sweep(&settings.cwd)?;
     dir.make()?;
     let dir = dir.journal;
@@ -45,7 +46,7 @@ pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
 
 /// Runs a worker.
 pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
-    log_to_stderr(if args.parent_pipe { "warn" } else { "info" });
+    log_to_stderr(settings, if args.parent_pipe { "warn" } else { "info" })?;
     let place = source::place(settings, &settings.cwd)?;
     let dir = settings.data_dir.for_sweep(&settings.cwd)?.journal;
     let this = std::env::current_exe()
@@ -95,12 +96,16 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::error("runtime", format!("cannot start: {error}")))
 }
 
-/// Logs to stderr at `GRIDCTL_LOG`'s level, or this one.
-pub(crate) fn log_to_stderr(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("GRIDCTL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+/// Logs to stderr at the level that was set, or this one.
+pub(crate) fn log_to_stderr(settings: &Settings, level: &str) -> Result<(), Failure> {
+    let filter = match &settings.log {
+        Some(set) => settings::level(&set.value)
+            .map_err(|why| Failure::usage("settings::value", format!("{}: {why}", set.by)).help(LEVELS))?,
+        None => EnvFilter::new(level),
+    };
     let plain =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
     // A second call would be a mistake of ours that does no harm.
     let _ = plain.try_init();
+    Ok(())
 }

@@ -64,6 +64,9 @@ fn look(settings: &Settings) -> Vec<Finding> {
         }
         CgroupSupport::None { why } => note("out of memory", format!("not told from other kills: {why}")),
     });
+    findings.extend(
+        settings.shown().into_iter().map(|(key, value, by)| ok("set", format!("{key} = {value}, by {by}"))),
+    );
     findings.extend(data_dir(settings));
     findings
 }

@@ -38,8 +38,8 @@ impl Source {
     /// The source for someone who looks from `from`: a master that was named, the data directory's, or its journal.
     pub(crate) fn open(settings: &Settings, from: &Path) -> Result<Self, Failure> {
         let runtime = runtime()?;
-        if let Some(text) = &settings.master {
-            let master = runtime.block_on(Live::connect(&address::named(text)?))?;
+        if let Some(master) = &settings.master {
+            let master = runtime.block_on(Live::connect(&address::named(&master.value)?))?;
             let dir = settings.data_dir.find(from).ok();
             return Ok(Self { runtime, asked: Asked::Master(master), dir });
         }
@@ -117,8 +117,8 @@ impl Source {
 
 /// The master that was named, or the data directory's.
 pub(crate) fn place(settings: &Settings, from: &Path) -> Result<Place, Failure> {
-    if let Some(text) = &settings.master {
-        return address::named(text);
+    if let Some(master) = &settings.master {
+        return address::named(&master.value);
     }
     let dir = settings.data_dir.find(from)?;
     address::advertised(&dir)?.ok_or_else(|| no_master(&dir))

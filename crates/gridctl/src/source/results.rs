@@ -22,10 +22,7 @@ pub(crate) fn leaderboard(dir: &Path, query: &LeaderboardQuery) -> Result<Leader
         Failure::error("results", super::chain(&error)).maybe_help(error.help().map(str::to_owned))
     };
     let dir = dir.canonicalize().map_err(|error| {
-        Failure::error(
-            "results",
-            format!("cannot read {}: {}", dir.display(), crate::sweepfile::reason(&error)),
-        )
+        Failure::error("results", format!("cannot read {}: {}", dir.display(), crate::input::reason(&error)))
     })?;
     let (Some(root), Some(name)) = (dir.parent(), dir.file_name().and_then(|name| name.to_str())) else {
         return Err(Failure::usage("results", format!("{} is no directory of results", dir.display())));

@@ -73,13 +73,8 @@ mod tests {
     #[test]
     fn c03_c04_only_names_files_and_results_are_taken() {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            data_dir: Wanted::default(),
-            data_dir_by_flag: false,
-            master: None,
-            master_by_flag: false,
-            cwd: dir.path().to_owned(),
-        };
+        let settings =
+            Settings { data_dir: Wanted::default(), master: None, log: None, cwd: dir.path().to_owned() };
         let long = "x".repeat(4096);
         for bad in [
             "../../x",

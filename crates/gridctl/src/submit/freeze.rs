@@ -124,9 +124,9 @@ fn existing(path: &Path, key: &'static str, source: &std::sync::Arc<Source>) -> 
             .help("paths in a sweep file are relative to the directory that it stands in");
         Failure::new(Exit::Usage, at_key(problem, source, key)).within(source)
     };
-    let path = path.canonicalize().map_err(|error| {
-        problem(format!("`{key}`: {}: {}", path.display(), crate::sweepfile::reason(&error)))
-    })?;
+    let path = path
+        .canonicalize()
+        .map_err(|error| problem(format!("`{key}`: {}: {}", path.display(), crate::input::reason(&error))))?;
     if path == Path::new("/") || OFF_LIMITS.iter().any(|dir| path.starts_with(dir)) {
         return Err(problem(format!("`{key}`: {} is the machine's own", path.display())));
     }

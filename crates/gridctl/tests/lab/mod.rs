@@ -62,7 +62,7 @@ impl Lab {
                 command.env_remove(&name);
             }
         }
-        command.env("TERM", "dumb");
+        command.env("TERM", "dumb").env("XDG_CONFIG_HOME", "/nowhere");
         command
     }
 

@@ -22,14 +22,14 @@ use super::submit::{prepare, request};
 use crate::cli::RunArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Format, number};
-use crate::settings::Settings;
+use crate::settings::{Set, Settings};
 use crate::source::{self, fold};
 use crate::submit::{self, precheck};
 use crate::{datadir, mark};
 
 /// Runs the command.
 pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
-    if settings.master_by_flag {
+    if settings.master.as_ref().is_some_and(Set::is_by_flag) {
         return Err(Failure::usage(
             "run::master",
             "`run` has a master of its own, and --master names another",
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
         show_board(&dir.journal, &frozen.spec.name, args)?;
         return Ok(ended(&status));
     }
-    super::daemon::log_to_stderr("error");
+    super::daemon::log_to_stderr(settings, "error")?;
     dir.make()?;
     let dir = dir.journal.canonicalize().unwrap_or(dir.journal);
     let slots = capacity.at_once(&frozen.spec.resources);
@@ -78,8 +78,8 @@ pub(crate) struct Hint {
 
 impl Hint {
     fn new(args: &RunArgs, settings: &Settings, dir: &Path) -> Self {
-        let stated = settings.data_dir.stated.as_ref().filter(|_| settings.data_dir_by_flag);
-        let run_dir = stated.map_or_else(String::new, |dir| flag(dir));
+        let stated = settings.data_dir.stated.as_ref().filter(|dir| dir.is_by_flag());
+        let run_dir = stated.map_or_else(String::new, |dir| flag(&dir.value));
         let dir = if stated.is_some() { run_dir.clone() } else { data_dir_flag(dir, settings) };
         Self { file: args.file.display().to_string(), dir, run_dir }
     }
