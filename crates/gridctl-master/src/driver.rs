@@ -1,14 +1,14 @@
 //! The master's loop: take what arrived, step it, make it durable in one commit, and only then let anybody know.
 //! Invariant: this thread alone has the core and the store, and nothing that it says is ahead of the disk.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gridctl_core::id::Time;
 use gridctl_core::protocol::ToWorker;
 use gridctl_core::sched::driver::Driver;
-use gridctl_core::sched::{Conn, Effect, Input, Request, Submission};
+use gridctl_core::sched::{Conn, Effect, Input, Request};
 use gridctl_storage::journal::{Reader, Snapshot, Store, StoreError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -16,7 +16,7 @@ use crate::clock;
 use crate::commit::Rows;
 use crate::error::MasterError;
 use crate::know;
-use crate::message::{Answered, Board, Line, Look, Message, Plan};
+use crate::message::{Answered, Board, Line, Look, Message};
 
 /// Messages that are taken at once.
 const BATCH: usize = 1024;
@@ -48,8 +48,6 @@ pub(crate) struct Shell {
 pub(crate) struct Own {
     lines: HashMap<Conn, Line>,
     answers: HashMap<Request, Answered>,
-    /// Of the submissions that wait in the driver, in their order.
-    plans: VecDeque<Plan>,
     looks: Vec<Look>,
     last_request: u64,
     since_snapshot: u64,
@@ -113,17 +111,6 @@ impl Shell {
                 let request = self.request(answered);
                 self.driver.push(input(request));
             }
-            Message::Submit(plan, answered) => {
-                let request = self.request(answered);
-                let submission = Submission {
-                    frozen: plan.frozen.clone(),
-                    known: Vec::new(),
-                    retry_failed: plan.retry_failed,
-                    rerun: plan.rerun,
-                };
-                self.own.plans.push_back(*plan);
-                self.driver.push(Input::Submit(request, Box::new(submission)));
-            }
             Message::Look(look) => self.own.looks.push(look),
             Message::Stop(done) => self.own.stop = Some(done),
         }
@@ -139,16 +126,8 @@ impl Shell {
     /// Steps what waits, commits it, and lets its effects out.
     async fn round(&mut self, inbox: &mut mpsc::Receiver<Message>) -> Result<(), MasterError> {
         let mut problem = None;
-        let (reader, plans) = (&self.reader, &mut self.own.plans);
-        let before =
-            plans.front().and_then(|plan| know::Before::of(self.driver.core(), &plan.frozen.spec.name));
-        self.driver.batch(clock::now(), &mut |submission| {
-            let Some(plan) = plans.pop_front() else { return };
-            match know::known(&plan, before.as_ref(), reader) {
-                Ok(known) => submission.known = known,
-                Err(error) => problem = Some(error),
-            }
-        });
+        let reader = &self.reader;
+        self.driver.batch(clock::now(), &mut |candidates| problem = know::look_up(candidates, reader).err());
         if let Some(error) = problem {
             return Err(error.into());
         }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use gridctl_core::id::{SweepId, Time};
-use gridctl_core::protocol::{FrozenSweep, Hello, ToWorker, WorkerUpdate};
+use gridctl_core::protocol::{Hello, ToWorker, WorkerUpdate};
 use gridctl_core::sched::{Answer, Conn, Core, Input, Refusal, Request, SweepStatus};
-use gridctl_proto::ask::Changed;
 use tokio::sync::{mpsc, oneshot};
 
 /// Messages that wait for a worker which does not read; one more, and it is hung up.
@@ -39,21 +38,10 @@ pub(crate) enum Message {
     Input(Input),
     /// Something that somebody waits for.
     Ask(Box<dyn FnOnce(Request) -> Input + Send>, Answered),
-    /// A sweep.
-    Submit(Box<Plan>, Answered),
     /// A question.
     Look(Look),
     /// The end; answered when everything is durable and a snapshot is made.
     Stop(oneshot::Sender<()>),
-}
-
-/// A sweep to submit, and which outcomes are to be kept for it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Plan {
-    pub(crate) frozen: FrozenSweep,
-    pub(crate) changed: Option<Changed>,
-    pub(crate) retry_failed: bool,
-    pub(crate) rerun: bool,
 }
 
 /// What everybody may see at any time.

@@ -1,17 +1,18 @@
 //! Submitting a sweep: what changed, whose results volume it is, and then the core's word.
 //! Invariant: a sweep stands only if its results volume is its own.
 
+use std::sync::Arc;
+
 use gridctl_core::id::LeaseSeq;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::TrialState;
-use gridctl_core::sched::Answer;
+use gridctl_core::sched::{Answer, Input, Submission};
 use gridctl_proto::ask::{Submit, Submitted};
 use tokio::sync::oneshot;
 
 use crate::error::AskError;
 use crate::handle::Handle;
-use crate::know::{self, Before};
-use crate::message::{Message, Plan};
+use crate::message::Message;
 
 /// So many differences are named one by one.
 const DIFFERENCES: usize = 20;
@@ -27,20 +28,23 @@ impl Handle {
         let name = frozen.spec.name.clone();
         let mut left = Vec::new();
         let wanted = name.clone();
-        let before = self.look(move |core, _| Before::of(core, &wanted)).await?;
-        if let Some(Before { sweep, version, frozen: old }) = before {
+        let before = self.look(move |core, _| {
+            let sweep = core.sweep_named(&wanted)?;
+            Some((sweep.id(), sweep.version(), Arc::clone(sweep.frozen())))
+        });
+        if let Some((sweep, version, old)) = before.await? {
             frozen.uuid.clone_from(&old.uuid);
             if changed.is_none() && !rerun && !old.is_same(&frozen) {
                 let counts = self.ended((sweep.0, version)).await?;
                 // Where nothing but failures is there, a new file may be what was missing.
                 if counts.0 > 0 || counts.1 == 0 {
-                    left = know::came_since(&old, &frozen);
+                    left = old.came_to(&frozen);
                 }
                 if !left.is_empty() {
                     frozen.code = old.code;
                     frozen.files.clone_from(&old.files);
                 }
-                if let Some(asked) = ask_about(version, counts, know::differences(&old, &frozen)) {
+                if let Some(asked) = ask_about(version, counts, old.differences_to(&frozen)) {
                     return Ok(asked);
                 }
             }
@@ -51,8 +55,8 @@ impl Handle {
         let since = if rerun { Some(self.look(|core, _| core.next_lease()).await?) } else { None };
         self.claim(frozen.clone(), since).await?;
         let (answer, answered) = oneshot::channel();
-        let plan = Plan { frozen, changed, retry_failed, rerun };
-        self.tell(Message::Submit(Box::new(plan), answer)).await?;
+        let submission = Box::new(Submission { frozen, known: Vec::new(), changed, retry_failed, rerun });
+        self.tell(Message::Ask(Box::new(|request| Input::Submit(request, submission)), answer)).await?;
         match self.answer(answered).await? {
             Answer::Submitted { sweep, version, new, known } => {
                 self.shared.shipper.wake();

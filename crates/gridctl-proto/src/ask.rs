@@ -3,6 +3,7 @@
 use gridctl_core::id::SweepId;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::TrialState;
+pub use gridctl_core::sched::Changed;
 use gridctl_core::sched::step::Steer;
 
 use crate::field::{FieldError, all, json, present, text};
@@ -19,17 +20,6 @@ pub struct Submit {
     pub retry_failed: bool,
     /// A new version in which nothing is known.
     pub rerun: bool,
-}
-
-/// What to do with outcomes of a sweep that other code computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Changed {
-    /// Keep them all.
-    Keep,
-    /// Keep the successes, try the others again.
-    Failed,
-    /// Everything again.
-    All,
 }
 
 /// What became of a submitted sweep.

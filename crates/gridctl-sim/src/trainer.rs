@@ -5,6 +5,9 @@ use gridctl_core::id::TrialId;
 use gridctl_core::protocol::Grant;
 use gridctl_core::record::{Class, Exit, MetricValue, Report};
 
+/// The metric that ranks.
+pub(crate) const OBJECTIVE: &str = "score";
+
 /// What a trial is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -48,7 +51,9 @@ pub(crate) fn outcome(grant: &Grant, duration_ms: u64) -> Report {
         report.error = Some(format!("failure {}", grant.token.attempt));
     } else {
         report.error = None;
-        report.objective = Some(MetricValue(objective(grant.trial)));
+        let value = MetricValue(objective(grant.trial));
+        report.objective = Some(value);
+        report.metrics = vec![(OBJECTIVE.to_owned(), value)];
     }
     report
 }

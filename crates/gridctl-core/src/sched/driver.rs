@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 
 use super::Core;
-use super::step::{Conn, Effect, Input, Step, Submission};
+use super::known::Candidates;
+use super::step::{Conn, Effect, Input, Step};
 use crate::id::Time;
 
 /// The core, and the batches around it.
@@ -43,9 +44,9 @@ impl Driver {
     /// Steps everything that waits. The result is to be made durable, if it has events at all, and then
     /// [`Driver::committed`] called. `None` while a commit is underway.
     ///
-    /// A submission is always the first of its batch, so that `know` can look up in the journal what is known of it:
+    /// A submission is always the first of its batch, so that `look_up` can read from the journal what may be known of it:
     /// every outcome that this master has ever decided is durable then.
-    pub fn batch(&mut self, now: Time, know: &mut dyn FnMut(&mut Submission)) -> Option<&Step> {
+    pub fn batch(&mut self, now: Time, look_up: &mut dyn FnMut(&mut Candidates<'_>)) -> Option<&Step> {
         if self.underway.is_some() {
             return None;
         }
@@ -53,8 +54,11 @@ impl Driver {
         while let Some(mut input) =
             self.inbox.pop_front_if(|input| is_first || !matches!(input, Input::Submit(..)))
         {
-            if let Input::Submit(_, submission) = &mut input {
-                know(submission);
+            if let Input::Submit(_, submission) = &mut input
+                && let Some(mut candidates) = Candidates::of(&self.core, submission)
+            {
+                look_up(&mut candidates);
+                submission.known = candidates.chosen();
             }
             self.core.step(now, input);
             is_first = false;

@@ -4,11 +4,13 @@
 
 mod apply;
 mod breaker;
+mod changed;
 mod connect;
 pub mod driver;
 mod end;
 pub mod event;
 mod grant;
+mod known;
 mod person;
 mod save;
 mod settled;
@@ -26,10 +28,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::driver::Driver;
 pub use self::event::{Close, Course, Ended, Event, Next};
+pub use self::known::{Candidates, Changed, Found, Known};
 pub use self::save::RestoreError;
 pub use self::status::{Best, SweepState, SweepStatus};
 pub use self::step::{
-    Answer, Conn, Copied, Effect, Input, Known, Outcome, Refusal, Request, Steer, Step, Submission,
+    Answer, Conn, Copied, Effect, Input, Outcome, Refusal, Request, Steer, Step, Submission,
 };
 pub use self::sweep::Sweep;
 pub use self::worker::WorkerView;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::Core;
 use super::event::{Close, Course, Event};
-use super::step::{Answer, Copied, Effect, Known, Refusal, Request, Steer, Submission};
+use super::known::Known;
+use super::step::{Answer, Copied, Effect, Refusal, Request, Steer, Submission};
 use super::sweep::Sweep;
 use crate::grid::Grid;
 use crate::id::{SweepId, Time, TrialId};
@@ -23,7 +24,7 @@ impl Core {
     }
 
     fn try_submit(&mut self, now: Time, submission: Submission) -> Result<Answer, Refusal> {
-        let Submission { mut frozen, known, retry_failed, rerun } = submission;
+        let Submission { mut frozen, known, retry_failed, rerun, .. } = submission;
         let grid = Grid::new(Arc::new(frozen.spec.clone())).map_err(|err| Refusal::Grid(err.to_string()))?;
         let before = self.sweep_named(&frozen.spec.name).map(|sweep| sweep.id);
         if let Some(sweep) = before.and_then(|id| self.sweeps.get(&id)) {
@@ -256,17 +257,5 @@ pub(super) fn seed(sweep: &Sweep, repeat: u32) -> u32 {
     match sweep.frozen.spec.repeats {
         crate::spec::Repeats::Seeds(_) => repeat,
         crate::spec::Repeats::Axis(_) => 0,
-    }
-}
-
-impl FrozenSweep {
-    /// Whether this is the same version as `other`: the same grid, objective, code and places.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.spec == other.spec
-            && self.code == other.code
-            && self.env == other.env
-            && (&self.base, &self.workdir, &self.data, &self.output)
-                == (&other.base, &other.workdir, &other.data, &other.output)
     }
 }

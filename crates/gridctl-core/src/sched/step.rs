@@ -7,7 +7,7 @@ use crate::id::{SweepId, TrialId, WorkerId};
 use crate::protocol::{FrozenSweep, Hello, ToWorker, WorkerUpdate};
 use crate::record::{Record, TrialState};
 use crate::sched::event::Event;
-use crate::value::Params;
+use crate::sched::known::{Changed, Known};
 
 /// A worker's connection, numbered by the shell; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,28 +56,15 @@ pub enum Input {
 pub struct Submission {
     /// The sweep.
     pub frozen: FrozenSweep,
-    /// Outcomes in the journal that count for it: those of the same code, and those that the person wants kept. Filled in by
-    /// the driver's `know` just before it is stepped.
+    /// Outcomes in the journal that count for it: those of the same code, and those that the person wants kept. The driver
+    /// fills them in just before it is stepped.
     pub known: Vec<Known>,
+    /// What to do with outcomes of other code; `None`: none of them counts, unless only the grid is another one.
+    pub changed: Option<Changed>,
     /// Trials that ended without success in this very version are tried again.
     pub retry_failed: bool,
     /// A new version even if nothing changed, with `known` as given (empty: everything runs again).
     pub rerun: bool,
-}
-
-/// An outcome in the journal, as far as the join needs it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Known {
-    /// The journal's row, which is copied for the new version.
-    pub seq: u64,
-    /// Its parameters.
-    pub params: Params,
-    /// Its repeat: the seed, 0 where the repeats are an axis.
-    pub seed: u32,
-    /// Its state: terminal.
-    pub state: TrialState,
-    /// Its objective.
-    pub objective: Option<f64>,
 }
 
 /// How a person steers a sweep.

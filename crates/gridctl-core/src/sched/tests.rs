@@ -8,6 +8,7 @@
 
 mod driver;
 mod failures;
+mod known;
 mod leases;
 mod made;
 mod people;

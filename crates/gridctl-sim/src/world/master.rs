@@ -1,10 +1,9 @@
 //! The master's process: the driver that the binary has, on a journal that can tear.
 //! Invariant: a batch is shown only after its commit; a kill in between loses it, or keeps it, whole.
 
-use gridctl_core::id::Time;
-use gridctl_core::record::TrialState;
-use gridctl_core::sched::{Core, Driver, Event, Input, Known, Steer, Step, Submission, SweepState, Timing};
-use gridctl_core::spec::Repeats;
+use gridctl_core::id::{SweepId, Time};
+use gridctl_core::leaderboard::Brief;
+use gridctl_core::sched::{Candidates, Core, Driver, Event, Found, Input, Steer, Step, SweepState, Timing};
 use gridctl_storage::journal::{EventRow, Group, Snapshot, Store};
 use rand::RngExt;
 
@@ -74,21 +73,16 @@ impl World {
         let Some(master) = self.master.as_mut().filter(|master| master.stalled_until <= now.0) else {
             return Ok(());
         };
-        let mut know = |submission: &mut Submission| {
-            submission.known = outcomes
-                .iter()
-                .enumerate()
-                .filter(|(_, record)| record.state == TrialState::Succeeded)
-                .map(|(seq, record)| Known {
-                    seq: seq as u64,
-                    params: record.params.clone(),
-                    seed: if submission.frozen.spec.repeats == Repeats::Seeds(1) { 0 } else { record.repeat },
-                    state: record.state,
-                    objective: record.report.objective.map(|value| value.0),
-                })
-                .collect();
+        let mut look_up = |candidates: &mut Candidates<'_>| {
+            for (record, seq) in outcomes.iter().zip(1..) {
+                candidates.note(Found {
+                    seq,
+                    at: (SweepId(1), record.version),
+                    brief: Brief::from(&**record),
+                });
+            }
         };
-        let Some(step) = master.driver.batch(now, &mut know) else {
+        let Some(step) = master.driver.batch(now, &mut look_up) else {
             if self.full {
                 master.driver.hold_out(now);
             }

@@ -3,13 +3,14 @@
 
 use gridctl_core::id::{CodeHash, SweepId};
 use gridctl_core::protocol::FrozenSweep;
-use gridctl_core::sched::{Answer, Input, Refusal, Request, Steer, Submission, SweepState};
+use gridctl_core::sched::{Answer, Changed, Input, Refusal, Request, Steer, Submission, SweepState};
 use gridctl_core::spec::{
     Axis, AxisValues, Goal, MetricSpec, Objective, Order, Repeats, Report, Resources, Retry, SweepSpec,
 };
 
 use super::{Happens, World};
 use crate::audit::Violation;
+use crate::trainer;
 
 impl World {
     /// Submits the sweep, if no master has it yet.
@@ -33,10 +34,16 @@ impl World {
             data: None,
             output: "/results".to_owned(),
             env: Vec::new(),
-            code: CodeHash::of(&["code"]),
+            code: CodeHash::of(&[if self.submitted > 1 { "other code" } else { "code" }]),
             files: Vec::new(),
         };
-        Submission { frozen, known: Vec::new(), retry_failed: false, rerun: false }
+        Submission {
+            frozen,
+            known: Vec::new(),
+            changed: Some(Changed::Keep),
+            retry_failed: false,
+            rerun: false,
+        }
     }
 
     pub(super) fn submit_changed(&mut self) {
@@ -96,7 +103,7 @@ fn spec(count: u64, spread: bool) -> SweepSpec {
         order: if spread { Order::Spread } else { Order::File },
         run_cap: None,
         objective: Some(Objective {
-            metric: MetricSpec { name: "score".to_owned(), regex: None, report: Report::Last },
+            metric: MetricSpec { name: trainer::OBJECTIVE.to_owned(), regex: None, report: Report::Last },
             goal: Goal::Maximize,
             target: None,
         }),

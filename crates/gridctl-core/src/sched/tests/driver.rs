@@ -1,6 +1,7 @@
 //! Batches, commits, and starts from snapshots at any moment.
 
 use super::*;
+use crate::leaderboard::Brief;
 
 fn driver() -> Driver {
     let mut core = Core::new(Timing::default());
@@ -84,11 +85,10 @@ fn what_is_known_is_asked_for_with_the_submission_in_hand() {
     let mut driver = driver();
     driver.push(submit(1, spec("a", 2)));
     let grid = Grid::new(Arc::new(spec("a", 2))).unwrap();
-    let step = driver.batch(Time(0), &mut |submission| {
-        assert_eq!(submission.frozen.spec.name, "a");
-        let params = grid.trial(1).params;
-        let state = TrialState::Succeeded;
-        submission.known.push(Known { seq: 7, params, seed: 0, state, objective: Some(1.0) });
+    let step = driver.batch(Time(0), &mut |candidates| {
+        assert_eq!(candidates.versions(), []);
+        let brief = Brief { params: grid.trial(1).params, ..brief(grid.trial_id(1), candidates.code()) };
+        candidates.note(Found { seq: 7, at: (SweepId(9), 1), brief });
     });
     assert_eq!(step.map(|step| step.copies.len()), Some(1));
 }

@@ -1,6 +1,7 @@
 //! Made-up sweeps, workers and reports, so that a row of a table is short.
 
 use super::*;
+use crate::leaderboard::Brief;
 use crate::spec::AxisValues;
 
 pub(super) fn spec(name: &str, count: u64) -> SweepSpec {
@@ -63,7 +64,7 @@ pub(super) fn coded(spec: SweepSpec, code: &str) -> FrozenSweep {
 }
 
 pub(super) fn submission(frozen: FrozenSweep) -> Submission {
-    Submission { frozen, known: Vec::new(), retry_failed: false, rerun: false }
+    Submission { frozen, known: Vec::new(), changed: None, retry_failed: false, rerun: false }
 }
 
 pub(super) fn worker(number: u8) -> WorkerId {
@@ -117,4 +118,23 @@ pub(super) fn at_once(grant: &Grant, class: Class) -> Report {
 
 pub(super) fn scored(grant: &Grant, score: f64) -> Report {
     Report { objective: Some(MetricValue(score)), ..ended(grant, Class::Succeeded) }
+}
+
+/// A success with a score of 1, as the journal has it.
+pub(super) fn brief(trial: TrialId, code: CodeHash) -> Brief {
+    Brief {
+        index: 0,
+        trial,
+        point: trial,
+        repeat: 0,
+        code,
+        generation: 1,
+        state: TrialState::Succeeded,
+        params: crate::value::Params::default(),
+        worker: worker(1),
+        token: Token { epoch: Epoch(1), lease: LeaseSeq(1), attempt: 1 },
+        objective: None,
+        metrics: vec![("score".to_owned(), MetricValue(1.0))],
+        duration_ms: 0,
+    }
 }

@@ -1,0 +1,156 @@
+//! What is known of a sweep before it starts: which outcomes of the data directory count for a new version.
+//! Invariant: the same fingerprint never runs twice unless a person asks for it; outcomes of other code count only as the person said.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Core, Submission};
+use crate::id::{CodeHash, SweepId, TrialId};
+use crate::leaderboard::Brief;
+use crate::protocol::FrozenSweep;
+use crate::record::TrialState;
+use crate::value::Params;
+
+/// What to do with outcomes of a sweep that other code computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// Keep them all.
+    Keep,
+    /// Keep the successes, try the others again.
+    Failed,
+    /// Everything again.
+    All,
+}
+
+/// An outcome in the journal, as far as the join needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// The journal's row, which is copied for the new version.
+    pub seq: u64,
+    /// Its parameters.
+    pub params: Params,
+    /// Its repeat: the seed, 0 where the repeats are an axis.
+    pub seed: u32,
+    /// Its state: terminal.
+    pub state: TrialState,
+    /// Its objective.
+    pub objective: Option<f64>,
+}
+
+/// An outcome that the journal holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Its row.
+    pub seq: u64,
+    /// The sweep that it counts for, and the version.
+    pub at: (SweepId, u32),
+    /// What its record says.
+    pub brief: Brief,
+}
+
+/// What is known of one trial, the latest of each kind.
+#[derive(Debug, Default)]
+struct Trial {
+    /// Under the new version's code.
+    same: Option<Known>,
+    /// Under other code, in the version before.
+    standing: Option<Known>,
+    /// Under other code, in any version of the sweep.
+    other: Option<Known>,
+}
+
+/// Chooses among the outcomes that the journal holds. Whoever reads it shows at least every success under [`Candidates::code`],
+/// and every outcome of the versions that [`Candidates::versions`] names; what does not count is passed over.
+#[derive(Debug)]
+pub struct Candidates<'a> {
+    submission: &'a Submission,
+    before: Option<(SweepId, u32, Arc<FrozenSweep>)>,
+    trials: BTreeMap<TrialId, Trial>,
+}
+
+impl<'a> Candidates<'a> {
+    /// None if nothing has to be known: the version stands already, or a person wants everything again.
+    pub(super) fn of(core: &Core, submission: &'a Submission) -> Option<Self> {
+        let before = core.sweep_named(&submission.frozen.spec.name);
+        if submission.rerun || before.is_some_and(|sweep| sweep.frozen.is_same(&submission.frozen)) {
+            return None;
+        }
+        let before = before.map(|sweep| (sweep.id, sweep.version, Arc::clone(&sweep.frozen)));
+        Some(Self { submission, before, trials: BTreeMap::new() })
+    }
+
+    /// The new version's code.
+    #[must_use]
+    pub fn code(&self) -> CodeHash {
+        self.submission.frozen.code
+    }
+
+    /// The sweep's versions so far.
+    #[must_use]
+    pub fn versions(&self) -> Vec<(SweepId, u32)> {
+        let (sweep, newest) =
+            self.before.as_ref().map_or((SweepId(0), 0), |(id, version, _)| (*id, *version));
+        (1..=newest).map(|version| (sweep, version)).collect()
+    }
+
+    /// Takes note of an outcome, if it may count.
+    pub fn note(&mut self, found: Found) {
+        let Found { seq, at, brief } = found;
+        let own = self.before.as_ref().filter(|(sweep, _, _)| *sweep == at.0);
+        let standing = own.is_some_and(|(_, version, _)| *version == at.1);
+        let counts = match brief.state {
+            TrialState::Succeeded => own.is_some() || brief.code == self.code(),
+            TrialState::Failed | TrialState::Quarantined => own.is_some(),
+            _ => false,
+        };
+        let (trial, same) = (brief.trial, brief.code == self.code());
+        let Some(known) = known(&self.submission.frozen, seq, brief).filter(|_| counts) else { return };
+        let of_trial = self.trials.entry(trial).or_default();
+        let places = if same {
+            [Some(&mut of_trial.same), None]
+        } else {
+            [Some(&mut of_trial.other), standing.then_some(&mut of_trial.standing)]
+        };
+        for place in places.into_iter().flatten() {
+            if place.as_ref().is_none_or(|there| there.seq < known.seq) {
+                *place = Some(known.clone());
+            }
+        }
+    }
+
+    /// The outcomes that count.
+    pub(super) fn chosen(self) -> Vec<Known> {
+        let code = self.code();
+        let changed = self.before.as_ref().is_some_and(|(_, _, before)| before.code != code);
+        self.trials.into_values().filter_map(|trial| choose(trial, self.submission, changed)).collect()
+    }
+}
+
+fn choose(trial: Trial, submission: &Submission, code_changed: bool) -> Option<Known> {
+    let succeeded = |known: &Known| known.state == TrialState::Succeeded;
+    let other = match (submission.changed, code_changed) {
+        (Some(Changed::Keep), _) => trial.other,
+        (Some(Changed::Failed), _) => trial.other.filter(succeeded),
+        (Some(Changed::All), _) | (None, true) => None,
+        (None, false) => trial.standing,
+    };
+    let known = match (trial.same, other) {
+        (Some(same), Some(other)) if !succeeded(&same) && succeeded(&other) => other,
+        (Some(same), _) => same,
+        (None, other) => other?,
+    };
+    (succeeded(&known) || !submission.retry_failed).then_some(known)
+}
+
+/// The outcome as the join needs it; `None` if it says nothing about what this sweep ranks.
+fn known(frozen: &FrozenSweep, seq: u64, brief: Brief) -> Option<Known> {
+    let wanted = frozen.spec.objective.as_ref().map(|objective| &objective.metric.name);
+    let seen = wanted.and_then(|wanted| brief.metrics.iter().find(|(name, _)| name == wanted));
+    let objective = seen.map(|(_, value)| value.0);
+    if brief.state == TrialState::Succeeded && wanted.is_some() && objective.is_none() {
+        return None;
+    }
+    // Where the repeats are an axis, the trial's id is hashed with 0.
+    let seed = if TrialId::of(&brief.params, brief.repeat) == brief.trial { brief.repeat } else { 0 };
+    Some(Known { seq, params: brief.params, seed, state: brief.state, objective })
+}
