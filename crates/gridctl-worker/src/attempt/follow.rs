@@ -135,7 +135,7 @@ impl<'a> Following<'a> {
             self.tell_progress();
         }
         if now >= self.checkpoints.due() {
-            self.checkpoints.check(now);
+            self.checkpoints.check(now).await;
         }
         Ok(())
     }

@@ -156,11 +156,12 @@ impl Checkpoints {
     }
 
     /// Publishes the checkpoint, in a thread, if it has changed and comes to rest.
-    pub(super) fn check(&mut self, now: Time) {
+    pub(super) async fn check(&mut self, now: Time) {
         self.due = now.after_ms(self.every_ms);
         if self.going.as_ref().is_some_and(|going| !going.thread.is_finished()) {
             return;
         }
+        self.settle().await;
         self.number += 1;
         let (dir, place, number) = (self.dir.clone(), self.place.clone(), self.number);
         let published = self.published;
@@ -168,6 +169,15 @@ impl Checkpoints {
         let told = Arc::clone(&hurry);
         let thread = spawn_blocking(move || publish_when_quiet(&dir, (&place, number), published, &told));
         self.going = Some(Going { thread, hurry });
+    }
+
+    /// Waits for the publication that is under way, if there is one, and takes in what it published.
+    async fn settle(&mut self) {
+        if let Some(going) = self.going.take()
+            && let Ok(Some(state)) = going.thread.await
+        {
+            self.published = state;
+        }
     }
 
     /// Tells a trainer that watches for it that the machine is being taken.
@@ -180,12 +190,10 @@ impl Checkpoints {
     /// After the trainer's end: publishes its last checkpoint if there is a `whole` one, not one that SIGKILL broke off.
     /// Whether another attempt would begin further on than this one did.
     pub(super) async fn finish(&mut self, whole: bool) -> bool {
-        if let Some(Going { thread, hurry }) = self.going.take() {
-            hurry.store(true, Ordering::Relaxed);
-            if let Ok(Some(state)) = thread.await {
-                self.published = state;
-            }
+        if let Some(going) = &self.going {
+            going.hurry.store(true, Ordering::Relaxed);
         }
+        self.settle().await;
         if whole {
             self.number += 1;
             let (dir, place, number) = (self.dir.clone(), self.place.clone(), self.number);
@@ -210,29 +218,38 @@ fn publish_when_quiet(
     published: State,
     hurry: &AtomicBool,
 ) -> Option<State> {
-    let mut state = State::of(dir);
+    let pause = || {
+        (0..20).all(|_| {
+            thread::sleep(QUIET / 20);
+            !hurry.load(Ordering::Relaxed)
+        })
+    };
+    let state = at_rest(published, || State::of(dir), pause)?;
+    let aside = dir.with_extension("copy");
+    crate::scratch::remove(&aside);
+    let whole = copy(dir, &aside).is_ok() && State::of(dir) == state;
+    let published = whole.then(|| publish(&aside, place, state)).flatten();
+    crate::scratch::remove(&aside);
+    published
+}
+
+/// The state of a checkpoint that is another than the one `published` and was the same before and after a pause; `None` if there is
+/// none, if it never comes to rest, or if a pause was broken off.
+fn at_rest(
+    published: State,
+    mut look: impl FnMut() -> State,
+    mut pause: impl FnMut() -> bool,
+) -> Option<State> {
+    let mut state = look();
     for _ in 0..MOST_LOOKS {
-        if state == published || state == EMPTY {
+        if state == published || state == EMPTY || !pause() {
             return None;
         }
-        for _ in 0..20 {
-            if hurry.load(Ordering::Relaxed) {
-                return None;
-            }
-            thread::sleep(QUIET / 20);
+        let before = std::mem::replace(&mut state, look());
+        if state == before {
+            return Some(state);
         }
-        let now = State::of(dir);
-        if now == state {
-            let aside = dir.with_extension("copy");
-            crate::scratch::remove(&aside);
-            let whole = copy(dir, &aside).is_ok() && State::of(dir) == state;
-            let published = whole.then(|| publish(&aside, place, state)).flatten();
-            crate::scratch::remove(&aside);
-            return published;
-        }
-        state = now;
     }
-    tracing::debug!("{} never came to rest", dir.display());
     None
 }
 
@@ -351,5 +368,28 @@ mod tests {
             assert_eq!(State::of(&dir), state);
             known.push(state);
         }
+    }
+
+    #[test]
+    fn a_checkpoint_is_published_if_it_is_new_and_has_come_to_rest() {
+        const PUBLISHED: u64 = 9;
+        let cases: [(&str, &[u64], u32, Option<u64>); 7] = [
+            ("nothing is there", &[0], 99, None),
+            ("nothing is new", &[PUBLISHED], 99, None),
+            ("it is new, and rests", &[1, 1], 99, Some(1)),
+            ("it changes first", &[1, 2, 3, 3], 99, Some(3)),
+            ("it is taken away", &[1, 0], 99, None),
+            ("the trainer ends meanwhile", &[1, 1], 0, None),
+            ("the trainer ends before it rests", &[1, 2, 2], 1, None),
+        ];
+        for (name, looks, pauses, expected) in cases {
+            let (mut looks, mut pauses) = (looks.iter(), 0..pauses);
+            let rests =
+                at_rest(State(PUBLISHED), || State(*looks.next().unwrap()), || pauses.next().is_some());
+            assert_eq!(rests, expected.map(State), "{name}");
+        }
+        let mut looks = 100..;
+        assert_eq!(at_rest(EMPTY, || State(looks.next().unwrap()), || true), None, "it never rests");
+        assert_eq!(looks.start, 100 + u64::from(MOST_LOOKS) + 1);
     }
 }

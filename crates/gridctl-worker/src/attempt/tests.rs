@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gridctl_core::id::{CodeHash, Epoch, Fingerprint, SweepId, Token, TrialId};
+use gridctl_core::id::{CodeHash, Epoch, Fingerprint, SweepId, Time, Token, TrialId};
 use gridctl_core::protocol::{FrozenSweep, Grant};
 use gridctl_core::record::{Class, Exit};
 use gridctl_core::spec::{self, Context};
@@ -15,6 +15,7 @@ use gridctl_storage::volume::DirVolume;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::publish::Checkpoints;
 use super::*;
 
 /// Longer than anything here takes.
@@ -61,8 +62,15 @@ impl Room {
         self.temp.path()
     }
 
-    /// The next attempt of the one trial, with this script.
+    /// The next attempt of the one trial begins, with this script.
     fn begin(&mut self, script: &str) {
+        let (orders, ordered) = mpsc::unbounded_channel();
+        self.orders = Some(orders);
+        let start = self.start(script);
+        self.work.send(Assignment { start, orders: ordered }).unwrap();
+    }
+
+    fn start(&mut self, script: &str) -> Box<Start> {
         let text = "metric: {name: acc, goal: maximize}\npreempt_signal: USR1\nparameters: {lr: {value: 1}}\ncommand: [sh]\n";
         let mut spec = spec::parse(text.as_bytes(), &Context { file_stem: "test" }).unwrap().spec;
         spec.command.extend(["-c".to_owned(), script.to_owned()]);
@@ -95,10 +103,7 @@ impl Room {
             fingerprint: Fingerprint::of(trial, sweep.code),
             resources: sweep.spec.resources,
         };
-        let (orders, ordered) = mpsc::unbounded_channel();
-        self.orders = Some(orders);
-        let start = Box::new(Start { grant, sweep, slot: 0, gpus: Vec::new() });
-        self.work.send(Assignment { start, orders: ordered }).unwrap();
+        Box::new(Start { grant, sweep, slot: 0, gpus: Vec::new() })
     }
 
     fn preempt(&self, grace_ms: u64) {
@@ -127,6 +132,29 @@ impl Room {
             }
         };
         tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"));
+    }
+
+    /// The directories of the trial's whole checkpoints, oldest first.
+    fn checkpoint_dirs(&self) -> Vec<PathBuf> {
+        let trials =
+            fs::read_dir(self.path().join("results/test/checkpoints")).into_iter().flatten().flatten();
+        let all = trials.flat_map(|trial| fs::read_dir(trial.path()).unwrap().flatten());
+        let mut whole: Vec<_> =
+            all.map(|entry| entry.path()).filter(|dir| dir.join("manifest.json").exists()).collect();
+        let place = |dir: &PathBuf| -> Vec<u64> {
+            let name = dir.file_name().unwrap().to_str().unwrap();
+            name.split('-').map(|part| part.parse().unwrap()).collect()
+        };
+        whole.sort_by_key(place);
+        whole
+    }
+
+    /// What stands in each, oldest first.
+    fn checkpoints(&self) -> Vec<String> {
+        self.checkpoint_dirs()
+            .iter()
+            .map(|dir| fs::read_to_string(dir.join("files/state")).unwrap())
+            .collect()
     }
 
     /// Waits until a trainer has made the file `name`, and removes it.
@@ -205,4 +233,66 @@ async fn a_trainer_that_ignores_its_preemption_is_killed_and_what_it_left_is_not
     assert_eq!(end, (Class::Preempted, Some(Exit::Signal(9)), false));
     room.begin(r#"ls -A "$GRID_CHECKPOINT_DIR"; echo acc=1"#);
     assert_eq!(room.report().await.log, "acc=1\n");
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_looked_at_in_time_and_published_once_for_each_change() {
+    let mut room = Room::new(300_000);
+    let (start, dir) = (room.start(""), room.path().join("checkpoint"));
+    let restored = super::publish::restore(&start.sweep, &start.grant, &dir).await.unwrap();
+    let mut checkpoints = Checkpoints::new(dir.clone(), &start, &restored, (Time(1_000), 300_000));
+    assert_eq!(checkpoints.due(), Time(301_000));
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("state"), "1").unwrap();
+    for late in [301_007, 601_009] {
+        // The second look comes while the first one's publication goes on.
+        checkpoints.check(Time(late)).await;
+        assert_eq!(checkpoints.due(), Time(late + 300_000));
+    }
+    room.until("it is published", || room.checkpoints() == ["1"]).await;
+    checkpoints.check(Time(901_010)).await;
+    assert!(checkpoints.finish(true).await, "the next attempt goes on from another one");
+    assert_eq!(room.checkpoints(), ["1"]);
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_published_while_its_trainer_goes_on_and_never_after_sigkill() {
+    let mut room = Room::new(100);
+    room.begin(
+        r#"top=$PWD; cd "$GRID_CHECKPOINT_DIR"; now() { echo $1 > new; mv new state; touch $top/$1; while [ ! -e $top/then ]; do sleep 0.02; done; rm $top/then; }
+        now 1; now 2; echo half > state; kill -9 $$"#,
+    );
+    for saved in ["1", "2"] {
+        room.sign(saved).await;
+        room.until("it is published", || room.checkpoints().iter().any(|state| state.trim() == saved)).await;
+        assert!(room.said.is_empty(), "its trainer goes on");
+        fs::write(room.path().join("then"), "").unwrap();
+    }
+    let report = room.report().await;
+    assert_eq!((report.exit, report.checkpoint_moved), (Some(Exit::Signal(9)), true));
+    assert_eq!(room.checkpoints(), ["1\n", "2\n"]);
+
+    // Two are kept, by number and not by name; the trainer's own end publishes at once.
+    room.begin(r#"cat "$GRID_CHECKPOINT_DIR/state"; echo 3 > "$GRID_CHECKPOINT_DIR/state"; exit 75"#);
+    let report = room.report().await;
+    assert_eq!((report.log.as_str(), report.class, report.checkpoint_moved), ("2\n", Class::Released, true));
+    assert_eq!(room.checkpoints(), ["2\n", "3\n"]);
+
+    // A damaged one is passed over, which the attempt's log says.
+    fs::write(room.checkpoint_dirs().last().unwrap().join("files/state"), "9\n").unwrap();
+    room.begin(r#"cat "$GRID_CHECKPOINT_DIR/state"; echo acc=1"#);
+    let report = room.report().await;
+    let (note, rest) = report.log.split_once('\n').unwrap();
+    assert_eq!((report.class, rest), (Class::Succeeded, "2\nacc=1\n"), "{note}");
+    assert!(note.starts_with("[gridctl: a published checkpoint was passed over: "), "{note}");
+    assert!(note.contains("not what its manifest says"), "{note}");
+
+    // And so are all.
+    for dir in room.checkpoint_dirs() {
+        fs::write(dir.join("manifest.json"), "{").unwrap();
+    }
+    room.begin(r#"ls -A "$GRID_CHECKPOINT_DIR"; echo acc=1"#);
+    let report = room.report().await;
+    assert_eq!(report.log.matches("passed over").count(), 2, "{}", report.log);
+    assert!(report.class == Class::Succeeded && report.log.ends_with("]\nacc=1\n"), "{}", report.log);
 }
