@@ -8,28 +8,28 @@ use std::time::Duration;
 
 use gridctl_core::id::{Epoch, LeaseSeq, SweepId};
 use gridctl_core::protocol::FrozenSweep;
-use gridctl_core::sched::SweepStatus;
+use gridctl_core::sched::{Sweep, SweepStatus};
 use gridctl_storage::journal::Reader;
 use gridctl_storage::results::{self, Results};
 use gridctl_storage::volume::{DirVolume, VolumeError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::error::MasterError;
+use crate::handle::Handle;
 
 /// How the `why` of a sweep begins to say that its results volume lacks something.
 pub const NOT_SHIPPED: &str = "records wait to be shipped";
 
 /// Between two shipments.
-pub(crate) const EVERY: Duration = Duration::from_secs(2);
+const EVERY: Duration = Duration::from_secs(2);
 /// Records of one shipment's segment.
 const SEGMENT: u64 = 2_048;
 
 /// What is to be shipped for one sweep.
-#[derive(Debug, Clone)]
-pub(crate) struct Cargo {
-    pub(crate) sweep: SweepId,
-    pub(crate) version: u32,
-    pub(crate) frozen: Arc<FrozenSweep>,
+struct Cargo {
+    sweep: SweepId,
+    version: u32,
+    frozen: Arc<FrozenSweep>,
 }
 
 /// Ships.
@@ -43,7 +43,7 @@ pub(crate) struct Shipper {
     ways: Mutex<BTreeMap<SweepId, Way>>,
     problems: Mutex<BTreeMap<SweepId, String>>,
     /// There is something to ship.
-    pub(crate) wanted: Arc<Notify>,
+    wanted: Arc<Notify>,
 }
 
 /// The way to one sweep's results.
@@ -102,7 +102,7 @@ impl Shipper {
     ///
     /// # Errors
     /// [`MasterError::Superseded`]: another master has taken over.
-    pub(crate) fn ship(&self, cargo: &[Cargo], reader: &Reader) -> Result<(), MasterError> {
+    fn ship(&self, cargo: &[Cargo], reader: &Reader) -> Result<(), MasterError> {
         let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         for cargo in cargo {
             let result = self.ship_one(&mut ways, cargo, reader);
@@ -188,6 +188,62 @@ impl Shipper {
         let shipper = results::Shipper::open(&results, &self.journal, &self.scratch)?;
         let version = results.versions()?.last().copied().unwrap_or(0);
         Ok(Way { output: cargo.frozen.output.clone(), shipper, results, version, upto: 0 })
+    }
+}
+
+/// Ships what there is for every sweep. What fails for now is said in the sweep's status, and tried again.
+///
+/// # Errors
+/// [`MasterError::Superseded`].
+pub(crate) async fn all(handle: &Handle) -> Result<(), MasterError> {
+    let cargo = handle
+        .look(|core, _| {
+            let cargo = |sweep: &Sweep| Cargo {
+                sweep: sweep.id(),
+                version: sweep.version(),
+                frozen: Arc::clone(sweep.frozen()),
+            };
+            core.sweeps().map(cargo).collect::<Vec<_>>()
+        })
+        .await;
+    // While the disk is full nothing new is recorded, so there is nothing to ship.
+    let Ok(cargo) = cargo else { return Ok(()) };
+    let shared = Arc::clone(&handle.shared);
+    let ship = move || {
+        let reader = Reader::open(&shared.data_dir)?;
+        shared.shipper.ship(&cargo, &reader)
+    };
+    match tokio::task::spawn_blocking(ship).await.map_err(|_| MasterError::Broken("shipping"))? {
+        Err(error) if !matches!(error, MasterError::Superseded { .. }) => {
+            tracing::warn!(%error, "records wait to be shipped; it is tried again");
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Ships when there is something to ship, not too often.
+pub(crate) async fn keep_on(
+    handle: Handle,
+    mut ended: watch::Receiver<bool>,
+    failed: mpsc::Sender<MasterError>,
+) {
+    loop {
+        tokio::select! {
+            () = handle.shared.shipper.wanted.notified() => {}
+            // What failed is tried again, asked for or not.
+            () = tokio::time::sleep(EVERY) => {}
+            _ = ended.wait_for(|ended| *ended) => return,
+        }
+        if let Err(error) = all(&handle).await {
+            // The first failure is enough.
+            let _ = failed.try_send(error);
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = ended.wait_for(|ended| *ended) => return,
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::listen;
 use crate::message::{Board, INCOMING, Message};
 use crate::query::Readers;
 use crate::serve;
-use crate::ship::{self, Cargo, Shipper};
+use crate::ship::{self, Shipper};
 
 /// At the start, who has the results volumes must be known after so long, or the master starts without.
 const FIRST_SHIPMENT: Duration = Duration::from_secs(10);
@@ -65,10 +65,10 @@ impl Master {
         wrap: impl FnOnce(SqliteStore) -> Box<dyn Store> + Send + 'static,
     ) -> Result<Running, MasterError> {
         let (shell, begun) = blocking(move || open(config, wrap)).await?;
-        let Begun { config, handle, inbox, epoch, outcomes } = begun;
+        let Begun { config, handle, inbox, epoch } = begun;
         let (failed, failures) = mpsc::channel(4);
         drive(shell, inbox, failed.clone())?;
-        match tokio::time::timeout(FIRST_SHIPMENT, ship_all(&handle)).await {
+        match tokio::time::timeout(FIRST_SHIPMENT, ship::all(&handle)).await {
             Ok(shipped) => shipped?,
             Err(_) => tracing::warn!("a results volume does not answer; records are shipped when it does"),
         }
@@ -89,7 +89,7 @@ impl Master {
         let server = serve::serve(handle.clone(), (unix, tcp), advert.token.clone(), is_ended.clone());
         let server = spawn(server);
         advert.write(&config.data_dir).map_err(file)?;
-        let shipping = spawn(keep_shipping(handle.clone(), outcomes, is_ended, failed));
+        let shipping = spawn(ship::keep_on(handle.clone(), is_ended, failed));
         Ok(Running { handle, advert, socket_dir, ended, server, shipping, failures })
     }
 }
@@ -100,7 +100,6 @@ struct Begun {
     handle: Handle,
     inbox: mpsc::Receiver<Message>,
     epoch: Epoch,
-    outcomes: Arc<Notify>,
 }
 
 /// Opens the journal and begins an epoch; blocks.
@@ -148,10 +147,10 @@ fn open(
         next_outcome,
         snapshot_every: config.snapshot_every,
         board,
-        outcomes: Arc::clone(&outcomes),
+        outcomes,
         own: Own::default(),
     };
-    Ok((shell, Begun { config, handle, inbox, epoch, outcomes }))
+    Ok((shell, Begun { config, handle, inbox, epoch }))
 }
 
 /// The core as the journal has it: the newest snapshot and what follows, by the one `apply`.
@@ -216,64 +215,6 @@ fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) ->
     tokio::spawn(future)
 }
 
-/// Ships what there is for every sweep. What fails for now is said in the sweep's status, and tried again.
-///
-/// # Errors
-/// [`MasterError::Superseded`].
-async fn ship_all(handle: &Handle) -> Result<(), MasterError> {
-    let cargo = handle
-        .look(|core, _| {
-            let cargo = |sweep: &gridctl_core::sched::Sweep| Cargo {
-                sweep: sweep.id(),
-                version: sweep.version(),
-                frozen: Arc::clone(sweep.frozen()),
-            };
-            core.sweeps().map(cargo).collect::<Vec<_>>()
-        })
-        .await;
-    // While the disk is full nothing new is recorded, so there is nothing to ship.
-    let Ok(cargo) = cargo else { return Ok(()) };
-    let shared = Arc::clone(&handle.shared);
-    let result = blocking(move || {
-        let reader = Reader::open(&shared.data_dir)?;
-        shared.shipper.ship(&cargo, &reader)
-    })
-    .await;
-    match result {
-        Err(error) if !matches!(error, MasterError::Superseded { .. }) => {
-            tracing::warn!(%error, "records wait to be shipped; it is tried again");
-            Ok(())
-        }
-        result => result,
-    }
-}
-
-/// Ships when there is something to ship, not too often.
-async fn keep_shipping(
-    handle: Handle,
-    outcomes: Arc<Notify>,
-    mut ended: watch::Receiver<bool>,
-    failed: mpsc::Sender<MasterError>,
-) {
-    loop {
-        tokio::select! {
-            () = outcomes.notified() => {}
-            // What failed is tried again, asked for or not.
-            () = tokio::time::sleep(ship::EVERY) => {}
-            _ = ended.wait_for(|ended| *ended) => return,
-        }
-        if let Err(error) = ship_all(&handle).await {
-            // The first failure is enough.
-            let _ = failed.try_send(error);
-            return;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(ship::EVERY) => {}
-            _ = ended.wait_for(|ended| *ended) => return,
-        }
-    }
-}
-
 impl Running {
     /// How to ask it.
     #[must_use]
@@ -312,7 +253,7 @@ impl Running {
             if !self.shipping.is_finished() {
                 let _ = (&mut self.shipping).await;
             }
-            ship_all(&self.handle).await
+            ship::all(&self.handle).await
         };
         let shipped = tokio::time::timeout(LAST_SHIPMENT, last).await;
         if !matches!(shipped, Ok(Ok(()))) {
