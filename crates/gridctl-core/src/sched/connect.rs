@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::Core;
 use super::event::{Course, Event};
 use super::step::{Conn, Effect};
+use super::sweep::Sweep;
 use super::worker::{Link, Worker};
 use crate::id::{LeaseSeq, SweepId, Time, Token, TrialId, WorkerId};
 use crate::protocol::{Hello, MasterUpdate, PROTOCOL, ToWorker, Welcome, WorkerUpdate};
@@ -170,13 +171,15 @@ impl Core {
         }
     }
 
-    /// All workers of earlier epochs that have not come back are gone, and it was the master's end that took them along.
+    /// All workers of earlier epochs that have not come back are gone, and it was the master's end that took them along: those too
+    /// whose grace had been used up by ends of the master in a row, so that their leases expired before anybody could say so.
     pub(super) fn orphans_ended(&mut self) {
         let away: Vec<WorkerId> =
             self.workers.iter().filter(|(_, worker)| worker.link.is_none()).map(|(id, _)| *id).collect();
         for id in away {
             self.gone(id, false);
         }
+        self.sweeps.values_mut().for_each(Sweep::forgive_expired);
     }
 
     /// Takes a lease from its worker: the trial may be granted to another.

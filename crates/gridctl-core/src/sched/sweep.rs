@@ -211,6 +211,15 @@ impl Sweep {
         }
     }
 
+    /// Whoever held what has expired is not to blame for it.
+    pub(super) fn forgive_expired(&mut self) {
+        for trial in self.open.values_mut() {
+            if let Hold::Expired { lost, .. } = &mut trial.hold {
+                *lost = false;
+            }
+        }
+    }
+
     /// Its holder is back before anybody else was granted the trial.
     pub(super) fn readopt(&mut self, pos: u64) {
         if let Some(trial) = self.open.get_mut(&pos)

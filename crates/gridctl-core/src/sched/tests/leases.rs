@@ -139,7 +139,7 @@ fn a_stall_between_step_and_settle_extends_leases_too() {
 #[test]
 fn how_a_worker_goes_decides_when_and_at_whose_cost_its_trial_is_free() {
     // Promises 18 and 19: (state right after, class once another attempt was granted, suspicion).
-    let goes: [(&str, fn(&mut World, Conn), bool, Class, u8); 5] = [
+    let goes: [(&str, fn(&mut World, Conn), bool, Class, u8); 6] = [
         (
             "its connection breaks: the lease stands",
             |world, conn| {
@@ -173,6 +173,20 @@ fn how_a_worker_goes_decides_when_and_at_whose_cost_its_trial_is_free() {
             "the master ended it with itself",
             |world, _| {
                 world.restart();
+                world.feed([Input::OrphansEnded]);
+            },
+            true,
+            Class::WorkerFault,
+            0,
+        ),
+        (
+            "the master ended it with itself, and then itself alone until no grace was left",
+            |world, _| {
+                for _ in 0..3 {
+                    world.restart();
+                    world.feed([Input::Tick]);
+                }
+                assert_eq!(world.core.workers().len(), 0, "its lease has expired");
                 world.feed([Input::OrphansEnded]);
             },
             true,
