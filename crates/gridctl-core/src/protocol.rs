@@ -14,7 +14,7 @@ pub const PROTOCOL: u32 = 1;
 /// One version of a sweep, frozen when it was submitted: everything that its trials need beside their parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrozenSweep {
-    /// The sweep's own name for ever, drawn when it was first submitted; claims the results volume.
+    /// The sweep's own name for ever, made when it was first submitted; claims the results volume.
     pub uuid: String,
     /// What the file says.
     pub spec: SweepSpec,

@@ -76,6 +76,12 @@ impl Shipper {
         self.wanted.notify_one();
     }
 
+    /// The uuid of a sweep that is new to the journal. It is not drawn: a master that ends between its claim and its commit leaves the
+    /// claim to the next one, for which the sweep is new again.
+    pub(crate) fn uuid_of(&self, sweep: &str) -> String {
+        format!("{}-{sweep}", self.journal)
+    }
+
     /// Makes sure that the sweep's directory is its own, and that no checkpoint from before the lease `since` counts; blocks.
     pub(crate) fn claim(&self, frozen: &FrozenSweep, since: Option<LeaseSeq>) -> Result<(), VolumeError> {
         let volume = DirVolume::create(Path::new(&frozen.output))?;

@@ -50,7 +50,7 @@ impl Handle {
             }
         }
         if frozen.uuid.is_empty() {
-            frozen.uuid = uuid::Uuid::now_v7().to_string();
+            frozen.uuid = self.shared.shipper.uuid_of(&name);
         }
         let since = if rerun { Some(self.look(|core, _| core.next_lease()).await?) } else { None };
         self.claim(frozen.clone(), since).await?;

@@ -12,7 +12,7 @@ use crate::{limits, v1};
 /// A sweep to be run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submit {
-    /// The frozen sweep; the master draws an empty uuid.
+    /// The frozen sweep; the master fills in an empty uuid.
     pub frozen: FrozenSweep,
     /// What to do with outcomes of this sweep that other code computed; `None`: ask.
     pub changed: Option<Changed>,

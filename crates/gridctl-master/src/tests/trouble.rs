@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 use tonic::transport::Endpoint;
 
-use super::fake::{Disk, Fake, SOON, channel, eventually, frozen, hello, stands, start};
+use super::fake::{Disk, Fake, SOON, channel, eventually, frozen, hello, stands, start, submit};
 use crate::{AskError, MasterError, Running};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,6 +60,22 @@ async fn a_master_whose_disk_fails_says_nothing_more() {
     assert!(running.stop().await.is_err());
     let rest = tokio::time::timeout(SOON, worker.hear.message()).await.unwrap();
     assert!(!matches!(rest, Ok(Some(_))), "{rest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_whose_results_were_claimed_by_a_master_that_ended_before_its_commit_is_submitted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::default();
+    let mut running = disk.start(dir.path()).await;
+    disk.break_down();
+    let refused = running.handle().submit(submit(frozen("wine", 1, dir.path()))).await;
+    assert!(matches!(refused, Err(AskError::Ending)), "{refused:?}");
+    running.failed().await;
+    assert!(running.stop().await.is_err());
+    assert!(dir.path().join("results/wine/sweep.json").exists(), "it was claimed before the commit");
+    let running = start(dir.path()).await;
+    stands(&running, frozen("wine", 1, dir.path())).await;
+    running.stop().await.unwrap();
 }
 
 /// Says `messages` first, and returns how the stream ended.
