@@ -297,7 +297,7 @@ impl<'n> Reader<'_, '_, 'n> {
     }
 
     fn listed(&mut self, what: &str, tree: &Tree) -> Option<AxisValues> {
-        let items = self.check.items(&format!("{what}: `values`"), tree, limits::LISTED_VALUES)?;
+        let items = self.check.some_items(&format!("{what}: `values`"), tree, limits::LISTED_VALUES)?;
         self.listed += items.len();
         let mut first: HashMap<String, usize> = HashMap::with_capacity(items.len());
         let mut values = Vec::with_capacity(items.len());

@@ -100,10 +100,15 @@ fn shift(diagnostic: &mut Diagnostic, by: usize) {
     spans.for_each(|span| *span = span.start + by..span.end + by);
 }
 
+/// A whole sweep file, for who has an empty one.
+const TO_BEGIN_WITH: &str = "command: [python3, train.py, \"${args}\"]\n\
+    metric: {name: loss, goal: minimize}\n\
+    parameters: {lr: {values: [0.1, 0.01]}}";
+
 fn checked(text: &str, context: &Context<'_>) -> Result<Parsed, SpecErrors> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         let error = Diagnostic::error("sweep::empty", "the sweep file is empty");
-        return Err(SpecErrors(vec![error.help("`gridctl init` writes one to begin with")]));
+        return Err(SpecErrors(vec![error.help(format!("begin with these lines:\n{TO_BEGIN_WITH}"))]));
     }
     let mut root = yaml::parse(text)?;
     let mut check = Checker::new(text);

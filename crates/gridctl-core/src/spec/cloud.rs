@@ -45,7 +45,7 @@ fn workers(check: &mut Checker<'_>, tree: &Tree) -> Option<()> {
     if let Some(tree) = fields.get("instance") {
         let items = match &tree.kind {
             Kind::Str(_) => std::slice::from_ref(tree),
-            _ => check.items("`workers.instance`", tree, limits::LIST)?,
+            _ => check.some_items("`workers.instance`", tree, limits::LIST)?,
         };
         for item in items {
             let text = check.text("`workers.instance`", item)?;
@@ -79,9 +79,6 @@ fn aws(check: &mut Checker<'_>, tree: &Tree) -> Option<()> {
     let fields = check.fields("`aws`", tree, &["read", "write"])?;
     for key in ["read", "write"] {
         let Some(tree) = fields.get(key) else { continue };
-        if matches!(&tree.kind, Kind::List(items) if items.is_empty()) {
-            continue;
-        }
         let what = format!("`aws.{key}`");
         for item in check.items(&what, tree, limits::LIST)? {
             let text = check.text(&what, item)?;

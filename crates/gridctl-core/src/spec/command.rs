@@ -57,7 +57,7 @@ fn words(check: &mut Checker<'_>, names: &Names<'_, '_>, tree: &Tree, has_progra
         one_string(check, tree, text);
         return Vec::new();
     }
-    let items = check.items("`command`", tree, limits::COMMAND_WORDS).unwrap_or_default();
+    let items = check.some_items("`command`", tree, limits::COMMAND_WORDS).unwrap_or_default();
     let mut words: Vec<String> = Vec::with_capacity(items.len());
     for item in items {
         if let Some(name) = brace_map(item) {

@@ -270,6 +270,16 @@ impl Checker<'_> {
     }
 
     /// The items of a list that is neither empty nor longer than `most`.
+    pub(super) fn some_items<'n>(&mut self, what: &str, tree: &'n Tree, most: usize) -> Option<&'n [Tree]> {
+        let items = self.items(what, tree, most)?;
+        if items.is_empty() {
+            self.push(Diagnostic::error("sweep::empty", format!("{what} is an empty list")).at(&tree.span));
+            return None;
+        }
+        Some(items)
+    }
+
+    /// The items of a list that is not longer than `most`.
     pub(super) fn items<'n>(&mut self, what: &str, tree: &'n Tree, most: usize) -> Option<&'n [Tree]> {
         let Kind::List(items) = &tree.kind else {
             self.wrong(what, tree, "a list");
@@ -280,10 +290,6 @@ impl Checker<'_> {
             }
             return None;
         };
-        if items.is_empty() {
-            self.push(Diagnostic::error("sweep::empty", format!("{what} is an empty list")).at(&tree.span));
-            return None;
-        }
         self.within(what, "items", (items.len(), most), &tree.span).then_some(items.as_slice())
     }
 

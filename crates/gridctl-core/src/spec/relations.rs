@@ -203,7 +203,7 @@ fn group(
     tree: &Tree,
     seen: &mut HashMap<usize, Range<usize>>,
 ) -> Option<Vec<usize>> {
-    let items = check.items("a group of `zip`", tree, limits::AXES)?;
+    let items = check.some_items("a group of `zip`", tree, limits::AXES)?;
     let mut group: Vec<(usize, &Tree)> = Vec::with_capacity(items.len());
     for item in items {
         let name = check.scalar("a name in `zip`", item)?;

@@ -242,9 +242,6 @@ fn exit_codes(
     seen: &mut HashMap<i32, Range<usize>>,
 ) -> Vec<i32> {
     let what = format!("`retry.{key}`");
-    if matches!(&tree.kind, Kind::List(items) if items.is_empty()) {
-        return Vec::new();
-    }
     let items = check.items(&what, tree, 255).unwrap_or_default();
     let mut codes = Vec::with_capacity(items.len());
     for item in items {

@@ -257,3 +257,18 @@ fn the_file_gives_the_name_if_nothing_else_does() {
     assert_eq!(named("Wine Forest").as_deref(), Ok("wine-forest"));
     assert_eq!(named("???").unwrap_err().0[0].code, "sweep::name");
 }
+
+#[test]
+fn an_empty_list_of_what_may_be_missing_is_as_good_as_none() {
+    for key in ["secrets", "metrics", "exclude", "zip"] {
+        assert_eq!(spec(&with(&format!("{key}: []"))), spec(&with("")), "{key}");
+    }
+    assert_eq!(spec(&with("retry: {on_exit_codes: []}")), spec(&with("")));
+}
+
+#[test]
+fn the_help_for_an_empty_file_is_a_sweep_file() {
+    let help = errors("# nothing yet\n")[0].help.clone().unwrap();
+    let (_, lines) = help.split_once('\n').unwrap();
+    assert_eq!(spec(lines).axes[0].name, "lr");
+}

@@ -277,7 +277,7 @@ fn relations_between_axes_are_checked() {
         (three("zip: [[a, b]]"), "sweep::zip", "b", "`a` has 2 values and `b` has 3"),
         (three("zip: [[a, c]]"), "sweep::zip", "c", "`when` differs"),
         (three("zip: [[a]]"), "sweep::zip", "[a]", "takes two"),
-        (three("zip: []"), "sweep::empty", "[]", "empty"),
+        (three("zip: [[]]"), "sweep::empty", "[]", "empty"),
         (three("repeats: c"), "sweep::repeats", "c", "has a `when`"),
         (three("repeats: a"), "sweep::repeats", "a", "`when` of `c` depends on it"),
         (three("repeats: b\nexclude: [b > 1]"), "sweep::repeats", "b", "`exclude` depends on it"),
