@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
 
-use gridctl_core::sched::Core;
+use gridctl_core::sched::{Core, SweepStatus};
 use gridctl_storage::journal::Reader;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -27,14 +27,15 @@ pub fn fold(dir: &Path) -> Result<Core, MasterError> {
     restore(&MasterConfig::new(dir), Reader::open(dir)?.load()?)
 }
 
-/// A handle that answers questions about the journal in `dir`.
+/// A handle that answers questions about the journal in `dir`; no master is there to go on with its sweeps.
 ///
 /// # Errors
 /// There is no journal, or it cannot be read.
 pub fn reading(dir: &Path) -> Result<Handle, MasterError> {
     let core = fold(dir)?;
     let now = clock::now();
-    let sweeps = core.latest_first().into_iter().filter_map(|sweep| core.status(sweep.id(), now)).collect();
+    let sweeps = core.latest_first().into_iter().filter_map(|sweep| core.status(sweep.id(), now));
+    let sweeps = sweeps.map(SweepStatus::without_master).collect();
     let (_, board) = watch::channel(Board { sweeps: Arc::new(sweeps), full: None });
     let (sender, mut inbox) = mpsc::channel(INCOMING);
     let handle = Handle {

@@ -16,6 +16,7 @@ impl From<SweepState> for v1::SweepState {
             SweepState::Finished => Self::Finished,
             SweepState::Stopped => Self::Stopped,
             SweepState::Cancelled => Self::Cancelled,
+            SweepState::Interrupted => Self::Interrupted,
         }
     }
 }
@@ -31,6 +32,7 @@ fn state(number: i32) -> Result<SweepState, FieldError> {
         Wire::Finished => SweepState::Finished,
         Wire::Stopped => SweepState::Stopped,
         Wire::Cancelled => SweepState::Cancelled,
+        Wire::Interrupted => SweepState::Interrupted,
     })
 }
 
@@ -57,6 +59,7 @@ impl From<SweepStatus> for v1::SweepStatus {
             best: status.best.map(best),
             eta_s: status.eta_s,
             why: status.why,
+            waiting: status.waiting,
             failures: status.failures,
             workers: status.workers,
         }
@@ -87,6 +90,7 @@ impl TryFrom<v1::SweepStatus> for SweepStatus {
             best: status.best.map(best).transpose()?,
             eta_s: status.eta_s,
             why: status.why,
+            waiting: status.waiting,
             failures: status.failures,
             workers: status.workers,
         })

@@ -218,11 +218,11 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
 
 fn status() -> impl Strategy<Value = SweepStatus> {
     let best = option::of((trial(), any::<u64>(), metric()));
-    let counts = proptest::array::uniform10(any::<u64>());
+    let counts = proptest::array::uniform11(any::<u64>());
     (
         ".{0,20}",
         any::<(u32, u32)>(),
-        0_usize..6,
+        0_usize..7,
         counts,
         best,
         option::of(any::<f64>()),
@@ -238,6 +238,7 @@ fn status() -> impl Strategy<Value = SweepStatus> {
                 quarantined,
                 cancelled,
                 excluded,
+                waiting,
                 failures,
                 workers,
             ] = counts;
@@ -252,6 +253,7 @@ fn status() -> impl Strategy<Value = SweepStatus> {
                     SweepState::Finished,
                     SweepState::Stopped,
                     SweepState::Cancelled,
+                    SweepState::Interrupted,
                 ][state],
                 total,
                 pending,
@@ -264,6 +266,7 @@ fn status() -> impl Strategy<Value = SweepStatus> {
                 best: best.map(|(trial, index, objective)| Best { trial, index, objective }),
                 eta_s,
                 why,
+                waiting,
                 failures,
                 workers,
             }

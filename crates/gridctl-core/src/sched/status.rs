@@ -21,6 +21,8 @@ pub enum SweepState {
     Stopped,
     /// `cancel`.
     Cancelled,
+    /// It is not over, and no master is there to go on with it.
+    Interrupted,
 }
 
 impl SweepState {
@@ -34,6 +36,7 @@ impl SweepState {
             Self::Finished => "finished",
             Self::Stopped => "stopped",
             Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
         }
     }
 
@@ -88,12 +91,26 @@ pub struct SweepStatus {
     /// Why it is paused, or what stands in its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// Of those pending, how many have begun and wait until they may be tried again.
+    #[serde(default)]
+    pub waiting: u64,
     /// Attempts that were counted as failures so far, also of trials that are tried again.
     #[serde(default)]
     pub failures: u64,
     /// Workers that are connected.
     #[serde(default)]
     pub workers: u64,
+}
+
+impl SweepStatus {
+    /// The same, where no master is there to go on: nothing is granted, and nobody knows for how long.
+    #[must_use]
+    pub fn without_master(mut self) -> Self {
+        if matches!(self.state, SweepState::Running | SweepState::Stopping) {
+            (self.state, self.eta_s, self.waiting) = (SweepState::Interrupted, None, 0);
+        }
+        self
+    }
 }
 
 /// The best single trial so far.

@@ -47,17 +47,21 @@ impl Sweep {
                 Course::Closed(Close::Finished) if rest > 0 => Some(CAP_REACHED.to_owned()),
                 _ => None,
             },
+            waiting: self.backoff.len() as u64,
             failures: self.failures,
             workers: 0,
         }
     }
 
-    /// Seconds that `left` trials take at the pace of the last ends; counted from the first grant while there are few.
+    /// Seconds that `left` trials take at the pace of the last ends, counted from the first grant while there are few; no fewer than
+    /// the last of those that wait must wait, and are then tried.
     #[expect(clippy::cast_precision_loss, reason = "a forecast for people")]
     fn eta_s(&self, now: Time, left: u64) -> Option<f64> {
         let oldest = *self.ends.front()?;
         let from = if self.ends.len() < ENDS_KEPT { self.begun.unwrap_or(oldest) } else { oldest };
         let (ends, span) = (self.ends.len(), now.ms_since(from));
-        (ends >= 2 && span > 0).then(|| left as f64 * (span as f64 / 1000.0) / ends as f64)
+        let each = (ends >= 2 && span > 0).then(|| (span as f64 / 1000.0) / ends as f64)?;
+        let waits = self.backoff.last().map(|(until, _)| until.ms_since(now) as f64 / 1000.0 + each);
+        Some((left as f64 * each).max(waits.unwrap_or(0.0)))
     }
 }

@@ -69,7 +69,7 @@ pub(crate) struct AgainArgs {
     #[arg(long)]
     pub(crate) retry_failed: bool,
     /// Try every trial again, whatever is known
-    #[arg(long, conflicts_with_all = ["changed", "retry_failed"])]
+    #[arg(long)]
     pub(crate) rerun: bool,
 }
 

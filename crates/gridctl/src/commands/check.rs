@@ -20,10 +20,8 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::table::Columns;
 use crate::output::{self, TextOrJson, number, rows, sanitise};
 use crate::settings::Settings;
-use crate::submit::{self, Checked, freeze, preview};
+use crate::submit::{self, Checked, freeze, precheck, preview};
 
-/// Combinations of the axes that conditions name which are gone through for an exact count.
-const COUNTED: u64 = 10_000_000;
 /// Trials shown.
 const TRIALS: usize = 3;
 /// Values of an axis shown from its beginning; the last one is shown too.
@@ -37,17 +35,13 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
     let results = settings.data_dir.for_sweep(&checked.file.base)?.results;
     let caller = |name: &str| std::env::var(name).ok();
     let resolved = freeze::resolve(&checked, &results, &caller)?;
-    let warnings: Vec<Diagnostic> = checked
-        .warnings
-        .iter()
-        .cloned()
-        .chain(
-            resolved.missing.into_iter().map(|problem| Diagnostic { severity: Severity::Warning, ..problem }),
-        )
-        .collect();
-    for warning in &warnings {
-        diagnose::print(warning, Some(&checked.file.source));
-    }
+    let only_warn = |problem| Diagnostic { severity: Severity::Warning, ..problem };
+    let missing = resolved.missing.into_iter().map(only_warn);
+    let mut warnings: Vec<Diagnostic> = checked.warnings.iter().cloned().chain(missing).collect();
+    let show = |warnings: &[Diagnostic]| {
+        warnings.iter().for_each(|warning| diagnose::print(warning, Some(&checked.file.source)));
+    };
+    show(&warnings);
     if let Some(log) = &args.log {
         return show_log(log, &checked, args.output);
     }
@@ -62,7 +56,12 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
                 .help(error.help())
                 .within(&checked.file.source)
         })?;
-    let view = View { frozen: &resolved.frozen, grid: &grid, count: grid.count(COUNTED), previews };
+    if let Err(failure) = precheck::command(&resolved.frozen, &grid, &checked.file.source) {
+        let unfit: Vec<Diagnostic> = failure.problems.into_iter().map(only_warn).collect();
+        show(&unfit);
+        warnings.extend(unfit);
+    }
+    let view = View { frozen: &resolved.frozen, grid: &grid, count: preview::count(&grid), previews };
     match args.output {
         TextOrJson::Text => output::text(&view.text())?,
         TextOrJson::Json => output::json(&view.json(&warnings))?,

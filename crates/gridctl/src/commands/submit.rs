@@ -2,9 +2,11 @@
 //! Invariant: the file is checked here first, so that its mistakes are shown with their place.
 
 use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::sched::SweepStatus;
 use gridctl_proto::ask::{Submit, Submitted};
 
 use super::run::changed;
+use super::run::progress::{done, points};
 use crate::cli::{AgainArgs, SubmitArgs};
 use crate::diagnose;
 use crate::exit::{Exit, Failure, Outcome};
@@ -15,6 +17,7 @@ use crate::submit::{self as sweep, Checked, freeze, precheck, preview};
 
 /// Runs the command.
 pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
+    sweep::check_again(&args.again)?;
     let checked = sweep::check(&args.file)?;
     checked.show_warnings();
     let (runtime, mut master) = Source::master(settings, &checked.file.base)?;
@@ -30,15 +33,33 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
         }
         answer => answer,
     };
-    if let Submitted::Stands { name, version, new, known, left, .. } = answer {
+    if let Submitted::Stands { name, new, known, left, .. } = answer {
         changed::note_left(&left);
-        let what = if new { "is submitted" } else { "stands already" };
-        output::say(format_args!(
-            "`{name}` {what}: version {version}, {} known; `gridctl status -w` follows it",
-            number::of(known, "trial")
-        ));
+        let status = runtime.block_on(master.status(&name))?;
+        output::say(stands(&status, new.then_some(known)));
     }
     Ok(Exit::Ok)
+}
+
+/// What a submission came to; `known` of a version that is new.
+fn stands(status: &SweepStatus, known: Option<u64>) -> String {
+    let SweepStatus { sweep, version, .. } = status;
+    let follow = if status.state.is_over() { "" } else { "; `gridctl status -w` follows it" };
+    if let Some(known) = known {
+        return format!(
+            "`{sweep}` is submitted: version {version}, {} known{follow}",
+            number::of(known, "trial")
+        );
+    }
+    let done = format!("{} of {} done", number::count(done(status)), number::of(points(status), "trial"));
+    let again = match status.state.is_over() {
+        true if status.failed + status.quarantined > 0 => {
+            "; --retry-failed tries the failed ones again, --rerun all"
+        }
+        true => "; --rerun tries them again",
+        false => follow,
+    };
+    format!("`{sweep}` is {} already: version {version}, {done}{again}", status.state.as_str())
 }
 
 /// Everything that can be said about a sweep without a master: resolved, checked against this machine's files, and marked.

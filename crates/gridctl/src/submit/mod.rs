@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use gridctl_core::spec::{Diagnostic, SweepSpec};
 
+use crate::cli::{AgainArgs, Changed};
 use crate::diagnose;
 use crate::exit::{Exit, Failure, Source};
 use crate::sweepfile::SweepFile;
@@ -23,6 +24,29 @@ pub(crate) struct Checked {
     pub(crate) spec: SweepSpec,
     /// What its author should know.
     pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// Refuses flags that ask for two things at once.
+pub(crate) fn check_again(again: &AgainArgs) -> Result<(), Failure> {
+    let (flag, means, worth) = match (again.changed, again.retry_failed) {
+        _ if !again.rerun => return Ok(()),
+        (Some(Changed::Keep), _) => {
+            ("--changed keep", "keeps every outcome, though the code has changed", "keep them")
+        }
+        (Some(Changed::Failed), _) => {
+            ("--changed failed", "keeps the successes, though the code has changed", "keep those")
+        }
+        (Some(Changed::All), _) => {
+            ("--changed all", "does so only where the code has changed", "do so only then")
+        }
+        (None, true) => {
+            ("--retry-failed", "tries only those again that ended without success", "try only those")
+        }
+        (None, false) => return Ok(()),
+    };
+    Err(Failure::usage("run::again", format!("--rerun and {flag} are two different things")).help(format!(
+        "--rerun tries every trial again, whatever is known: leave {flag} out for that; {flag} {means}: leave --rerun out to {worth}"
+    )))
 }
 
 /// Reads and checks a sweep file.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gridctl_core::grid::Grid;
+use gridctl_core::grid::{Count, Grid};
 use gridctl_core::id::{Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId};
 use gridctl_core::launch::{BaseEnv, Launch, LaunchError, Site};
 use gridctl_core::protocol::{FrozenSweep, Grant};
@@ -11,6 +11,8 @@ use gridctl_core::value::Params;
 
 use crate::output::sanitise;
 
+/// Combinations of the axes that conditions name which are gone through for an exact count.
+const COUNTED: u64 = 10_000_000;
 /// Positions looked at for trials that are not excluded.
 const LOOKED_AT: u64 = 10_000;
 
@@ -45,6 +47,11 @@ impl Preview {
         };
         self.env.iter().filter(is_own)
     }
+}
+
+/// How many trials there are.
+pub(crate) fn count(grid: &Grid) -> Count {
+    grid.count(COUNTED)
 }
 
 /// The first trials that are not excluded, in the order of the walk.

@@ -331,3 +331,22 @@ fn a_backoff_in_a_paused_sweep_asks_for_no_tick() {
     assert_eq!(world.steer(sweep, Steer::Resume), Ok(Answer::Done(1)));
     assert_eq!(world.grants(conn).len(), 1, "its wait is over when the sweep goes on");
 }
+
+#[test]
+fn while_the_rest_waits_the_forecast_waits_with_it() {
+    let (mut world, sweep, conn) = World::at_work(3, 1);
+    for _ in 0..2 {
+        let grant = world.grant(conn);
+        world.pass(10, &[conn]);
+        world.report(conn, ended(&grant, Class::Succeeded));
+    }
+    let grant = world.grant(conn);
+    assert!(world.status(sweep).eta_s.unwrap() < 0.1, "at the pace so far");
+    world.report(conn, ended(&grant, Class::Released));
+    let delay = delay_ms(&world, sweep, grant.index);
+    world.pass(1, &[conn]);
+    let status = world.status(sweep);
+    assert_eq!((status.pending, status.waiting), (1, 1));
+    assert!(status.eta_s.unwrap() * 1000.0 > (delay - 1) as f64, "{status:?}, {delay}");
+    assert_eq!(status.without_master().eta_s, None, "nobody knows when somebody goes on");
+}

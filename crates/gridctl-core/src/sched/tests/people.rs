@@ -7,7 +7,7 @@ use crate::id::TrialId;
 fn in_state(state: SweepState) -> (World, SweepId, Conn) {
     let (mut world, sweep, conn) = World::at_work(4, 1);
     let steer = match state {
-        SweepState::Running => return (world, sweep, conn),
+        SweepState::Running | SweepState::Interrupted => return (world, sweep, conn),
         SweepState::Paused => Steer::Pause,
         SweepState::Stopping | SweepState::Stopped => Steer::Stop,
         SweepState::Cancelled => Steer::Cancel,

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gridctl_core::grid::Count;
 use gridctl_core::id::SweepId;
 use gridctl_core::record::Record;
 use gridctl_core::sched::status::{CAP_REACHED, PERSON_PAUSED, TARGET_REACHED};
@@ -35,8 +36,22 @@ pub(super) struct Plan<'a> {
     pub(super) hint: Hint,
     pub(super) mark: String,
     pub(super) dir: PathBuf,
+    /// How many trials the grid has.
+    pub(super) trials: Count,
     /// So many trials run at once.
     pub(super) slots: u64,
+}
+
+impl Plan<'_> {
+    /// Where the sweep stands. What the grid is known not to hold is left out, though the cursor has not come upon it yet.
+    fn status(&self, handle: &Handle) -> Result<SweepStatus, Failure> {
+        let name = &self.submit.frozen.spec.name;
+        let mut status = handle.status(name).map_err(|error| source::ask_failure(&error))?;
+        let excluded = status.total.saturating_sub(self.trials.upper());
+        let unseen = excluded.saturating_sub(status.excluded).min(status.pending);
+        (status.excluded, status.pending) = (status.excluded + unseen, status.pending - unseen);
+        Ok(status)
+    }
 }
 
 /// How following a sweep ended.
@@ -74,12 +89,12 @@ async fn serve(plan: &mut Plan<'_>, running: &mut Running) -> Result<(Exit, Opti
     // Until here Ctrl-C simply ends the process, at a question above all.
     let mut interrupts = Interrupts::listen()?;
     let name = plan.submit.frozen.spec.name.clone();
-    announce(&handle.status(&name).map_err(|error| source::ask_failure(&error))?, &stands);
+    let first = plan.status(&handle)?;
+    announce(&first, &stands, plan.trials);
     let objective = plan.submit.frozen.spec.objective.as_ref();
     let metric = objective.map_or_else(String::new, |objective| objective.metric.name.clone());
     let mut progress = Progress::new(plan.args.quiet, &metric, plan.slots);
     let mut watch = Watch { reader: None, seen: 0, told: false, metric, sweep: stands.sweep };
-    let first = handle.status(&name).map_err(|error| source::ask_failure(&error))?;
     let mut fleet = None;
     if !first.state.is_over() && first.state != SweepState::Paused {
         watch.begin(plan)?;
@@ -96,7 +111,7 @@ async fn serve(plan: &mut Plan<'_>, running: &mut Running) -> Result<(Exit, Opti
                 fleet.end(&handle, GRACE, &mut interrupts).await;
             }
             // What was running when it turned has ended now.
-            let status = handle.status(&name).unwrap_or(status);
+            let status = plan.status(&handle).unwrap_or(status);
             conclude(&status, &stands, &progress, &plan.hint);
             ended(&status)
         }
@@ -105,7 +120,7 @@ async fn serve(plan: &mut Plan<'_>, running: &mut Running) -> Result<(Exit, Opti
             if let Some(fleet) = fleet {
                 fleet.end(&handle, GRACE, &mut interrupts).await;
             }
-            let status = handle.status(&status.sweep).unwrap_or(status);
+            let status = plan.status(&handle).unwrap_or(status);
             output::say(format_args!(
                 "stopped: {} of {} done; go on with: {}",
                 number::count(progress::done(&status)),
@@ -149,8 +164,9 @@ async fn submit(handle: &Handle, plan: &mut Plan<'_>) -> Result<Stands, Failure>
     }
 }
 
-fn announce(status: &SweepStatus, stands: &Stands) {
-    let mut text = format!("{}: {}", status.sweep, number::of(progress::points(status), "trial"));
+fn announce(status: &SweepStatus, stands: &Stands, trials: Count) {
+    let relation = if matches!(trials, Count::Exact(_)) { "" } else { "at most " };
+    let mut text = format!("{}: {relation}{}", status.sweep, number::of(trials.upper(), "trial"));
     if stands.version > 1 {
         text = format!("{text}, version {}", stands.version);
     }
@@ -171,10 +187,9 @@ async fn follow(
     fleet: &mut Workers,
 ) -> Result<Followed, Failure> {
     let mut handle = running.handle().clone();
-    let name = plan.submit.frozen.spec.name.clone();
     let mut succeeded = u64::MAX;
     loop {
-        let status = handle.status(&name).map_err(|error| source::ask_failure(&error))?;
+        let status = plan.status(&handle)?;
         if status.succeeded > succeeded {
             fleet.have_worked();
         }

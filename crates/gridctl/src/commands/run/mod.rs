@@ -24,7 +24,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Format, number};
 use crate::settings::{Set, Settings};
 use crate::source::{self, fold};
-use crate::submit::{self, precheck};
+use crate::submit::{self, precheck, preview};
 use crate::{datadir, mark};
 
 /// Runs the command.
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
         )
         .help("`gridctl submit FILE --master URL` gives the sweep to that one"));
     }
+    submit::check_again(&args.again)?;
     let checked = submit::check(&args.file)?;
     checked.show_warnings();
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
@@ -53,8 +54,9 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     dir.make()?;
     let dir = dir.journal.canonicalize().unwrap_or(dir.journal);
     let slots = capacity.at_once(&frozen.spec.resources);
-    let plan =
-        course::Plan { submit: request(frozen, &args.again), args, hint, mark: mark::of(&dir), dir, slots };
+    let trials = preview::count(&preview::grid(&frozen)?);
+    let submit = request(frozen, &args.again);
+    let plan = course::Plan { submit, args, hint, mark: mark::of(&dir), dir, trials, slots };
     let (exit, board) = super::daemon::runtime()?.block_on(course::run(plan))?;
     if let Some(board) = board {
         // A reader that went away does not change how the sweep ended.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use gridctl_core::sched::SweepStatus;
+use gridctl_core::sched::{SweepState, SweepStatus};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::clock;
@@ -113,11 +113,21 @@ pub(crate) fn line(status: &SweepStatus, metric: &str, slots: Option<u64>) -> St
     }
     match slots {
         _ if status.leased == 0 => {}
+        _ if status.state == SweepState::Interrupted => {
+            let _ = write!(text, ", {} not ended", number::count(status.leased));
+        }
         Some(slots) => {
             let _ = write!(text, ", {} running", number::count(status.leased.min(slots)));
         }
         None => {
             let _ = write!(text, ", {} with workers", number::count(status.leased));
+        }
+    }
+    match status.waiting {
+        0 => {}
+        1 => text.push_str(", 1 waits to be tried again"),
+        more => {
+            let _ = write!(text, ", {} wait to be tried again", number::count(more));
         }
     }
     if let Some(why) = &status.why {
@@ -130,7 +140,7 @@ pub(crate) fn line(status: &SweepStatus, metric: &str, slots: Option<u64>) -> St
 mod tests {
     use gridctl_core::id::TrialId;
     use gridctl_core::record::MetricValue;
-    use gridctl_core::sched::{Best, SweepState};
+    use gridctl_core::sched::Best;
 
     use super::*;
 
@@ -152,6 +162,7 @@ mod tests {
             best: None,
             eta_s: None,
             why: None,
+            waiting: 0,
             failures: 1,
             workers: 1,
         };
@@ -162,5 +173,9 @@ mod tests {
             line(&status, "accuracy", Some(8)),
             "12/54, 1 failed, 40s to go, best accuracy 0.751235 (aaaaaaaa), 2 running"
         );
+        (status.best, status.leased, status.waiting) = (None, 0, 2);
+        assert_eq!(line(&status, "accuracy", None), "12/54, 1 failed, 40s to go, 2 wait to be tried again");
+        status.leased = 3;
+        assert_eq!(line(&status.without_master(), "accuracy", None), "12/54, 1 failed, 3 not ended");
     }
 }

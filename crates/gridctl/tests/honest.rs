@@ -1,0 +1,123 @@
+//! What is said of a sweep is true: how many trials it has, that nobody goes on with it, what flags mean, what stands already.
+
+mod lab;
+
+use std::process::Stdio;
+
+use lab::{Lab, signal, told};
+use rustix::process::Signal;
+
+const TAIL: &str = "metric: {name: s, goal: maximize}\nparameters: {x: {values: [1, 2, 3]}}\n";
+
+#[test]
+fn run_announces_as_many_trials_as_check_counts() {
+    let lab = Lab::new();
+    let grid = "parameters: {x: {min: 1, max: 20, step: 1}, y: {values: [1, 2]}}\nexclude: ['x > 3 and y > 1', 'x > 10']\n";
+    lab.write(
+        "e.yaml",
+        format!("command: [sh, -c, 'echo s=$HP_X']\nmetric: {{name: s, goal: maximize}}\n{grid}"),
+    );
+    let check = lab.run(&["check", "e.yaml"]);
+    assert!(check.stdout.starts_with("e: 13 trials (40 points, less 27 excluded)\n"), "{}", check.stdout);
+    let run = lab.run(&["run", "e.yaml"]);
+    assert!(run.stderr.starts_with("e: 13 trials\n"), "{}", run.stderr);
+    assert!(
+        run.stderr.lines().filter(|line| line.starts_with('[')).all(|line| line.contains("/13")),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_sweep_that_no_master_goes_on_with_is_interrupted_not_running() {
+    let lab = Lab::new();
+    lab.write(
+        "i.yaml",
+        format!(
+            "command: [sh, -c, 'echo a >> led; [ $HP_X = 1 ] || sleep 60; echo s=1']\norder: file\n{TAIL}"
+        ),
+    );
+    let run = lab.start(&["run", "i.yaml", "-q", "--slots", "1"]);
+    lab.until("the second trial runs", || lab.ledger("led").len() == 2);
+    let json = lab.run(&["status", "-o", "json"]);
+    assert!(json.stdout.contains("\"state\": \"running\""), "{}", json.stdout);
+    signal(&run, Signal::INT);
+    assert_eq!(lab.wait(run).code, Some(130));
+    let json = lab.run(&["status", "-o", "json"]);
+    assert!(
+        json.stdout.contains("\"state\": \"interrupted\"") && json.stdout.contains("\"eta_s\": null"),
+        "{}",
+        json.stdout
+    );
+    let status = lab.run(&["status"]);
+    assert!(
+        status.stdout.starts_with("i  version 1  interrupted\n1/3, best objective 1 ("),
+        "{}",
+        status.stdout
+    );
+}
+
+#[test]
+fn what_waits_to_be_tried_again_is_said() {
+    let lab = Lab::new();
+    lab.write("w.yaml", "command: [sh, -c, 'exit 75']\nparameters: {x: {values: [1, 2]}}\n");
+    let run = lab.start(&["run", "w.yaml", "-q"]);
+    let mut shown = String::new();
+    lab.until("both trials wait", || {
+        shown = lab.run(&["status"]).stdout;
+        shown.contains("2 wait to be tried again")
+    });
+    signal(&run, Signal::INT);
+    assert_eq!(lab.wait(run).code, Some(130), "{shown}");
+}
+
+#[test]
+fn rerun_and_another_wish_is_refused_with_what_the_two_mean() {
+    let lab = Lab::new();
+    lab.write("s.yaml", format!("command: [sh, -c, 'echo s=$HP_X']\n{TAIL}"));
+    let mut all = String::new();
+    for wish in
+        [&["--changed", "keep"][..], &["--changed", "failed"], &["--changed", "all"], &["--retry-failed"]]
+    {
+        let args: Vec<&str> = ["run", "s.yaml", "--rerun"].iter().chain(wish).copied().collect();
+        let done = lab.run(&args);
+        assert_eq!(done.code, Some(2), "{wish:?}");
+        all.push_str(&told(&done));
+    }
+    assert!(!lab.data().exists());
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn check_warns_of_a_program_that_is_not_there_as_run_refuses_it() {
+    let lab = Lab::new();
+    lab.write("train.py", "").write("t.yaml", format!("command: [python3, trian.py]\n{TAIL}"));
+    let check = lab.run(&["check", "t.yaml"]);
+    assert_eq!(check.code, Some(0), "{}", check.stderr);
+    let run = lab.run(&["run", "t.yaml"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.starts_with("error[run::command]"), "{}", run.stderr);
+    assert_eq!(check.stderr, run.stderr.replacen("error", "warning", 1));
+    let json = lab.run(&["check", "t.yaml", "-o", "json"]);
+    assert!(json.stdout.contains("\"code\": \"run::command\""), "{}", json.stdout);
+}
+
+#[test]
+fn what_is_submitted_again_is_said_to_be_what_it_is() {
+    let lab = Lab::new();
+    lab.write("s.yaml", format!("command: [sh, -c, 'echo s=$HP_X']\n{TAIL}"));
+    assert_eq!(lab.run(&["run", "s.yaml", "-q"]).code, Some(0));
+    let mut master = lab.command(&["master"]).stderr(Stdio::null()).spawn().unwrap();
+    lab.until("the master serves", || lab.data().join("master.json").exists());
+    let say = |args: &[&str]| lab.run(args).stderr;
+    assert_eq!(
+        say(&["submit", "s.yaml"]),
+        "`s` is finished already: version 1, 3 of 3 trials done; --rerun tries them again\n"
+    );
+    let new = "`s` is submitted: version 2, 0 trials known; `gridctl status -w` follows it\n";
+    assert_eq!(say(&["submit", "s.yaml", "--rerun"]), new);
+    let running = "`s` is running already: version 2, 0 of 3 trials done; `gridctl status -w` follows it\n";
+    assert_eq!(say(&["submit", "s.yaml"]), running);
+    signal(&master, Signal::TERM);
+    assert!(master.wait().unwrap().success());
+}
