@@ -50,8 +50,11 @@ impl Handle {
         let token = Token::parse(&ask.page_token)?;
         let mut trials = Vec::new();
         let mut after = 0;
+        let live = self.live(id, None).await?;
+        // A trial that is tried again is not what it was any more.
+        let open: BTreeSet<TrialId> = live.iter().map(|line| line.trial).collect();
         if let Token::Live(index) = token {
-            trials = self.live(id, None).await?;
+            trials = live;
             trials
                 .retain(|line| index.is_none_or(|index| line.index > index) && wanted(line.state, ask.state));
             if trials.len() > size {
@@ -68,8 +71,9 @@ impl Handle {
         }
         let version = self.version(id).await?;
         let room = size - trials.len();
-        let (settled, next) =
-            self.read(move |reader| settled(reader, (id, version), ask.state, (after, room))).await?;
+        let (settled, next) = self
+            .read(move |reader| settled(reader, (id, version), (ask.state, &open), (after, room)))
+            .await?;
         trials.extend(settled);
         Ok(Trials { trials, next })
     }
@@ -195,11 +199,11 @@ fn wanted(state: TrialState, asked: Option<TrialState>) -> bool {
     asked.is_none_or(|asked| asked == state)
 }
 
-/// At most `room` settled trials of a version after outcome `after`, and where the next page begins.
+/// At most `room` settled trials of a version after outcome `after`, and where the next page begins. Those in `open` are not settled.
 fn settled(
     reader: &Reader,
     (id, version): (SweepId, u32),
-    asked: Option<TrialState>,
+    (asked, open): (Option<TrialState>, &BTreeSet<TrialId>),
     (mut after, room): (u64, usize),
 ) -> Result<(Vec<TrialLine>, String), AskError> {
     let (mut lines, mut bytes) = (Vec::new(), 0);
@@ -213,7 +217,11 @@ fn settled(
                 return Ok((lines, Token::Settled(after).text()));
             }
             after = row.seq;
-            if row.version == version && row.terminal && wanted(row.state, asked) && stands(reader, id, &row)?
+            if row.version == version
+                && row.terminal
+                && wanted(row.state, asked)
+                && !open.contains(&row.trial)
+                && stands(reader, id, &row)?
             {
                 let line = line(&row)?;
                 bytes += 512 + 64 * (line.params.len() + line.metrics.len());

@@ -172,6 +172,10 @@ async fn c12_steering_and_retrying_what_is_not_there_or_over_is_refused() {
         .unwrap();
     let trial = failed.trials[0].trial;
     assert_eq!(handle.retry("wine", vec![trial]).await.unwrap(), 1);
+    let listed = handle.trials(TrialsQuery::default()).await.unwrap().trials;
+    let states: Vec<TrialState> =
+        listed.iter().filter(|line| line.trial == trial).map(|line| line.state).collect();
+    assert_eq!(states, [TrialState::Leased], "it is not failed as well");
     worker.work(1).await;
     assert_eq!(handle.wait_turned(sweep).await.unwrap().succeeded, 2);
     let failed = handle
