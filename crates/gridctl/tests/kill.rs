@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::Duration;
 
+use gridctl_core::record::Class;
 use siege::{Blow, Kind, Random, Role, Siege, trials};
 
 const TRIALS: usize = 500;
@@ -99,6 +100,24 @@ fn a_worker_that_is_killed_again_and_again_is_replaced_while_trials_succeed() {
     assert_eq!(listed.iter().filter(|(_, state)| state == "succeeded").count(), 60, "{siege}");
 }
 
+/// A start that is killed has heard of no worker, and how those of before ended was its doing: no trial comes under suspicion by it.
+#[test]
+fn a_run_that_is_killed_again_and_again_as_it_starts_blames_no_trial() {
+    let seed = seed();
+    eprintln!("KILL_SEED={seed}");
+    let mut siege = Siege::begin(seed, &SWEEP.replace("max: 100", "max: 12"));
+    for kill in 0..40 {
+        let root = siege.running();
+        std::thread::sleep(Duration::from_millis(siege.random.next() % 60));
+        siege.kill_run(root, kill % 2 == 0);
+    }
+    siege.end();
+    siege.check_outcomes(60);
+    assert!(siege.count(Class::WorkerFault) > 0, "it was never killed at work: {siege}");
+    assert_eq!(siege.count(Class::Lost), 0, "{siege}");
+    siege.check_leftovers();
+}
+
 /// A slot ends its trainer, and a worker what a dead slot left. Where both are gone at once, `run` does it. A process that is dead and
 /// was not waited for yet has no environment.
 #[test]
@@ -114,8 +133,22 @@ parameters: {x: {value: 1}}
         let root = siege.running();
         (siege.lab.ledger("ledger") == ["first"]).then_some(root)
     });
-    siege.kill_worker_and_slots(root);
+    assert!(siege.kill_worker_and_slots(root), "{siege}");
     siege.end();
     assert_eq!(siege.lab.ledger("ledger"), ["first"], "two attempts went on together: {siege}");
     siege.until("no process to be left", |siege| siege.is_quiet().then_some(()));
+}
+
+/// The last one too, in whose place no other is started.
+#[test]
+fn what_killed_workers_and_slots_left_ends_with_the_run_that_gives_up_on_them() {
+    let mut siege = Siege::begin(0, "command: [sleep, '300']\nparameters: {x: {min: 1, max: 20}}\n");
+    for _ in 0..5 {
+        siege.until("a trainer", |siege| {
+            let root = siege.running();
+            siege.kill_worker_and_slots(root).then_some(())
+        });
+    }
+    assert_eq!(siege.ended(), Some(1), "{siege}");
+    assert!(siege.is_quiet(), "a trainer goes on: {siege}");
 }

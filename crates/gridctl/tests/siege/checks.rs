@@ -27,6 +27,12 @@ impl Siege {
         assert_eq!((settled.len(), distinct.len()), (total, total), "{self}");
     }
 
+    /// How many attempts ended so.
+    pub(crate) fn count(&self, class: Class) -> usize {
+        let outcomes = Reader::open(&self.lab.data()).unwrap().after(0, None, 100_000).unwrap();
+        outcomes.iter().filter(|row| row.class == class).count()
+    }
+
     /// What was recorded as a success was not started again, by the ledger that the trainers keep.
     pub(crate) fn check_ledger(&self, total: usize) {
         let ledger = self.lab.ledger("ledger");

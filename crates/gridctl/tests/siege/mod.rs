@@ -11,8 +11,9 @@ use std::fs::File;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use gridctl_core::record::TrialState;
+use gridctl_core::record::{Class, TrialState};
 use gridctl_storage::journal::Reader;
+use gridctl_worker::marks::{end_marked, is_alive};
 use serde_json::Value as Json;
 
 use crate::lab::{Lab, now};
@@ -210,14 +211,19 @@ impl Siege {
         self.look();
     }
 
-    /// Kills a worker and its slots, so quickly that they cannot end what is below them.
-    pub(crate) fn kill_worker_and_slots(&self, root: u32) {
-        let there = below(root);
-        let handles = [Role::Worker, Role::Slot].into_iter().flat_map(|role| {
-            there.iter().filter(move |seen| seen.role == role).filter_map(|seen| hold(seen.pid, root))
-        });
-        let handles: Vec<_> = handles.collect();
-        assert!(handles.len() >= 2 && handles.iter().all(kill), "{self}");
+    /// Kills a worker and its slots, so quickly that they cannot end what is below them, and waits until they are gone; false if no
+    /// trainer was seen below them.
+    pub(crate) fn kill_worker_and_slots(&mut self, root: u32) -> bool {
+        let mut there = below(root);
+        let works = there.iter().any(|seen| seen.role == Role::Trainer);
+        there.retain(|seen| matches!(seen.role, Role::Worker | Role::Slot));
+        let handles: Vec<_> = there.iter().filter_map(|seen| hold(seen.pid, root)).collect();
+        if !works || handles.len() < 2 {
+            return false;
+        }
+        assert!(handles.iter().all(kill), "{self}");
+        self.until("them to be gone", |_| (!there.iter().any(|seen| is_alive(seen.pid))).then_some(()));
+        true
     }
 
     /// Kills one process of this role, if there is one.
@@ -273,9 +279,14 @@ impl Siege {
     /// Lets the sweep end.
     pub(crate) fn end(&mut self) {
         self.running();
-        let code = self.until("the sweep's end", |siege| siege.run.as_mut()?.try_wait().unwrap());
-        assert_eq!(code.code(), Some(0), "{self}");
+        assert_eq!(self.ended(), Some(0), "{self}");
+    }
+
+    /// Waits until the run has ended by itself, and says how.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let status = self.until("the run's end", |siege| siege.run.as_mut()?.try_wait().unwrap());
         self.run = None;
+        status.code()
     }
 }
 
@@ -286,7 +297,7 @@ impl Drop for Siege {
             let _ = run.kill();
             let _ = run.wait();
         }
-        gridctl_worker::marks::end_marked(&self.mark());
+        end_marked(&self.mark());
     }
 }
 

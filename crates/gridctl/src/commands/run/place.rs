@@ -1,6 +1,7 @@
 //! The workers of `gridctl run`: processes of this same binary, placed by the local fleet.
 //! Invariant: they end before the master does, gently if there is time; and what one ran has ended before the master may grant it again.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(super) struct Workers {
     fleet: LocalFleet,
     /// The data directory's mark, which their trainers carry.
     mark: String,
+    /// Workers that were started, and of which nobody has ended yet what they may have left.
+    unburied: BTreeSet<WorkerId>,
 }
 
 impl Workers {
@@ -55,13 +58,17 @@ impl Workers {
             crate::output::say(format_args!("ended {} processes that were left behind", left.len()));
         }
         running.handle().orphans_ended().await.map_err(|error| source::ask_failure(&error))?;
-        fleet.launch(1).map_err(|error| failure(&error))?;
-        Ok(Self { fleet, mark: plan.mark.clone() })
+        let unburied = fleet.launch(1).map_err(|error| failure(&error))?.into_iter().collect();
+        Ok(Self { fleet, mark: plan.mark.clone(), unburied })
     }
 
     /// Waits for the next thing that happens to a worker; nothing is lost if that is abandoned.
     pub(super) async fn next(&mut self) -> FleetEvent {
-        self.fleet.next_event().await
+        let event = self.fleet.next_event().await;
+        if let FleetEvent::Replaced(worker) = event {
+            self.unburied.insert(worker);
+        }
+        event
     }
 
     /// Trials succeed: the workers can live.
@@ -71,10 +78,9 @@ impl Workers {
 
     /// A worker has ended. Its slots see that and end what they run; where one was killed as well, that is done here. Only then may
     /// the master grant its trials again.
-    pub(super) async fn bury(&self, worker: WorkerId, handle: &Handle) -> Result<(), Failure> {
-        let mark = format!("{}/{worker}", self.mark);
-        let ended = tokio::task::spawn_blocking(move || gridctl_worker::marks::end_marked(&mark)).await;
-        ended.map_err(|_| Failure::error("run::worker", "cannot look for what a worker left behind"))?;
+    pub(super) async fn bury(&mut self, worker: WorkerId, handle: &Handle) -> Result<(), Failure> {
+        end_left_of(&self.mark, worker).await?;
+        self.unburied.remove(&worker);
         handle.gone(worker).await.map_err(|error| source::ask_failure(&error))
     }
 
@@ -84,7 +90,7 @@ impl Workers {
             let mut asked = tokio::time::interval(ASK_EVERY);
             while !self.fleet.describe().is_empty() {
                 tokio::select! {
-                    _ = self.fleet.next_event() => {}
+                    _ = self.next() => {}
                     // Again and again, for a worker may connect only now. They are ended below whether they could be asked or not.
                     _ = asked.tick() => drop(handle.ask_to_drain(grace).await),
                 }
@@ -95,13 +101,24 @@ impl Workers {
             () = interrupts.next() => {}
             () = tokio::time::sleep(grace + AT_ONCE) => {}
         }
-        self.fleet.end(AT_ONCE).await;
+        self.kill().await;
     }
 
-    /// Ends everything at once.
+    /// Ends everything at once, and what the last workers left, which may have been killed together with their slots.
     pub(super) async fn kill(self) {
         self.fleet.end(AT_ONCE).await;
+        for worker in self.unburied {
+            // What cannot be looked for now is looked for by the next start.
+            let _ = end_left_of(&self.mark, worker).await;
+        }
     }
+}
+
+/// Ends what a worker that has ended may have left.
+async fn end_left_of(mark: &str, worker: WorkerId) -> Result<(), Failure> {
+    let mark = format!("{mark}/{worker}");
+    let ended = tokio::task::spawn_blocking(move || gridctl_worker::marks::end_marked(&mark)).await;
+    ended.map(drop).map_err(|_| Failure::error("run::worker", "cannot look for what a worker left behind"))
 }
 
 /// Why there are no workers.
