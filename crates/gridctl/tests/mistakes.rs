@@ -119,3 +119,25 @@ fn a_read_command_where_nothing_ever_ran_says_where_it_looked() {
     let lab = Lab::new();
     insta::assert_snapshot!(told(&lab.run(&["leaderboard"])));
 }
+
+#[test]
+fn a_metric_with_a_percent_sign_is_read_by_the_pattern_that_is_offered() {
+    let lab = Lab::new();
+    let sweep = |regex: &str| {
+        format!(
+            "command: [sh, -c, 'echo \"accuracy = 9$HP_X.5%\"']\n\
+             metric: {{name: accuracy, goal: maximize{regex}}}\nparameters: {{x: {{values: [0, 1]}}}}\n"
+        )
+    };
+    lab.write("p.yaml", sweep(""));
+    let missed = lab.run(&["run", "p.yaml"]);
+    assert_eq!(missed.code, Some(10), "{}", missed.stderr);
+    let offered = missed
+        .stderr
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("to read it: `")?.strip_suffix("` under `metric`"));
+    lab.write("p.yaml", sweep(&format!(", {}", offered.unwrap_or_else(|| panic!("{}", missed.stderr)))));
+    let read = lab.run(&["run", "p.yaml", "--retry-failed"]);
+    assert_eq!(read.code, Some(0), "{}", read.stderr);
+    assert!(read.stdout.contains("91.5"), "{}", read.stdout);
+}

@@ -1,7 +1,9 @@
 //! What came close to the objective, for people whose trial ended without it.
 //! Invariant: bounded, whatever was printed; names that resemble the objective's stay when others have to go.
 
-use super::line::{Found, find, number_at};
+use regex::Regex;
+
+use super::line::{Found, find, number_at, number_prefix, whole_number};
 
 /// The most names that are remembered.
 const MAX_SEEN: usize = 16;
@@ -19,6 +21,8 @@ pub(super) struct NearMisses {
     not_number: Option<String>,
     /// `accuracy 0.9`.
     no_separator: Option<String>,
+    /// A pattern that takes the number out of one of these two.
+    pattern: Option<String>,
     /// What the objective's pattern caught that is no number.
     regex_caught: Option<String>,
     json_lines: u64,
@@ -72,22 +76,40 @@ impl NearMisses {
     /// Looks at a line of output that did not hold the objective.
     pub(super) fn look_at(&mut self, line: &str, objective: &str) {
         find(line, objective, |found| match found {
-            Found::NotNumber(text) => self.not_number(text),
+            Found::NotNumber(text) => self.misses(line, text, objective),
             Found::NoSeparator(text) => {
-                self.no_separator.get_or_insert_with(|| shown(text));
+                if self.no_separator.is_none() {
+                    self.no_separator = Some(shown(text));
+                    self.pattern = self.pattern.take().or_else(|| pattern(line, text, objective));
+                }
             }
             Found::Number(_) => {}
         });
         for (at, _) in line.match_indices(['=', ':']) {
             let before = line[..at].trim_end_matches([' ', '\t', '"', '\'']);
             let after = line[at + 1..].trim_start_matches([' ', '\t']);
-            if number_at(after).is_some() {
-                let part = |c: char| c.is_alphanumeric() || "_-./".contains(c);
-                let name = &before[before.trim_end_matches(part).len()..];
-                if name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
-                    self.saw(name, objective);
-                }
+            if number_prefix(after).is_none() {
+                continue;
             }
+            let part = |c: char| c.is_alphanumeric() || "_-./".contains(c);
+            let begins = before.trim_end_matches(part).len();
+            let name = &before[begins..];
+            if !name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
+                continue;
+            }
+            if number_at(after).is_some() {
+                self.saw(name, objective);
+            } else if name != objective && likeness(name, objective) >= SIMILAR {
+                self.misses(line, &line[begins..], name);
+            }
+        }
+    }
+
+    /// `text` of this line begins with a name whose value is no plain number.
+    fn misses(&mut self, line: &str, text: &str, name: &str) {
+        if self.not_number.is_none() {
+            self.not_number(text);
+            self.pattern = self.pattern.take().or_else(|| pattern(line, text, name));
         }
     }
 
@@ -104,6 +126,9 @@ impl NearMisses {
         }
         if let Some(text) = &self.no_separator {
             out.push(format!("saw `{text}`: write `=` or `:` between name and value"));
+        }
+        if let Some(pattern) = &self.pattern {
+            out.push(format!("to read it: `regex: '{}'` under `metric`", pattern.replace('\'', "''")));
         }
         if let Some(text) = &self.regex_caught {
             out.push(format!("the regex of `{objective}` caught `{text}`, which is not a number"));
@@ -136,11 +161,28 @@ impl NearMisses {
         };
         let similar = seen.partition_point(|(_, likeness)| *likeness >= SIMILAR);
         if similar > 0 {
-            out.push(format!("saw {}, declared `{objective}`", list(&seen[..similar.min(3)])));
+            out.push(format!(
+                "saw {}, declared `{objective}`: write `name: {}` under `metric`, or print `{objective}=0.5`",
+                list(&seen[..similar.min(3)]),
+                seen[0].0
+            ));
         } else if !seen.is_empty() {
             out.push(format!("saw numbers for {}, none for `{objective}`", list(&seen[..seen.len().min(5)])));
         }
     }
+}
+
+/// A pattern that catches the number that follows `name` in `text`, the end of `line`; `None` if there is no plain one.
+fn pattern(line: &str, text: &str, name: &str) -> Option<String> {
+    ["", r"\b"].into_iter().find_map(|edge| {
+        let pattern = format!(r"{edge}{}[^\d.+-]*([\d.e+-]+)", regex::escape(name));
+        let caught = Regex::new(&pattern).ok()?.captures(line)?.get(1)?;
+        let rest = &line[caught.end()..];
+        let goes_on = rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+            || (rest.starts_with([',', ':', '/']) && rest[1..].starts_with(|c: char| c.is_ascii_digit()));
+        let is_it = caught.start() >= line.len() - text.len() && whole_number(caught.as_str()).is_some();
+        (is_it && !goes_on).then_some(pattern)
+    })
 }
 
 /// How alike two names are, 0 to 1: one within the other counts, and so does the same name in other letters.

@@ -148,6 +148,35 @@ fn a_missing_objective_is_explained_by_what_came_close() {
     assert!(outcome_of(&none, "acc=1\n", "").near_misses.is_empty());
 }
 
+#[test]
+fn a_pattern_that_is_offered_reads_the_line_that_was_missed() {
+    let cases = [
+        ("accuracy = 90.9%", Some(90.9)),
+        ("epoch 3/10: val_accuracy=12% accuracy: 95 % of 20", Some(95.0)),
+        ("accuracy: tensor(-0.25, grad_fn=<X>)", Some(-0.25)),
+        ("accuracy 1e-3 after 5 epochs", Some(1e-3)),
+        ("it's accuracy=[0.5]", Some(0.5)),
+        ("Accuracy: 90.9%", Some(90.9)),
+        ("accuracy=1,234.5", None),
+        ("accuracy=12:30", None),
+        ("accuracy=.5%", Some(0.5)),
+        ("accuracy: none", None),
+    ];
+    for (line, expected) in cases {
+        let missed = outcome_of(&patterns(Some(metric("accuracy")), vec![]), line, "");
+        assert_eq!(missed.objective, None, "{line}");
+        let offered = missed
+            .near_misses
+            .iter()
+            .find_map(|told| told.strip_prefix("to read it: `regex: '")?.strip_suffix("'` under `metric`"));
+        let read = offered.map(|regex| {
+            let patterns = patterns(Some(with_regex("accuracy", &regex.replace("''", "'"))), vec![]);
+            outcome_of(&patterns, line, "").objective.unwrap()
+        });
+        assert_eq!(read, expected, "{line}: {:?}", missed.near_misses);
+    }
+}
+
 fn patterns_without_objective() -> Arc<Patterns> {
     patterns(None, vec![metric("loss")])
 }
@@ -165,7 +194,8 @@ fn a_name_like_the_objective_is_remembered_among_a_flood_of_others() {
     let mut output: String = (0..5_000).map(|i| format!("z{i}: {i}\n")).collect();
     output.push_str("\x1b]0;evil\x07acc: 0.9\n");
     let outcome = outcome_of(&patterns, &output, "");
-    assert_eq!(outcome.near_misses, ["saw `acc`, declared `accuracy`"]);
+    let told = "saw `acc`, declared `accuracy`: write `name: acc` under `metric`, or print `accuracy=0.5`";
+    assert_eq!(outcome.near_misses, [told]);
 }
 
 #[test]
