@@ -121,3 +121,20 @@ fn what_is_submitted_again_is_said_to_be_what_it_is() {
     signal(&master, Signal::TERM);
     assert!(master.wait().unwrap().success());
 }
+
+#[test]
+fn a_rank_that_is_shown_means_the_same_trial_in_every_command() {
+    let lab = Lab::new();
+    lab.write("r.yaml", "command: [sh, -c, 'echo s=$(( HP_X % 5 ))']\nmetric: {name: s, goal: maximize}\nparameters: {x: {values: [1, 2, 3, 4, 9]}}\n");
+    assert_eq!(lab.run(&["run", "r.yaml", "-q"]).code, Some(0));
+    let csv = lab.run(&["leaderboard", "--filter", "x != 3", "--sort", "x", "-o", "csv"]).stdout;
+    let rows: Vec<Vec<&str>> = csv.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    let ranks: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(ranks, ["5", "4", "1", "2"], "{csv}");
+    let table = lab.run(&["leaderboard", "--filter", "x != 3", "--sort", "x"]).stdout;
+    assert!(table.lines().skip(1).zip(&rows).all(|(line, row)| line.trim().starts_with(row[0])), "{table}");
+    for row in rows {
+        let shown = lab.run(&["trials", "show", &format!("#{}", row[0])]).stdout;
+        assert!(shown.starts_with(row[1]), "{row:?}: {shown}");
+    }
+}

@@ -22,7 +22,7 @@ const OWN_NAMES: [&str; 4] = ["objective", "index", "attempts", "duration_s"];
 /// What a leaderboard answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
-    /// The rows, best first.
+    /// The rows, best first unless another order was asked for.
     pub rows: Vec<Row>,
     /// How many there are in all, after the filter.
     pub total: u64,
@@ -42,6 +42,8 @@ pub struct Board {
     /// Without: rows that passed the filter.
     rows: Vec<Row>,
     total: u64,
+    /// What the objective ranks, filtered out or not: (value, index).
+    standing: Vec<(f64, u64)>,
     codes: BTreeSet<CodeHash>,
     seen: BTreeSet<String>,
     problem: Option<LeaderboardError>,
@@ -57,6 +59,7 @@ impl Board {
             points: BTreeMap::new(),
             rows: Vec::new(),
             total: 0,
+            standing: Vec::new(),
             codes: BTreeSet::new(),
             seen: BTreeSet::new(),
             problem: None,
@@ -83,6 +86,7 @@ impl Board {
 
     /// Keeps the row if it passes the filter and may still be shown.
     fn keep(&mut self, row: Row) {
+        self.standing.extend(standing(&row));
         match self.passes(&row) {
             Ok(true) => self.total += 1,
             Ok(false) => return,
@@ -122,13 +126,16 @@ impl Board {
             return Err(problem);
         }
         self.sort();
-        let ranked = self.query.sort.is_some() || self.layout.objective.is_some();
         let mut rows: Vec<Row> =
             self.rows.into_iter().skip(self.query.offset).take(self.query.k.unwrap_or(usize::MAX)).collect();
-        for (row, place) in rows.iter_mut().zip(self.query.offset as u64 + 1..) {
-            let has_value =
-                self.query.sort.is_some() || row.objective.is_some_and(|value| value.0.is_finite());
-            row.rank = (ranked && has_value).then_some(place);
+        if let Some((_, goal)) = self.layout.objective {
+            let best_first = |a: &(f64, u64), b: &(f64, u64)| by_goal(goal, a.0, b.0).then(a.1.cmp(&b.1));
+            self.standing.sort_unstable_by(best_first);
+            for row in &mut rows {
+                let found =
+                    standing(row).map(|it| self.standing.binary_search_by(|other| best_first(other, &it)));
+                row.rank = found.and_then(Result::ok).map(|place| place as u64 + 1);
+            }
         }
         Ok(Page { rows, total: self.total, mixed_code: self.codes.len() > 1 })
     }
@@ -170,14 +177,22 @@ impl Board {
     }
 }
 
+/// What ranks the row; what is missing or not finite ranks nowhere.
+fn standing(row: &Row) -> Option<(f64, u64)> {
+    row.objective.map(|value| (value.0, row.index)).filter(|(value, _)| value.is_finite())
+}
+
+/// The better one first.
+fn by_goal(goal: Goal, a: f64, b: f64) -> Ordering {
+    goal.better(b, a).cmp(&goal.better(a, b))
+}
+
 /// Best first; what is missing or not finite comes last.
 fn by_objective(goal: Option<Goal>, a: &Row, b: &Row) -> Ordering {
     let Some(goal) = goal else { return Ordering::Equal };
-    let value = |row: &Row| row.objective.map(|value| value.0).filter(|value| value.is_finite());
-    match (value(a), value(b)) {
-        (Some(a), Some(b)) if goal.better(a, b) => Ordering::Less,
-        (Some(a), Some(b)) if goal.better(b, a) => Ordering::Greater,
-        (Some(_), Some(_)) | (None, None) => Ordering::Equal,
+    match (standing(a), standing(b)) {
+        (Some((a, _)), Some((b, _))) => by_goal(goal, a, b),
+        (None, None) => Ordering::Equal,
         (Some(_), None) => Ordering::Less,
         (None, Some(_)) => Ordering::Greater,
     }

@@ -66,7 +66,8 @@ impl From<&Record> for Brief {
 /// One row of the leaderboard: a point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Its place in this leaderboard, from 1; none where nothing ranks it.
+    /// Its place by the objective among all that have one, from 1, in whatever order and company it is shown; none where nothing
+    /// ranks it.
     pub rank: Option<u64>,
     /// Its trial; of several repeats the first.
     pub trial: TrialId,

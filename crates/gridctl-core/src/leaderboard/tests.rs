@@ -94,6 +94,28 @@ fn nan_is_last_and_has_no_rank() {
 }
 
 #[test]
+fn the_rank_is_the_objectives_in_whatever_order_and_company() {
+    for (query, expected) in [
+        (("", "lr", 0, 0), [(0, Some(3)), (1, None), (2, Some(1)), (3, Some(2))].as_slice()),
+        (("", "-lr", 2, 1), &[(2, Some(1)), (1, None)]),
+        (("lr > 0.35 or lr < 0.15", "", 0, 0), &[(3, Some(2)), (0, Some(3))]),
+        (("lr > 0.15", "-index", 2, 0), &[(3, Some(2)), (2, Some(1))]),
+    ] {
+        let page = page(1, query, four()).unwrap();
+        let found: Vec<_> = page.rows.iter().map(|row| (row.index, row.rank)).collect();
+        assert_eq!(found, expected, "{query:?}");
+    }
+    let mut unranked = layout(1);
+    unranked.objective = None;
+    let mut board = Board::new(unranked, Query::parse(0, 0, "", "lr").unwrap());
+    four().into_iter().for_each(|brief| board.add(brief));
+    assert!(
+        board.finish().unwrap().rows.iter().all(|row| row.rank.is_none()),
+        "nothing ranks without a goal"
+    );
+}
+
+#[test]
 fn unknown_names_are_errors_with_a_suggestion() {
     let name = |query| match page(1, query, four()) {
         Err(LeaderboardError::UnknownName { name, near }) => (name, near),

@@ -100,10 +100,10 @@ pub(crate) struct LeaderboardArgs {
     /// Rows; 0 for all
     #[arg(short, long, value_name = "N", default_value_t = 10)]
     pub(crate) k: u32,
-    /// Only rows for which this is true: "lr < 0.1 and optimizer == 'sgd'"
+    /// Only rows for which this is true: "lr < 0.1 and optimizer == 'sgd'"; the rank stays that among all
     #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
     pub(crate) filter: Option<String>,
-    /// By this metric or parameter, -NAME for the other way round [default: the objective]
+    /// By this metric or parameter, -NAME for the other way round; the rank stays the objective's [default: the objective]
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub(crate) sort: Option<String>,
     /// How to print it
