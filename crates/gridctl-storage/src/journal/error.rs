@@ -58,6 +58,14 @@ pub enum StoreError {
         /// What the system says.
         why: String,
     },
+    /// It cannot be read.
+    #[error("cannot read {} with its log: {why}", path.display())]
+    NotReadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
     /// What is stored is not what was written.
     #[error("{} is damaged: {what} (at {at})", path.display())]
     Corrupt {
@@ -149,6 +157,11 @@ impl StoreError {
             }
             Self::NotWritable { .. } => {
                 "make the directory writable for you, or name another one with --data-dir".to_owned()
+            }
+            Self::NotReadable { .. } => {
+                "make it readable for you. If the directory is read-only and the last master was killed, copy it to where you may \
+                 write (`cp -r`), and name the copy with --data-dir"
+                    .to_owned()
             }
             Self::Corrupt { .. } => {
                 "keep this directory for a look at what happened, and begin in another one with --data-dir: \

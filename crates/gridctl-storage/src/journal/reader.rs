@@ -40,9 +40,16 @@ impl Reader {
     /// Opens the journal in `dir`, whether a master has it or not.
     ///
     /// # Errors
-    /// [`StoreError::NoJournal`] if there is none; [`StoreError::NewerFormat`], [`StoreError::Foreign`] and
+    /// [`StoreError::NoJournal`] if there is none; [`StoreError::NotReadable`], [`StoreError::NewerFormat`], [`StoreError::Foreign`] and
     /// [`StoreError::Corrupt`] as they say.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::connected(dir).map_err(|error| match error {
+            StoreError::NotWritable { path, why } => StoreError::NotReadable { path, why },
+            error => error,
+        })
+    }
+
+    fn connected(dir: &Path) -> Result<Self, StoreError> {
         schema::check_sqlite()?;
         let none = || StoreError::NoJournal { dir: dir.to_owned() };
         let path = dir.canonicalize().map_err(|_| none())?.join(JOURNAL_FILE);
@@ -296,19 +303,22 @@ fn limit_time(conn: &mut Connection, began: Instant, deadline: Arc<AtomicU64>) -
     conn.progress_handler(INSTRUCTIONS, Some(late))
 }
 
-/// Without a log beside it nobody has the file open and nobody was interrupted: then it is read as it is, and no file is made for it.
+/// Without a log beside it nobody has the file open and nobody was interrupted, and neither if an empty one is all there is: then it
+/// is read as it is, and no file is made for it.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
-        Path::new(&name).exists()
+        fs::metadata(Path::new(&name)).ok()
     };
+    let log = beside("-wal").map(|log| log.len());
+    let whole = log.is_none() || (log == Some(0) && beside("-shm").is_none());
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let conn = match path.to_str() {
-        Some(text) if !beside("-wal") && !beside("-shm") => {
+        Some(text) if whole => {
             let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
             Connection::open_with_flags(
                 format!("file://{escaped}?immutable=1"),

@@ -214,3 +214,22 @@ fn the_best_of_a_hundred_thousand_are_found_at_once() {
     assert!(took < Duration::from_millis(50), "{took:?}");
     assert_eq!(reader.attempts_of(1, outcome(77_777).trial).unwrap(), [outcome(77_777)]);
 }
+
+#[test]
+fn a_journal_that_nobody_has_open_is_read_without_making_a_file() {
+    let (dir, store, reader) = journal(&[outcome(1), outcome(2)]);
+    let last = reader.last_outcome().unwrap();
+    drop((reader, store));
+    let main = fs::read(dir.path().join(JOURNAL_FILE)).unwrap();
+    for (what, left) in [("nothing", None), ("an empty log", Some("-wal")), ("its index", Some("-shm"))] {
+        let copy = tempfile::tempdir().unwrap();
+        fs::write(copy.path().join(JOURNAL_FILE), &main).unwrap();
+        if let Some(suffix) = left {
+            fs::write(copy.path().join(format!("{JOURNAL_FILE}{suffix}")), "").unwrap();
+        }
+        let files = || fs::read_dir(copy.path()).unwrap().count();
+        let before = files();
+        assert_eq!(Reader::open(copy.path()).unwrap().last_outcome().unwrap(), last, "{what}");
+        assert_eq!(files(), before, "{what}");
+    }
+}
