@@ -102,4 +102,16 @@ impl TrialLine {
             known_from: None,
         }
     }
+
+    /// Whether an attempt of it has begun, and none goes on.
+    #[must_use]
+    pub fn is_to_be_tried_again(&self) -> bool {
+        self.state == TrialState::Pending && self.attempts > 0
+    }
+
+    /// Takes over how its last attempt ended.
+    pub fn ended_last(&mut self, last: Self) {
+        (self.class, self.exit, self.error) = (last.class, last.exit, last.error);
+        (self.worker, self.host, self.duration_s) = (last.worker, last.host, last.duration_s);
+    }
 }

@@ -61,8 +61,9 @@ impl Handle {
                 trials.truncate(size);
                 let next =
                     trials.last().map_or_else(String::new, |line| Token::Live(Some(line.index)).text());
-                return Ok(Trials { trials, next });
+                return Ok(Trials { trials: self.with_last_ends(id, trials).await?, next });
             }
+            trials = self.with_last_ends(id, trials).await?;
         } else if let Token::Settled(seq) = token {
             after = seq;
         }
@@ -84,7 +85,8 @@ impl Handle {
     /// There is no such sweep or trial, or more than one.
     pub async fn trial(&self, sweep: &str, name: &str) -> Result<TrialDetails, AskError> {
         let (id, trial) = self.find(sweep, name).await?;
-        let mut live = self.live(id, Some(trial)).await?;
+        let live = self.live(id, Some(trial)).await?;
+        let mut live = self.with_last_ends(id, live).await?;
         let attempts = self.read(move |reader| Ok(reader.attempts_of(id.0, trial)?)).await?;
         let last = match (live.pop(), attempts.last()) {
             (Some(line), _) => line,
@@ -185,6 +187,29 @@ impl Handle {
                 TrialLine::live(live, (trial.params, trial.repeat))
             };
             live.into_iter().map(line).collect()
+        })
+        .await
+    }
+
+    /// The same, with how the last attempt of those ended that wait for another.
+    async fn with_last_ends(
+        &self,
+        id: SweepId,
+        mut trials: Vec<TrialLine>,
+    ) -> Result<Vec<TrialLine>, AskError> {
+        if !trials.iter().any(TrialLine::is_to_be_tried_again) {
+            return Ok(trials);
+        }
+        self.read(move |reader| {
+            for trial in trials.iter_mut().filter(|trial| trial.is_to_be_tried_again()) {
+                let attempts = reader.attempts_of(id.0, trial.trial)?;
+                if let Some(last) = attempts.last().map(line).transpose()?
+                    && last.attempts == trial.attempts
+                {
+                    trial.ended_last(last);
+                }
+            }
+            Ok(trials)
         })
         .await
     }

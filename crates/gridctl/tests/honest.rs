@@ -138,3 +138,22 @@ fn a_rank_that_is_shown_means_the_same_trial_in_every_command() {
         assert!(shown.starts_with(row[1]), "{row:?}: {shown}");
     }
 }
+
+#[test]
+fn a_trial_that_waits_for_another_try_shows_how_the_last_one_ended() {
+    let lab = Lab::new();
+    lab.write("b.yaml", format!("command: [sh, -c, 'echo Error: no $HP_X >&2; exit 3']\n{TAIL}"));
+    let run = lab.run(&["run", "b.yaml", "-q"]);
+    assert_eq!(run.code, Some(13), "three fast failures pause it: {}", run.stderr);
+    let list = lab.run(&["trials", "ls"]).stdout;
+    let first: Vec<&str> = list.lines().filter(|line| line.contains(" pending ")).collect();
+    assert!(
+        !first.is_empty()
+            && first.iter().all(|line| line.contains(" failed ") && line.contains("Error: no ")),
+        "{list}"
+    );
+    let trial = first[0].split(' ').next().unwrap();
+    let shown: serde_json::Value =
+        serde_json::from_str(&lab.run(&["trials", "show", trial, "--json"]).stdout).unwrap();
+    assert_eq!((&shown["trial"]["state"], &shown["trial"]["class"]), (&"pending".into(), &"failed".into()));
+}
