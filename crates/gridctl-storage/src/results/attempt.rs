@@ -76,6 +76,20 @@ impl Results {
         self.copy_out(&path, manifest, into)
     }
 
+    /// How long the log is that an attempt published, once all of it was read and found to be what its manifest says; `None` if it
+    /// published none.
+    ///
+    /// # Errors
+    /// [`VolumeError::Damaged`] if it is not what the manifest says, or that is none; [`VolumeError::NotFound`] if it is gone.
+    pub fn check_log(&self, trial: TrialId, token: Token) -> Result<Option<u64>, VolumeError> {
+        let Some(entry) = self.attempt_manifest(trial, token)?.and_then(|manifest| manifest.log) else {
+            return Ok(None);
+        };
+        let entry = FileEntry { path: LOG.to_owned(), ..entry };
+        self.read_entry(&self.attempt_dir(trial, token.epoch, token.lease), &entry, &mut std::io::sink())?;
+        Ok(Some(entry.size))
+    }
+
     /// The published log of an attempt, from `range` of its bytes.
     ///
     /// # Errors

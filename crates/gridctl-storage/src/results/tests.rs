@@ -239,6 +239,8 @@ fn an_attempt_is_there_whole_with_its_manifest_or_not_at_all() {
     assert_eq!(publish().unwrap(), manifest, "once more is the same");
     assert_eq!(results.attempt_manifest(TRIAL, token(7)).unwrap().as_ref(), Some(&manifest));
     assert_eq!(results.attempt_log(TRIAL, token(7), 0..100).unwrap(), b"line\n");
+    assert_eq!(results.check_log(TRIAL, token(7)).unwrap(), Some(5));
+    assert_eq!(results.check_log(TRIAL, token(8)).unwrap(), None);
 
     let into = dir.path().join("fetched");
     results.fetch_attempt(&manifest, &into).unwrap();

@@ -3,6 +3,7 @@
 
 pub(crate) mod csv;
 pub(crate) mod number;
+pub(crate) mod page;
 pub(crate) mod rows;
 pub(crate) mod sanitise;
 pub(crate) mod table;

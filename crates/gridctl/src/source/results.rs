@@ -1,5 +1,6 @@
-//! The leaderboard of a results directory, without journal or master: from the records that were shipped.
-//! Invariant: only the newest version counts, and of each trial its newest generation; damaged lines are said, not hidden.
+//! What is read from results directories: a leaderboard without journal or master, from the records that were shipped; and where the
+//! files of an attempt are. Invariant: only the newest version counts, and of each trial its newest generation; damaged lines are
+//! said, not hidden.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,20 +8,37 @@ use std::sync::Arc;
 
 use gridctl_core::id::TrialId;
 use gridctl_core::leaderboard::{Board, Brief, Layout, Query};
+use gridctl_core::record::Record;
 use gridctl_core::spec::{Context, Diagnostic};
 use gridctl_master::Leaderboard;
 use gridctl_proto::ask::LeaderboardQuery;
 use gridctl_storage::results::Results;
 use gridctl_storage::volume::{DirVolume, VolumeError};
 
+use super::fold;
 use crate::diagnose;
 use crate::exit::Failure;
 
+/// The results that have what this attempt published, by the journal in the data directory.
+pub(crate) fn of_attempt(dir: Option<&Path>, record: &Record) -> Result<Results, Failure> {
+    let unknown =
+        || Failure::error("results", "where its results are is not known here").help("use --data-dir DIR");
+    let core = fold::core(dir.ok_or_else(unknown)?)?.ok_or_else(unknown)?;
+    // What was known already was computed, and published, elsewhere.
+    let name = record.known_from.as_ref().map_or(&record.sweep, |(sweep, _)| sweep);
+    let frozen = core.sweep_named(name).ok_or_else(unknown)?.frozen();
+    let volume = DirVolume::open(Path::new(&frozen.output)).map_err(fail)?;
+    let results = Results::new(Arc::new(volume), name, &frozen.uuid).map_err(fail)?;
+    results.check_claim().map_err(fail)?;
+    Ok(results)
+}
+
+fn fail(error: VolumeError) -> Failure {
+    Failure::error("results", super::chain(&error)).maybe_help(error.help().map(str::to_owned))
+}
+
 /// The best points of the results in `dir`.
 pub(crate) fn leaderboard(dir: &Path, query: &LeaderboardQuery) -> Result<Leaderboard, Failure> {
-    let fail = |error: VolumeError| {
-        Failure::error("results", super::chain(&error)).maybe_help(error.help().map(str::to_owned))
-    };
     let dir = dir.canonicalize().map_err(|error| {
         Failure::error("results", format!("cannot read {}: {}", dir.display(), crate::input::reason(&error)))
     })?;
