@@ -5,6 +5,9 @@ use super::Core;
 use super::step::{Conn, Effect};
 use crate::id::{Epoch, SweepId, Time, WorkerId};
 
+/// A worker that lives has dialled again within so many milliseconds of a master's start: it waits 5 s at most between two tries.
+const DIAL_MS: u64 = 10_000;
+
 impl Core {
     /// When the core wants a tick at the latest; `None` while nothing is timed.
     #[must_use]
@@ -59,7 +62,8 @@ impl Core {
         }
     }
 
-    /// A master starts: whoever holds leases gets its grace, at most three leases' worth over restarts in a row without a word.
+    /// A master starts: whoever holds leases gets its grace, at most three leases' worth over restarts in a row without a word, and
+    /// then what it takes to dial: masters that ended within seconds cannot have heard anybody.
     pub(super) fn apply_began(&mut self, now: Time, epoch: Epoch) {
         self.epoch = epoch;
         let most = self.timing.grace_ms.max(3 * self.timing.ttl_ms);
@@ -69,7 +73,7 @@ impl Core {
             let had = self.graces.entry(*id).or_default();
             let grace = self.timing.grace_ms.max(self.timing.ttl_ms).min(most.saturating_sub(*had));
             *had += grace;
-            worker.deadline = now.after_ms(grace);
+            worker.deadline = now.after_ms(grace.max(DIAL_MS));
             worker.link = None;
             worker.joined = false;
             worker.draining = false;
