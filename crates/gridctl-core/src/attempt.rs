@@ -186,6 +186,15 @@ impl Tally {
         self.suspicion >= SUSPICIOUS
     }
 
+    /// One of the failures was a machine's fault: it counts as lost, as far as there is room, and its error proves nothing.
+    pub fn excuse(&mut self) {
+        if self.failures > 0 && self.lost < MAX_LOST {
+            self.failures -= 1;
+            self.lost += 1;
+            self.last_error = 0;
+        }
+    }
+
     /// Counts one end and says what follows. Every end but `lost` was reported under the trial's current token.
     pub fn count(&mut self, end: &End<'_>, retry: &Retry) -> Next {
         match (end.class, Budget::of(end.class)) {

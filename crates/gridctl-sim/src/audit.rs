@@ -23,6 +23,8 @@ macro_rules! promise {
     };
 }
 
+mod budget;
+
 /// What is durable, and what was seen.
 #[derive(Debug, Default)]
 pub(crate) struct Auditor {
@@ -38,6 +40,7 @@ pub(crate) struct Auditor {
     /// Trials whose success was shown to a worker, by the code that was in force.
     acknowledged: BTreeSet<TrialId>,
     closed: bool,
+    budgets: budget::Budgets,
 }
 
 impl Auditor {
@@ -45,6 +48,7 @@ impl Auditor {
     pub(crate) fn committed(&mut self, step: &Step, core: &Core) -> Result<(), Violation> {
         for (_, event) in &step.events {
             self.event(event)?;
+            self.budgets.event(event)?;
         }
         for outcome in &step.outcomes {
             self.record(&outcome.record)?;
@@ -110,9 +114,17 @@ impl Auditor {
                 }
                 self.closed = closed;
             }
-            Event::Joined { .. } | Event::Passed { .. } => {}
+            Event::Joined { .. }
+            | Event::Passed { .. }
+            | Event::Distrusted { .. }
+            | Event::Excused { .. } => {}
         }
         Ok(())
+    }
+
+    /// How many failures of bad machines were given back.
+    pub(crate) fn excused(&self) -> u64 {
+        self.budgets.excused
     }
 
     fn record(&mut self, record: &Record) -> Result<(), Violation> {

@@ -29,6 +29,8 @@ pub enum Fault {
     NoSpace,
     /// The master stands still.
     Stall,
+    /// A machine fails whatever it is given, at once.
+    BadMachine,
     /// A person submits a changed sweep file.
     NewVersion,
     /// A person pauses the sweep and resumes it.
@@ -38,7 +40,7 @@ pub enum Fault {
 }
 
 /// Every kind of fault.
-pub const FAULTS: [Fault; 14] = [
+pub const FAULTS: [Fault; 15] = [
     Fault::KillMaster,
     Fault::KillWorker,
     Fault::KillAll,
@@ -50,6 +52,7 @@ pub const FAULTS: [Fault; 14] = [
     Fault::SlowCommit,
     Fault::NoSpace,
     Fault::Stall,
+    Fault::BadMachine,
     Fault::NewVersion,
     Fault::PauseResume,
     Fault::Cancel,

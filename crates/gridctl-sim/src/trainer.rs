@@ -8,19 +8,24 @@ use gridctl_core::record::{Class, Exit, MetricValue, Report};
 /// The metric that ranks.
 pub(crate) const OBJECTIVE: &str = "score";
 
+/// What the sweep file says of retries.
+pub(crate) const MAX_FAILURES: u32 = 2;
+/// On a bad machine an attempt takes so long at most.
+pub(crate) const AT_ONCE_MS: u64 = 500;
+
 /// What a trial is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Good,
-    /// Its first attempt of each generation fails.
+    /// Its first attempt fails.
     Flaky,
     Bad,
 }
 
 pub(crate) fn kind(trial: TrialId) -> Kind {
     match number(trial, 0) % 20 {
-        0 => Kind::Bad,
-        1 | 2 => Kind::Flaky,
+        0 | 1 => Kind::Bad,
+        2 | 3 => Kind::Flaky,
         _ => Kind::Good,
     }
 }
@@ -43,18 +48,24 @@ pub(crate) fn outcome(grant: &Grant, duration_ms: u64) -> Report {
         Kind::Flaky => grant.token.attempt == 1,
         Kind::Bad => true,
     };
-    let class = if fails { Class::Failed } else { Class::Succeeded };
-    let mut report = Report::without_process(grant.token, grant.trial, class, "it fails");
-    report.duration_ms = duration_ms;
-    report.exit = Some(Exit::Code(i32::from(fails)));
-    if fails {
-        report.error = Some(format!("failure {}", grant.token.attempt));
-    } else {
+    let mut report = failure(grant, duration_ms, "failure");
+    if !fails {
+        report.class = Class::Succeeded;
+        report.exit = Some(Exit::Code(0));
         report.error = None;
         let value = MetricValue(objective(grant.trial));
         report.objective = Some(value);
         report.metrics = vec![(OBJECTIVE.to_owned(), value)];
     }
+    report
+}
+
+/// An attempt that fails with an error of its own: the same error twice would be final.
+pub(crate) fn failure(grant: &Grant, duration_ms: u64, error: &str) -> Report {
+    let mut report = Report::without_process(grant.token, grant.trial, Class::Failed, "it fails");
+    report.duration_ms = duration_ms;
+    report.exit = Some(Exit::Code(1));
+    report.error = Some(format!("{error} {}", grant.token.attempt));
     report
 }
 

@@ -34,6 +34,8 @@ pub struct Report {
     pub took_ms: u64,
     /// Events of the world.
     pub events: u64,
+    /// Failures of bad machines that were given back.
+    pub excused: u64,
 }
 
 /// After the last fault a sweep has so long to come to its end, beside the time that its trials take.
@@ -53,6 +55,7 @@ pub(crate) enum Happens {
     AttemptEnds { worker: WorkerId, lease: gridctl_core::id::LeaseSeq },
     Thaws { worker: WorkerId },
     Heals { machine: usize },
+    Mended { machine: usize },
     ToMaster { conn: Conn, message: Box<ToMaster> },
     ToWorker { conn: Conn, message: Box<ToWorker> },
     ConnLost { conn: Conn },
@@ -70,6 +73,8 @@ pub(crate) struct World {
     started: u32,
     conns: net::Net,
     cut: Vec<bool>,
+    /// Machines that fail whatever they are given.
+    bad: Vec<bool>,
     full: bool,
     slow: bool,
     duplicate_next: bool,
@@ -103,7 +108,8 @@ pub fn simulate(seed: u64) -> Result<Report, Violation> {
     }
     let status = world.status().ok_or_else(|| Violation("no sweep at the end".to_owned()))?;
     world.results(&status)?;
-    Ok(Report { injected: world.injected, status, took_ms: world.queue.now(), events })
+    let excused = world.auditor.excused();
+    Ok(Report { injected: world.injected, status, took_ms: world.queue.now(), events, excused })
 }
 
 impl World {
@@ -119,6 +125,7 @@ impl World {
         Self {
             rng: ChaCha8Rng::seed_from_u64(plan.seed ^ 0x5eed),
             cut: vec![false; plan.workers],
+            bad: vec![false; plan.workers],
             plan,
             queue,
             store: MemoryStore::held_back(),
@@ -155,6 +162,7 @@ impl World {
             Happens::AttemptEnds { worker, lease } => self.attempt_ends(worker, lease)?,
             Happens::Thaws { worker } => self.thaw(worker)?,
             Happens::Heals { machine } => self.cut[machine] = false,
+            Happens::Mended { machine } => self.bad[machine] = false,
             Happens::ToMaster { conn, message } => self.hear_worker(conn, *message)?,
             Happens::ToWorker { conn, message } => self.hear_master(conn, *message)?,
             Happens::ConnLost { conn } => self.conn_lost(conn)?,
@@ -187,7 +195,8 @@ impl World {
         let Some(sweep) = master.driver.core().sweeps().next() else {
             return Err(Violation("no sweep".to_owned()));
         };
-        let cancelled = self.injected.contains_key(&Fault::Cancel);
+        let [cancelled, bad] =
+            [Fault::Cancel, Fault::BadMachine].map(|fault| self.injected.contains_key(&fault));
         for index in 0..sweep.grid().len() {
             let trial = sweep.grid().trial_id(index);
             let state = sweep.state_of(index);
@@ -195,8 +204,11 @@ impl World {
                 trainer::Kind::Good | trainer::Kind::Flaky => TrialState::Succeeded,
                 trainer::Kind::Bad => TrialState::Failed,
             };
-            // What is lost again and again may end in quarantine; a person may have cancelled what was left.
-            let excused = state == TrialState::Quarantined || (cancelled && state == TrialState::Cancelled);
+            // What is lost again and again may end in quarantine; a person may have cancelled what was left; and while no
+            // other machine was there, a bad one may have been the only one to try.
+            let excused = state == TrialState::Quarantined
+                || (cancelled && state == TrialState::Cancelled)
+                || (bad && state == TrialState::Failed);
             if state != wanted && !excused {
                 return Err(Violation(format!(
                     "trial {trial} ended as {state}, not as {wanted}: {status:?}"

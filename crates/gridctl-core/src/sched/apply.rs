@@ -48,6 +48,10 @@ impl Core {
             Event::Passed { sweep, upto, excluded } => {
                 self.with_sweep(*sweep, |sweep| sweep.pass(*upto, excluded));
             }
+            Event::Distrusted { sweep, worker, positions } => self.with_sweep(*sweep, |sweep| {
+                sweep.doubtful.entry(*worker).or_default().extend(positions);
+            }),
+            Event::Excused { sweep, worker } => self.with_sweep(*sweep, |sweep| sweep.excuse(*worker)),
             Event::Steered { sweep, course } => self.apply_steered(*sweep, course),
             Event::Retried { sweep, positions } => {
                 self.with_sweep(*sweep, |sweep| sweep.retry(positions));

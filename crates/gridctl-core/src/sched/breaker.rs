@@ -1,10 +1,11 @@
 //! Breakers: what stops a sweep whose trainer is broken, and a machine that fails whatever it is given.
 //! Invariant: a breaker that a person has overruled (by resuming) does not trip again in that version.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::SweepId;
 use crate::record::{Class, TrialState};
 
 /// An attempt that failed within so many milliseconds failed fast.
@@ -92,18 +93,40 @@ impl Trip {
 /// Watches one worker.
 #[derive(Debug, Clone, Default)]
 pub(super) struct WorkerBreaker {
-    row: Vec<u64>,
+    /// Its fast ends without a success in between.
+    row: Vec<Fast>,
+    /// So many of them are in doubt already.
+    doubted: usize,
+}
+
+/// An attempt that ended badly as soon as it had begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fast {
+    /// Sweep, version, position.
+    at: (SweepId, u32, u64),
+    class: Class,
 }
 
 impl WorkerBreaker {
     /// Takes note of an attempt's end; true if the machine itself seems to be at fault.
-    pub(super) fn ended(&mut self, pos: u64, class: Class, fast: bool) -> bool {
+    pub(super) fn ended(&mut self, at: (SweepId, u32, u64), class: Class, fast: bool) -> bool {
         if !matches!(class, Class::NoMetric | Class::Failed | Class::WorkerFault) || !fast {
-            self.row.clear();
+            *self = Self::default();
             return false;
         }
-        self.row.push(pos);
-        let distinct: BTreeSet<u64> = self.row.iter().copied().collect();
+        self.row.push(Fast { at, class });
+        let distinct: BTreeSet<_> = self.row.iter().map(|fast| fast.at).collect();
         self.row.len() >= WORKER_FAILURES && distinct.len() >= FIRST_FAILURES
+    }
+
+    /// The positions of its failures that are not in doubt yet, by sweep and version; from now on they are.
+    pub(super) fn doubt(&mut self) -> BTreeMap<(SweepId, u32), Vec<u64>> {
+        let mut failures: BTreeMap<_, Vec<u64>> = BTreeMap::new();
+        for fast in self.row.iter().skip(self.doubted).filter(|fast| fast.class != Class::WorkerFault) {
+            let (sweep, version, pos) = fast.at;
+            failures.entry((sweep, version)).or_default().push(pos);
+        }
+        self.doubted = self.row.len();
+        failures
     }
 }

@@ -78,6 +78,12 @@ impl Core {
         let (class, fast) = (record.report.class, record.report.duration_ms < FAST_MS);
         let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return };
         sweep.remember_end(now);
+        let excused = if class == Class::Succeeded { sweep.to_excuse(pos, lease.worker) } else { Vec::new() };
+        for worker in excused {
+            self.emit(now, Event::Excused { sweep: sweep_id, worker });
+        }
+        let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return };
+        let version = sweep.version;
         if sweep.course != Course::Running {
             return;
         }
@@ -86,12 +92,16 @@ impl Core {
         } else if let Some(trip) = sweep.breaker.trip(hosts) {
             self.pause(now, sweep_id, trip);
         } else if let Some(worker) = self.workers.get_mut(&lease.worker)
-            && worker.breaker.ended(pos, class, fast)
+            && worker.breaker.ended((sweep_id, version, pos), class, fast)
             && hosts > 1
-            && !worker.draining
         {
-            worker.draining = true;
-            if let Some(conn) = self.conn_of(lease.worker) {
+            let was_draining = std::mem::replace(&mut worker.draining, true);
+            for ((sweep, version), positions) in worker.breaker.doubt() {
+                if self.sweeps.get(&sweep).is_some_and(|sweep| sweep.version == version) {
+                    self.emit(now, Event::Distrusted { sweep, worker: lease.worker, positions });
+                }
+            }
+            if let Some(conn) = self.conn_of(lease.worker).filter(|_| !was_draining) {
                 self.outbox(conn).drain_ms = Some(DRAIN_BROKEN_MS);
             }
         }

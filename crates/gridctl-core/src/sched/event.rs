@@ -64,6 +64,22 @@ pub enum Event {
     },
     /// An attempt ended.
     Ended(Ended),
+    /// A worker that failed whatever it was given is drained; its failures are in doubt.
+    Distrusted {
+        /// The sweep.
+        sweep: SweepId,
+        /// The worker.
+        worker: WorkerId,
+        /// The positions of the walk, one for each failure.
+        positions: Vec<u64>,
+    },
+    /// A trial in doubt has succeeded elsewhere: all that the worker failed counts as `worker_fault` from now on.
+    Excused {
+        /// The sweep.
+        sweep: SweepId,
+        /// The worker.
+        worker: WorkerId,
+    },
     /// The sweep's course was changed, by a person or by the master itself.
     Steered {
         /// The sweep.
@@ -91,6 +107,8 @@ impl Event {
             | Self::Passed { sweep, .. }
             | Self::Leased { sweep, .. }
             | Self::Ended(Ended { sweep, .. })
+            | Self::Distrusted { sweep, .. }
+            | Self::Excused { sweep, .. }
             | Self::Steered { sweep, .. }
             | Self::Retried { sweep, .. } => Some(*sweep),
         }

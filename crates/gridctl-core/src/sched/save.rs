@@ -52,6 +52,7 @@ struct SweepRef<'a> {
     best: Option<(f64, u64)>,
     breaker: &'a Breaker,
     failures: u64,
+    doubtful: &'a BTreeMap<WorkerId, Vec<u64>>,
     last_seq: u64,
 }
 
@@ -79,6 +80,8 @@ struct SavedSweep {
     breaker: Breaker,
     failures: u64,
     #[serde(default)]
+    doubtful: BTreeMap<WorkerId, Vec<u64>>,
+    #[serde(default)]
     last_seq: u64,
 }
 
@@ -98,6 +101,7 @@ impl Core {
             best: sweep.best,
             breaker: &sweep.breaker,
             failures: sweep.failures,
+            doubtful: &sweep.doubtful,
             last_seq: sweep.last_seq,
         });
         let connected = self.workers.iter().filter(|(_, worker)| worker.link.is_some());
@@ -143,6 +147,7 @@ impl Core {
         sweep.best = saved.best;
         sweep.breaker = saved.breaker;
         sweep.failures = saved.failures;
+        sweep.doubtful = saved.doubtful;
         sweep.last_seq = saved.last_seq;
         sweep.requeue(now);
         let id = sweep.id;

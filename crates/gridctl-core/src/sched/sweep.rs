@@ -10,7 +10,7 @@ use super::event::{Course, Next};
 use super::settled::Settled;
 use super::trial::{Hold, Lease, Trial};
 use crate::grid::Grid;
-use crate::id::{SweepId, Time, TrialId};
+use crate::id::{SweepId, Time, TrialId, WorkerId};
 use crate::protocol::FrozenSweep;
 use crate::record::TrialState;
 
@@ -39,6 +39,8 @@ pub struct Sweep {
     pub(super) breaker: Breaker,
     /// Attempts that counted as failures.
     pub(super) failures: u64,
+    /// What drained workers failed, by position, one for each failure: in doubt until one of the trials succeeds elsewhere.
+    pub(super) doubtful: BTreeMap<WorkerId, Vec<u64>>,
     /// The last event that was about it.
     pub(super) last_seq: u64,
     /// When the first trial of this epoch was granted.
@@ -76,6 +78,7 @@ impl Sweep {
             best: None,
             breaker: Breaker::default(),
             failures: 0,
+            doubtful: BTreeMap::new(),
             last_seq: 0,
             begun: None,
             leased: 0,
@@ -250,6 +253,23 @@ impl Sweep {
                     trial.hold = Hold::Backoff { delay_ms: *delay_ms, until };
                     self.backoff.insert((until, pos));
                 }
+            }
+        }
+    }
+
+    /// Whose failures are in doubt no more now that the trial has succeeded on `worker`: they were the machines' own.
+    pub(super) fn to_excuse(&self, pos: u64, worker: WorkerId) -> Vec<WorkerId> {
+        let doubtful =
+            self.doubtful.iter().filter(|(other, failed)| **other != worker && failed.contains(&pos));
+        doubtful.map(|(other, _)| *other).collect()
+    }
+
+    /// What this worker failed is held against no trial.
+    pub(super) fn excuse(&mut self, worker: WorkerId) {
+        for pos in self.doubtful.remove(&worker).unwrap_or_default() {
+            self.failures = self.failures.saturating_sub(1);
+            if let Some(trial) = self.open.get_mut(&pos) {
+                trial.tally.excuse();
             }
         }
     }

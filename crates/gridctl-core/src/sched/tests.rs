@@ -7,6 +7,7 @@
 )]
 
 mod driver;
+mod excused;
 mod failures;
 mod known;
 mod leases;

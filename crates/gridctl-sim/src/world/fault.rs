@@ -58,6 +58,13 @@ impl World {
                     master.stalled_until = until;
                 }
             }),
+            Fault::BadMachine => {
+                let machine = self.rng.random_range(0..self.plan.workers);
+                let pause = self.rng.random_range(10_000..120_000);
+                self.bad[machine] = true;
+                self.queue.after(pause, Happens::Mended { machine });
+                true
+            }
             Fault::NewVersion => self.hit_master(Self::submit_changed),
             Fault::PauseResume => self.hit_master(|world| {
                 world.steer(Steer::Pause);

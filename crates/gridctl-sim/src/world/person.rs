@@ -115,7 +115,11 @@ fn spec(count: u64, spread: bool) -> SweepSpec {
         env_prefix: "HP_".to_owned(),
         resources: Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 },
         timeout_ms: None,
-        retry: Retry { max_failures: 2, on_exit_codes: Vec::new(), fatal_exit_codes: Vec::new() },
+        retry: Retry {
+            max_failures: trainer::MAX_FAILURES,
+            on_exit_codes: Vec::new(),
+            fatal_exit_codes: Vec::new(),
+        },
         workdir: None,
         data: None,
         output: None,

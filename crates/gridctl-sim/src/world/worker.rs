@@ -27,6 +27,8 @@ pub(crate) struct Process {
 struct Running {
     grant: Grant,
     duration_ms: u64,
+    /// Its machine fails it.
+    bad: bool,
     asked: Option<StopReason>,
 }
 
@@ -117,12 +119,13 @@ impl World {
 
     fn start_attempt(&mut self, worker: WorkerId, grant: Grant) -> Result<(), Violation> {
         self.auditor.started(grant.trial)?;
-        let duration_ms = trainer::duration_ms(self.plan.seed, &grant, self.plan.longest_ms);
         let lease = grant.token.lease;
+        let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
+        let bad = self.bad[process.machine];
+        let longest_ms = if bad { trainer::AT_ONCE_MS } else { self.plan.longest_ms };
+        let duration_ms = trainer::duration_ms(self.plan.seed, &grant, longest_ms);
         self.queue.after(duration_ms, Happens::AttemptEnds { worker, lease });
-        if let Some(process) = self.workers.get_mut(&worker) {
-            process.running.insert(lease, Running { grant, duration_ms, asked: None });
-        }
+        process.running.insert(lease, Running { grant, duration_ms, bad, asked: None });
         Ok(())
     }
 
@@ -135,6 +138,7 @@ impl World {
         }
         let Some(running) = process.running.remove(&lease) else { return Ok(()) };
         let report = match running.asked {
+            None if running.bad => trainer::failure(&running.grant, running.duration_ms, "no such device"),
             None => trainer::outcome(&running.grant, running.duration_ms),
             Some(reason) => {
                 let class = if reason == StopReason::Fenced { Class::Fenced } else { reason.class() };

@@ -1,0 +1,91 @@
+//! What attempts may cost: they are finite, only grow, and a trial fails when its failures are used up, and not before.
+//! Invariant: it counts by itself, from events alone; of a trial that began in a version before, it knows less and demands less.
+
+use std::collections::BTreeMap;
+
+use gridctl_core::attempt::{Budget, MAX_LOST, MAX_RELEASED};
+use gridctl_core::id::WorkerId;
+use gridctl_core::record::{Class, TrialState};
+use gridctl_core::sched::{Course, Ended, Event, Next};
+
+use super::Violation;
+use crate::trainer::MAX_FAILURES;
+
+/// What this version of the sweep has spent, by position.
+#[derive(Debug, Default)]
+pub(super) struct Budgets {
+    spent: BTreeMap<u64, Spent>,
+    /// The last attempt of each position.
+    attempts: BTreeMap<u64, u32>,
+    /// What drained workers failed.
+    doubtful: BTreeMap<WorkerId, Vec<u64>>,
+    /// How many failures were given back.
+    pub(super) excused: u64,
+}
+
+/// What a generation of a trial has cost.
+#[derive(Debug, Default)]
+struct Spent {
+    /// All of it is seen.
+    whole: bool,
+    attempts: u32,
+    /// Less those that were given back.
+    failures: u32,
+}
+
+impl Budgets {
+    pub(super) fn event(&mut self, event: &Event) -> Result<(), Violation> {
+        match event {
+            Event::Submitted { .. } => *self = Self { excused: self.excused, ..Self::default() },
+            Event::Leased { pos, token, .. } => {
+                let spent = self.spent.entry(*pos).or_default();
+                spent.whole |= token.attempt == 1;
+                spent.attempts += 1;
+                let last = self.attempts.insert(*pos, token.attempt);
+                promise!(
+                    last < Some(token.attempt),
+                    "attempt {} of position {pos} follows {last:?}",
+                    token.attempt
+                );
+            }
+            Event::Ended(Ended { pos, class, next, .. }) => self.ended(*pos, *class, next)?,
+            Event::Retried { positions, .. } => {
+                self.spent
+                    .extend(positions.iter().map(|pos| (*pos, Spent { whole: true, ..Spent::default() })));
+            }
+            // What was cancelled begins anew.
+            Event::Steered { course: Course::Closed(_), .. } => self.spent.clear(),
+            Event::Distrusted { worker, positions, .. } => {
+                self.doubtful.entry(*worker).or_default().extend(positions);
+            }
+            Event::Excused { worker, .. } => {
+                for pos in self.doubtful.remove(worker).unwrap_or_default() {
+                    self.excused += 1;
+                    let spent = self.spent.entry(pos).or_default();
+                    spent.failures = spent.failures.saturating_sub(1);
+                }
+            }
+            Event::Began { .. }
+            | Event::Joined { .. }
+            | Event::Known { .. }
+            | Event::Passed { .. }
+            | Event::Steered { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, pos: u64, class: Class, next: &Next) -> Result<(), Violation> {
+        let spent = self.spent.entry(pos).or_default();
+        spent.failures += u32::from(Budget::of(class) == Some(Budget::Failures));
+        let most = 1 + MAX_FAILURES + u32::from(MAX_LOST) + u32::from(MAX_RELEASED);
+        promise!(spent.attempts <= most, "position {pos} has had more than {most} attempts");
+        let used_up = spent.failures > MAX_FAILURES;
+        let follows = match next {
+            Next::Again { .. } => !used_up,
+            Next::Done(TrialState::Failed) => used_up || !spent.whole,
+            Next::Done(_) => true,
+        };
+        promise!(follows, "position {pos} has spent {spent:?} after {class}, and then comes {next:?}");
+        Ok(())
+    }
+}
