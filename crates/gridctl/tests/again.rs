@@ -42,7 +42,7 @@ fn a_rerun_begins_without_the_checkpoints_of_before_and_a_retry_with_them() {
     assert_eq!(lab.run(&["run", "c.yaml", "-q", "--rerun"]).code, Some(0));
     assert_eq!(lab.run(&["logs", "best"]).stdout, "begins with nothing\ns=1\n");
     let show = lab.run(&["trials", "show", "best"]).stdout;
-    assert!(show.contains("version 1, retry 1, attempt 1: succeeded"), "{show}");
+    assert!(show.contains("version 1, retry 1, attempt 2: succeeded"), "{show}");
     assert!(show.contains("version 2, attempt 1: succeeded"), "{show}");
 }
 

@@ -48,6 +48,7 @@ struct SweepRef<'a> {
     settled: &'a Settled,
     open: Vec<(u64, &'a Trial)>,
     generations: Vec<(u64, u32)>,
+    attempts: &'a BTreeMap<u64, u32>,
     course: &'a Course,
     best: Option<(f64, u64)>,
     breaker: &'a Breaker,
@@ -75,6 +76,8 @@ struct SavedSweep {
     settled: Settled,
     open: Vec<(u64, Trial)>,
     generations: Vec<(u64, u32)>,
+    #[serde(default)]
+    attempts: BTreeMap<u64, u32>,
     course: Course,
     best: Option<(f64, u64)>,
     breaker: Breaker,
@@ -97,6 +100,7 @@ impl Core {
             settled: &sweep.settled,
             open: sweep.open.iter().map(|(pos, trial)| (*pos, trial)).collect(),
             generations: sweep.generations.iter().map(|(pos, generation)| (*pos, *generation)).collect(),
+            attempts: &sweep.attempts,
             course: &sweep.course,
             best: sweep.best,
             breaker: &sweep.breaker,
@@ -143,6 +147,7 @@ impl Core {
         sweep.settled = saved.settled;
         sweep.open = saved.open.into_iter().collect::<BTreeMap<_, _>>();
         sweep.generations = saved.generations.into_iter().collect();
+        sweep.attempts = saved.attempts;
         sweep.course = saved.course;
         sweep.best = saved.best;
         sweep.breaker = saved.breaker;

@@ -33,6 +33,8 @@ pub struct Sweep {
     pub(super) ready: BTreeSet<u64>,
     /// Generations of trials that were tried again after they had ended; 1 for all others.
     pub(super) generations: BTreeMap<u64, u32>,
+    /// How many attempts trials had that ended without success: if they are tried again, they count on from there.
+    pub(super) attempts: BTreeMap<u64, u32>,
     pub(super) backoff: BTreeSet<(Time, u64)>,
     pub(super) course: Course,
     pub(super) best: Option<(f64, u64)>,
@@ -73,6 +75,7 @@ impl Sweep {
             open: BTreeMap::new(),
             ready: BTreeSet::new(),
             generations: BTreeMap::new(),
+            attempts: BTreeMap::new(),
             backoff: BTreeSet::new(),
             course: Course::Running,
             best: None,
@@ -237,10 +240,7 @@ impl Sweep {
     pub(super) fn end(&mut self, now: Time, pos: u64, next: &Next) {
         self.unhold(pos);
         match next {
-            Next::Done(state) => {
-                self.open.remove(&pos);
-                self.settled.insert(pos, *state);
-            }
+            Next::Done(state) => self.settle(pos, *state),
             Next::Again { tally, delay_ms, avoid } => {
                 let Some(trial) = self.open.get_mut(&pos) else { return };
                 trial.tally = *tally;
@@ -255,6 +255,14 @@ impl Sweep {
                 }
             }
         }
+    }
+
+    fn settle(&mut self, pos: u64, state: TrialState) {
+        let attempts = self.open.remove(&pos).map_or(0, |trial| trial.attempt);
+        if attempts > 0 && state != TrialState::Succeeded {
+            self.attempts.insert(pos, attempts);
+        }
+        self.settled.insert(pos, state);
     }
 
     /// Whose failures are in doubt no more now that the trial has succeeded on `worker`: they were the machines' own.
@@ -319,8 +327,7 @@ impl Sweep {
             let idle: Vec<u64> =
                 self.open.iter().filter(|(_, trial)| !trial.is_leased()).map(|(pos, _)| *pos).collect();
             for pos in idle {
-                self.open.remove(&pos);
-                self.settled.cancelled.insert(pos);
+                self.settle(pos, TrialState::Cancelled);
             }
             self.ready.clear();
             self.backoff.clear();
@@ -333,7 +340,8 @@ impl Sweep {
             self.settled.remove(pos);
             let generation = self.generations.entry(pos).or_insert(1);
             *generation += 1;
-            self.open.insert(pos, Trial::new(*generation));
+            let attempt = self.attempts.remove(&pos).unwrap_or(0);
+            self.open.insert(pos, Trial { attempt, ..Trial::new(*generation) });
             self.ready.insert(pos);
         }
     }

@@ -9,7 +9,7 @@ use crate::id::{Time, Token, WorkerId};
 /// A trial that has begun and is not settled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Trial {
-    /// Attempts so far.
+    /// Attempts so far, those of earlier generations with them.
     pub(super) attempt: u32,
     pub(super) generation: u32,
     pub(super) tally: Tally,

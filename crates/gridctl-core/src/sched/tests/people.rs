@@ -127,9 +127,13 @@ fn a_sweep_that_was_cancelled_and_resumed_ends_whole() {
         world.report(conn, ended(&grant, Class::Succeeded));
     }
     assert_eq!(world.states(sweep), [0, 0, 4, 0, 0, 0]);
-    let generations: Vec<_> =
-        world.outcomes.iter().map(|outcome| (outcome.record.index, outcome.record.generation)).collect();
-    assert_eq!(generations, [(0, 1), (0, 2), (1, 1), (2, 1), (3, 1)]);
+    let generations: Vec<_> = world
+        .outcomes
+        .iter()
+        .map(|outcome| &outcome.record)
+        .map(|record| (record.index, record.generation, record.report.token.attempt))
+        .collect();
+    assert_eq!(generations, [(0, 1, 1), (0, 2, 2), (1, 1, 1), (2, 1, 1), (3, 1, 1)]);
 }
 
 #[test]
@@ -197,10 +201,26 @@ fn what_failed_is_tried_again_as_a_second_generation() {
             .outcomes
             .iter()
             .filter(|outcome| outcome.record.report.trial == grant.trial)
-            .map(|outcome| (outcome.record.generation, outcome.record.state))
+            .map(|outcome| &outcome.record)
+            .map(|record| (record.generation, record.report.token.attempt, record.state))
             .collect();
-        assert_eq!(of_trial, [(1, TrialState::Failed), (2, TrialState::Succeeded)], "{name}");
+        let expected = [(1, 1, TrialState::Failed), (2, 2, TrialState::Succeeded)];
+        assert_eq!(of_trial, expected, "{name}: attempts count on (promise 5)");
     }
+}
+
+#[test]
+fn a_trial_that_waited_when_it_was_cancelled_counts_its_attempts_on() {
+    // Promise 5, over a restart from a snapshot.
+    let (mut world, sweep, conn) = World::at_work(1, 1);
+    let first = world.grant(conn);
+    world.report(conn, ended(&first, Class::Failed));
+    assert_eq!(world.steer(sweep, Steer::Cancel), Ok(Answer::Done(1)));
+    world.save();
+    world.restart();
+    let conn = world.join(1, "host-1", 1);
+    assert_eq!(world.steer(sweep, Steer::Resume), Ok(Answer::Done(1)));
+    assert_eq!(world.grant(conn).token.attempt, 2);
 }
 
 #[test]
