@@ -141,3 +141,16 @@ fn a_metric_with_a_percent_sign_is_read_by_the_pattern_that_is_offered() {
     assert_eq!(read.code, Some(0), "{}", read.stderr);
     assert!(read.stdout.contains("91.5"), "{}", read.stdout);
 }
+
+#[test]
+fn keys_that_have_no_effect_here_are_named() {
+    let lab = Lab::new();
+    let keys = ["workers: {count: 2}", "budget: 30 USD", "deadline: 6h", "preempt_signal: USR1"];
+    lab.write("s.yaml", format!("{}{}\n", sweep("[sh, -c, 'echo accuracy=$HP_X']"), keys.join("\n")));
+    let done = lab.run(&["run", "s.yaml"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    for key in keys {
+        let name = key.split(':').next().unwrap();
+        assert!(done.stderr.contains(&format!("`{name}` has no effect here yet")), "{}", done.stderr);
+    }
+}

@@ -34,9 +34,11 @@ pub(crate) fn served(frozen: &FrozenSweep, source: &Arc<Source>) -> Result<Vec<D
             errors.push(at_key(problem, source, key));
         }
     }
-    for (key, _) in &spec.unserved {
-        if REFUSED.contains(&key.as_str()) {
-            let help = match key.as_str() {
+    // Nothing gives notice that this machine is taken.
+    let idle = spec.preempt_signal.as_ref().map(|_| "preempt_signal");
+    for key in spec.unserved.iter().map(|(key, _)| key.as_str()).chain(idle) {
+        if REFUSED.contains(&key) {
+            let help = match key {
                 "setup" => "run it yourself once, take it out of the file, and start again",
                 _ => "take it out of the file",
             };
