@@ -8,7 +8,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use gridctl_core::spec::{Diagnostic, Severity};
 
 use crate::exit::{Failure, Source};
-use crate::output::sanitise;
+use crate::output::{self, sanitise};
 
 /// Widest that a diagnostic is made, where the terminal allows it.
 const WIDEST: usize = 140;
@@ -22,7 +22,7 @@ pub(crate) fn failure(failure: &Failure) {
 
 /// Prints one diagnostic on stderr.
 pub(crate) fn print(problem: &Diagnostic, source: Option<&Source>) {
-    let width = terminal_width().unwrap_or(WIDEST).clamp(40, WIDEST);
+    let width = output::terminal_width(std::io::stderr()).unwrap_or(WIDEST).clamp(40, WIDEST);
     let text = render(problem, source, width);
     // Nobody is left to be told if stderr is gone.
     let _ = writeln!(anstream::stderr(), "{text}\n");
@@ -78,12 +78,6 @@ fn same_length(text: &str) -> String {
         }
     }
     out
-}
-
-/// The width of the terminal on stderr, if there is one.
-pub(crate) fn terminal_width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
-    (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
 #[cfg(test)]

@@ -157,3 +157,22 @@ fn a_trial_that_waits_for_another_try_shows_how_the_last_one_ended() {
         serde_json::from_str(&lab.run(&["trials", "show", trial, "--json"]).stdout).unwrap();
     assert_eq!((&shown["trial"]["state"], &shown["trial"]["class"]), (&"pending".into(), &"failed".into()));
 }
+
+#[test]
+fn a_wide_table_is_never_cut_on_a_pipe() {
+    let lab = Lab::new();
+    let long = "v".repeat(200);
+    lab.write(
+        "l.yaml",
+        format!(
+            "command: [sh, -c, 'echo s=1']\nmetric: {{name: s}}\nparameters: {{a: {{values: [x, {long}]}}}}\n"
+        ),
+    );
+    assert_eq!(lab.run(&["run", "l.yaml", "-q"]).code, Some(0));
+    for command in [&["leaderboard"][..], &["trials", "ls"]] {
+        let wide = lab.run(&[command, &["-o", "wide"]].concat());
+        assert!(wide.stdout.contains(&long), "{}", wide.stdout);
+        let table = lab.run(command);
+        assert!(!table.stdout.contains(&long) && table.stdout.contains("vvv..."), "{}", table.stdout);
+    }
+}

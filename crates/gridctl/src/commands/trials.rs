@@ -88,7 +88,7 @@ fn table(trials: &[TrialLine], wide: bool) -> String {
     if has_error {
         headings.push("error");
     }
-    let mut columns = Columns::new(headings);
+    let mut columns = Columns::new(headings).whole(wide);
     let dash = || "-".to_owned();
     for trial in trials {
         let mut cells = vec![trial.trial.short(), trial.state.to_string()];

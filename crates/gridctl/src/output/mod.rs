@@ -82,6 +82,12 @@ pub(crate) fn text(text: &str) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// The width of the terminal that this is, if it is one and says how wide it is.
+pub(crate) fn terminal_width(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
 /// Says something on stderr; nobody is left to be told if that is gone.
 pub(crate) fn say(text: impl std::fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{text}");

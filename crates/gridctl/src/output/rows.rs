@@ -78,7 +78,7 @@ fn table((all, rows): (&[Row], &[Row]), heading: &Heading, wide: bool) -> String
     if wide {
         headings.extend([">index", ">attempts", ">duration", "worker"].map(str::to_owned));
     }
-    let mut columns = Columns::new(headings.iter().map(String::as_str));
+    let mut columns = Columns::new(headings.iter().map(String::as_str)).whole(wide);
     for row in rows {
         let mut cells = vec![row.rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string())];
         cells.push(row.trial.short());

@@ -1,71 +1,125 @@
 //! Tables for people: no borders, columns aligned, numbers to the right.
-//! Invariant: every cell is one line that moves nothing, and a very long one is cut.
+//! Invariant: every cell is one line that moves nothing, and a line is no longer than the terminal that it is shown on. A table of
+//! everything (`wide`) is never cut.
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
-use super::sanitise;
+use super::{number, sanitise, terminal_width};
 
 /// Longest cell.
 const WIDEST: usize = 60;
+/// Cells are cut down to this, no further, before columns are left out.
+const CUT: usize = 16;
+/// Columns that are shown whatever the terminal.
+const KEPT: usize = 2;
 
 /// Builds one table.
 #[derive(Debug)]
 pub(crate) struct Columns {
-    table: Table,
+    /// Headings, then rows; nothing in them moves the cursor.
+    lines: Vec<Vec<String>>,
     right: Vec<bool>,
+    whole: bool,
 }
 
 impl Columns {
     /// A table with these headings; `>` before one aligns its column to the right.
     pub(crate) fn new<'a>(headings: impl IntoIterator<Item = &'a str>) -> Self {
         let headings: Vec<&str> = headings.into_iter().collect();
-        let right: Vec<bool> = headings.iter().map(|heading| heading.starts_with('>')).collect();
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        let shown = headings.iter().map(|heading| sanitise::short(heading.trim_start_matches('>'), WIDEST));
-        let mut columns = Self { table, right };
-        let header = columns.cells(shown.collect());
-        columns.table.set_header(header);
-        columns
+        let right = headings.iter().map(|heading| heading.starts_with('>')).collect();
+        let shown = headings.iter().map(|heading| tame(heading.trim_start_matches('>')));
+        Self { lines: vec![shown.collect()], right, whole: false }
+    }
+
+    /// The same, with every cell as long as it is.
+    pub(crate) fn whole(mut self, whole: bool) -> Self {
+        self.whole = whole;
+        self
     }
 
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        let cells = cells.into_iter().map(|cell| sanitise::short(&cell, WIDEST)).collect();
-        let cells = self.cells(cells);
-        self.table.add_row(cells);
+        self.lines.push(cells.iter().map(|cell| tame(cell)).collect());
     }
 
-    fn cells(&self, texts: Vec<String>) -> Vec<Cell> {
-        let aligned = |(text, right): (String, &bool)| {
-            let alignment = if *right { CellAlignment::Right } else { CellAlignment::Left };
-            Cell::new(text).set_alignment(alignment)
-        };
-        texts.into_iter().zip(&self.right).map(aligned).collect()
-    }
-
-    /// The table as lines without trailing blanks.
+    /// The table as lines without trailing blanks; as wide as a terminal on stdout allows, and what is left out is said on stderr.
     pub(crate) fn render(&self) -> String {
-        let mut out = String::new();
-        for line in self.table.lines() {
-            out.push_str(line.strip_prefix(' ').unwrap_or(&line).trim_end());
-            out.push('\n');
+        let (text, left_out) = self.fit(terminal_width(std::io::stdout()).filter(|_| !self.whole));
+        if left_out > 0 {
+            let columns = number::of(left_out as u64, "column");
+            super::say(format_args!("{columns} left out: this terminal is too narrow"));
         }
-        out
+        text
     }
+
+    /// The table in lines of at most so many characters, and how many columns that leaves out.
+    fn fit(&self, width: Option<usize>) -> (String, usize) {
+        let most = if self.whole { usize::MAX } else { WIDEST };
+        let mut limits = vec![most; self.right.len()];
+        let Some(width) = width else { return (render(&self.table(&limits)), 0) };
+        loop {
+            let table = self.table(&limits);
+            let widths: Vec<usize> = table.column_max_content_widths().into_iter().map(usize::from).collect();
+            let total = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+            if total <= width {
+                return (render(&table), self.right.len() - limits.len());
+            }
+            let widest =
+                (0..limits.len()).filter(|column| limits[*column] > CUT).max_by_key(|column| widths[*column]);
+            match widest.filter(|column| widths[*column] > CUT) {
+                Some(column) => limits[column] = widths[column].saturating_sub(total - width).max(CUT),
+                None if limits.len() > KEPT => drop(limits.pop()),
+                None => return (render(&table), self.right.len() - limits.len()),
+            }
+        }
+    }
+
+    /// The first columns, as many as there are limits to the length of their cells.
+    fn table(&self, limits: &[usize]) -> Table {
+        let cells = |line: &Vec<String>| {
+            let cells = line.iter().zip(limits).zip(&self.right).map(|((text, limit), right)| {
+                let alignment = if *right { CellAlignment::Right } else { CellAlignment::Left };
+                Cell::new(sanitise::short(text, *limit)).set_alignment(alignment)
+            });
+            cells.collect::<Vec<_>>()
+        };
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        let mut lines = self.lines.iter();
+        table.set_header(lines.next().map(cells).unwrap_or_default());
+        table.add_rows(lines.map(cells));
+        table
+    }
+}
+
+fn tame(text: &str) -> String {
+    sanitise::line(text).into_owned()
+}
+
+fn render(table: &Table) -> String {
+    let mut out = String::new();
+    for line in table.lines() {
+        out.push_str(line.strip_prefix(' ').unwrap_or(&line).trim_end());
+        out.push('\n');
+    }
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn columns_are_aligned_and_hostile_cells_are_tamed() {
+    fn some() -> Columns {
         let mut columns = Columns::new(["trial", ">accuracy", "note"]);
         columns.row(vec!["abc".to_owned(), "0.5".to_owned(), "a\u{1b}[2Jb".to_owned()]);
         columns.row(vec!["abcdef".to_owned(), "0.25".to_owned(), "漢字".to_owned()]);
         columns.row(vec!["x".repeat(100), String::new(), String::new()]);
-        let text = columns.render();
+        columns
+    }
+
+    #[test]
+    fn columns_are_aligned_and_hostile_cells_are_tamed() {
+        let (text, left_out) = some().fit(None);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("trial  "));
         assert!(lines[1].contains("a\\u{1b}[2Jb"));
@@ -73,5 +127,19 @@ mod tests {
         let end = lines[0].find("accuracy").unwrap() + "accuracy".len();
         assert_eq!(&lines[1][end - 3..end], "0.5");
         assert_eq!(&lines[2][end - 4..end], "0.25");
+        assert_eq!(left_out, 0);
+    }
+
+    #[test]
+    fn lines_fit_the_terminal_and_everything_is_never_cut() {
+        for width in [60, 45, 39, 30, 26, 8, 1] {
+            let (text, left_out) = some().fit(Some(width));
+            let longest = text.lines().map(str::len).max().unwrap();
+            assert!(longest <= width.max(CUT + 2 + "accuracy".len()), "{width}: {longest}\n{text}");
+            assert_eq!(left_out, usize::from(width < 39), "{width}\n{text}");
+            assert!(text.contains("0.25"), "{width}\n{text}");
+        }
+        let (text, left_out) = some().whole(true).fit(None);
+        assert!(text.contains(&"x".repeat(100)) && left_out == 0, "{text}");
     }
 }

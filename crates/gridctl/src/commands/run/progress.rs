@@ -2,7 +2,6 @@
 //! Invariant: stdout is never written to, and what is said in between does not tear the bar.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use gridctl_core::sched::{SweepState, SweepStatus};
@@ -35,11 +34,8 @@ impl Progress {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let shown = if quiet {
             Shown::Nothing
-        } else if std::io::stderr().is_terminal() && !dumb {
-            let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr_with_hz(8));
-            let style = ProgressStyle::with_template("{bar:24} {wide_msg}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("##-"));
-            Shown::Bar(bar)
+        } else if output::terminal_width(std::io::stderr()).is_some() && !dumb {
+            Shown::Bar(ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr_with_hz(8)))
         } else {
             Shown::Lines { last: began, results: false }
         };
@@ -59,6 +55,7 @@ impl Progress {
             Shown::Bar(bar) => {
                 bar.set_length(points(status).max(1));
                 bar.set_position(done(status));
+                bar.set_style(style(&text, output::terminal_width(std::io::stderr()).unwrap_or(80)));
                 bar.set_message(text);
             }
             Shown::Lines { last, results } => {
@@ -86,6 +83,16 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// A bar as long as the text leaves room for; none where that is little.
+fn style(text: &str, width: usize) -> ProgressStyle {
+    let template = match width.saturating_sub(text.chars().count() + 2).min(24) {
+        0..8 => "{wide_msg}".to_owned(),
+        bar => format!("{{bar:{bar}}} {{wide_msg}}"),
+    };
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("##-")
 }
 
 /// Trials that are some.
