@@ -3,6 +3,9 @@
 
 mod lab;
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
 use lab::{Lab, told};
 
 const HEAD: &str = "metric: {name: s, goal: maximize}\nparameters:\n  x: {values: [1, 2, 3]}\n";
@@ -75,4 +78,28 @@ fn an_emptied_results_directory_is_filled_again() {
     assert!(!again.stderr.contains("wait to be shipped"), "{}", again.stderr);
     let board = lab.run(&["leaderboard", "gridctl-data/results/r", "-o", "jsonl"]);
     assert_eq!(board.stdout.lines().count(), 3, "{}", board.stderr);
+}
+
+#[test]
+fn nobody_waits_for_the_data_directory_while_a_person_is_asked() {
+    let lab = Lab::new();
+    lab.script("train.sh", "#!/bin/sh\necho s=$HP_X\n")
+        .write("q.yaml", format!("command: [./train.sh]\n{HEAD}"));
+    assert_eq!(lab.run(&["run", "q.yaml", "-q"]).code, Some(0));
+    lab.script("train.sh", "#!/bin/sh\necho s=-$HP_X\n");
+    // `script` gives it a terminal.
+    let asks = format!("{} run q.yaml > said 2>&1 2>/dev/tty", env!("CARGO_BIN_EXE_gridctl"));
+    let mut person = Command::new("script");
+    person.args(["-qefc", &asks, "typed"]).current_dir(lab.path()).env("TERM", "dumb");
+    let mut run = person.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    lab.until("it asks", || lab.ledger("typed").iter().any(|line| line.contains("[k] keep them all")));
+    let free = Command::new("flock")
+        .args(["-n", "gridctl-data/master.lock", "true"])
+        .current_dir(lab.path())
+        .status();
+    run.stdin.take().unwrap().write_all(b"k\n").unwrap();
+    let done = lab.wait(run);
+    assert!(free.unwrap().success(), "the lock is held");
+    assert_eq!(done.code, Some(0), "{}", done.stdout);
+    assert!(done.stdout.contains("version 2, 3 known"), "{}", done.stdout);
 }

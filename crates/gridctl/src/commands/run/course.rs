@@ -14,10 +14,11 @@ use gridctl_master::{Handle, Leaderboard, Master, MasterConfig, NOT_SHIPPED, Run
 use gridctl_proto::ask::{Submit, Submitted};
 use gridctl_storage::journal::Reader;
 
+use super::changed::{self, Found};
 use super::interrupt::Interrupts;
 use super::place::{self, Workers};
 use super::progress::{self, Progress};
-use super::{Hint, changed, ended, failure, reached_target};
+use super::{Hint, ended, failure, reached_target};
 use crate::cli::RunArgs;
 use crate::commands::{daemon, leaderboard};
 use crate::exit::{Exit, Failure};
@@ -71,24 +72,53 @@ struct Stands {
 }
 
 /// Runs the sweep; returns the exit code, and the leaderboard if there is something to show.
+///
+/// A question is asked without a master: nobody else should wait for the data directory as long as a person thinks.
 pub(super) async fn run(mut plan: Plan<'_>) -> Result<(Exit, Option<Leaderboard>), Failure> {
-    let mut config = MasterConfig::new(&plan.dir);
-    config.timing = daemon::timing(plan.args.lease_ttl)?;
-    let mut running = Master::start(config).await.map_err(|error| source::master_failure(&error))?;
-    let result = serve(&mut plan, &mut running).await;
-    let stopped = running.stop().await.map_err(|error| source::master_failure(&error));
-    let ended = result?;
-    stopped.map(|()| ended)
+    loop {
+        let mut config = MasterConfig::new(&plan.dir);
+        config.timing = daemon::timing(plan.args.lease_ttl)?;
+        let mut running = Master::start(config).await.map_err(|error| source::master_failure(&error))?;
+        let result = serve(&plan, &mut running).await;
+        let stopped = running.stop().await.map_err(|error| source::master_failure(&error));
+        let served = result?;
+        stopped?;
+        match served {
+            Served::Ended(exit, board) => return Ok((exit, board)),
+            Served::Asks(found) => {
+                let asked = tokio::task::spawn_blocking(move || changed::ask(&found)).await;
+                let answer =
+                    asked.map_err(|_| Failure::error("run::changed", "the question could not be asked"))?;
+                plan.submit.changed = Some(answer?);
+            }
+        }
+    }
 }
 
-async fn serve(plan: &mut Plan<'_>, running: &mut Running) -> Result<(Exit, Option<Leaderboard>), Failure> {
+/// What a master's time came to.
+enum Served {
+    /// There is nothing left to do, or somebody wants it to stop: the exit code, and what to show.
+    Ended(Exit, Option<Leaderboard>),
+    /// Outcomes of other code are there, and nobody has said what they are worth.
+    Asks(Found),
+}
+
+async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure> {
     let handle = running.handle().clone();
-    let wanted = &plan.submit.frozen.spec.name;
-    handle.set_aside(wanted).await.map_err(|error| source::ask_failure(&error))?;
-    let stands = submit(&handle, plan).await?;
-    // Until here Ctrl-C simply ends the process, at a question above all.
-    let mut interrupts = Interrupts::listen()?;
     let name = plan.submit.frozen.spec.name.clone();
+    let answer = handle.submit(plan.submit.clone()).await.map_err(|error| source::ask_failure(&error))?;
+    let stands = match answer {
+        Submitted::Stands { sweep, version, new, known, left, .. } => {
+            changed::note_left(&left);
+            Stands { sweep, version, new, known }
+        }
+        Submitted::CodeChanged { version, lines, succeeded, failed } => {
+            return Ok(Served::Asks(Found { sweep: name, version, lines, succeeded, failed }));
+        }
+    };
+    handle.set_aside(&name).await.map_err(|error| source::ask_failure(&error))?;
+    // Until here Ctrl-C simply ends the process.
+    let mut interrupts = Interrupts::listen()?;
     let first = plan.status(&handle)?;
     announce(&first, &stands, plan.trials);
     let objective = plan.submit.frozen.spec.objective.as_ref();
@@ -127,7 +157,7 @@ async fn serve(plan: &mut Plan<'_>, running: &mut Running) -> Result<(Exit, Opti
                 number::of(progress::points(&status), "trial"),
                 plan.hint.run("")
             ));
-            return Ok((Exit::Interrupted, None));
+            return Ok(Served::Ended(Exit::Interrupted, None));
         }
         Err(failure) => {
             if let Some(fleet) = fleet {
@@ -140,28 +170,7 @@ async fn serve(plan: &mut Plan<'_>, running: &mut Running) -> Result<(Exit, Opti
         .leaderboard(leaderboard::asked(&name, plan.args.k))
         .await
         .map_err(|error| source::ask_failure(&error))?;
-    Ok((exit, Some(board)))
-}
-
-/// Submits; asks what outcomes of other code are worth, if that is the question.
-async fn submit(handle: &Handle, plan: &mut Plan<'_>) -> Result<Stands, Failure> {
-    loop {
-        let answer = handle.submit(plan.submit.clone()).await.map_err(|error| source::ask_failure(&error))?;
-        match answer {
-            Submitted::Stands { sweep, version, new, known, left, .. } => {
-                changed::note_left(&left);
-                return Ok(Stands { sweep, version, new, known });
-            }
-            Submitted::CodeChanged { version, lines, succeeded, failed } => {
-                let sweep = plan.submit.frozen.spec.name.clone();
-                let found = changed::Found { sweep, version, lines, succeeded, failed };
-                let asked = tokio::task::spawn_blocking(move || changed::ask(&found)).await;
-                let answer =
-                    asked.map_err(|_| Failure::error("run::changed", "the question could not be asked"))?;
-                plan.submit.changed = Some(answer?);
-            }
-        }
-    }
+    Ok(Served::Ended(exit, Some(board)))
 }
 
 fn announce(status: &SweepStatus, stands: &Stands, trials: Count) {
