@@ -33,6 +33,8 @@ pub enum Fault {
     BadMachine,
     /// A person submits a changed sweep file.
     NewVersion,
+    /// A person has trials that failed tried again.
+    Retry,
     /// A person pauses the sweep and resumes it.
     PauseResume,
     /// A person cancels the sweep.
@@ -40,7 +42,7 @@ pub enum Fault {
 }
 
 /// Every kind of fault.
-pub const FAULTS: [Fault; 15] = [
+pub const FAULTS: [Fault; 16] = [
     Fault::KillMaster,
     Fault::KillWorker,
     Fault::KillAll,
@@ -54,6 +56,7 @@ pub const FAULTS: [Fault; 15] = [
     Fault::Stall,
     Fault::BadMachine,
     Fault::NewVersion,
+    Fault::Retry,
     Fault::PauseResume,
     Fault::Cancel,
 ];

@@ -66,6 +66,7 @@ impl World {
                 true
             }
             Fault::NewVersion => self.hit_master(Self::submit_changed),
+            Fault::Retry => self.retry_failed(),
             Fault::PauseResume => self.hit_master(|world| {
                 world.steer(Steer::Pause);
                 world.queue.after(20_000, Happens::Resumes);

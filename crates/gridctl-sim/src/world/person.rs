@@ -1,12 +1,14 @@
-//! The person: submits, changes the file, pauses, resumes, cancels.
+//! The person: submits, changes the file, has trials tried again, pauses, resumes, cancels; and sometimes says it twice.
 //! Invariant: a question that gets no answer because the master died is asked again.
 
 use gridctl_core::id::{CodeHash, SweepId};
 use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::record::TrialState;
 use gridctl_core::sched::{Answer, Changed, Input, Refusal, Request, Steer, Submission, SweepState};
 use gridctl_core::spec::{
     Axis, AxisValues, Goal, MetricSpec, Objective, Order, Repeats, Report, Resources, Retry, SweepSpec,
 };
+use rand::RngExt;
 
 use super::{Happens, World};
 use crate::audit::Violation;
@@ -49,9 +51,33 @@ impl World {
     pub(super) fn submit_changed(&mut self) {
         self.submitted += 1;
         let submission = self.submission();
+        let times = self.times();
         if let Some(master) = self.master.as_mut() {
-            master.driver.push(Input::Submit(Request(2), Box::new(submission)));
+            for _ in 0..times {
+                master.driver.push(Input::Submit(Request(2), Box::new(submission.clone())));
+            }
         }
+    }
+
+    /// Asks for another try of what has failed; false if nothing has.
+    pub(super) fn retry_failed(&mut self) -> bool {
+        let times = self.times();
+        let Some(master) = self.master.as_mut() else { return false };
+        let Some(sweep) = master.driver.core().sweeps().next() else { return false };
+        let failed = (0..sweep.grid().len()).filter(|index| sweep.state_of(*index) == TrialState::Failed);
+        let trials: Vec<_> = failed.map(|index| sweep.grid().trial_id(index)).collect();
+        if trials.is_empty() {
+            return false;
+        }
+        for _ in 0..times {
+            master.driver.push(Input::Retry(Request(5), SweepId(1), trials.clone()));
+        }
+        true
+    }
+
+    /// A request may come twice.
+    fn times(&mut self) -> u32 {
+        self.rng.random_range(1..3)
     }
 
     pub(super) fn steer(&mut self, steer: Steer) {
@@ -79,7 +105,10 @@ impl World {
     #[expect(clippy::unused_self, reason = "answers belong to the person")]
     pub(super) fn answered(&mut self, answer: &Result<Answer, Refusal>) -> Result<(), Violation> {
         match answer {
-            Ok(_) | Err(Refusal::Over { .. } | Refusal::UnknownSweep(_)) => Ok(()),
+            // A trial that is to be tried again may be underway already, or no trial of a newer version.
+            Ok(_)
+            | Err(Refusal::Over { .. } | Refusal::UnknownSweep(_))
+            | Err(Refusal::NotEnded { .. } | Refusal::UnknownTrial { .. }) => Ok(()),
             Err(refusal) => Err(Violation(format!("a person is refused: {refusal}"))),
         }
     }
