@@ -108,7 +108,13 @@ fn a_run_that_is_killed_again_and_again_as_it_starts_blames_no_trial() {
     let mut siege = Siege::begin(seed, &SWEEP.replace("max: 100", "max: 12"));
     for kill in 0..40 {
         let root = siege.running();
-        std::thread::sleep(Duration::from_millis(siege.random.next() % 60));
+        if kill % 5 == 0 {
+            // At work, so that there are leases which the starts after it find.
+            let before = siege.lab.ledger("ledger").len();
+            siege.until("a trainer", |siege| (siege.lab.ledger("ledger").len() > before).then_some(()));
+        } else {
+            std::thread::sleep(Duration::from_millis(siege.random.next() % 60));
+        }
         siege.kill_run(root, kill % 2 == 0);
     }
     siege.end();
