@@ -172,7 +172,7 @@ impl Core {
     }
 
     /// All workers of earlier epochs that have not come back are gone, and it was the master's end that took them along: those too
-    /// whose leases expired before anybody could say so, because their grace was short or a person had to be asked first.
+    /// whose leases expired before anybody could say so, because their grace was short and the start took long.
     pub(super) fn orphans_ended(&mut self) {
         let away: Vec<WorkerId> =
             self.workers.iter().filter(|(_, worker)| worker.link.is_none()).map(|(id, _)| *id).collect();
