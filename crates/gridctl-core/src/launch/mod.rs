@@ -5,6 +5,7 @@ mod environment;
 mod hydra;
 mod macros;
 mod python;
+mod shell;
 
 use crate::protocol::{FrozenSweep, Grant};
 use crate::spec::Axis;
@@ -12,6 +13,7 @@ use crate::value::Value;
 
 pub use environment::{BaseEnv, dropped};
 pub use macros::check_command;
+pub use shell::{command_line, shell};
 
 /// The longest argument or variable that Linux passes on, with its closing NUL.
 const MAX_ARGUMENT: usize = 128 * 1024;

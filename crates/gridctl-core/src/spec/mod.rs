@@ -31,7 +31,7 @@ use crate::value::Value;
 
 pub use self::settings::signal_number;
 pub use check::{Context, KEYS, Parsed, parse};
-pub use diagnostic::{Diagnostic, Severity, SpecErrors, nearest};
+pub use diagnostic::{Diagnostic, Severity, SpecErrors, is_hostile, nearest};
 pub use frozen::FrozenSpecError;
 
 /// A checked sweep.

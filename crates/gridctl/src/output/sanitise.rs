@@ -4,12 +4,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a character is not seen, or changes how others are seen: controls (ESC and C1 as well), zero-width, direction marks.
-pub(crate) fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
+pub(crate) use gridctl_core::launch::shell;
+pub(crate) use gridctl_core::spec::is_hostile;
 
 /// `text` in one line, with hostile characters written out (`\n`, `\u{1b}`).
 pub(crate) fn line(text: &str) -> Cow<'_, str> {
@@ -49,35 +45,6 @@ pub(crate) fn short(text: &str, most: usize) -> String {
     let mut cut: String = text.chars().take(most.saturating_sub(3)).collect();
     cut.push_str("...");
     cut
-}
-
-/// `text` as a shell takes it: quoted where it must be.
-pub(crate) fn shell(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    if text.chars().any(is_hostile) {
-        let mut out = String::from("$'");
-        for c in text.chars() {
-            match c {
-                '\'' => out.push_str("\\'"),
-                '\\' => out.push_str("\\\\"),
-                '\n' => out.push_str("\\n"),
-                '\r' => out.push_str("\\r"),
-                '\t' => out.push_str("\\t"),
-                c if is_hostile(c) => {
-                    for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                        let _ = write!(out, "\\x{byte:02x}");
-                    }
-                }
-                c => out.push(c),
-            }
-        }
-        out.push('\'');
-        return out;
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

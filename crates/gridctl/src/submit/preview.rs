@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use gridctl_core::grid::{Count, Grid};
 use gridctl_core::id::{Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId};
-use gridctl_core::launch::{BaseEnv, Launch, LaunchError, Site};
+use gridctl_core::launch::{BaseEnv, Launch, LaunchError, Site, command_line};
 use gridctl_core::protocol::{FrozenSweep, Grant};
 use gridctl_core::value::Params;
-
-use crate::output::sanitise;
 
 /// Combinations of the axes that conditions name which are gone through for an exact count.
 const COUNTED: u64 = 10_000_000;
@@ -34,7 +32,7 @@ pub(crate) struct Preview {
 impl Preview {
     /// The trial's command line, fit for a shell.
     pub(crate) fn command(&self) -> String {
-        self.argv.iter().map(|word| sanitise::shell(word)).collect::<Vec<_>>().join(" ")
+        command_line(&self.argv)
     }
 
     /// Only the variables that say what this trial is.
