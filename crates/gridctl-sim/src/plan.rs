@@ -113,7 +113,7 @@ impl Plan {
             trials: rng.random_range(5..60),
             workers: rng.random_range(1..5),
             slots: rng.random_range(1..4),
-            longest_ms: *[300, 5_000, 60_000, 200_000].get(rng.random_range(0..4)).unwrap_or(&5_000),
+            longest_ms: *[20, 300, 5_000, 60_000, 200_000].get(rng.random_range(0..5)).unwrap_or(&5_000),
             delay_ms: *[2, 50, 800].get(rng.random_range(0..3)).unwrap_or(&50),
             commit_ms: *[1, 20, 400].get(rng.random_range(0..3)).unwrap_or(&20),
             faults,

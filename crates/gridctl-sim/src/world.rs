@@ -10,6 +10,7 @@ mod worker;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use gridctl_core::attempt::StopReason;
 use gridctl_core::id::{Time, WorkerId};
 use gridctl_core::protocol::{ToMaster, ToWorker};
 use gridctl_core::record::{Record, TrialState};
@@ -53,6 +54,7 @@ pub(crate) enum Happens {
     WorkerTicks { worker: WorkerId },
     Connects { worker: WorkerId },
     AttemptEnds { worker: WorkerId, lease: gridctl_core::id::LeaseSeq },
+    Recalled { worker: WorkerId, lease: gridctl_core::id::LeaseSeq, stop: Option<StopReason> },
     Thaws { worker: WorkerId },
     Heals { machine: usize },
     Mended { machine: usize },
@@ -160,6 +162,7 @@ impl World {
             Happens::WorkerTicks { worker } => self.tick_worker(worker)?,
             Happens::Connects { worker } => self.connect(worker)?,
             Happens::AttemptEnds { worker, lease } => self.attempt_ends(worker, lease)?,
+            Happens::Recalled { worker, lease, stop } => self.recalled(worker, lease, stop)?,
             Happens::Thaws { worker } => self.thaw(worker)?,
             Happens::Heals { machine } => self.cut[machine] = false,
             Happens::Mended { machine } => self.bad[machine] = false,

@@ -115,6 +115,10 @@ impl Driver {
                     self.orders.remove(&report.token.lease);
                     self.worker.ended(self.machine.clock.now(), *report);
                 }
+                Said::Withdrawn { lease } => {
+                    self.orders.remove(&lease);
+                    self.worker.withdrawn(self.machine.clock.now(), lease);
+                }
             }
             next = self.said.try_recv().ok();
         }
@@ -192,14 +196,19 @@ impl Driver {
                     }
                     Action::Start(start) => self.start(start),
                     Action::Stop { lease, reason, grace_ms } => {
-                        if let Some(orders) = self.orders.get(&lease) {
-                            // An attempt that has just ended is past being stopped.
-                            let _ = orders.send(Order { reason, grace_ms });
-                        }
+                        self.order(lease, Order::Stop { reason, grace_ms });
                     }
+                    Action::Recall(lease) => self.order(lease, Order::Recall),
                     Action::Exit(farewell) => return Some(farewell),
                 }
             }
+        }
+    }
+
+    fn order(&self, lease: LeaseSeq, order: Order) {
+        if let Some(orders) = self.orders.get(&lease) {
+            // An attempt that has just ended is past being told anything.
+            let _ = orders.send(order);
         }
     }
 

@@ -43,20 +43,21 @@ impl WorkDir {
         Ok(Self { memory: memory_dir(name), dir, _lock: lock })
     }
 
-    /// The directories of the slot number `slot`.
+    /// Directories of the slot number `slot`: of its several sets the one with the number `set`.
     ///
     /// # Errors
     /// As the system says; the error names the directory.
-    pub fn slot(&self, slot: u32) -> io::Result<Scratch> {
-        let root = self.dir.join(slot.to_string());
+    pub fn slot(&self, slot: u32, set: usize) -> io::Result<Scratch> {
+        let name = format!("{slot}.{set}");
+        let root = self.dir.join(&name);
         let files = self.memory.as_ref().unwrap_or(&root);
         let scratch = Scratch {
             output: root.join("output"),
             checkpoint: root.join("checkpoint"),
             metrics: root.join("metrics.jsonl"),
             log: root.join("log"),
-            params: files.join(format!("{slot}.params.json")),
-            wandb: files.join(format!("{slot}.wandb.yaml")),
+            params: files.join(format!("{name}.params.json")),
+            wandb: files.join(format!("{name}.wandb.yaml")),
             untouched: false,
             set_aside: 0,
             root,
@@ -110,7 +111,7 @@ fn memory_dir(name: &str) -> Option<PathBuf> {
     DirBuilder::new().mode(0o700).create(&dir).ok().map(|()| dir)
 }
 
-/// One slot's directories and files.
+/// A set of directories and files of a slot, for one attempt at a time.
 #[derive(Debug)]
 pub struct Scratch {
     root: PathBuf,
@@ -260,7 +261,7 @@ mod tests {
     fn scratch(temp: &Path) -> (WorkDir, Scratch) {
         let name = format!("w{}", temp.file_name().unwrap().to_str().unwrap());
         let work = WorkDir::create(temp, &name).unwrap();
-        let scratch = work.slot(0).unwrap();
+        let scratch = work.slot(0, 0).unwrap();
         (work, scratch)
     }
 

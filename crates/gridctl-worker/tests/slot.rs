@@ -74,6 +74,7 @@ impl Slot {
                 SlotEvent::Output { stream: Stream::Out, bytes, .. } => seen.out.extend(bytes),
                 SlotEvent::Output { stream: Stream::Err, bytes, .. } => seen.err.extend(bytes),
                 SlotEvent::NotStarted { text, .. } => panic!("{text}"),
+                SlotEvent::Withdrawn { id } => panic!("{id} was withdrawn"),
                 SlotEvent::Exited { exit, cpu_ms, peak_rss_kib, left_behind, .. } => {
                     return Seen { exit: Some(exit), cpu_ms, peak_rss_kib, left_behind, ..seen };
                 }
@@ -229,9 +230,52 @@ async fn signals_reach_the_whole_group_and_a_stopped_one_too() {
         }
         assert_eq!(slot.follow().await.exit, Some(exit), "{signals:?}");
     }
-    slot.begin(&["sleep", "300"], Path::new("/")).await;
-    slot.handle.send(&SlotRequest::KillAll).await.unwrap();
+    slot.handle.close().await;
+}
+
+#[tokio::test]
+async fn one_trainer_may_wait_for_the_end_of_another_and_starts_when_nothing_of_that_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut slot = Slot::new(&[], None).await;
+    // What the first leaves would write for ever.
+    let first = "(while :; do echo left > left; done) & echo first; while ! test -e go; do sleep 0.01; done";
+    slot.begin(&["sh", "-c", first], dir.path()).await;
+    let second =
+        slot.begin(&["sh", "-c", "rm -f left; sleep 0.2; test ! -e left && echo second"], dir.path()).await;
+    let third = slot.begin(&["true"], dir.path()).await;
+    loop {
+        match slot.event().await {
+            SlotEvent::NotStarted { id, .. } => break assert_eq!(id, third, "one may wait, no more"),
+            SlotEvent::Started { id, .. } | SlotEvent::Output { id, .. } => assert_eq!(id, 1),
+            other => panic!("{other:?}"),
+        }
+    }
+    std::fs::write(dir.path().join("go"), "").unwrap();
+    let ended = slot.follow().await;
+    assert_eq!((ended.exit, ended.left_behind), (Some(Ended::Code(0)), 1));
+    let ended = slot.follow().await;
+    assert_eq!((ended.exit, ended.out), (Some(Ended::Code(0)), b"second\n".to_vec()), "{second}");
+    slot.handle.close().await;
+}
+
+#[tokio::test]
+async fn a_trainer_that_waits_can_be_withdrawn_and_one_that_has_begun_cannot() {
+    let mut slot = Slot::new(&[], None).await;
+    let first = slot.begin(&["sleep", "300"], Path::new("/")).await;
+    let second = slot.begin(&["echo", "second"], Path::new("/")).await;
+    for id in [first, second, second] {
+        slot.handle.send(&SlotRequest::Withdraw { id }).await.unwrap();
+    }
+    loop {
+        match slot.event().await {
+            SlotEvent::Withdrawn { id } => break assert_eq!(id, second),
+            SlotEvent::Started { id, .. } => assert_eq!(id, first),
+            other => panic!("{other:?}"),
+        }
+    }
+    slot.handle.send(&SlotRequest::Signal { id: first, signal: 9 }).await.unwrap();
     assert_eq!(slot.follow().await.exit, Some(Ended::Signal(9)));
+    assert_eq!(slot.sh("echo third").await.out, b"third\n", "and not the second");
     slot.handle.close().await;
 }
 

@@ -1,60 +1,132 @@
 //! Which of the trials that a worker holds start now, in which slot, on which GPUs; and how many it asks for in advance.
 //! Invariant: what is started fits into the capacity, and no slot and no GPU serves two attempts at once.
 
-use super::{Action, Held, Start, Worker};
+use std::sync::Arc;
+
+use super::{Action, Held, Line, Start, Worker};
 use crate::id::{LeaseSeq, Time};
 
 /// Work that a worker likes to hold in advance, in microseconds: more than a commit and a round trip take.
 const AHEAD_US: u64 = 50_000;
 /// Attempts that take longer are not held in advance: the round trip does not matter then.
 const LONG_US: u64 = 1_000_000;
+/// A slot is given its next attempt in advance where they are not longer than this, in microseconds: for longer ones the
+/// time between two is no loss.
+const SHORT_US: u64 = 20_000;
 /// The most that is held in advance for one slot.
 const MOST_AHEAD: u64 = 64;
 
 impl Worker {
-    /// Starts what fits, in the order of the leases; what does not fit lets smaller ones pass. After half a lease without a
-    /// word from the master nothing is started: it may be another's by now.
+    /// Whether a trainer may be started: after half a lease without a word from the master its trial may be another's by now.
+    pub(super) fn may_start(&self, now: Time) -> bool {
+        self.draining.is_none() && now.ms_since(self.confirmed) <= self.ttl_ms / 2
+    }
+
+    /// Gives to slots what fits, in the order of the leases; what does not fit lets smaller ones pass.
     pub(super) fn admit(&mut self, now: Time) {
-        if self.draining.is_some() || now.ms_since(self.confirmed) > self.ttl_ms / 2 {
+        if !self.may_start(now) {
             return;
         }
-        let waiting: Vec<LeaseSeq> =
-            self.held.iter().filter(|(_, held)| held.place.is_none()).map(|(lease, _)| *lease).collect();
-        for lease in waiting {
-            let Some(held) = self.held.get(&lease) else { continue };
+        let mut placed = Vec::new();
+        // What did not fit, lest the same be tried for each of many.
+        let mut refused = None;
+        for (lease, held) in self.held.iter().filter(|(_, held)| held.place.is_none()) {
             let resources = held.grant.resources;
+            if refused == Some(resources) {
+                continue;
+            }
             if !self.config.capacity.admits(&self.used, &resources, 0) {
+                refused = Some(resources);
                 continue;
             }
             self.used.add(&resources);
-            let slot = lowest_free(&self.slots);
-            self.slots.insert(slot);
+            let slot = lowest_free(|slot| self.slots.contains_key(&slot));
+            self.slots.insert(slot, Line { front: *lease, behind: None });
             let mut gpus = Vec::new();
             for _ in 0..resources.gpus {
-                let gpu = lowest_free(&self.gpus);
+                let gpu = lowest_free(|gpu| self.gpus.contains(&gpu));
                 self.gpus.insert(gpu);
                 gpus.push(gpu);
             }
-            if let Some(held) = self.held.get_mut(&lease) {
-                held.place = Some((slot, gpus.clone()));
-                let start = Start {
-                    grant: held.grant.clone(),
-                    sweep: std::sync::Arc::clone(&held.sweep),
-                    slot,
-                    gpus,
-                };
-                self.out.push(Action::Start(Box::new(start)));
-            }
+            placed.push((*lease, slot, gpus));
+        }
+        for (lease, slot, gpus) in placed {
+            self.start(lease, slot, gpus);
+        }
+        self.place_behind();
+        self.recall_what_fits();
+    }
+
+    /// Where attempts are short, a slot gets its next one in advance, lest it wait for a round trip. Only where memory is
+    /// not limited: whose a kill for memory was is told by when the slot's count of them is read.
+    fn place_behind(&mut self) {
+        if self.pace_us.is_none_or(|pace| pace > SHORT_US) {
+            return;
+        }
+        let open: Vec<_> =
+            self.slots.iter().filter(|(_, line)| line.behind.is_none()).map(|(slot, _)| *slot).collect();
+        for slot in open {
+            let Some(line) = self.slots.get_mut(&slot) else { continue };
+            let Some(front) = self.held.get(&line.front) else { continue };
+            let resources = front.grant.resources;
+            let Some((_, gpus)) = front.place.clone().filter(|_| resources.mem_mib == 0) else { continue };
+            let fits = |held: &Held| held.place.is_none() && held.grant.resources == resources;
+            let Some((lease, _)) = self.held.iter().find(|(_, held)| fits(held)) else { continue };
+            let lease = *lease;
+            line.behind = Some(lease);
+            self.start(lease, slot, gpus);
         }
     }
 
+    fn start(&mut self, lease: LeaseSeq, slot: u32, gpus: Vec<u32>) {
+        let Some(held) = self.held.get_mut(&lease) else { return };
+        held.place = Some((slot, gpus.clone()));
+        let (grant, sweep) = (held.grant.clone(), Arc::clone(&held.sweep));
+        self.out.push(Action::Start(Box::new(Start { grant, sweep, slot, gpus })));
+    }
+
+    /// When there is room, nothing shall wait behind what may take longer than was thought.
+    fn recall_what_fits(&mut self) {
+        let behind = self.slots.values().find_map(|line| line.behind);
+        let resources = behind.and_then(|lease| self.held.get(&lease)).map(|held| held.grant.resources);
+        if let (Some(lease), Some(resources)) = (behind, resources)
+            && self.config.capacity.admits(&self.used, &resources, 0)
+        {
+            self.recall(lease);
+        }
+    }
+
+    /// Asks back whatever waits in a slot.
+    pub(super) fn recall_all(&mut self) {
+        for lease in self.slots.values().filter_map(|line| line.behind).collect::<Vec<_>>() {
+            self.recall(lease);
+        }
+    }
+
+    fn recall(&mut self, lease: LeaseSeq) {
+        if let Some(held) = self.held.get_mut(&lease)
+            && !std::mem::replace(&mut held.recalled, true)
+        {
+            self.out.push(Action::Recall(lease));
+        }
+    }
+
+    /// `held` leaves its slot, which the one behind it takes over as it is.
     pub(super) fn vacate(&mut self, held: &Held) {
-        if let Some((slot, gpus)) = &held.place {
-            self.used.remove(&held.grant.resources);
-            self.slots.remove(slot);
-            for gpu in gpus {
-                self.gpus.remove(gpu);
-            }
+        let Some((slot, gpus)) = &held.place else { return };
+        let Some(line) = self.slots.get_mut(slot) else { return };
+        let behind = line.behind.take();
+        if line.front != held.grant.token.lease {
+            return;
+        }
+        if let Some(next) = behind {
+            line.front = next;
+            return;
+        }
+        self.slots.remove(slot);
+        self.used.remove(&held.grant.resources);
+        for gpu in gpus {
+            self.gpus.remove(gpu);
         }
     }
 
@@ -72,6 +144,6 @@ impl Worker {
     }
 }
 
-fn lowest_free(taken: &std::collections::BTreeSet<u32>) -> u32 {
-    (0..).find(|number| !taken.contains(number)).unwrap_or(0)
+fn lowest_free(is_taken: impl Fn(u32) -> bool) -> u32 {
+    (0..).find(|number| !is_taken(*number)).unwrap_or(0)
 }

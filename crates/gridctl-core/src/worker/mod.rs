@@ -46,9 +46,12 @@ pub enum Action {
     Reconnect,
     /// Say this to the master.
     Send(ToMaster),
-    /// Start this attempt.
+    /// Start this attempt, as soon as what goes on in its slot has ended.
     Start(Box<Start>),
-    /// Ask an attempt to stop, and kill it after its grace; [`Worker::ended`] follows.
+    /// If the trainer of this attempt waits behind another, do not start it: [`Worker::withdrawn`] follows. Else nothing.
+    Recall(LeaseSeq),
+    /// Ask an attempt to stop, and kill it after its grace: [`Worker::ended`] follows, or [`Worker::withdrawn`] if it was not
+    /// started yet.
     Stop {
         /// The attempt.
         lease: LeaseSeq,
@@ -68,7 +71,7 @@ pub struct Start {
     pub grant: Grant,
     /// The version that it belongs to.
     pub sweep: Arc<FrozenSweep>,
-    /// The slot, counted from 0: the lowest that is free.
+    /// The slot, counted from 0: the lowest that is free, or one where another attempt is about to end.
     pub slot: u32,
     /// The places of its GPUs in the worker's list.
     pub gpus: Vec<u32>,
@@ -99,7 +102,8 @@ pub struct Worker {
     progress: BTreeMap<LeaseSeq, (i64, f64)>,
     sweeps: BTreeMap<(SweepId, u32), Arc<FrozenSweep>>,
     used: Used,
-    slots: BTreeSet<u32>,
+    /// What has its processor, its memory and its GPUs: the fronts.
+    slots: BTreeMap<u32, Line>,
     gpus: BTreeSet<u32>,
     link: Option<Link>,
     epoch: Epoch,
@@ -130,10 +134,21 @@ struct Link {
 struct Held {
     grant: Grant,
     sweep: Arc<FrozenSweep>,
-    /// Slot and GPUs, once it has been started.
+    /// Slot and GPUs, once it has been given to a slot.
     place: Option<(u32, Vec<u32>)>,
     /// It was asked to stop.
     stopping: Option<StopReason>,
+    /// It was asked back from the slot where it waits.
+    recalled: bool,
+}
+
+/// What a slot has.
+#[derive(Debug)]
+struct Line {
+    /// The attempt that goes on.
+    front: LeaseSeq,
+    /// The one that starts when it has ended, in its place and on its GPUs.
+    behind: Option<LeaseSeq>,
 }
 
 impl Worker {
@@ -148,7 +163,7 @@ impl Worker {
             progress: BTreeMap::new(),
             sweeps: BTreeMap::new(),
             used: Used::default(),
-            slots: BTreeSet::new(),
+            slots: BTreeMap::new(),
             gpus: BTreeSet::new(),
             link: None,
             epoch: Epoch(0),
@@ -242,6 +257,21 @@ impl Worker {
         self.admit(now);
     }
 
+    /// An attempt that waited in a slot will not be started there.
+    pub fn withdrawn(&mut self, now: Time, lease: LeaseSeq) {
+        let Some(mut held) = self.held.remove(&lease) else { return };
+        self.vacate(&held);
+        match held.stopping {
+            Some(StopReason::Fenced) => {}
+            Some(reason) => self.not_started(&held.grant, reason.class(), "it had not started"),
+            None => {
+                (held.place, held.recalled) = (None, false);
+                self.held.insert(lease, held);
+            }
+        }
+        self.admit(now);
+    }
+
     /// An attempt that goes on has a new value of its objective.
     pub fn progressed(&mut self, lease: LeaseSeq, step: i64, value: f64) {
         if self.held.contains_key(&lease) {
@@ -271,6 +301,9 @@ impl Worker {
         }
         if now.ms_since(self.last_contact) >= self.orphan_after_ms && self.draining.is_none() {
             self.drain(now, StopReason::Drained, GRACE_MS);
+        }
+        if !self.may_start(now) {
+            self.recall_all();
         }
         if let Some(link) = &self.link {
             if now.ms_since(link.heard) > MISSED_HEARTBEATS * self.heartbeat_ms {
@@ -313,9 +346,9 @@ impl Worker {
         self.reports.len()
     }
 
-    /// Whether this trial's attempt has been started and not ended.
+    /// Whether this attempt has been given to a slot and has not ended.
     #[must_use]
-    pub fn is_running(&self, lease: LeaseSeq) -> bool {
+    pub fn is_placed(&self, lease: LeaseSeq) -> bool {
         self.held.get(&lease).is_some_and(|held| held.place.is_some())
     }
 

@@ -6,6 +6,7 @@
     reason = "a row says its type once: a name, what happens, what is expected"
 )]
 
+mod ahead;
 mod life;
 mod link;
 
@@ -23,6 +24,9 @@ struct Shell {
     worker: Worker,
     now: Time,
     running: BTreeMap<LeaseSeq, Start>,
+    /// What waits behind another, by slot.
+    behind: BTreeMap<u32, Start>,
+    recalls: Vec<LeaseSeq>,
     started: Vec<LeaseSeq>,
     stops: Vec<(LeaseSeq, StopReason, u64)>,
     said: Vec<ToMaster>,
@@ -44,6 +48,8 @@ impl Shell {
             worker,
             now,
             running: BTreeMap::new(),
+            behind: BTreeMap::new(),
+            recalls: Vec::new(),
             started: Vec::new(),
             stops: Vec::new(),
             said: Vec::new(),
@@ -67,9 +73,12 @@ impl Shell {
             match action {
                 Action::Connect | Action::Reconnect => self.dials += 1,
                 Action::Send(message) => self.said.push(message),
+                Action::Start(start) if self.running.values().any(|other| other.slot == start.slot) => {
+                    let more = self.behind.insert(start.slot, *start);
+                    assert_eq!(more, None, "one attempt waits for a slot");
+                }
                 Action::Start(start) => {
                     for other in self.running.values() {
-                        assert_ne!(other.slot, start.slot, "a slot serves one attempt");
                         assert!(
                             !start.gpus.iter().any(|gpu| other.gpus.contains(gpu)),
                             "a GPU serves one attempt"
@@ -78,6 +87,7 @@ impl Shell {
                     self.started.push(start.grant.token.lease);
                     assert_eq!(self.running.insert(start.grant.token.lease, *start), None, "started once");
                 }
+                Action::Recall(lease) => self.recalls.push(lease),
                 Action::Stop { lease, reason, grace_ms } => self.stops.push((lease, reason, grace_ms)),
                 Action::Exit(farewell) => assert_eq!(self.exit.replace(farewell), None, "it ends once"),
             }
@@ -129,7 +139,19 @@ impl Shell {
         let mut report = Report::without_process(start.grant.token, start.grant.trial, class, "");
         report.objective = (class == Class::Succeeded).then_some(MetricValue(1.0));
         report.duration_ms = duration_ms;
+        if let Some(next) = self.behind.remove(&start.slot) {
+            assert_eq!(next.gpus, start.gpus, "it gets what the one before it had");
+            self.started.push(next.grant.token.lease);
+            self.running.insert(next.grant.token.lease, next);
+        }
         self.worker.ended(self.now, report);
+        self.act();
+    }
+
+    /// The slot gives back what waits there.
+    fn withdraw(&mut self, lease: u64) {
+        self.behind.retain(|_, start| start.grant.token.lease.0 != lease);
+        self.worker.withdrawn(self.now, LeaseSeq(lease));
         self.act();
     }
 

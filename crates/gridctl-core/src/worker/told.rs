@@ -51,7 +51,7 @@ impl Worker {
         };
         match (known, refused) {
             (Some(sweep), None) => {
-                self.held.insert(lease, Held { grant, sweep, place: None, stopping: None });
+                self.held.insert(lease, Held { grant, sweep, place: None, stopping: None, recalled: false });
             }
             (_, refused) => {
                 let (class, why) = refused.unwrap_or((Class::WorkerFault, "the worker cannot hold it"));
@@ -77,7 +77,7 @@ impl Worker {
     }
 
     /// Reports an attempt that nothing was started for.
-    fn not_started(&mut self, grant: &Grant, class: Class, why: &str) {
+    pub(super) fn not_started(&mut self, grant: &Grant, class: Class, why: &str) {
         let lease = grant.token.lease;
         self.reports.insert(lease, Report::without_process(grant.token, grant.trial, class, why));
         self.unsent.insert(lease);

@@ -21,11 +21,14 @@ pub(crate) struct Process {
     pub(super) conn: Option<Conn>,
     pub(super) frozen: bool,
     running: BTreeMap<LeaseSeq, Running>,
+    /// What each slot starts next.
+    behind: BTreeMap<u32, Grant>,
     pub(super) reported: BTreeMap<LeaseSeq, TrialId>,
 }
 
 struct Running {
     grant: Grant,
+    slot: u32,
     duration_ms: u64,
     /// Its machine fails it.
     bad: bool,
@@ -49,6 +52,7 @@ impl World {
             conn: None,
             frozen: false,
             running: BTreeMap::new(),
+            behind: BTreeMap::new(),
             reported: BTreeMap::new(),
         };
         self.workers.insert(worker, process);
@@ -84,14 +88,19 @@ impl World {
                         self.send_to_master(conn, message);
                     }
                 }
-                Action::Start(start) => self.start_attempt(worker, start.grant)?,
+                Action::Start(start) => self.give_to_slot(worker, start.slot, start.grant)?,
+                Action::Recall(lease) => {
+                    let takes = self.rng.random_range(0..20);
+                    self.queue.after(takes, Happens::Recalled { worker, lease, stop: None });
+                }
                 Action::Stop { lease, reason, grace_ms } => {
-                    if let Some(running) =
-                        self.workers.get_mut(&worker).and_then(|it| it.running.get_mut(&lease))
-                    {
+                    let Some(process) = self.workers.get_mut(&worker) else { continue };
+                    if let Some(running) = process.running.get_mut(&lease) {
                         running.asked = Some(reason);
                         let takes = self.rng.random_range(0..=grace_ms);
                         self.queue.after(takes, Happens::AttemptEnds { worker, lease });
+                    } else {
+                        self.queue.after(0, Happens::Recalled { worker, lease, stop: Some(reason) });
                     }
                 }
                 Action::Exit(_) => {
@@ -117,7 +126,41 @@ impl World {
         self.queue.after(pause, Happens::Connects { worker });
     }
 
-    fn start_attempt(&mut self, worker: WorkerId, grant: Grant) -> Result<(), Violation> {
+    /// The slot starts the attempt, at once or as soon as what goes on there has ended.
+    fn give_to_slot(&mut self, worker: WorkerId, slot: u32, grant: Grant) -> Result<(), Violation> {
+        let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
+        if process.running.values().any(|running| running.slot == slot) {
+            let more = process.behind.insert(slot, grant);
+            assert!(more.is_none(), "two attempts wait for one slot");
+            return Ok(());
+        }
+        self.start_attempt(worker, slot, grant)
+    }
+
+    /// What still waits in a slot is given back; what has begun meanwhile goes on, unless it is to stop.
+    pub(super) fn recalled(
+        &mut self,
+        worker: WorkerId,
+        lease: LeaseSeq,
+        stop: Option<StopReason>,
+    ) -> Result<(), Violation> {
+        let now = self.now();
+        let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
+        if process.frozen {
+            self.queue.after(500, Happens::Recalled { worker, lease, stop });
+            return Ok(());
+        }
+        let waiting = process.behind.extract_if(.., |_, grant| grant.token.lease == lease).count();
+        if waiting > 0 {
+            process.half.withdrawn(now, lease);
+        } else if let (Some(running), Some(_)) = (process.running.get_mut(&lease), stop) {
+            running.asked = stop;
+            self.queue.after(0, Happens::AttemptEnds { worker, lease });
+        }
+        self.work(worker)
+    }
+
+    fn start_attempt(&mut self, worker: WorkerId, slot: u32, grant: Grant) -> Result<(), Violation> {
         self.auditor.started(grant.trial)?;
         let lease = grant.token.lease;
         let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
@@ -125,7 +168,7 @@ impl World {
         let longest_ms = if bad { trainer::AT_ONCE_MS } else { self.plan.longest_ms };
         let duration_ms = trainer::duration_ms(self.plan.seed, &grant, longest_ms);
         self.queue.after(duration_ms, Happens::AttemptEnds { worker, lease });
-        process.running.insert(lease, Running { grant, duration_ms, bad, asked: None });
+        process.running.insert(lease, Running { grant, slot, duration_ms, bad, asked: None });
         Ok(())
     }
 
@@ -137,6 +180,7 @@ impl World {
             return Ok(());
         }
         let Some(running) = process.running.remove(&lease) else { return Ok(()) };
+        let next = process.behind.remove(&running.slot);
         let report = match running.asked {
             None if running.bad => trainer::failure(&running.grant, running.duration_ms, "no such device"),
             None => trainer::outcome(&running.grant, running.duration_ms),
@@ -147,6 +191,9 @@ impl World {
         };
         process.reported.insert(lease, running.grant.trial);
         process.half.ended(now, report);
+        if let Some(grant) = next {
+            self.start_attempt(worker, running.slot, grant)?;
+        }
         self.work(worker)
     }
 

@@ -1,84 +1,115 @@
 //! Follows a trainer from its start to its end: output, metrics, the clock, requests to stop.
-//! Invariant: nothing here waits for the trainer without also waiting for a request to stop it.
+//! Invariant: nothing is done about time or a request to stop before the trainer has begun; what came before is done then.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
-use gridctl_core::attempt::{Evidence, StopReason, classify};
+use gridctl_core::attempt::StopReason;
 use gridctl_core::id::Time;
-use gridctl_core::metrics::{self, Extractor, cuda_oom, error_line};
-use gridctl_core::record::{Class, Exit, MetricValue, Report};
+use gridctl_core::metrics::{self, Extractor};
+use gridctl_core::protocol::Grant;
+use gridctl_core::record::Exit;
 use gridctl_core::spec::signal_number;
 use gridctl_core::worker::{self, GRACE_MS};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::log::Log;
-use super::prepare::Version;
-use super::publish::{self, Checkpoints, Restored};
-use super::report::Fault;
+use super::prepare::Prepared;
+use super::publish::Checkpoints;
 use super::stop::{Step, Stop};
 use super::tail::Tail;
-use super::{Order, Said, Seat, event};
+use super::{Machine, Order, Said};
 use crate::clock::unix_ms;
-use crate::handle::SlotError;
-use crate::slot::{self, Ended, SlotEvent, SlotRequest, Start, Stream};
+use crate::scratch::Scratch;
+use crate::slot::{self, Ended, SlotEvent, Stream};
 
 /// Between looks at the metrics file, in milliseconds.
 const LOOK_MS: u64 = 500;
-/// A file of metrics is read to its end when the trainer has ended, but no further than so many pieces.
-const MOST_PIECES: usize = 4_096;
 
-/// An attempt that goes on.
-pub(super) struct Following<'a> {
-    seat: &'a mut Seat,
-    start: &'a worker::Start,
+/// An attempt that goes on, or waits to be started.
+#[derive(Debug)]
+pub(super) struct Following {
+    pub(super) start: Box<worker::Start>,
+    pub(super) scratch: Scratch,
+    pub(super) extractor: Extractor,
+    pub(super) log: Log,
+    pub(super) tail: Tail,
+    pub(super) stop: Stop,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) started: Time,
+    pub(super) started_unix_ms: u64,
     id: u64,
-    extractor: Extractor,
-    log: Log,
-    tail: Tail,
-    stop: Stop,
-    checkpoints: Checkpoints,
-    started: Time,
-    started_unix_ms: u64,
+    orders: UnboundedReceiver<Order>,
+    /// What is to be done as soon as it begins.
+    at_begin: Option<Order>,
+    said: UnboundedSender<Said>,
     look_at: Time,
     progress: Option<(i64, f64)>,
 }
 
 /// What is known when the trainer is gone.
+#[derive(Debug)]
 pub(super) struct Gone {
-    exit: Exit,
+    pub(super) exit: Exit,
     /// It was asked to stop while it went on.
-    asked: bool,
-    cpu_ms: u64,
-    peak_rss_kib: u64,
+    pub(super) asked: bool,
+    pub(super) cpu_ms: u64,
+    pub(super) peak_rss_kib: u64,
     /// Why it never started.
-    not_started: Option<(slot::Fault, String)>,
+    pub(super) not_started: Option<(slot::Fault, String)>,
 }
 
-impl<'a> Following<'a> {
+impl Following {
+    /// An attempt that begins now, unless [`Self::begin`] says later that it begins then.
     pub(super) fn new(
-        seat: &'a mut Seat,
-        start: &'a worker::Start,
-        version: &Version,
-        restored: &Restored,
-    ) -> Result<Self, Fault> {
-        let Some(scratch) = &seat.scratch else { return Err(Fault::unready()) };
-        let started = seat.machine.clock.now();
-        let every = (started, seat.machine.checkpoint_every_ms);
-        Ok(Self {
-            id: seat.next_id,
-            extractor: Extractor::new(Arc::clone(&version.patterns)),
+        start: Box<worker::Start>,
+        orders: UnboundedReceiver<Order>,
+        scratch: Scratch,
+        (machine, said): (&Machine, &UnboundedSender<Said>),
+        prepared: &Prepared,
+    ) -> Self {
+        let started = machine.clock.now();
+        Self {
+            id: prepared.start.id,
+            extractor: Extractor::new(Arc::clone(&prepared.version.patterns)),
             log: Log::new(scratch.log.clone()),
             tail: Tail::new(scratch.metrics.clone()),
             stop: Stop::default(),
-            checkpoints: Checkpoints::new(scratch.checkpoint.clone(), start, restored, every),
+            checkpoints: Checkpoints::new(
+                scratch.checkpoint.clone(),
+                &start,
+                &prepared.restored,
+                (started, machine.checkpoint_every_ms),
+            ),
             started,
             started_unix_ms: unix_ms(),
             look_at: started.after_ms(LOOK_MS),
             progress: None,
-            seat,
+            at_begin: None,
+            said: said.clone(),
             start,
-        })
+            scratch,
+            orders,
+        }
+    }
+
+    /// Names it to the slot.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn grant(&self) -> &Grant {
+        &self.start.grant
+    }
+
+    /// The next thing that is said to it.
+    pub(super) fn poll_order(&mut self, cx: &mut Context<'_>) -> Poll<Option<Order>> {
+        self.orders.poll_recv(cx)
+    }
+
+    /// Its trainer is not followed any further.
+    pub(super) fn give_up(self) -> (Grant, Scratch) {
+        (self.start.grant, self.scratch)
     }
 
     /// Says something of our own in the attempt's log.
@@ -86,32 +117,26 @@ impl<'a> Following<'a> {
         self.log.push(format!("[gridctl: {text}]\n").as_bytes()).await;
     }
 
-    /// Starts the trainer and stays until it is gone. An error is the slot's: the trainer's end was not seen.
-    pub(super) async fn follow(
-        &mut self,
-        start: Start,
-        orders: &mut UnboundedReceiver<Order>,
-    ) -> Result<Gone, SlotError> {
-        self.send(&SlotRequest::Start(start)).await?;
-        loop {
-            let now = self.seat.machine.clock.now();
-            self.due(now).await?;
-            let pause = Duration::from_millis(self.wake().ms_since(now));
-            tokio::select! {
-                biased;
-                event = event(self.seat.handle.as_mut()) => {
-                    if let Some(gone) = self.take(event?).await {
-                        return Ok(gone);
-                    }
-                }
-                Some(order) = orders.recv() => self.ask(order.reason, order.grace_ms).await?,
-                () = tokio::time::sleep(pause) => {}
-            }
+    /// Keeps what was said to it until it begins.
+    pub(super) fn ask_at_begin(&mut self, order: Order) {
+        if matches!(order, Order::Stop { .. }) {
+            self.at_begin = Some(order);
+        }
+    }
+
+    /// It waited for another's end, and has begun now.
+    pub(super) fn begin(&mut self, now: Time) -> Vec<Step> {
+        (self.started, self.started_unix_ms) = (now, unix_ms());
+        self.look_at = now.after_ms(LOOK_MS);
+        self.checkpoints.begin(now);
+        match self.at_begin.take() {
+            Some(Order::Stop { reason, grace_ms }) => self.ask(now, reason, grace_ms),
+            _ => Vec::new(),
         }
     }
 
     /// When something is due next.
-    fn wake(&self) -> Time {
+    pub(super) fn wake(&self) -> Time {
         let timeout = self.timeout().filter(|_| self.stop.reason().is_none());
         let times = [timeout, self.stop.due(), Some(self.checkpoints.due())];
         times.into_iter().flatten().fold(self.look_at, Time::min)
@@ -121,14 +146,13 @@ impl<'a> Following<'a> {
         self.start.sweep.spec.timeout_ms.map(|ms| self.started.after_ms(ms))
     }
 
-    /// Does what is due.
-    async fn due(&mut self, now: Time) -> Result<(), SlotError> {
+    /// What is due.
+    pub(super) async fn due(&mut self, now: Time) -> Vec<Step> {
+        let mut steps = Vec::new();
         if self.stop.reason().is_none() && self.timeout().is_some_and(|at| now >= at) {
-            self.ask(StopReason::Timeout, GRACE_MS).await?;
+            steps = self.ask(now, StopReason::Timeout, GRACE_MS);
         }
-        if let Some(step) = self.stop.step(now) {
-            self.act(step).await?;
-        }
+        steps.extend(self.stop.step(now));
         if now >= self.look_at {
             self.look_at = now.after_ms(LOOK_MS);
             self.look(1);
@@ -137,11 +161,11 @@ impl<'a> Following<'a> {
         if now >= self.checkpoints.due() {
             self.checkpoints.check(now).await;
         }
-        Ok(())
+        steps
     }
 
     /// Takes in what was appended to the metrics file.
-    fn look(&mut self, pieces: usize) {
+    pub(super) fn look(&mut self, pieces: usize) {
         for _ in 0..pieces {
             match self.tail.next() {
                 Ok(Some(piece)) => self.extractor.feed_file(&piece),
@@ -162,40 +186,24 @@ impl<'a> Following<'a> {
             self.progress = latest;
             let said = Said::Progress { lease: self.start.grant.token.lease, step, value };
             // Nobody listens only when the worker itself is at its end.
-            let _ = self.seat.said.send(said);
+            let _ = self.said.send(said);
         }
     }
 
-    async fn ask(&mut self, reason: StopReason, grace_ms: u64) -> Result<(), SlotError> {
-        let now = self.seat.machine.clock.now();
+    /// It is to stop: the first steps of that.
+    pub(super) fn ask(&mut self, now: Time, reason: StopReason, grace_ms: u64) -> Vec<Step> {
+        let mut steps = Vec::new();
         if reason == StopReason::Preempted {
             self.checkpoints.announce_preemption();
             let signal = self.start.sweep.spec.preempt_signal.as_deref().and_then(signal_number);
-            if let Some(signal) = signal {
-                self.act(Step::Signal(signal)).await?;
-            }
+            steps.extend(signal.map(Step::Signal));
         }
-        match self.stop.ask(now, reason, grace_ms) {
-            Some(step) => self.act(step).await,
-            None => Ok(()),
-        }
+        steps.extend(self.stop.ask(now, reason, grace_ms));
+        steps
     }
 
-    async fn act(&mut self, step: Step) -> Result<(), SlotError> {
-        match step {
-            Step::Signal(signal) => self.send(&SlotRequest::Signal { id: self.id, signal }).await,
-            Step::GiveUp => Err(SlotError::Gone("a trainer did not end after SIGKILL".to_owned())),
-        }
-    }
-
-    async fn send(&mut self, request: &SlotRequest) -> Result<(), SlotError> {
-        match &mut self.seat.handle {
-            Some(handle) => handle.send(request).await,
-            None => Err(SlotError::Gone("it was ended".to_owned())),
-        }
-    }
-
-    async fn take(&mut self, event: SlotEvent) -> Option<Gone> {
+    /// Takes what the slot says of it; its end, if it is that.
+    pub(super) async fn take(&mut self, event: SlotEvent) -> Option<Gone> {
         match event {
             SlotEvent::Output { id, stream, bytes } if id == self.id => {
                 let stream = match stream {
@@ -224,81 +232,6 @@ impl<'a> Following<'a> {
                 Some(Gone { exit, asked, cpu_ms, peak_rss_kib, not_started: None })
             }
             _ => None,
-        }
-    }
-
-    /// Publishes and classifies; what is left in the slot's directories is for the next attempt to clear.
-    pub(super) async fn finish(mut self, gone: Gone) -> Result<Report, Fault> {
-        let duration_ms = self.seat.machine.clock.now().ms_since(self.started);
-        self.look(MOST_PIECES);
-        self.tail.remove();
-        if let Some((slot::Fault::Machine, text)) = gone.not_started {
-            return Err(Fault::machine(text));
-        }
-        let oom_kills = self.seat.cgroup.as_mut().is_some_and(|cgroup| cgroup.new_kills() > 0);
-        // The notice alone is a request too, if one without a signal that the slot could have seen.
-        let asked = self.stop.reason().filter(|reason| gone.asked || *reason == StopReason::Preempted);
-        let Some(scratch) = &mut self.seat.scratch else { return Err(Fault::unready()) };
-        let left = scratch.look();
-        let output = scratch.output.clone();
-        let (mut moved, mut published) = (false, Ok(0));
-        if asked != Some(StopReason::Fenced) {
-            let killed = self.stop.killed() || gone.exit == Exit::Signal(9);
-            let log = self.log.close().await;
-            moved = self.checkpoints.finish(left.checkpoint && !killed).await;
-            if left.output || log.is_some() {
-                published = publish::files(self.start, output, log).await;
-            }
-        }
-        let mut report = self.report(gone, asked, oom_kills);
-        report.duration_ms = duration_ms;
-        report.checkpoint_moved = moved;
-        match published {
-            Ok(files) => report.files = files,
-            Err(text) => Fault::publish(&text).spoil(&mut report),
-        }
-        Ok(report)
-    }
-
-    /// The report but for time and files.
-    fn report(self, gone: Gone, asked_to_stop: Option<StopReason>, oom_kills: bool) -> Report {
-        let spec = &self.start.sweep.spec;
-        let outcome = self.extractor.finish();
-        let log = self.log.text();
-        let evidence = Evidence {
-            exit: gone.exit,
-            asked_to_stop,
-            oom_kills,
-            cuda_oom: gone.exit != Exit::Code(0) && cuda_oom(&log),
-            has_objective_spec: spec.objective.is_some(),
-            objective: outcome.objective,
-            done: outcome.done,
-        };
-        let (class, fatal) = classify(&evidence, &spec.retry);
-        let not_started = gone.not_started.map(|(_, text)| text);
-        let error = match class {
-            Class::Failed | Class::Oom | Class::Timeout | Class::Released => error_line(&log),
-            _ => None,
-        };
-        Report {
-            token: self.start.grant.token,
-            trial: self.start.grant.trial,
-            class,
-            fatal,
-            exit: Some(gone.exit),
-            objective: outcome.objective.map(MetricValue),
-            metrics: outcome.metrics,
-            curve: outcome.curve,
-            log_bytes: self.log.bytes(),
-            log: not_started.clone().unwrap_or(log),
-            error: not_started.or(error),
-            near_misses: if class == Class::NoMetric { outcome.near_misses } else { Vec::new() },
-            started_unix_ms: self.started_unix_ms,
-            duration_ms: 0,
-            cpu_ms: gone.cpu_ms,
-            peak_rss_kib: gone.peak_rss_kib,
-            checkpoint_moved: false,
-            files: 0,
         }
     }
 }

@@ -45,6 +45,11 @@ impl Log {
         self.bytes
     }
 
+    /// Whether there is more than the record holds, and a file of it.
+    pub(super) fn has_file(&self) -> bool {
+        matches!(self.spool, Spool::Open(_) | Spool::Full(_))
+    }
+
     /// Takes more output.
     pub(super) async fn push(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;

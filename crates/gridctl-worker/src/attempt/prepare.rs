@@ -9,7 +9,7 @@ use gridctl_core::metrics::{PatternError, Patterns};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::worker;
 
-use super::Seat;
+use super::Machine;
 use super::publish::{self, Restored};
 use super::report::Fault;
 use crate::marks::MARK_VARIABLE;
@@ -83,56 +83,56 @@ impl Versions {
     }
 }
 
-impl Seat {
-    /// Empty directories, but for the newest published checkpoint; says what was restored.
-    pub(super) async fn clean(&mut self, start: &worker::Start) -> Result<Restored, Fault> {
-        if self.scratch.is_none() {
-            self.scratch = Some(self.machine.work.slot(self.number).map_err(Fault::scratch)?);
-        }
-        let Some(scratch) = &mut self.scratch else { return Err(Fault::unready()) };
-        scratch.clean().map_err(Fault::scratch)?;
-        publish::restore(&start.sweep, &start.grant, &scratch.checkpoint).await.map_err(Fault::restore)
-    }
+/// What a slot needs to start an attempt, and what the attempt begins with.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) version: Arc<Version>,
+    pub(super) restored: Restored,
+    pub(super) start: Start,
+}
 
-    /// What to start. The inner error is for people: the sweep file asks for what cannot be started.
-    pub(super) fn prepare(
-        &mut self,
-        start: &worker::Start,
-        version: &Version,
-    ) -> Result<Result<Start, String>, Fault> {
-        let Some(scratch) = &self.scratch else { return Err(Fault::unready()) };
-        let site = self.site(start, version, scratch);
-        let launch = Launch::new(&start.sweep, &start.grant, &site);
-        let (argv, env) = match launch.argv_and_env(&version.base) {
-            Ok(both) => both,
-            Err(error) => return Ok(Err(format!("{error}; {}", error.help()))),
-        };
-        Scratch::write(&scratch.params, &launch.params_json()).map_err(Fault::scratch)?;
-        Scratch::write(&scratch.wandb, &launch.wandb_yaml()).map_err(Fault::scratch)?;
-        self.next_id += 1;
-        let frozen = &start.sweep;
-        let cwd = frozen.workdir.as_ref().unwrap_or(&frozen.base).clone();
-        Ok(Ok(Start { id: self.next_id, argv, env, cwd }))
-    }
+/// Empty directories, but for the newest published checkpoint, files of parameters, and what to start under the name `id`.
+/// The inner error is for people: the sweep file asks for what cannot be started.
+pub(super) async fn prepare(
+    machine: &Machine,
+    id: u64,
+    start: &worker::Start,
+    scratch: &mut Scratch,
+) -> Result<Result<Prepared, String>, Fault> {
+    let version = machine.versions.get(&start.sweep).map_err(Fault::version)?;
+    scratch.clean().map_err(Fault::scratch)?;
+    let restored = publish::restore(&start.sweep, &start.grant, &scratch.checkpoint).await;
+    let restored = restored.map_err(Fault::restore)?;
+    let site = site(machine, start, &version, scratch);
+    let launch = Launch::new(&start.sweep, &start.grant, &site);
+    let (argv, env) = match launch.argv_and_env(&version.base) {
+        Ok(both) => both,
+        Err(error) => return Ok(Err(format!("{error}; {}", error.help()))),
+    };
+    Scratch::write(&scratch.params, &launch.params_json()).map_err(Fault::scratch)?;
+    Scratch::write(&scratch.wandb, &launch.wandb_yaml()).map_err(Fault::scratch)?;
+    let frozen = &start.sweep;
+    let cwd = frozen.workdir.as_ref().unwrap_or(&frozen.base).clone();
+    Ok(Ok(Prepared { version, restored, start: Start { id, argv, env, cwd } }))
+}
 
-    fn site(&self, start: &worker::Start, version: &Version, scratch: &Scratch) -> Site {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let resources = start.grant.resources;
-        let gpus = start.gpus.iter().filter_map(|place| self.machine.gpus.get(usize::try_from(*place).ok()?));
-        Site {
-            gridctl: self.machine.gridctl.clone(),
-            interpreter: version.interpreter.to_owned(),
-            metrics_file: text(&scratch.metrics),
-            params_file: text(&scratch.params),
-            wandb_params_file: text(&scratch.wandb),
-            output_dir: text(&scratch.output),
-            checkpoint_dir: text(&scratch.checkpoint),
-            cache_dir: text(&self.machine.cache),
-            data_dir: start.sweep.data.clone(),
-            cpus: resources.cpu_milli.div_ceil(1000),
-            mem_mib: resources.mem_mib,
-            gpus: gpus.cloned().collect(),
-        }
+fn site(machine: &Machine, start: &worker::Start, version: &Version, scratch: &Scratch) -> Site {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let resources = start.grant.resources;
+    let gpus = start.gpus.iter().filter_map(|place| machine.gpus.get(usize::try_from(*place).ok()?));
+    Site {
+        gridctl: machine.gridctl.clone(),
+        interpreter: version.interpreter.to_owned(),
+        metrics_file: text(&scratch.metrics),
+        params_file: text(&scratch.params),
+        wandb_params_file: text(&scratch.wandb),
+        output_dir: text(&scratch.output),
+        checkpoint_dir: text(&scratch.checkpoint),
+        cache_dir: text(&machine.cache),
+        data_dir: start.sweep.data.clone(),
+        cpus: resources.cpu_milli.div_ceil(1000),
+        mem_mib: resources.mem_mib,
+        gpus: gpus.cloned().collect(),
     }
 }
 

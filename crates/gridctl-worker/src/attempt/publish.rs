@@ -150,6 +150,21 @@ impl Checkpoints {
         Self { dir, place, initial, published: initial, every_ms, due, number: 0, going: None }
     }
 
+    /// The trainer begins only now.
+    pub(super) fn begin(&mut self, now: Time) {
+        self.due = now.after_ms(self.every_ms);
+    }
+
+    /// Whether one is being published.
+    pub(super) fn are_going(&self) -> bool {
+        self.going.is_some()
+    }
+
+    /// Whether another attempt would begin further on than this one did.
+    pub(super) fn moved(&self) -> bool {
+        self.published != self.initial
+    }
+
     /// When the next look is due.
     pub(super) fn due(&self) -> Time {
         self.due
@@ -188,8 +203,7 @@ impl Checkpoints {
     }
 
     /// After the trainer's end: publishes its last checkpoint if there is a `whole` one, not one that SIGKILL broke off.
-    /// Whether another attempt would begin further on than this one did.
-    pub(super) async fn finish(&mut self, whole: bool) -> bool {
+    pub(super) async fn finish(&mut self, whole: bool) {
         if let Some(going) = &self.going {
             going.hurry.store(true, Ordering::Relaxed);
         }
@@ -207,7 +221,6 @@ impl Checkpoints {
                 self.published = state;
             }
         }
-        self.published != self.initial
     }
 }
 

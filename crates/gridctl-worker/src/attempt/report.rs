@@ -38,10 +38,6 @@ impl Fault {
         Self::new(format!("cannot set the slot's memory limit: {error}"))
     }
 
-    pub(super) fn unready() -> Self {
-        Self::new("the slot is not ready".to_owned())
-    }
-
     pub(super) fn machine(text: String) -> Self {
         Self::new(text)
     }
@@ -54,6 +50,11 @@ impl Fault {
     pub(super) fn slot(error: &SlotError, oom: bool) -> Self {
         let class = if oom { Class::Oom } else { Class::WorkerFault };
         Self { class, text: error.to_string() }
+    }
+
+    /// For what merely waited in a slot that was lost.
+    pub(super) fn of_the_machine(&self) -> Self {
+        Self::new(self.text.clone())
     }
 
     pub(super) fn report(self, grant: &Grant) -> Report {

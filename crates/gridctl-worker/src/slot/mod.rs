@@ -20,8 +20,13 @@ pub enum SlotRequest {
         /// Names and values.
         env: Vec<(String, String)>,
     },
-    /// Start a trainer.
+    /// Start a trainer; while one goes on, as soon as that has ended. One may wait so.
     Start(Start),
+    /// Do not start the trainer `id` if it still waits; of no effect otherwise.
+    Withdraw {
+        /// Which start.
+        id: u64,
+    },
     /// Send a signal to the process group of the trainer `id`; of no effect when that has ended.
     Signal {
         /// Which start.
@@ -29,8 +34,6 @@ pub enum SlotRequest {
         /// The signal's number.
         signal: i32,
     },
-    /// End everything below the slot at once; the trainer's end is then reported as any other.
-    KillAll,
 }
 
 /// What a trainer is started with.
@@ -65,6 +68,11 @@ pub enum SlotEvent {
         /// What is wrong and what to do, for people.
         text: String,
     },
+    /// The trainer was never started and is waited for no more: it was withdrawn.
+    Withdrawn {
+        /// Which start.
+        id: u64,
+    },
     /// The trainer wrote something.
     Output {
         /// Which start.
@@ -75,7 +83,7 @@ pub enum SlotEvent {
         #[serde(with = "bytes")]
         bytes: Vec<u8>,
     },
-    /// The trainer has ended, nothing below the slot is left, and no more output comes.
+    /// The trainer has ended, nothing that it left is alive, and no more output of it comes.
     Exited {
         /// Which start.
         id: u64,

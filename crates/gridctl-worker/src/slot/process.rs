@@ -1,5 +1,5 @@
-//! The slot's loop: one thread, one `poll`, one trainer at a time.
-//! Invariant: memory is bounded: while the worker does not read, neither does the slot, and the trainer waits.
+//! The slot's loop: one thread, one `poll`, one trainer at a time, and one more that may wait for its end.
+//! Invariant: nothing of a trainer is alive when the next one starts. Memory is bounded: while the worker does not read, neither does the slot, and the trainer waits.
 
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,14 +18,12 @@ use super::{Ended, Fault, FrameError, Frames, SlotEvent, SlotRequest, Start, Str
 const CHUNK: usize = 64 << 10;
 /// While more than this waits for the worker, the trainer's output is not read.
 const HIGH_WATER: usize = 256 << 10;
-/// Output is held back while it is less than this and more may come within the hold, so that a short trial is one message.
+/// A trainer that has written less than this at once may rest its pipes, so that all of a short trial is one message.
 const LOW_WATER: usize = 16 << 10;
-/// How often output may be held back in a row.
-const MOST_HOLDS: u32 = 16;
 /// After everything that could write is dead, a pipe holds no more than this.
 const DRAIN: usize = 4 << 20;
-/// How long output is held back.
-const HOLD: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+/// For so long after a start, and after a little output, the trainer's pipes are not looked at.
+const REST: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 /// How often orphans of a trainer that goes on are reaped.
 const REAP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
@@ -85,11 +83,15 @@ struct Slot {
     requests: Frames,
     /// What the worker has not taken yet.
     out: Vec<u8>,
-    /// How often in a row `out` has been held back; 0 if it must go now.
-    holds: u32,
+    /// The trainer's pipes are left alone, and what is in `out` can wait, until [`REST`] is over.
+    resting: bool,
+    /// What is in `out` must go now.
+    hurry: bool,
     base: Vec<(String, String)>,
     programs: Programs,
     running: Option<Running>,
+    /// Starts when `running` has ended.
+    next: Option<Start>,
     chunk: Vec<u8>,
 }
 
@@ -115,16 +117,18 @@ impl Slot {
             if ready.request && !self.take_requests()? {
                 return Ok(());
             }
-            if ready.nothing && self.holds == 0 {
+            if ready.nothing && !std::mem::take(&mut self.resting) {
                 self.reap_strays();
             }
-            if ready.nothing {
-                self.holds = 0;
-            }
-            if (self.holds == 0 || self.out.len() >= LOW_WATER) && !self.send()? {
+            if !self.can_wait() && !self.send()? {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether what is in `out` may stay there for now.
+    fn can_wait(&self) -> bool {
+        self.out.is_empty() || (self.resting && !self.hurry && self.out.len() < LOW_WATER)
     }
 
     /// A trainer that goes on for days may leave many orphans.
@@ -137,14 +141,14 @@ impl Slot {
     /// Waits until there is something to do.
     fn wait(&self) -> Result<Ready, SlotError> {
         let (stdin, stdout) = (io::stdin(), io::stdout());
-        let write = if self.out.is_empty() || self.holds > 0 { PollFlags::empty() } else { PollFlags::OUT };
+        let write = if self.can_wait() { PollFlags::empty() } else { PollFlags::OUT };
         let mut fds = Vec::with_capacity(5);
         fds.push(PollFd::new(&stdin, PollFlags::IN));
         fds.push(PollFd::new(&stdout, write));
         let (mut at_out, mut at_err) = (0, 0);
         if let Some(running) = &self.running {
             fds.push(PollFd::new(&running.exited, PollFlags::IN));
-            if self.out.len() < HIGH_WATER {
+            if !self.resting && self.out.len() < HIGH_WATER {
                 for (pipe, at) in [
                     (running.stdout.as_ref().map(AsFd::as_fd), &mut at_out),
                     (running.stderr.as_ref().map(AsFd::as_fd), &mut at_err),
@@ -156,10 +160,10 @@ impl Slot {
                 }
             }
         }
-        let timeout = match (self.holds, &self.running) {
-            (1.., _) => Some(&HOLD),
-            (0, Some(_)) => Some(&REAP),
-            (0, None) => None,
+        let timeout = match (self.resting, &self.running) {
+            (true, _) => Some(&REST),
+            (false, Some(_)) => Some(&REAP),
+            (false, None) => None,
         };
         let count = match poll(&mut fds, timeout) {
             Ok(count) => count,
@@ -188,9 +192,12 @@ impl Slot {
         while let Some(request) = self.requests.next::<SlotRequest>()? {
             match request {
                 SlotRequest::Base { env } => self.base = env,
+                SlotRequest::Start(start) if self.running.is_some() && self.next.is_none() => {
+                    self.next = Some(start);
+                }
                 SlotRequest::Start(start) => self.start(&start)?,
-                SlotRequest::Signal { id, signal } => self.signal(Some(id), signal),
-                SlotRequest::KillAll => self.signal(None, Signal::KILL.as_raw()),
+                SlotRequest::Withdraw { id } => self.withdraw(id)?,
+                SlotRequest::Signal { id, signal } => self.signal(id, signal),
             }
         }
         Ok(true)
@@ -200,11 +207,11 @@ impl Slot {
         let id = start.id;
         let event = match self.try_start(start) {
             Ok(pid) => {
-                self.holds = 1;
+                self.resting = true;
                 SlotEvent::Started { id, pid }
             }
             Err(NotStarted { fault, text }) => {
-                self.holds = 0;
+                self.hurry = true;
                 SlotEvent::NotStarted { id, fault, text }
             }
         };
@@ -214,9 +221,7 @@ impl Slot {
     fn try_start(&mut self, start: &Start) -> Result<u32, NotStarted> {
         let machine = |text| NotStarted { fault: Fault::Machine, text };
         if self.running.is_some() {
-            return Err(machine(
-                "the slot was asked to start a trainer while another one goes on".to_owned(),
-            ));
+            return Err(machine("the slot was asked for more trainers than may wait".to_owned()));
         }
         let mut child = spawn(&mut self.programs, &self.base, start)?;
         let pid = Pid::from_child(&child);
@@ -234,13 +239,19 @@ impl Slot {
         Ok(pid.as_raw_nonzero().get().unsigned_abs())
     }
 
-    /// Sends a signal to the trainer's group, if it is the start `id`, or whichever it is.
-    fn signal(&mut self, id: Option<u64>, signal: i32) {
-        let Some(running) = &mut self.running else { return };
-        let Some(signal) = Signal::from_named_raw(signal) else { return };
-        if id.is_none_or(|id| id == running.id) {
-            running.asked |= kill_process_group(running.pid, signal).is_ok();
+    fn withdraw(&mut self, id: u64) -> Result<(), SlotError> {
+        if self.next.take_if(|next| next.id == id).is_some() {
+            self.hurry = true;
+            put_frame(&SlotEvent::Withdrawn { id }, &mut self.out)?;
         }
+        Ok(())
+    }
+
+    /// Sends a signal to the trainer's group, if it is the start `id`.
+    fn signal(&mut self, id: u64, signal: i32) {
+        let Some(running) = self.running.as_mut().filter(|running| running.id == id) else { return };
+        let Some(signal) = Signal::from_named_raw(signal) else { return };
+        running.asked |= kill_process_group(running.pid, signal).is_ok();
     }
 
     /// Passes on one read of the trainer's output.
@@ -254,7 +265,7 @@ impl Slot {
             Some(Ok(n)) if n > 0 => {
                 let bytes = self.chunk[..n].to_vec();
                 put_frame(&SlotEvent::Output { id: running.id, stream, bytes }, &mut self.out)?;
-                self.holds = if self.holds >= MOST_HOLDS { 0 } else { self.holds + 1 };
+                self.resting = n < LOW_WATER;
             }
             Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             _ => match stream {
@@ -265,7 +276,7 @@ impl Slot {
         Ok(())
     }
 
-    /// The trainer has ended: ends what it left, takes what is still in the pipes, and says so.
+    /// The trainer has ended: ends what it left, takes what is still in the pipes, says so, and starts the next.
     fn finish(&mut self) -> Result<(), SlotError> {
         let Some(running) = &mut self.running else { return Ok(()) };
         let used = match wait4::try_wait4_pid(running.child.id()) {
@@ -287,8 +298,12 @@ impl Slot {
             peak_rss_kib: used.rusage.maxrss / 1024,
             left_behind,
         };
-        self.holds = 0;
-        Ok(put_frame(&event, &mut self.out)?)
+        put_frame(&event, &mut self.out)?;
+        (self.resting, self.hurry) = (false, true);
+        match self.next.take() {
+            Some(next) => self.start(&next),
+            None => Ok(()),
+        }
     }
 
     /// Passes on what is in a pipe whose writers are dead, and waits for nothing.
@@ -313,7 +328,6 @@ impl Slot {
 
     /// Writes what the worker takes; false if it is gone.
     fn send(&mut self) -> Result<bool, SlotError> {
-        self.holds = 0;
         let mut sent = 0;
         while sent < self.out.len() {
             match rustix::io::write(io::stdout(), &self.out[sent..]) {
@@ -327,6 +341,7 @@ impl Slot {
             }
         }
         self.out.drain(..sent);
+        self.hurry &= !self.out.is_empty();
         Ok(true)
     }
 }

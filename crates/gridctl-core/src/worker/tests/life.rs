@@ -31,7 +31,7 @@ fn what_fits_starts_in_order_and_the_rest_waits() {
     let mut shell = Shell::welcome(2);
     shell.grant([1, 2, 3, 4]);
     assert_eq!(shell.started, leases([1, 2]));
-    assert!(shell.worker.is_running(LeaseSeq(2)) && !shell.worker.is_running(LeaseSeq(3)));
+    assert!(shell.worker.is_placed(LeaseSeq(2)) && !shell.worker.is_placed(LeaseSeq(3)));
     shell.end(2, Class::Succeeded);
     assert_eq!(shell.started, leases([1, 2, 3]));
     assert_eq!(shell.running[&LeaseSeq(3)].slot, 1, "the slot that became free");
@@ -50,7 +50,7 @@ fn slots_and_gpus_serve_one_attempt_at_a_time() {
     assert_eq!(shell.started, leases([1, 2, 3, 5]), "what does not fit lets smaller ones pass");
     assert_eq!(shell.running[&LeaseSeq(3)].gpus, [2, 3]);
     shell.end(1, Class::Succeeded);
-    assert!(!shell.worker.is_running(LeaseSeq(4)), "one is not enough");
+    assert!(!shell.worker.is_placed(LeaseSeq(4)), "one is not enough");
     shell.end(2, Class::Succeeded);
     assert_eq!(shell.running[&LeaseSeq(4)].gpus, [0, 1]);
 }
@@ -187,12 +187,12 @@ fn nothing_is_started_on_a_lease_that_was_not_confirmed_for_half_its_time() {
         shell.act();
         shell.pass(silence, false);
         shell.end(1, Class::Succeeded);
-        assert_eq!(shell.worker.is_running(LeaseSeq(2)), starts, "{name}");
+        assert_eq!(shell.worker.is_placed(LeaseSeq(2)), starts, "{name}");
         shell.worker.connected(shell.now);
         shell.hear_welcome(1);
-        assert_eq!(shell.worker.is_running(LeaseSeq(2)), starts, "{name}: a welcome says nothing of leases");
+        assert_eq!(shell.worker.is_placed(LeaseSeq(2)), starts, "{name}: a welcome says nothing of leases");
         shell.hear(MasterUpdate::default());
-        assert!(shell.worker.is_running(LeaseSeq(2)), "{name}: confirmed");
+        assert!(shell.worker.is_placed(LeaseSeq(2)), "{name}: confirmed");
     }
 }
 

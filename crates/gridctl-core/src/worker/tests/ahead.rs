@@ -1,0 +1,96 @@
+//! What waits in a slot behind an attempt that goes on: who is put there, who takes over, who is asked back.
+
+use super::*;
+
+const PLAIN: Resources = Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 };
+
+/// A worker of so many slots that has seen short attempts, with those from `first` on granted.
+fn hasty(slots: u32, granted: std::ops::Range<u64>, resources: Resources) -> Shell {
+    let mut shell = Shell::new(Capacity { gpus: 4, ..slots_of(slots) });
+    shell.connect();
+    shell.grant([900]);
+    shell.end_after(900, Class::Succeeded, 5);
+    shell.grant_sized(granted, resources);
+    shell.started.clear();
+    shell.said.clear();
+    shell
+}
+
+fn behind(shell: &Shell) -> Vec<u64> {
+    shell.behind.values().map(|start| start.grant.token.lease.0).collect()
+}
+
+#[test]
+fn where_attempts_are_short_a_slot_gets_its_next_one_in_advance() {
+    let gpu = Resources { gpus: 1, ..PLAIN };
+    let mut shell = hasty(2, 1..6, gpu);
+    assert_eq!(behind(&shell), [3, 4]);
+    shell.end_after(1, Class::Succeeded, 5);
+    assert_eq!(behind(&shell), [5, 4], "the one that waited took over, with its GPU, and another waits");
+    assert_eq!(shell.running[&LeaseSeq(3)].slot, 0);
+    shell.end_after(2, Class::Succeeded, 5);
+    shell.end_after(3, Class::Succeeded, 5);
+    shell.end_after(4, Class::Succeeded, 5);
+    shell.end_after(5, Class::Succeeded, 5);
+    assert_eq!(shell.worker.holds(), []);
+    assert_eq!((&shell.worker.used, shell.worker.slots.len()), (&Used::default(), 0), "nothing is kept");
+}
+
+#[test]
+fn who_does_not_wait_in_a_slot() {
+    let limited = Resources { mem_mib: 100, ..PLAIN };
+    assert_eq!(behind(&hasty(1, 1..4, limited)), [0; 0], "where a kill for memory must be told apart");
+    let mut shell = hasty(1, 1..2, PLAIN);
+    shell.grant_sized([2], Resources { gpus: 1, ..PLAIN });
+    assert_eq!(behind(&shell), [0; 0], "what needs other things than the one before it");
+    let mut slow = Shell::welcome(1);
+    slow.grant([900]);
+    slow.end_after(900, Class::Succeeded, 50);
+    slow.grant([1, 2]);
+    assert_eq!(behind(&slow), [0; 0], "where attempts are longer");
+}
+
+#[test]
+fn what_waits_in_a_slot_is_asked_back() {
+    let cases: [(&str, fn(&mut Shell)); 2] = [
+        ("when there is room elsewhere", |shell| shell.end_after(2, Class::Succeeded, 5)),
+        ("when the master has been silent for half a lease", |shell| shell.pass(15_500, false)),
+    ];
+    for (name, happens) in cases {
+        let mut shell = hasty(2, 1..4, PLAIN);
+        assert_eq!(behind(&shell), [3], "{name}");
+        happens(&mut shell);
+        assert_eq!(shell.recalls, leases([3]), "{name}");
+    }
+    let mut shell = hasty(2, 1..4, PLAIN);
+    shell.end_after(2, Class::Succeeded, 5);
+    shell.withdraw(3);
+    assert_eq!(shell.running[&LeaseSeq(3)].slot, 1, "and starts where there is room");
+    assert_eq!(shell.recalls.len(), 1, "once");
+}
+
+#[test]
+fn what_is_stopped_before_it_began_is_not_started() {
+    type Deed = fn(&mut Shell);
+    let cases: [(&str, Deed, Option<Class>); 3] = [
+        (
+            "cancelled",
+            |shell| {
+                shell.hear(MasterUpdate { cancel: vec![LeaseSeq(2)], ..MasterUpdate::default() });
+            },
+            Some(Class::Cancelled),
+        ),
+        ("drained", |shell| shell.worker.drain(shell.now, StopReason::Drained, 0), Some(Class::Drained)),
+        ("fenced", |shell| shell.fence(2), None),
+    ];
+    for (name, deed, class) in cases {
+        let mut shell = hasty(1, 1..3, PLAIN);
+        deed(&mut shell);
+        shell.act();
+        assert!(shell.stops.iter().any(|(lease, ..)| *lease == LeaseSeq(2)), "{name}");
+        shell.withdraw(2);
+        let reported = shell.reported().into_iter().find(|(lease, _)| *lease == 2);
+        assert_eq!(reported.map(|(_, class)| class), class, "{name}");
+        assert_eq!(shell.worker.holds(), leases([1]), "{name}");
+    }
+}

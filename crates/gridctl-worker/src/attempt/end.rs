@@ -1,0 +1,129 @@
+//! What follows a trainer's end: the last metrics, the class, and the publication of what it left.
+//! Invariant: an attempt's files are published before its report leaves; most leave none, and wait for nothing.
+
+use gridctl_core::attempt::{Evidence, StopReason, classify};
+use gridctl_core::id::Time;
+use gridctl_core::metrics::{Outcome, cuda_oom, error_line};
+use gridctl_core::record::{Class, Exit, MetricValue, Report};
+use gridctl_core::worker;
+
+use super::follow::{Following, Gone};
+use super::log::Log;
+use super::publish::{self, Checkpoints};
+use super::report::Fault;
+use crate::scratch::{Left, Scratch};
+
+/// A file of metrics is read to its end when the trainer has ended, but no further than so many pieces.
+const MOST_PIECES: usize = 4_096;
+
+/// An attempt whose trainer has ended.
+#[derive(Debug)]
+pub(super) struct Over {
+    report: Box<Report>,
+    start: Box<worker::Start>,
+    scratch: Scratch,
+    log: Log,
+    checkpoints: Checkpoints,
+    left: Left,
+    /// SIGKILL ended it, so what it was writing may be half a thing.
+    killed: bool,
+    /// The trial is another attempt's: nothing of this one is to be published.
+    fenced: bool,
+}
+
+impl Following {
+    /// Looks at what the trainer left and classifies its end. What is left in the directories is for the next attempt to clear.
+    pub(super) fn end(mut self, gone: Gone, oom_kills: bool, now: Time) -> Over {
+        let killed = self.stop.killed() || gone.exit == Exit::Signal(9);
+        // The notice alone is a request too, if one without a signal that the slot could have seen.
+        let asked = self.stop.reason().filter(|reason| gone.asked || *reason == StopReason::Preempted);
+        self.look(MOST_PIECES);
+        self.tail.remove();
+        let left = self.scratch.look();
+        let duration_ms = now.ms_since(self.started);
+        let Self { start, scratch, log, checkpoints, extractor, started_unix_ms, .. } = self;
+        let seen = Seen { gone, asked, oom_kills, outcome: extractor.finish() };
+        let report = Box::new(Report { started_unix_ms, duration_ms, ..report(&start, &log, seen) });
+        let fenced = asked == Some(StopReason::Fenced);
+        Over { report, start, scratch, log, checkpoints, left, killed, fenced }
+    }
+}
+
+impl Over {
+    /// Whether there is anything that takes time to publish.
+    pub(super) fn has_files(&self) -> bool {
+        let files = self.left.output || self.left.checkpoint || self.log.has_file();
+        !self.fenced && (files || self.checkpoints.are_going())
+    }
+
+    /// The report of an attempt that has no files.
+    pub(super) fn report(mut self) -> (Box<Report>, Scratch) {
+        self.report.checkpoint_moved = self.checkpoints.moved();
+        (self.report, self.scratch)
+    }
+
+    /// Publishes the files, and reports that as well.
+    pub(super) async fn publish(mut self) -> (Box<Report>, Option<Scratch>) {
+        let log = self.log.close().await;
+        self.checkpoints.finish(self.left.checkpoint && !self.killed).await;
+        if self.left.output || log.is_some() {
+            match publish::files(&self.start, self.scratch.output.clone(), log).await {
+                Ok(files) => self.report.files = files,
+                Err(text) => Fault::publish(&text).spoil(&mut self.report),
+            }
+        }
+        let (report, scratch) = self.report();
+        (report, Some(scratch))
+    }
+}
+
+/// All that is known of an attempt's end, but for its log.
+struct Seen {
+    gone: Gone,
+    /// Why it was asked to stop, if it went on then.
+    asked: Option<StopReason>,
+    oom_kills: bool,
+    outcome: Outcome,
+}
+
+/// The report but for time and files.
+fn report(start: &worker::Start, log: &Log, seen: Seen) -> Report {
+    let spec = &start.sweep.spec;
+    let Seen { gone, asked, oom_kills, outcome } = seen;
+    let (log_bytes, log) = (log.bytes(), log.text());
+    let evidence = Evidence {
+        exit: gone.exit,
+        asked_to_stop: asked,
+        oom_kills,
+        cuda_oom: gone.exit != Exit::Code(0) && cuda_oom(&log),
+        has_objective_spec: spec.objective.is_some(),
+        objective: outcome.objective,
+        done: outcome.done,
+    };
+    let (class, fatal) = classify(&evidence, &spec.retry);
+    let not_started = gone.not_started.map(|(_, text)| text);
+    let error = match class {
+        Class::Failed | Class::Oom | Class::Timeout | Class::Released => error_line(&log),
+        _ => None,
+    };
+    Report {
+        token: start.grant.token,
+        trial: start.grant.trial,
+        class,
+        fatal,
+        exit: Some(gone.exit),
+        objective: outcome.objective.map(MetricValue),
+        metrics: outcome.metrics,
+        curve: outcome.curve,
+        log_bytes,
+        log: not_started.clone().unwrap_or(log),
+        error: not_started.or(error),
+        near_misses: if class == Class::NoMetric { outcome.near_misses } else { Vec::new() },
+        started_unix_ms: 0,
+        duration_ms: 0,
+        cpu_ms: gone.cpu_ms,
+        peak_rss_kib: gone.peak_rss_kib,
+        checkpoint_moved: false,
+        files: 0,
+    }
+}

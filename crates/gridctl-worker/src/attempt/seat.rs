@@ -1,0 +1,360 @@
+//! A slot with everything that is its own: the attempt that goes on there, the one that waits behind it, and what is still
+//! to be published of those that have ended.
+//! Invariant: every assignment ends in exactly one report or is given back, and nothing here waits for a trainer without
+//! also waiting for a request to stop it.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use gridctl_core::protocol::Grant;
+use gridctl_core::record::Report;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::task::{JoinSet, spawn_blocking};
+
+use super::follow::{Following, Gone};
+use super::report::{self, Fault};
+use super::stop::Step;
+use super::{Assignment, Machine, Order, Said, prepare};
+use crate::cgroup::{CgroupSupport, SlotCgroup};
+use crate::handle::{SlotError, SlotHandle};
+use crate::marks;
+use crate::scratch::Scratch;
+use crate::slot::{self, SlotEvent, SlotRequest};
+
+/// After a fault of the machine the slot rests so long, so that a broken machine does not burn through the queue.
+const REST: Duration = Duration::from_secs(1);
+/// Attempts at once: one goes on, and one may wait for its end. As many sets of directories has a slot.
+const IN_LINE: usize = 2;
+
+/// One slot.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    machine: Arc<Machine>,
+    number: u32,
+    said: UnboundedSender<Said>,
+    // Before the cgroup: it can be removed only once the slot has left it.
+    handle: Option<SlotHandle>,
+    /// The environment that the slot process has.
+    base: Option<Arc<prepare::Version>>,
+    cgroup: Option<SlotCgroup>,
+    /// Sets of directories that no attempt uses.
+    free: Vec<Scratch>,
+    /// How many sets there are.
+    sets: usize,
+    next_id: u64,
+    /// The attempt that goes on, and the one that the slot starts when that has ended.
+    line: VecDeque<Following>,
+    /// Attempts that have ended and are not reported yet, with their directories.
+    ending: JoinSet<(Box<Report>, Option<Scratch>)>,
+}
+
+enum Happens {
+    Slot(Result<SlotEvent, SlotError>),
+    /// The attempt at this place in the line is to stop.
+    Order(usize, Order),
+    Ended(Box<Report>, Option<Scratch>),
+    Work(Assignment),
+    Time,
+}
+
+impl Seat {
+    /// The slot number `number`; nothing is started yet.
+    pub(crate) fn new(machine: Arc<Machine>, number: u32, said: UnboundedSender<Said>) -> Self {
+        Self {
+            machine,
+            number,
+            said,
+            handle: None,
+            base: None,
+            cgroup: None,
+            free: Vec::new(),
+            sets: 0,
+            next_id: 0,
+            line: VecDeque::new(),
+            ending: JoinSet::new(),
+        }
+    }
+
+    /// Works until there is no more to come, then ends the slot process.
+    pub(crate) async fn serve(mut self, mut work: UnboundedReceiver<Assignment>) {
+        loop {
+            let busy = !self.line.is_empty();
+            let room = self.line.len() < IN_LINE && (self.sets < IN_LINE || !self.free.is_empty());
+            let pause = self.pause();
+            let happens = tokio::select! {
+                biased;
+                event = event(self.handle.as_mut()), if busy => Happens::Slot(event),
+                (place, order) = order(&mut self.line) => Happens::Order(place, order),
+                Some(Ok((report, scratch))) = self.ending.join_next() => Happens::Ended(report, scratch),
+                assignment = work.recv(), if room => match assignment {
+                    Some(assignment) => Happens::Work(assignment),
+                    None => break,
+                },
+                () = tokio::time::sleep(pause), if busy => Happens::Time,
+            };
+            match happens {
+                Happens::Slot(event) => self.heard(event).await,
+                Happens::Order(place, order) => self.ordered(place, order).await,
+                Happens::Ended(report, scratch) => self.say(report, scratch),
+                Happens::Work(assignment) => self.take(assignment).await,
+                Happens::Time => {}
+            }
+            self.look_at_the_clock().await;
+        }
+        if let Some(handle) = self.handle.take() {
+            self.forget(&handle);
+            handle.close().await;
+        }
+    }
+
+    /// Until something is due.
+    fn pause(&self) -> Duration {
+        let wake = self.line.front().map(Following::wake);
+        Duration::from_millis(wake.map_or(0, |wake| wake.ms_since(self.machine.clock.now())))
+    }
+
+    async fn look_at_the_clock(&mut self) {
+        let now = self.machine.clock.now();
+        if let Some(front) = self.line.front_mut() {
+            let steps = front.due(now).await;
+            self.act(steps).await;
+        }
+    }
+
+    /// Prepares an attempt and hands it to the slot, which starts it when it can.
+    async fn take(&mut self, Assignment { start, orders }: Assignment) {
+        let mut scratch = match self.free_set() {
+            Ok(scratch) => scratch,
+            Err(fault) => return self.fail(fault, start.grant, None),
+        };
+        self.next_id += 1;
+        let id = self.next_id;
+        let prepared = match prepare::prepare(&self.machine, id, &start, &mut scratch).await {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(text)) => {
+                return self.say(Box::new(report::not_started(&start.grant, text)), Some(scratch));
+            }
+            Err(fault) => return self.fail(fault, start.grant, Some(scratch)),
+        };
+        let mut following = Following::new(start, orders, scratch, (&self.machine, &self.said), &prepared);
+        for damaged in &prepared.restored.damaged {
+            following.note(&format!("a published checkpoint was passed over: {damaged}")).await;
+        }
+        let mem_mib = following.grant().resources.mem_mib;
+        self.line.push_back(following);
+        if let Err(fault) = self.launch(prepared, mem_mib).await {
+            self.lose(fault).await;
+        }
+    }
+
+    fn free_set(&mut self) -> Result<Scratch, Fault> {
+        if let Some(scratch) = self.free.pop() {
+            return Ok(scratch);
+        }
+        let scratch = self.machine.work.slot(self.number, self.sets).map_err(Fault::scratch)?;
+        self.sets += 1;
+        Ok(scratch)
+    }
+
+    async fn launch(&mut self, prepared: prepare::Prepared, mem_mib: u64) -> Result<(), Fault> {
+        self.ready(&prepared.version).await?;
+        if let Some(cgroup) = &mut self.cgroup {
+            cgroup.set_limit(mem_mib).map_err(Fault::cgroup)?;
+        }
+        self.send(&SlotRequest::Start(prepared.start)).await.map_err(|error| Fault::slot(&error, false))
+    }
+
+    /// A slot process that is there and has this environment.
+    async fn ready(&mut self, version: &Arc<prepare::Version>) -> Result<(), Fault> {
+        if self.handle.is_none() {
+            self.start_slot().map_err(|error| Fault::slot(&error, false))?;
+        }
+        if !self.base.as_ref().is_some_and(|base| Arc::ptr_eq(base, version)) {
+            let mark = format!("{}/{}", self.machine.mark, self.number);
+            let request = SlotRequest::Base { env: version.environment(&mark) };
+            self.send(&request).await.map_err(|error| Fault::slot(&error, false))?;
+            self.base = Some(Arc::clone(version));
+        }
+        Ok(())
+    }
+
+    fn start_slot(&mut self) -> Result<(), SlotError> {
+        if let (CgroupSupport::Memory(groups), None) = (&self.machine.cgroups, &self.cgroup) {
+            match groups.create(&format!("{}-{}", self.machine.name, self.number)) {
+                Ok(cgroup) => self.cgroup = Some(cgroup),
+                Err(error) => tracing::warn!("slot {} has no memory cgroup: {error}", self.number),
+            }
+        }
+        // Under the lock: whoever ends what dead slots left must not take a new one for it.
+        let mut slots = self.machine.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = SlotHandle::start(&self.machine.program, self.cgroup.as_ref())?;
+        slots.push(handle.pid());
+        drop(slots);
+        self.base = None;
+        self.handle = Some(handle);
+        Ok(())
+    }
+
+    async fn heard(&mut self, event: Result<SlotEvent, SlotError>) {
+        match event {
+            Ok(SlotEvent::Withdrawn { id }) => self.withdrawn(id),
+            Ok(event) => {
+                let Some(front) = self.line.front_mut() else { return };
+                if let Some(gone) = front.take(event).await {
+                    self.ended(gone).await;
+                }
+            }
+            Err(error) => {
+                let oom = self.oom_killed();
+                self.lose(Fault::slot(&error, oom)).await;
+            }
+        }
+    }
+
+    fn oom_killed(&mut self) -> bool {
+        self.cgroup.as_mut().is_some_and(|cgroup| cgroup.new_kills() > 0)
+    }
+
+    /// The trainer at the front is gone, and the slot has started the next one.
+    async fn ended(&mut self, gone: Gone) {
+        let Some(following) = self.line.pop_front() else { return };
+        let (now, oom) = (self.machine.clock.now(), self.oom_killed());
+        if let Some((slot::Fault::Machine, text)) = gone.not_started {
+            let (grant, scratch) = following.give_up();
+            self.fail(Fault::machine(text), grant, Some(scratch));
+        } else {
+            let ended = following.end(gone, oom, now);
+            if ended.has_files() {
+                self.ending.spawn(ended.publish());
+            } else {
+                let (report, scratch) = ended.report();
+                self.say(report, Some(scratch));
+            }
+        }
+        if let Some(next) = self.line.front_mut() {
+            let steps = next.begin(now);
+            self.act(steps).await;
+        }
+    }
+
+    fn withdrawn(&mut self, id: u64) {
+        let Some(place) = self.line.iter().position(|following| following.id() == id) else { return };
+        if let Some(following) = self.line.remove(place) {
+            let (grant, scratch) = following.give_up();
+            self.free.push(scratch);
+            self.tell(Said::Withdrawn { lease: grant.token.lease });
+        }
+    }
+
+    async fn ordered(&mut self, place: usize, order: Order) {
+        let now = self.machine.clock.now();
+        let Some(following) = self.line.get_mut(place) else { return };
+        if place == 0 {
+            let Order::Stop { reason, grace_ms } = order else { return };
+            let steps = following.ask(now, reason, grace_ms);
+            return self.act(steps).await;
+        }
+        following.ask_at_begin(order);
+        let id = following.id();
+        if let Err(error) = self.send(&SlotRequest::Withdraw { id }).await {
+            self.lose(Fault::slot(&error, false)).await;
+        }
+    }
+
+    /// Does what is to be done about the attempt at the front.
+    async fn act(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            let Some(id) = self.line.front().map(Following::id) else { return };
+            let acted = match step {
+                Step::Signal(signal) => self.send(&SlotRequest::Signal { id, signal }).await,
+                Step::GiveUp => Err(SlotError::Gone("a trainer did not end after SIGKILL".to_owned())),
+            };
+            if let Err(error) = acted {
+                return self.lose(Fault::slot(&error, false)).await;
+            }
+        }
+    }
+
+    async fn send(&mut self, request: &SlotRequest) -> Result<(), SlotError> {
+        match &mut self.handle {
+            Some(handle) => handle.send(request).await,
+            None => Err(SlotError::Gone("it was ended".to_owned())),
+        }
+    }
+
+    /// The slot is of no more use, and with it whatever is in line: `fault` is that of the attempt that goes on.
+    async fn lose(&mut self, fault: Fault) {
+        self.reset().await;
+        let behind = fault.of_the_machine();
+        for (fault, following) in [fault, behind].into_iter().zip(std::mem::take(&mut self.line)) {
+            let (grant, scratch) = following.give_up();
+            self.fail(fault, grant, Some(scratch));
+        }
+    }
+
+    /// Reports a fault after a rest, during which the master has nothing to grant to this slot.
+    fn fail(&mut self, fault: Fault, grant: Grant, scratch: Option<Scratch>) {
+        self.ending.spawn(async move {
+            tokio::time::sleep(REST).await;
+            (Box::new(fault.report(&grant)), scratch)
+        });
+    }
+
+    fn say(&mut self, report: Box<Report>, scratch: Option<Scratch>) {
+        self.free.extend(scratch);
+        self.tell(Said::Ended(report));
+    }
+
+    fn tell(&self, said: Said) {
+        // Nobody listens only when the worker itself is at its end.
+        let _ = self.said.send(said);
+    }
+
+    /// After a fault: ends the slot process, and then whatever it could not end itself.
+    async fn reset(&mut self) {
+        let Some(mut handle) = self.handle.take() else { return };
+        handle.kill();
+        self.forget(&handle);
+        let mark = format!("{}/{}", self.machine.mark, self.number);
+        let machine = Arc::clone(&self.machine);
+        let ended = spawn_blocking(move || {
+            let marked = marks::end_marked(&mark).len();
+            if !machine.adopts {
+                return marked;
+            }
+            let slots = machine.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            marked + marks::end_adopted(&slots)
+        });
+        let ended = ended.await.unwrap_or(0);
+        tracing::warn!("slot {} was lost; {ended} processes of its trainer were ended", self.number);
+    }
+
+    fn forget(&self, handle: &SlotHandle) {
+        let mut slots = self.machine.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|pid| *pid != handle.pid());
+    }
+}
+
+/// The next event of a slot that is known to be there.
+async fn event(handle: Option<&mut SlotHandle>) -> Result<SlotEvent, SlotError> {
+    match handle {
+        Some(handle) => handle.event().await,
+        None => Err(SlotError::Gone("it was ended".to_owned())),
+    }
+}
+
+/// The next order about an attempt in line, and its place; never, if none comes.
+async fn order(line: &mut VecDeque<Following>) -> (usize, Order) {
+    poll_fn(|cx| {
+        let mut places = line.iter_mut().enumerate();
+        let order = places.find_map(|(place, following)| match following.poll_order(cx) {
+            Poll::Ready(Some(order)) => Some((place, order)),
+            _ => None,
+        });
+        order.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
