@@ -1,17 +1,17 @@
 //! The slot's loop: one thread, one `poll`, one trainer at a time, and one more that may wait for its end.
 //! Invariant: nothing of a trainer is alive when the next one starts. Memory is bounded: while the worker does not read, neither does the slot, and the trainer waits.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, PipeReader, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStderr, ChildStdout, ExitStatus};
+use std::process::ExitStatus;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process_group, pidfd_open, set_child_subreaper};
 
-use super::spawn::{NotStarted, Programs, spawn};
+use super::spawn::{Child, NotStarted, Spawner};
 use super::{Ended, Fault, FrameError, Frames, SlotEvent, SlotRequest, Start, Stream, descend, put_frame};
 
 /// Read from a pipe at once.
@@ -22,7 +22,8 @@ const HIGH_WATER: usize = 256 << 10;
 const LOW_WATER: usize = 16 << 10;
 /// After everything that could write is dead, a pipe holds no more than this.
 const DRAIN: usize = 4 << 20;
-/// For so long after a start, and after a little output, the trainer's pipes are not looked at.
+/// For so long after a start, and after a little output, neither the trainer's pipes nor requests are looked at: each look
+/// would take a processor from the trainer, and most of what a short one needs can be done at its end.
 const REST: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 /// How often orphans of a trainer that goes on are reaped.
 const REAP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -36,6 +37,8 @@ pub(super) enum SlotError {
     System { what: &'static str, error: io::Error },
     #[error(transparent)]
     Frame(#[from] FrameError),
+    #[error("a variable of the worker's: {0}")]
+    Base(#[from] std::ffi::NulError),
 }
 
 /// Serves the worker until its pipe closes; nothing below this process is alive afterwards.
@@ -59,12 +62,10 @@ struct Running {
     id: u64,
     pid: Pid,
     exited: OwnedFd,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
+    stdout: Option<PipeReader>,
+    stderr: Option<PipeReader>,
     /// A signal was sent to it.
     asked: bool,
-    /// Keeps the process from being waited for by anyone else.
-    child: Child,
 }
 
 /// What `poll` said.
@@ -83,12 +84,11 @@ struct Slot {
     requests: Frames,
     /// What the worker has not taken yet.
     out: Vec<u8>,
-    /// The trainer's pipes are left alone, and what is in `out` can wait, until [`REST`] is over.
+    /// Pipes are left alone, and what is in `out` can wait, until [`REST`] is over or the trainer ends.
     resting: bool,
     /// What is in `out` must go now.
     hurry: bool,
-    base: Vec<(String, String)>,
-    programs: Programs,
+    spawner: Spawner,
     running: Option<Running>,
     /// Starts when `running` has ended.
     next: Option<Start>,
@@ -143,7 +143,9 @@ impl Slot {
         let (stdin, stdout) = (io::stdin(), io::stdout());
         let write = if self.can_wait() { PollFlags::empty() } else { PollFlags::OUT };
         let mut fds = Vec::with_capacity(5);
-        fds.push(PollFd::new(&stdin, PollFlags::IN));
+        // That the worker is gone is always told.
+        let read = if self.resting { PollFlags::empty() } else { PollFlags::IN };
+        fds.push(PollFd::new(&stdin, read));
         fds.push(PollFd::new(&stdout, write));
         let (mut at_out, mut at_err) = (0, 0);
         if let Some(running) = &self.running {
@@ -191,7 +193,7 @@ impl Slot {
         }
         while let Some(request) = self.requests.next::<SlotRequest>()? {
             match request {
-                SlotRequest::Base { env } => self.base = env,
+                SlotRequest::Base { env } => self.spawner.set_base(env)?,
                 SlotRequest::Start(start) if self.running.is_some() && self.next.is_none() => {
                     self.next = Some(start);
                 }
@@ -223,19 +225,16 @@ impl Slot {
         if self.running.is_some() {
             return Err(machine("the slot was asked for more trainers than may wait".to_owned()));
         }
-        let mut child = spawn(&mut self.programs, &self.base, start)?;
-        let pid = Pid::from_child(&child);
+        let Child { pid, stdout, stderr } = self.spawner.spawn(start)?;
         let exited = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(exited) => exited,
             Err(error) => {
-                drop(child.kill());
-                drop(child.wait());
-                descend::end_all(None);
+                descend::end_all(Some(pid));
                 return Err(machine(format!("this machine could not watch the trainer: {error}")));
             }
         };
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        self.running = Some(Running { id: start.id, pid, exited, stdout, stderr, asked: false, child });
+        let (stdout, stderr) = (Some(stdout), Some(stderr));
+        self.running = Some(Running { id: start.id, pid, exited, stdout, stderr, asked: false });
         Ok(pid.as_raw_nonzero().get().unsigned_abs())
     }
 
@@ -279,7 +278,7 @@ impl Slot {
     /// The trainer has ended: ends what it left, takes what is still in the pipes, says so, and starts the next.
     fn finish(&mut self) -> Result<(), SlotError> {
         let Some(running) = &mut self.running else { return Ok(()) };
-        let used = match wait4::try_wait4_pid(running.child.id()) {
+        let used = match wait4::try_wait4_pid(running.pid.as_raw_nonzero().get().unsigned_abs()) {
             Ok(Some(used)) => used,
             Ok(None) => return Ok(()),
             Err(error) => return Err(SlotError::System { what: "wait for the trainer", error }),
@@ -300,10 +299,14 @@ impl Slot {
         };
         put_frame(&event, &mut self.out)?;
         (self.resting, self.hurry) = (false, true);
-        match self.next.take() {
-            Some(next) => self.start(&next),
-            None => Ok(()),
+        if let Some(next) = self.next.take() {
+            return self.start(&next);
         }
+        // The next one may have come during the rest. If the worker is gone, the next look says so.
+        if is_readable(io::stdin().as_fd()) {
+            self.take_requests()?;
+        }
+        Ok(())
     }
 
     /// Passes on what is in a pipe whose writers are dead, and waits for nothing.
@@ -321,9 +324,7 @@ impl Slot {
             Stream::Out => running.stdout.as_ref().map(AsFd::as_fd),
             Stream::Err => running.stderr.as_ref().map(AsFd::as_fd),
         };
-        let Some(pipe) = pipe else { return false };
-        let mut fds = [PollFd::from_borrowed_fd(pipe, PollFlags::IN)];
-        matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
+        pipe.is_some_and(is_readable)
     }
 
     /// Writes what the worker takes; false if it is gone.
@@ -344,6 +345,11 @@ impl Slot {
         self.hurry &= !self.out.is_empty();
         Ok(true)
     }
+}
+
+fn is_readable(pipe: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(pipe, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
 }
 
 fn ended(status: ExitStatus) -> Ended {

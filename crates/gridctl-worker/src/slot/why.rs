@@ -224,7 +224,7 @@ mod tests {
     use std::fs::Permissions;
 
     use super::super::Start;
-    use super::super::spawn::{Programs, spawn};
+    use super::super::spawn::Spawner;
     use super::*;
 
     /// What a newcomer is told who starts `argv` in `dir`.
@@ -235,7 +235,7 @@ mod tests {
             env: vec![("PATH".to_owned(), path.to_owned())],
             cwd: dir.to_str().unwrap().to_owned(),
         };
-        spawn(&mut Programs::default(), &[], &start).expect_err("it cannot start")
+        Spawner::default().spawn(&start).expect_err("it cannot start")
     }
 
     #[test]
