@@ -1,29 +1,18 @@
-//! The one place where the worker reads clocks: monotonic time for what it decides, wall time for people to read.
-//! Invariant: nothing that is decided depends on the wall clock.
+//! The one place where the worker and its slots read clocks: time for what they decide, wall time for people to read.
+//! Invariant: nothing that is decided depends on the wall clock, and the time that a machine sleeps counts.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use gridctl_core::id::Time;
+use rustix::time::{ClockId, clock_gettime};
 
-/// The worker's monotonic clock: milliseconds since it was made.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    start: Instant,
-}
-
-impl Clock {
-    /// A clock that starts now.
-    #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the worker's one clock")]
-    pub fn start() -> Self {
-        Self { start: Instant::now() }
-    }
-
-    /// Now, by this clock.
-    #[must_use]
-    pub fn now(self) -> Time {
-        Time(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
+/// The time since this machine was started, the same for all its processes; a machine that was suspended has slept through
+/// its leases, so that counts.
+#[must_use]
+pub fn now() -> Time {
+    let now = clock_gettime(ClockId::Boottime);
+    let ms = now.tv_sec.saturating_mul(1_000).saturating_add(now.tv_nsec / 1_000_000);
+    Time(u64::try_from(ms).unwrap_or(0))
 }
 
 /// Milliseconds since 1970, for people; 0 on a machine whose clock stands before that.

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::attempt::{Assignment, Machine, Order, Said, Seat};
+use crate::clock;
 use crate::connection::{Address, Link, LinkError, connect};
 
 /// The longest pause before the first try to connect again; doubled for each further one.
@@ -94,12 +95,12 @@ impl Driver {
                 message = next(self.link.as_mut()) => self.told(message),
                 link = connected(self.connecting.as_mut()) => self.connected(link),
                 Some(wish) = wishes.recv() => match wish {
-                    Wish::Drain => self.worker.drain(self.machine.clock.now(), StopReason::Drained, GRACE_MS),
+                    Wish::Drain => self.worker.drain(clock::now(), StopReason::Drained, GRACE_MS),
                     Wish::Stop => break End::Stopped,
                 },
                 () = tokio::time::sleep(pause) => {}
             }
-            self.worker.tick(self.machine.clock.now());
+            self.worker.tick(clock::now());
         };
         self.close(&end).await;
         end
@@ -113,11 +114,11 @@ impl Driver {
                 Said::Progress { lease, step, value } => self.worker.progressed(lease, step, value),
                 Said::Ended(report) => {
                     self.orders.remove(&report.token.lease);
-                    self.worker.ended(self.machine.clock.now(), *report);
+                    self.worker.ended(clock::now(), *report);
                 }
                 Said::Withdrawn { lease } => {
                     self.orders.remove(&lease);
-                    self.worker.withdrawn(self.machine.clock.now(), lease);
+                    self.worker.withdrawn(clock::now(), lease);
                 }
             }
             next = self.said.try_recv().ok();
@@ -125,7 +126,7 @@ impl Driver {
     }
 
     fn told(&mut self, message: Result<ToWorker, LinkError>) {
-        let now = self.machine.clock.now();
+        let now = clock::now();
         match message {
             Ok(message) => {
                 // Not 0: when a master goes, its workers shall not all come back in the same moment.
@@ -141,7 +142,7 @@ impl Driver {
         match link {
             Ok(link) => {
                 self.link = Some(link);
-                self.worker.connected(self.machine.clock.now());
+                self.worker.connected(clock::now());
             }
             Err(error) => {
                 let address = &self.master.address;
@@ -178,7 +179,7 @@ impl Driver {
     /// Does what the state machine says; its farewell, when it has one.
     fn act(&mut self) -> Option<Farewell> {
         loop {
-            let actions = self.worker.take(self.machine.clock.now());
+            let actions = self.worker.take(clock::now());
             if actions.is_empty() {
                 return None;
             }

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::attempt::{Machine, Versions};
 use crate::cgroup::CgroupSupport;
-use crate::clock::Clock;
+use crate::clock;
 use crate::connection::Address;
 use crate::driver::{Driver, End, Master, Wish};
 use crate::handle::SlotProgram;
@@ -122,7 +122,7 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     let capacity = resources::capacity(config.slots, &machine.gpus, machine.cgroups.limit());
     let release = env!("CARGO_PKG_VERSION").to_owned();
     let worker = Config { worker: id, host: config.host, release, capacity };
-    let worker = Worker::new(worker, machine.clock.now());
+    let worker = Worker::new(worker, clock::now());
     let driver = Driver::new(Arc::new(machine), Master { address: config.master, token }, worker);
     match driver.drive(wishes).await {
         End::Farewell(Farewell::Drained) => Ok(()),
@@ -155,7 +155,6 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Mac
         cache,
         gpus,
         mark: format!("{}/{name}", config.mark),
-        clock: Clock::start(),
         cgroups,
         name,
         work,

@@ -56,7 +56,7 @@ impl Slot {
         self.next += 1;
         let argv = argv.iter().map(|arg| (*arg).to_owned()).collect();
         let cwd = cwd.to_str().unwrap().to_owned();
-        let start = Start { id: self.next, argv, env: Vec::new(), cwd };
+        let start = Start { id: self.next, argv, env: Vec::new(), cwd, by_ms: u64::MAX };
         self.handle.send(&SlotRequest::Start(start)).await.unwrap();
         self.next
     }
@@ -255,6 +255,27 @@ async fn one_trainer_may_wait_for_the_end_of_another_and_starts_when_nothing_of_
     assert_eq!((ended.exit, ended.left_behind), (Some(Ended::Code(0)), 1));
     let ended = slot.follow().await;
     assert_eq!((ended.exit, ended.out), (Some(Ended::Code(0)), b"second\n".to_vec()), "{second}");
+    slot.handle.close().await;
+}
+
+#[tokio::test]
+async fn a_trainer_whose_time_has_passed_is_not_started() {
+    let mut slot = Slot::new(&[], None).await;
+    let now = gridctl_worker::clock::now().0;
+    let start = |id, by_ms| Start {
+        id,
+        argv: vec!["sleep".to_owned(), "0.1".to_owned()],
+        env: Vec::new(),
+        cwd: "/".to_owned(),
+        by_ms,
+    };
+    for (id, by_ms) in [(1, now - 1), (2, now + 60_000), (3, now - 1), (4, now + 60_000)] {
+        slot.handle.send(&SlotRequest::Start(start(id, by_ms))).await.unwrap();
+        if id == 1 || id == 3 {
+            while slot.event().await != (SlotEvent::Withdrawn { id }) {}
+        }
+    }
+    assert_eq!(slot.follow().await.exit, Some(Ended::Code(0)));
     slot.handle.close().await;
 }
 

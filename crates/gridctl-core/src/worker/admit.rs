@@ -17,14 +17,14 @@ const SHORT_US: u64 = 20_000;
 const MOST_AHEAD: u64 = 64;
 
 impl Worker {
-    /// Whether a trainer may be started: after half a lease without a word from the master its trial may be another's by now.
-    pub(super) fn may_start(&self, now: Time) -> bool {
-        self.draining.is_none() && now.ms_since(self.confirmed) <= self.ttl_ms / 2
+    /// Until when a trainer may be started: after half a lease without a word from the master its trial may be another's.
+    fn may_start_by(&self) -> Time {
+        self.confirmed.after_ms(self.ttl_ms / 2)
     }
 
     /// Gives to slots what fits, in the order of the leases; what does not fit lets smaller ones pass.
     pub(super) fn admit(&mut self, now: Time) {
-        if !self.may_start(now) {
+        if self.draining.is_some() || now > self.may_start_by() {
             return;
         }
         let mut placed = Vec::new();
@@ -79,10 +79,11 @@ impl Worker {
     }
 
     fn start(&mut self, lease: LeaseSeq, slot: u32, gpus: Vec<u32>) {
+        let by = self.may_start_by();
         let Some(held) = self.held.get_mut(&lease) else { return };
         held.place = Some((slot, gpus.clone()));
         let (grant, sweep) = (held.grant.clone(), Arc::clone(&held.sweep));
-        self.out.push(Action::Start(Box::new(Start { grant, sweep, slot, gpus })));
+        self.out.push(Action::Start(Box::new(Start { grant, sweep, slot, gpus, by })));
     }
 
     /// When there is room, nothing shall wait behind what may take longer than was thought.
@@ -92,13 +93,6 @@ impl Worker {
         if let (Some(lease), Some(resources)) = (behind, resources)
             && self.config.capacity.admits(&self.used, &resources, 0)
         {
-            self.recall(lease);
-        }
-    }
-
-    /// Asks back whatever waits in a slot.
-    pub(super) fn recall_all(&mut self) {
-        for lease in self.slots.values().filter_map(|line| line.behind).collect::<Vec<_>>() {
             self.recall(lease);
         }
     }

@@ -75,6 +75,8 @@ pub struct Start {
     pub slot: u32,
     /// The places of its GPUs in the worker's list.
     pub gpus: Vec<u32>,
+    /// After this it is not to begin any more, for its trial may be another's by then: [`Worker::withdrawn`] follows instead.
+    pub by: Time,
 }
 
 /// Why a worker ends.
@@ -301,9 +303,6 @@ impl Worker {
         }
         if now.ms_since(self.last_contact) >= self.orphan_after_ms && self.draining.is_none() {
             self.drain(now, StopReason::Drained, GRACE_MS);
-        }
-        if !self.may_start(now) {
-            self.recall_all();
         }
         if let Some(link) = &self.link {
             if now.ms_since(link.heard) > MISSED_HEARTBEATS * self.heartbeat_ms {

@@ -8,7 +8,7 @@ use gridctl_core::id::{LeaseSeq, TrialId, WorkerId};
 use gridctl_core::protocol::{Capacity, Grant};
 use gridctl_core::record::{Class, Report};
 use gridctl_core::sched::Conn;
-use gridctl_core::worker::{Action, Config, Worker};
+use gridctl_core::worker::{Action, Config, Start, Worker};
 use rand::RngExt;
 
 use super::{Happens, World};
@@ -22,7 +22,7 @@ pub(crate) struct Process {
     pub(super) frozen: bool,
     running: BTreeMap<LeaseSeq, Running>,
     /// What each slot starts next.
-    behind: BTreeMap<u32, Grant>,
+    behind: BTreeMap<u32, Start>,
     pub(super) reported: BTreeMap<LeaseSeq, TrialId>,
 }
 
@@ -88,7 +88,7 @@ impl World {
                         self.send_to_master(conn, message);
                     }
                 }
-                Action::Start(start) => self.give_to_slot(worker, start.slot, start.grant)?,
+                Action::Start(start) => self.give_to_slot(worker, *start)?,
                 Action::Recall(lease) => {
                     let takes = self.rng.random_range(0..20);
                     self.queue.after(takes, Happens::Recalled { worker, lease, stop: None });
@@ -127,14 +127,14 @@ impl World {
     }
 
     /// The slot starts the attempt, at once or as soon as what goes on there has ended.
-    fn give_to_slot(&mut self, worker: WorkerId, slot: u32, grant: Grant) -> Result<(), Violation> {
+    fn give_to_slot(&mut self, worker: WorkerId, start: Start) -> Result<(), Violation> {
         let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
-        if process.running.values().any(|running| running.slot == slot) {
-            let more = process.behind.insert(slot, grant);
+        if process.running.values().any(|running| running.slot == start.slot) {
+            let more = process.behind.insert(start.slot, start);
             assert!(more.is_none(), "two attempts wait for one slot");
             return Ok(());
         }
-        self.start_attempt(worker, slot, grant)
+        self.start_attempt(worker, start)
     }
 
     /// What still waits in a slot is given back; what has begun meanwhile goes on, unless it is to stop.
@@ -150,7 +150,7 @@ impl World {
             self.queue.after(500, Happens::Recalled { worker, lease, stop });
             return Ok(());
         }
-        let waiting = process.behind.extract_if(.., |_, grant| grant.token.lease == lease).count();
+        let waiting = process.behind.extract_if(.., |_, start| start.grant.token.lease == lease).count();
         if waiting > 0 {
             process.half.withdrawn(now, lease);
         } else if let (Some(running), Some(_)) = (process.running.get_mut(&lease), stop) {
@@ -160,10 +160,16 @@ impl World {
         self.work(worker)
     }
 
-    fn start_attempt(&mut self, worker: WorkerId, slot: u32, grant: Grant) -> Result<(), Violation> {
-        self.auditor.started(grant.trial)?;
-        let lease = grant.token.lease;
+    fn start_attempt(&mut self, worker: WorkerId, start: Start) -> Result<(), Violation> {
+        let now = self.now();
         let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
+        let Start { grant, slot, by, .. } = start;
+        let lease = grant.token.lease;
+        if now > by {
+            process.half.withdrawn(now, lease);
+            return Ok(());
+        }
+        self.auditor.started(grant.trial)?;
         let bad = self.bad[process.machine];
         let longest_ms = if bad { trainer::AT_ONCE_MS } else { self.plan.longest_ms };
         let duration_ms = trainer::duration_ms(self.plan.seed, &grant, longest_ms);
@@ -191,8 +197,8 @@ impl World {
         };
         process.reported.insert(lease, running.grant.trial);
         process.half.ended(now, report);
-        if let Some(grant) = next {
-            self.start_attempt(worker, running.slot, grant)?;
+        if let Some(next) = next {
+            self.start_attempt(worker, next)?;
         }
         self.work(worker)
     }

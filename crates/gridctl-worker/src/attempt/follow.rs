@@ -19,7 +19,7 @@ use super::publish::Checkpoints;
 use super::stop::{Step, Stop};
 use super::tail::Tail;
 use super::{Machine, Order, Said};
-use crate::clock::unix_ms;
+use crate::clock::{self, unix_ms};
 use crate::scratch::Scratch;
 use crate::slot::{self, Ended, SlotEvent, Stream};
 
@@ -68,7 +68,7 @@ impl Following {
         (machine, said): (&Machine, &UnboundedSender<Said>),
         prepared: &Prepared,
     ) -> Self {
-        let started = machine.clock.now();
+        let started = clock::now();
         Self {
             id: prepared.start.id,
             extractor: Extractor::new(Arc::clone(&prepared.version.patterns)),

@@ -22,7 +22,6 @@ use gridctl_core::worker::Start;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::cgroup::CgroupSupport;
-use crate::clock::Clock;
 use crate::handle::SlotProgram;
 use crate::marks;
 use crate::scratch::WorkDir;
@@ -42,7 +41,6 @@ pub(crate) struct Machine {
     pub(crate) gpus: Vec<String>,
     /// The mark of this worker's trainers, to which the slot's number is added.
     pub(crate) mark: String,
-    pub(crate) clock: Clock,
     pub(crate) cgroups: CgroupSupport,
     /// Names this worker's cgroups and directories.
     pub(crate) name: String,

@@ -113,7 +113,7 @@ pub(super) async fn prepare(
     Scratch::write(&scratch.wandb, &launch.wandb_yaml()).map_err(Fault::scratch)?;
     let frozen = &start.sweep;
     let cwd = frozen.workdir.as_ref().unwrap_or(&frozen.base).clone();
-    Ok(Ok(Prepared { version, restored, start: Start { id, argv, env, cwd } }))
+    Ok(Ok(Prepared { version, restored, start: Start { id, argv, env, cwd, by_ms: start.by.0 } }))
 }
 
 fn site(machine: &Machine, start: &worker::Start, version: &Version, scratch: &Scratch) -> Site {

@@ -19,6 +19,7 @@ use super::report::{self, Fault};
 use super::stop::Step;
 use super::{Assignment, Machine, Order, Said, prepare};
 use crate::cgroup::{CgroupSupport, SlotCgroup};
+use crate::clock;
 use crate::handle::{SlotError, SlotHandle};
 use crate::marks;
 use crate::scratch::Scratch;
@@ -113,11 +114,11 @@ impl Seat {
     /// Until something is due.
     fn pause(&self) -> Duration {
         let wake = self.line.front().map(Following::wake);
-        Duration::from_millis(wake.map_or(0, |wake| wake.ms_since(self.machine.clock.now())))
+        Duration::from_millis(wake.map_or(0, |wake| wake.ms_since(clock::now())))
     }
 
     async fn look_at_the_clock(&mut self) {
-        let now = self.machine.clock.now();
+        let now = clock::now();
         if let Some(front) = self.line.front_mut() {
             let steps = front.due(now).await;
             self.act(steps).await;
@@ -221,7 +222,7 @@ impl Seat {
     /// The trainer at the front is gone, and the slot has started the next one.
     async fn ended(&mut self, gone: Gone) {
         let Some(following) = self.line.pop_front() else { return };
-        let (now, oom) = (self.machine.clock.now(), self.oom_killed());
+        let (now, oom) = (clock::now(), self.oom_killed());
         if let Some((slot::Fault::Machine, text)) = gone.not_started {
             let (grant, scratch) = following.give_up();
             self.fail(Fault::machine(text), grant, Some(scratch));
@@ -250,7 +251,7 @@ impl Seat {
     }
 
     async fn ordered(&mut self, place: usize, order: Order) {
-        let now = self.machine.clock.now();
+        let now = clock::now();
         let Some(following) = self.line.get_mut(place) else { return };
         if place == 0 {
             let Order::Stop { reason, grace_ms } = order else { return };

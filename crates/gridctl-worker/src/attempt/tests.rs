@@ -12,7 +12,7 @@ use gridctl_core::spec::{self, Context};
 use gridctl_core::value::{Params, Value};
 use gridctl_storage::results::Results;
 use gridctl_storage::volume::DirVolume;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinSet;
 
 use super::publish::Checkpoints;
@@ -42,7 +42,6 @@ impl Room {
             cache: temp.path().join("cache"),
             gpus: Vec::new(),
             mark: temp.path().display().to_string(),
-            clock: Clock::start(),
             cgroups: CgroupSupport::None { why: "a test".to_owned() },
             work: WorkDir::create(&temp.path().join("work"), &name).unwrap(),
             name,
@@ -103,16 +102,22 @@ impl Room {
             fingerprint: Fingerprint::of(trial, sweep.code),
             resources: sweep.spec.resources,
         };
-        Box::new(Start { grant, sweep, slot: 0, gpus: Vec::new() })
+        Box::new(Start { grant, sweep, slot: 0, gpus: Vec::new(), by: Time(u64::MAX) })
     }
 
     fn preempt(&self, grace_ms: u64) {
-        let order = Order { reason: StopReason::Preempted, grace_ms };
+        let order = Order::Stop { reason: StopReason::Preempted, grace_ms };
         self.orders.as_ref().unwrap().send(order).unwrap();
     }
 
     /// The report of the attempt that was begun last.
     async fn report(&mut self) -> Report {
+        let report = self.any_report().await;
+        assert_eq!(report.token.lease, LeaseSeq(self.lease));
+        report
+    }
+
+    async fn any_report(&mut self) -> Report {
         let ended = async {
             loop {
                 if let Said::Ended(report) = self.said.recv().await.expect("the seat is there") {
@@ -120,9 +125,7 @@ impl Room {
                 }
             }
         };
-        let report = tokio::time::timeout(PATIENCE, ended).await.expect("the attempt ends");
-        assert_eq!(report.token.lease, LeaseSeq(self.lease));
-        report
+        tokio::time::timeout(PATIENCE, ended).await.expect("the attempt ends")
     }
 
     async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
@@ -251,7 +254,8 @@ async fn a_checkpoint_is_looked_at_in_time_and_published_once_for_each_change() 
     }
     room.until("it is published", || room.checkpoints() == ["1"]).await;
     checkpoints.check(Time(901_010)).await;
-    assert!(checkpoints.finish(true).await, "the next attempt goes on from another one");
+    checkpoints.finish(true).await;
+    assert!(checkpoints.moved(), "the next attempt goes on from another one");
     assert_eq!(room.checkpoints(), ["1"]);
 }
 
@@ -295,4 +299,51 @@ async fn a_checkpoint_is_published_while_its_trainer_goes_on_and_never_after_sig
     let report = room.report().await;
     assert_eq!(report.log.matches("passed over").count(), 2, "{}", report.log);
     assert!(report.class == Class::Succeeded && report.log.ends_with("]\nacc=1\n"), "{}", report.log);
+}
+
+#[tokio::test]
+async fn an_attempt_waits_in_the_slot_for_the_end_of_another_and_has_directories_of_its_own() {
+    let mut room = Room::new(300_000);
+    let first = r#"echo first > "$GRID_OUTPUT_DIR/model"; touch up; while [ ! -e then ]; do sleep 0.02; done; echo acc=1"#;
+    room.begin(first);
+    room.sign("up").await;
+    room.begin(r#"ls "$GRID_OUTPUT_DIR"; test -e then; echo acc=2"#);
+    let second = room.lease;
+    fs::write(room.path().join("then"), "").unwrap();
+    let mut reports = [room.any_report().await, room.any_report().await];
+    reports.sort_by_key(|report| report.token.lease);
+    assert_eq!((reports[0].class, reports[0].files), (Class::Succeeded, 1));
+    assert_eq!((reports[1].token.lease, reports[1].log.as_str()), (LeaseSeq(second), "acc=2\n"));
+}
+
+#[tokio::test]
+async fn an_attempt_that_waits_in_the_slot_is_given_back_when_it_is_to_stop_or_asked_for() {
+    for order in [Order::Recall, Order::Stop { reason: StopReason::Cancelled, grace_ms: 0 }] {
+        let mut room = Room::new(300_000);
+        room.begin("touch up; while [ ! -e then ]; do sleep 0.02; done; echo acc=1");
+        room.sign("up").await;
+        room.begin("touch second; echo acc=2");
+        room.orders.as_ref().unwrap().send(order).unwrap();
+        let said = tokio::time::timeout(PATIENCE, room.said.recv()).await.unwrap();
+        assert!(
+            matches!(said, Some(Said::Withdrawn { lease }) if lease.0 == room.lease),
+            "{order:?}: {said:?}"
+        );
+        fs::write(room.path().join("then"), "").unwrap();
+        assert_eq!(room.any_report().await.class, Class::Succeeded, "{order:?}: the other one goes on");
+        room.begin("test ! -e second && echo acc=3");
+        assert_eq!(room.report().await.class, Class::Succeeded, "{order:?}: and the slot is free");
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_is_lost_is_the_machines_fault_for_all_who_were_in_line() {
+    let mut room = Room::new(300_000);
+    room.begin("touch up; kill -9 $PPID; sleep 300");
+    room.begin("echo acc=2");
+    for _ in 0..2 {
+        assert_eq!(room.any_report().await.class, Class::WorkerFault);
+    }
+    room.begin("echo acc=3");
+    assert_eq!(room.report().await.class, Class::Succeeded, "there is a new slot");
 }

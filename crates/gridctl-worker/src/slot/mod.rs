@@ -47,6 +47,8 @@ pub struct Start {
     pub env: Vec<(String, String)>,
     /// Where it starts.
     pub cwd: String,
+    /// It is withdrawn if it has not begun by then, in milliseconds of [`crate::clock::now`].
+    pub by_ms: u64,
 }
 
 /// From a slot to its worker.
@@ -68,7 +70,7 @@ pub enum SlotEvent {
         /// What is wrong and what to do, for people.
         text: String,
     },
-    /// The trainer was never started and is waited for no more: it was withdrawn.
+    /// The trainer was never started and will not be: it was withdrawn, or its time had passed.
     Withdrawn {
         /// Which start.
         id: u64,

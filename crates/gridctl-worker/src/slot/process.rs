@@ -11,6 +11,8 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process_group, pidfd_open, set_child_subreaper};
 
+use crate::clock;
+
 use super::spawn::{Child, NotStarted, Spawner};
 use super::{Ended, Fault, FrameError, Frames, SlotEvent, SlotRequest, Start, Stream, descend, put_frame};
 
@@ -207,6 +209,10 @@ impl Slot {
 
     fn start(&mut self, start: &Start) -> Result<(), SlotError> {
         let id = start.id;
+        if clock::now().0 > start.by_ms {
+            self.hurry = true;
+            return Ok(put_frame(&SlotEvent::Withdrawn { id }, &mut self.out)?);
+        }
         let event = match self.try_start(start) {
             Ok(pid) => {
                 self.resting = true;

@@ -174,6 +174,7 @@ mod tests {
             argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             cwd: cwd.to_str().unwrap().to_owned(),
+            by_ms: u64::MAX,
         }
     }
 

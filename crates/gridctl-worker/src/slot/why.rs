@@ -234,6 +234,7 @@ mod tests {
             argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
             env: vec![("PATH".to_owned(), path.to_owned())],
             cwd: dir.to_str().unwrap().to_owned(),
+            by_ms: u64::MAX,
         };
         Spawner::default().spawn(&start).expect_err("it cannot start")
     }

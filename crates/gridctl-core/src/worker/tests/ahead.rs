@@ -51,22 +51,25 @@ fn who_does_not_wait_in_a_slot() {
 }
 
 #[test]
-fn what_waits_in_a_slot_is_asked_back() {
-    let cases: [(&str, fn(&mut Shell)); 2] = [
-        ("when there is room elsewhere", |shell| shell.end_after(2, Class::Succeeded, 5)),
-        ("when the master has been silent for half a lease", |shell| shell.pass(15_500, false)),
-    ];
-    for (name, happens) in cases {
-        let mut shell = hasty(2, 1..4, PLAIN);
-        assert_eq!(behind(&shell), [3], "{name}");
-        happens(&mut shell);
-        assert_eq!(shell.recalls, leases([3]), "{name}");
-    }
+fn what_waits_in_a_slot_is_asked_back_when_there_is_room_elsewhere() {
     let mut shell = hasty(2, 1..4, PLAIN);
     shell.end_after(2, Class::Succeeded, 5);
+    assert_eq!(shell.recalls, leases([3]));
     shell.withdraw(3);
-    assert_eq!(shell.running[&LeaseSeq(3)].slot, 1, "and starts where there is room");
+    assert_eq!(shell.running[&LeaseSeq(3)].slot, 1);
     assert_eq!(shell.recalls.len(), 1, "once");
+}
+
+#[test]
+fn what_waits_in_a_slot_begins_only_while_its_lease_is_sure() {
+    let mut shell = hasty(1, 1..3, PLAIN);
+    assert_eq!(shell.behind[&0].by, shell.now.after_ms(15_000), "half a lease after the master's last word");
+    shell.pass(15_001, false);
+    shell.withdraw(2);
+    shell.end_after(1, Class::Succeeded, 5);
+    assert_eq!(shell.started, [], "nor is it started again");
+    shell.connect();
+    assert_eq!(shell.started, leases([2]), "until the master has spoken");
 }
 
 #[test]
