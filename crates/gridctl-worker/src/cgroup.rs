@@ -1,4 +1,5 @@
 //! A memory cgroup for each slot, version 2 or else 1: it sets the sweep's `mem`, and tells a kill for memory from any other.
+//! What a killed worker left alive in one is ended at the next start, even if it has cleared its environment.
 //! Invariant: only cgroups that this module made are changed; where none can be made, [`CgroupSupport::None`] says why.
 
 use std::fs::{self, File};
@@ -8,8 +9,16 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-/// Every cgroup made here is called so, and then by worker and slot.
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::marks;
+
+/// Every cgroup made here is called so, and then by the process that made it, worker and slot.
 const PREFIX: &str = "gridctl-";
+/// How often a leftover is looked through for processes that were born meanwhile.
+const MOST_ROUNDS: u32 = 100;
+/// A process that has just ended still counts for a moment.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Whether slots can have a memory cgroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,7 +171,7 @@ impl Cgroups {
     /// # Errors
     /// As the system says: not allowed, mostly.
     pub fn create(&self, name: &str) -> io::Result<SlotCgroup> {
-        let dir = self.parent.join(format!("{PREFIX}{name}"));
+        let dir = self.parent.join(format!("{PREFIX}{}-{name}", std::process::id()));
         match fs::create_dir(&dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -180,11 +189,15 @@ impl Cgroups {
         made
     }
 
-    /// Removes what a worker left that was killed; the kernel keeps those that have processes.
+    /// Ends and removes what workers left that were killed.
     fn remove_leftovers(&self) {
         let Ok(entries) = fs::read_dir(&self.parent) else { return };
         for entry in entries.flatten() {
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+            let name = entry.file_name();
+            let rest = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+            let maker = rest.and_then(|rest| rest.split('-').next()?.parse().ok());
+            if maker.is_some_and(|pid| !marks::is_alive(pid)) {
+                end_all(&entry.path());
                 drop(fs::remove_dir(entry.path()));
             }
         }
@@ -267,6 +280,29 @@ impl SlotCgroup {
     }
 }
 
+/// Ends every process in the cgroup `dir`.
+fn end_all(dir: &Path) {
+    let members = || -> Vec<Pid> {
+        let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
+    };
+    for _ in 0..MOST_ROUNDS {
+        let found = members().into_iter();
+        // The handle is taken before the second look, so that the number cannot pass to a stranger between.
+        let handles: Vec<_> =
+            found.filter_map(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?))).collect();
+        if handles.is_empty() {
+            return;
+        }
+        let still = members();
+        for (_, handle) in handles.iter().filter(|(pid, _)| still.contains(pid)) {
+            let _ = pidfd_send_signal(handle, Signal::KILL);
+        }
+        thread::sleep(PAUSE);
+    }
+    tracing::warn!("{} still has processes that a killed worker left", dir.display());
+}
+
 /// The count, by the text of `memory.events` or `memory.oom_control`.
 fn kills(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
@@ -274,12 +310,9 @@ fn kills(text: &str) -> Option<u64> {
 
 impl Drop for SlotCgroup {
     fn drop(&mut self) {
-        // A process that has just ended may still count for a moment.
         for _ in 0..20 {
             match fs::remove_dir(&self.dir) {
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                    thread::sleep(Duration::from_millis(5))
-                }
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(PAUSE),
                 _ => return,
             }
         }

@@ -13,6 +13,8 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::Duration;
 
 use gridctl_core::record::Class;
+use gridctl_worker::cgroup::CgroupSupport;
+use gridctl_worker::marks::is_alive;
 use siege::{Blow, Kind, Random, Role, Siege, trials};
 
 const TRIALS: usize = 500;
@@ -157,4 +159,32 @@ fn what_killed_workers_and_slots_left_ends_with_the_run_that_gives_up_on_them() 
     }
     assert_eq!(siege.ended(), Some(1), "{siege}");
     assert!(siege.is_quiet(), "a trainer goes on: {siege}");
+}
+
+/// As root every slot has a cgroup, which a process cannot leave by forgetting whose it is.
+#[test]
+fn a_daemon_that_cleared_its_environment_ends_before_its_trial_begins_again() {
+    if let CgroupSupport::None { why } = CgroupSupport::detect() {
+        eprintln!("SKIPPED: {why}");
+        assert!(std::env::var_os("GRIDCTL_TEST_NO_SKIP").is_none(), "nothing may be skipped here");
+        return;
+    }
+    let mut siege = Siege::begin(
+        0,
+        r#"command: [sh, -c, '[ $GRID_ATTEMPT = 1 ] || { echo s=1; exit; }; setsid env -i sleep 300 & echo $! > daemon; echo first >> ledger; wait; sleep 300']
+metric: {name: s, goal: maximize}
+parameters: {x: {value: 1}}
+"#,
+    );
+    let root = siege.until("the first attempt", |siege| {
+        let root = siege.running();
+        (siege.lab.ledger("ledger") == ["first"]).then_some(root)
+    });
+    let daemon: u32 = siege.lab.ledger("daemon")[0].parse().unwrap();
+    siege.until("a daemon without a mark", |_| {
+        std::fs::read(format!("/proc/{daemon}/environ")).is_ok_and(|environ| environ.is_empty()).then_some(())
+    });
+    assert!(siege.kill_worker_and_slots(root), "{siege}");
+    siege.end();
+    assert!(!is_alive(daemon), "it goes on: {siege}");
 }
