@@ -1,8 +1,10 @@
 //! The code of a sweep: which files of the working directory count, and what they hash to.
-//! Invariant: what gridctl and trainers write beside the code (results, caches, logs of trackers) never counts, nor does any sweep file.
+//! Invariant: what gridctl and trainers write beside the code (results, caches, logs of trackers, its own redirected output) never counts, nor does any sweep file.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use ignore::{DirEntry, WalkBuilder};
@@ -75,6 +77,7 @@ pub(crate) fn hash(dir: &Path, apart: &[PathBuf]) -> Result<Hashed, Failure> {
             }
         })
         .build();
+    let written = [output_of(&io::stdout()), output_of(&io::stderr())];
     let mut hashed = Hashed::default();
     for entry in walk {
         let entry = entry.map_err(|error| {
@@ -87,7 +90,8 @@ pub(crate) fn hash(dir: &Path, apart: &[PathBuf]) -> Result<Hashed, Failure> {
             let target = fs::read_link(path).map_err(|error| fail(path, &error))?;
             hex(blake3::hash(target.as_os_str().as_encoded_bytes()))
         } else if kind.is_file() {
-            if is_sweep_file(path) {
+            let place = entry.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+            if is_sweep_file(path) || (place.is_some() && written.contains(&place)) {
                 continue;
             }
             let (content, bytes) = hash_file(path).map_err(|error| fail(path, &error))?;
@@ -101,6 +105,12 @@ pub(crate) fn hash(dir: &Path, apart: &[PathBuf]) -> Result<Hashed, Failure> {
     }
     hashed.files.sort_unstable();
     Ok(hashed)
+}
+
+/// The file, by device and inode, that a stream of this command goes to: it grows while it is hashed, and is no code.
+fn output_of(stream: &impl AsFd) -> Option<(u64, u64)> {
+    let metadata = File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 fn counts(entry: &DirEntry) -> bool {

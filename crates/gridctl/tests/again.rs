@@ -28,6 +28,24 @@ fn files_that_trainers_write_beside_their_code_are_no_reason_to_ask() {
 }
 
 #[test]
+fn output_that_is_redirected_into_the_workdir_is_no_code() {
+    let lab = Lab::new();
+    lab.script("train.sh", "#!/bin/sh\necho s=$HP_X\n");
+    lab.write("w.yaml", format!("command: [./train.sh]\n{HEAD}"));
+    for time in ["first", "second"] {
+        let into = |name: &str| {
+            std::fs::File::options().create(true).append(true).open(lab.path().join(name)).unwrap()
+        };
+        let mut run = lab.command(&["run", "w.yaml"]);
+        let status = run.stdout(into("out")).stderr(into("log")).status().unwrap();
+        let log = std::fs::read_to_string(lab.path().join("log")).unwrap();
+        assert_eq!(status.code(), Some(0), "{time}: {log}");
+        assert!(log.starts_with("w: "), "{time}: {log}");
+    }
+    assert_eq!(lab.run(&["run", "w.yaml"]).code, Some(0));
+}
+
+#[test]
 fn a_rerun_begins_without_the_checkpoints_of_before_and_a_retry_with_them() {
     let lab = Lab::new();
     let train = "#!/bin/sh\nckpt=$GRID_CHECKPOINT_DIR/n\necho begins with $(cat $ckpt 2>/dev/null || echo nothing)\n\
