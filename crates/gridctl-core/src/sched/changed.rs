@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::{CodeHash, SHORT_ID};
+use crate::launch::command_line;
 use crate::protocol::FrozenSweep;
 
 impl FrozenSweep {
@@ -33,7 +34,8 @@ impl FrozenSweep {
             return lines;
         }
         if self.spec.command != new.spec.command || self.spec.program != new.spec.program {
-            lines.push(format!("command: {} -> {}", self.spec.command.join(" "), new.spec.command.join(" ")));
+            let show = |frozen: &FrozenSweep| command_line(&frozen.spec.command);
+            lines.push(format!("command: {} -> {}", show(self), show(new)));
         }
         if self.spec.image != new.spec.image {
             let show = |image: &Option<String>| image.clone().unwrap_or_else(|| "none".to_owned());
