@@ -55,6 +55,8 @@ fn all_that_a_trainer_wrote_is_printed_with_a_master_and_without() {
     lab.write("other.yaml", LONG);
     assert_eq!(lab.run(&["run", "other.yaml", "--quiet"]).code, Some(0));
     assert!(!lab.data().join("results/other/trials").exists());
+    let show = lab.run(&["trials", "show", "best", "--sweep", "other"]).stdout;
+    assert!(show.contains(" in [DIR]/gridctl-data/results/long/trials/"), "{show}");
     let known = lab.run(&["logs", "best", "--sweep", "other"]);
     assert!(known.stdout == expected, "{} bytes: {}", known.stdout.len(), known.stderr);
 

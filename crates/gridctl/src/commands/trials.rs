@@ -4,6 +4,7 @@
 use gridctl_core::id::{Epoch, LeaseSeq};
 use gridctl_core::launch::BaseEnv;
 use gridctl_core::record::{Exit as End, Record};
+use gridctl_core::sched::Core;
 use gridctl_core::trials::TrialLine;
 use gridctl_master::TrialDetails;
 use gridctl_proto::ask::{self, TrialsQuery};
@@ -14,7 +15,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::table::Columns;
 use crate::output::{self, Format, csv, number, rows, sanitise};
 use crate::settings::Settings;
-use crate::source::{Source, fold, target};
+use crate::source::{Source, fold, results, target};
 use crate::submit::preview;
 
 /// Trials asked for at once.
@@ -154,7 +155,8 @@ fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {
     } else if args.command || args.env {
         output::text(&again(&details, &source, args.env)?)?;
     } else {
-        output::text(&text(&details, &attempts, volume(&details, &source).as_deref()))?;
+        let core = source.dir.as_deref().and_then(|dir| fold::core(dir).ok()?);
+        output::text(&text(&details, &attempts, core.as_ref()))?;
     }
     Ok(Exit::Ok)
 }
@@ -168,14 +170,14 @@ pub(crate) fn records(details: &TrialDetails) -> Result<Vec<Record>, Failure> {
     details.attempts.iter().map(record).collect()
 }
 
-/// The directory of the sweep's results, as far as it is known here.
-fn volume(details: &TrialDetails, source: &Source) -> Option<String> {
-    let core = fold::core(source.dir.as_deref()?).ok()??;
-    let output = core.sweep_named(&details.sweep)?.frozen().output.clone();
-    Some(format!("{output}/{}", details.sweep))
+/// The directory of the results that have what the attempt published, as far as it is known here.
+fn volume(record: &Record, core: Option<&Core>) -> Option<String> {
+    let sweep = results::publisher(record);
+    let output = &core?.sweep_named(sweep)?.frozen().output;
+    Some(format!("{output}/{sweep}"))
 }
 
-fn text(details: &TrialDetails, attempts: &[Record], volume: Option<&str>) -> String {
+fn text(details: &TrialDetails, attempts: &[Record], core: Option<&Core>) -> String {
     use std::fmt::Write as _;
     let trial = &details.trial;
     let mut out = format!(
@@ -230,7 +232,7 @@ fn text(details: &TrialDetails, attempts: &[Record], volume: Option<&str>) -> St
                 out,
                 "     {} in {}/trials/{}/{epoch}-{lease}",
                 number::of(report.files, "file"),
-                sanitise::line(volume.unwrap_or("the results")),
+                sanitise::line(volume(record, core).as_deref().unwrap_or("the results")),
                 report.trial
             );
         }

@@ -24,13 +24,17 @@ pub(crate) fn of_attempt(dir: Option<&Path>, record: &Record) -> Result<Results,
     let unknown =
         || Failure::error("results", "where its results are is not known here").help("use --data-dir DIR");
     let core = fold::core(dir.ok_or_else(unknown)?)?.ok_or_else(unknown)?;
-    // What was known already was computed, and published, elsewhere.
-    let name = record.known_from.as_ref().map_or(&record.sweep, |(sweep, _)| sweep);
+    let name = publisher(record);
     let frozen = core.sweep_named(name).ok_or_else(unknown)?.frozen();
     let volume = DirVolume::open(Path::new(&frozen.output)).map_err(fail)?;
     let results = Results::new(Arc::new(volume), name, &frozen.uuid).map_err(fail)?;
     results.check_claim().map_err(fail)?;
     Ok(results)
+}
+
+/// The sweep whose results have what this attempt published: what was known already was computed elsewhere.
+pub(crate) fn publisher(record: &Record) -> &str {
+    record.known_from.as_ref().map_or(&record.sweep, |(sweep, _)| sweep)
 }
 
 fn fail(error: VolumeError) -> Failure {
