@@ -55,6 +55,8 @@ fn a_sweep_runs_in_the_data_directory_that_a_file_names_and_is_found_from_anywhe
     assert_eq!(at(&lab, "a", &["status"], &[]).code, Some(1));
     let missing = at(&lab, "a", &["status"], &[]).stderr;
     assert!(missing.contains("state/all, which [DIR]/gridctl.toml names"), "{missing}");
+    let doctor = at(&lab, "a", &["doctor"], &[]).stdout;
+    assert!(doctor.contains("data directory [DIR]/state/all (not there yet)"), "{doctor}");
     assert_eq!(at(&lab, "a", &["run", "s.yaml", "-q"], &[]).code, Some(0));
     assert!(
         lab.path().join("state/all/journal.sqlite").is_file() && !lab.path().join("a/gridctl-data").exists()

@@ -2,6 +2,7 @@
 //! Invariant: only looks; whatever it says, it ends well.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use gridctl_storage::journal::fs_check::{self, FsKind};
 use gridctl_worker::cgroup::CgroupSupport;
@@ -72,7 +73,10 @@ fn look(settings: &Settings) -> Vec<Finding> {
 }
 
 fn data_dir(settings: &Settings) -> Vec<Finding> {
-    let dir = settings.data_dir.find(&settings.cwd).unwrap_or_else(|_| settings.cwd.join(datadir::NAME));
+    let dir = settings.data_dir.find(&settings.cwd).unwrap_or_else(|_| {
+        let stated = settings.data_dir.stated.as_ref().map(|set| set.value.as_path());
+        settings.cwd.join(stated.unwrap_or(Path::new(datadir::NAME)))
+    });
     let there = if dir.is_dir() { "" } else { " (not there yet)" };
     let mut findings = vec![match fs_check::kind_of(&dir) {
         FsKind::Local => Finding {
