@@ -86,22 +86,16 @@ impl Worker {
         self.out.push(Action::Start(Box::new(Start { grant, sweep, slot, gpus, by })));
     }
 
-    /// When there is room, nothing shall wait behind what may take longer than was thought.
+    /// When there is room, nothing shall wait behind what may take longer than was thought. One that was asked back and did
+    /// not come has begun, since the one before it merely publishes; others may still wait.
     fn recall_what_fits(&mut self) {
-        let behind = self.slots.values().find_map(|line| line.behind);
-        let resources = behind.and_then(|lease| self.held.get(&lease)).map(|held| held.grant.resources);
-        if let (Some(lease), Some(resources)) = (behind, resources)
-            && self.config.capacity.admits(&self.used, &resources, 0)
-        {
-            self.recall(lease);
-        }
-    }
-
-    fn recall(&mut self, lease: LeaseSeq) {
-        if let Some(held) = self.held.get_mut(&lease)
-            && !std::mem::replace(&mut held.recalled, true)
-        {
-            self.out.push(Action::Recall(lease));
+        let Self { slots, held, config, used, .. } = self;
+        let mut behind = slots.values().filter_map(|line| line.behind);
+        let fits = |held: &Held| config.capacity.admits(used, &held.grant.resources, 0);
+        let waits = |lease: &LeaseSeq| held.get(lease).is_some_and(|held| !held.recalled && fits(held));
+        if let Some(held) = behind.find(waits).and_then(|lease| self.held.get_mut(&lease)) {
+            held.recalled = true;
+            self.out.push(Action::Recall(held.grant.token.lease));
         }
     }
 

@@ -61,6 +61,17 @@ fn what_waits_in_a_slot_is_asked_back_when_there_is_room_elsewhere() {
 }
 
 #[test]
+fn one_that_does_not_come_back_hinders_no_other() {
+    let mut shell = hasty(3, 1..6, PLAIN);
+    shell.end_after(3, Class::Succeeded, 5);
+    assert_eq!(shell.recalls, leases([4]));
+    // It has begun: the one before it has ended, and is being published for a while.
+    shell.hear(MasterUpdate::default());
+    shell.act();
+    assert_eq!(shell.recalls, leases([4, 5]));
+}
+
+#[test]
 fn what_waits_in_a_slot_begins_only_while_its_lease_is_sure() {
     let mut shell = hasty(1, 1..3, PLAIN);
     assert_eq!(shell.behind[&0].by, shell.now.after_ms(15_000), "half a lease after the master's last word");
