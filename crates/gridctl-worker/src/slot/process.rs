@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+use gridctl_core::id::Time;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
@@ -27,6 +28,8 @@ const DRAIN: usize = 4 << 20;
 /// For so long after a start, and after a little output, neither the trainer's pipes nor requests are looked at: each look
 /// would take a processor from the trainer, and most of what a short one needs can be done at its end.
 const REST: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+/// A trainer that has written much at once is not rested for so long, in milliseconds: it would wait for the pipe.
+const LIVELY_MS: u64 = 100;
 /// How often orphans of a trainer that goes on are reaped.
 const REAP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
@@ -88,6 +91,8 @@ struct Slot {
     out: Vec<u8>,
     /// Pipes are left alone, and what is in `out` can wait, until [`REST`] is over or the trainer ends.
     resting: bool,
+    /// Until then a little output is part of much, and no reason for a rest.
+    lively_until: Time,
     /// What is in `out` must go now.
     hurry: bool,
     spawner: Spawner,
@@ -270,7 +275,11 @@ impl Slot {
             Some(Ok(n)) if n > 0 => {
                 let bytes = self.chunk[..n].to_vec();
                 put_frame(&SlotEvent::Output { id: running.id, stream, bytes }, &mut self.out)?;
-                self.resting = n < LOW_WATER;
+                let now = clock::now();
+                if n >= LOW_WATER {
+                    self.lively_until = now.after_ms(LIVELY_MS);
+                }
+                self.resting = now >= self.lively_until;
             }
             Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             _ => match stream {
