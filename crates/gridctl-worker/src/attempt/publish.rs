@@ -137,6 +137,13 @@ struct Going {
     hurry: Arc<AtomicBool>,
 }
 
+impl Drop for Going {
+    /// Its trainer has ended, or is not followed any further: what comes into the directory now is another's.
+    fn drop(&mut self) {
+        self.hurry.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Checkpoints {
     /// The checkpoint in `dir`, to be looked at every `every_ms` from `now` on.
     pub(super) fn new(
@@ -188,8 +195,8 @@ impl Checkpoints {
 
     /// Waits for the publication that is under way, if there is one, and takes in what it published.
     async fn settle(&mut self) {
-        if let Some(going) = self.going.take()
-            && let Ok(Some(state)) = going.thread.await
+        if let Some(mut going) = self.going.take()
+            && let Ok(Some(state)) = (&mut going.thread).await
         {
             self.published = state;
         }

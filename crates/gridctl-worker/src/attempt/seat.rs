@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use gridctl_core::id::Time;
 use gridctl_core::protocol::Grant;
 use gridctl_core::record::Report;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -201,7 +202,7 @@ impl Seat {
 
     async fn heard(&mut self, event: Result<SlotEvent, SlotError>) {
         match event {
-            Ok(SlotEvent::Withdrawn { id }) => self.withdrawn(id),
+            Ok(SlotEvent::Withdrawn { id }) => self.withdrawn(id).await,
             Ok(event) => {
                 let Some(front) = self.line.front_mut() else { return };
                 if let Some(gone) = front.take(event).await {
@@ -235,18 +236,26 @@ impl Seat {
                 self.say(report, Some(scratch));
             }
         }
+        self.begin(now).await;
+    }
+
+    /// What was behind is at the front now, and begins.
+    async fn begin(&mut self, now: Time) {
         if let Some(next) = self.line.front_mut() {
             let steps = next.begin(now);
             self.act(steps).await;
         }
     }
 
-    fn withdrawn(&mut self, id: u64) {
+    async fn withdrawn(&mut self, id: u64) {
         let Some(place) = self.line.iter().position(|following| following.id() == id) else { return };
         if let Some(following) = self.line.remove(place) {
             let (grant, scratch) = following.give_up();
             self.free.push(scratch);
             self.tell(Said::Withdrawn { lease: grant.token.lease });
+        }
+        if place == 0 {
+            self.begin(clock::now()).await;
         }
     }
 

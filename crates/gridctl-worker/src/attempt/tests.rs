@@ -260,6 +260,23 @@ async fn a_checkpoint_is_looked_at_in_time_and_published_once_for_each_change() 
 }
 
 #[tokio::test]
+async fn a_checkpoint_of_an_attempt_that_is_given_up_is_left_alone() {
+    let mut room = Room::new(300_000);
+    for lease in ["given up", "goes on"] {
+        let (start, dir) = (room.start(""), room.path().join(lease));
+        let restored = super::publish::restore(&start.sweep, &start.grant, &dir).await.unwrap();
+        let mut checkpoints = Checkpoints::new(dir.clone(), &start, &restored, (Time(0), 300_000));
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("state"), lease).unwrap();
+        checkpoints.check(Time(300_000)).await;
+        if lease == "goes on" {
+            room.until("it is published", || room.checkpoints().iter().any(|state| state == lease)).await;
+        }
+    }
+    assert_eq!(room.checkpoints(), ["goes on"], "the directory of the other is another's by now");
+}
+
+#[tokio::test]
 async fn a_checkpoint_is_published_while_its_trainer_goes_on_and_never_after_sigkill() {
     let mut room = Room::new(100);
     room.begin(
@@ -334,6 +351,18 @@ async fn an_attempt_that_waits_in_the_slot_is_given_back_when_it_is_to_stop_or_a
         room.begin("test ! -e second && echo acc=3");
         assert_eq!(room.report().await.class, Class::Succeeded, "{order:?}: and the slot is free");
     }
+}
+
+#[tokio::test]
+async fn an_attempt_that_comes_to_the_front_because_another_is_too_late_can_be_stopped() {
+    let mut room = Room::new(300_000);
+    let (_late, ordered) = mpsc::unbounded_channel();
+    let start = Box::new(Start { by: Time(0), ..*room.start("echo acc=1") });
+    room.work.send(Assignment { start, orders: ordered }).unwrap();
+    room.begin("sleep 300");
+    let order = Order::Stop { reason: StopReason::Cancelled, grace_ms: 0 };
+    room.orders.as_ref().unwrap().send(order).unwrap();
+    assert_eq!(room.report().await.class, Class::Cancelled);
 }
 
 #[tokio::test]
