@@ -1,6 +1,8 @@
 //! How an attempt ends, and what follows: evidence -> class -> budgets -> done, head of the queue, or backoff.
 //! Invariant: this is the one table of ends. Every end has exactly one class, counts against one budget at most, and every budget is finite.
 
+pub mod stop;
+
 use serde::{Deserialize, Serialize};
 
 use crate::record::{Class, Exit, Report, TrialState};

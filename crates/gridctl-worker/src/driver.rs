@@ -13,11 +13,11 @@ use gridctl_core::protocol::ToWorker;
 use gridctl_core::worker::{Action, Farewell, GRACE_MS, Start, Worker};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
-use tonic::metadata::{Ascii, MetadataValue};
 
+use crate::address::{Address, Bearer};
 use crate::attempt::{Assignment, Machine, Order, Said, Seat};
 use crate::clock;
-use crate::connection::{Address, Link, LinkError, connect};
+use crate::connection::{Link, LinkError, connect};
 
 /// The longest pause before the first try to connect again; doubled for each further one.
 const RETRY_BASE_MS: u64 = 100;
@@ -44,10 +44,10 @@ pub(crate) enum End {
     Stopped,
 }
 
-/// Where the master is and how often it was sought.
+/// Where the master is, and what is shown to it.
 pub(crate) struct Master {
     pub(crate) address: Address,
-    pub(crate) token: Option<MetadataValue<Ascii>>,
+    pub(crate) bearer: Bearer,
 }
 
 /// The loop's state.
@@ -169,10 +169,10 @@ impl Driver {
             _ => full_jitter(base.min(RETRY_CAP_MS), random()),
         };
         self.failures = self.failures.saturating_add(1);
-        let (address, token) = (self.master.address.clone(), self.master.token.clone());
+        let (address, bearer) = (self.master.address.clone(), self.master.bearer.clone());
         self.connecting = Some(Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            connect(address, token).await
+            connect(address, bearer).await
         }));
     }
 

@@ -1,6 +1,7 @@
 //! The worker of gridctl: slots, trainers, their metrics, logs and files.
 //! Invariant: no trainer outlives the slot that started it, and no slot outlives its worker.
 
+mod address;
 mod attempt;
 pub mod cgroup;
 pub mod clock;
@@ -13,5 +14,5 @@ pub mod scratch;
 pub mod slot;
 mod start;
 
-pub use connection::Address;
+pub use address::{Address, Bearer};
 pub use start::{WorkerConfig, WorkerError, run};

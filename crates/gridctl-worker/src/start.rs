@@ -16,10 +16,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinSet;
 
+use crate::address::{Address, Bearer};
 use crate::attempt::{Machine, Versions};
 use crate::cgroup::CgroupSupport;
 use crate::clock;
-use crate::connection::Address;
 use crate::driver::{Driver, End, Master, Wish};
 use crate::handle::SlotProgram;
 use crate::resources;
@@ -95,11 +95,7 @@ fn begin(what: impl Into<String>) -> impl FnOnce(io::Error) -> WorkerError {
 /// # Errors
 /// See [`WorkerError`].
 pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
-    let token = config.token.as_deref().map(|token| format!("Bearer {token}").parse());
-    let mut token = token.transpose().map_err(|_| WorkerError::Token)?;
-    if let Some(token) = &mut token {
-        tonic::metadata::MetadataValue::set_sensitive(token, true);
-    }
+    let bearer = Bearer::new(config.token.as_deref()).map_err(|_| WorkerError::Token)?;
     if config.own_process {
         let own = rustix::process::getpid();
         rustix::process::set_child_subreaper(Some(own))
@@ -123,7 +119,7 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     let release = env!("CARGO_PKG_VERSION").to_owned();
     let worker = Config { worker: id, host: config.host, release, capacity };
     let worker = Worker::new(worker, clock::now());
-    let driver = Driver::new(Arc::new(machine), Master { address: config.master, token }, worker);
+    let driver = Driver::new(Arc::new(machine), Master { address: config.master, bearer }, worker);
     match driver.drive(wishes).await {
         End::Farewell(Farewell::Drained) => Ok(()),
         End::Farewell(Farewell::Unreported) => Err(WorkerError::Unreported),

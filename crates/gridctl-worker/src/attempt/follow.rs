@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use gridctl_core::attempt::StopReason;
+use gridctl_core::attempt::stop::{Step, Stop};
 use gridctl_core::id::Time;
 use gridctl_core::metrics::{self, Extractor};
 use gridctl_core::protocol::Grant;
@@ -16,7 +17,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use super::log::Log;
 use super::prepare::Prepared;
 use super::publish::Checkpoints;
-use super::stop::{Step, Stop};
 use super::tail::Tail;
 use super::{Machine, Order, Said};
 use crate::clock::{self, unix_ms};

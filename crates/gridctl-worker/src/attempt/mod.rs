@@ -8,7 +8,6 @@ mod prepare;
 mod publish;
 mod report;
 mod seat;
-mod stop;
 mod tail;
 
 use std::path::PathBuf;

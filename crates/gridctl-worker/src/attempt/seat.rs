@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use gridctl_core::attempt::stop::Step;
 use gridctl_core::id::Time;
 use gridctl_core::protocol::Grant;
 use gridctl_core::record::Report;
@@ -17,7 +18,6 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::follow::{Following, Gone};
 use super::report::{self, Fault};
-use super::stop::Step;
 use super::{Assignment, Machine, Order, Said, prepare};
 use crate::cgroup::{CgroupSupport, SlotCgroup};
 use crate::clock;

@@ -11,11 +11,10 @@ use gridctl_master::{Leaderboard, TrialDetails, Trials};
 use gridctl_proto::ask::{LeaderboardQuery, SteerAsk, Submit, Submitted, TrialsQuery};
 use gridctl_proto::v1::sweep_service_client::SweepServiceClient;
 use gridctl_proto::{limits, v1};
-use gridctl_worker::Address;
-use tonic::metadata::{Ascii, MetadataValue};
+use gridctl_worker::Bearer;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use crate::address::Place;
 use crate::exit::{Exit, Failure};
@@ -24,23 +23,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// A submission looks up what is known, which may take a while.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
-/// Adds the token to each request.
-#[derive(Clone)]
-pub(crate) struct Shown(Option<MetadataValue<Ascii>>);
-
-impl tonic::service::Interceptor for Shown {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            request.metadata_mut().insert("authorization", token.clone());
-        }
-        Ok(request)
-    }
-}
-
 /// A connection to a master.
 #[derive(Clone)]
 pub(crate) struct Live {
-    client: SweepServiceClient<InterceptedService<Channel, Shown>>,
+    client: SweepServiceClient<InterceptedService<Channel, Bearer>>,
 }
 
 impl Live {
@@ -54,23 +40,17 @@ impl Live {
             .help("is it running? `gridctl master` starts one");
             Failure::new(Exit::Unreachable, problem)
         };
-        let uri = match &place.address {
-            Address::Unix(path) => format!("unix://{}", path.display()),
-            Address::Http(uri) => uri.clone(),
-        };
-        let endpoint = Endpoint::from_shared(uri)
+        let endpoint = place
+            .address
+            .endpoint()
             .map_err(|error| unreachable(super::chain(&error)))?
             .connect_timeout(CONNECT_WITHIN)
             .timeout(ANSWER_WITHIN);
         let channel = endpoint.connect().await.map_err(|error| unreachable(super::chain(&error)))?;
-        let token = place.token.as_ref().map(|token| format!("Bearer {token}").parse());
-        let mut token: Option<MetadataValue<Ascii>> = token.transpose().map_err(|_| {
+        let bearer = Bearer::new(place.token.as_deref()).map_err(|_| {
             Failure::usage("master::token", "GRIDCTL_TOKEN has characters that cannot be sent")
         })?;
-        if let Some(token) = &mut token {
-            token.set_sensitive(true);
-        }
-        let client = SweepServiceClient::with_interceptor(channel, Shown(token))
+        let client = SweepServiceClient::with_interceptor(channel, bearer)
             .max_decoding_message_size(limits::MAX_RESPONSE_BYTES)
             .max_encoding_message_size(limits::MAX_REQUEST_BYTES);
         Ok(Self { client })

@@ -1,8 +1,8 @@
 //! How an attempt is stopped: a notice if its machine is taken, SIGTERM, its grace, SIGKILL, and at last the slot itself. Time is an argument.
 //! Invariant: every attempt that was asked to stop ends within a bound, whatever the trainer does about it.
 
-use gridctl_core::attempt::StopReason;
-use gridctl_core::id::Time;
+use super::StopReason;
+use crate::id::Time;
 
 /// After SIGKILL the kernel may need a while for a process; a slot that says nothing for so long is given up, in milliseconds.
 const GIVE_UP_MS: u64 = 30_000;
@@ -16,7 +16,7 @@ const SIGKILL: i32 = 9;
 
 /// What to do about an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
     /// Send this signal to its process group.
     Signal(i32),
     /// End the slot, for it does not answer.
@@ -25,7 +25,7 @@ pub(super) enum Step {
 
 /// Where the stopping of one attempt stands.
 #[derive(Debug, Default)]
-pub(super) struct Stop {
+pub struct Stop {
     reason: Option<StopReason>,
     /// When SIGTERM is due, until it is sent.
     term_at: Option<Time>,
@@ -35,17 +35,19 @@ pub(super) struct Stop {
 
 impl Stop {
     /// Why it was asked to stop.
-    pub(super) fn reason(&self) -> Option<StopReason> {
+    #[must_use]
+    pub fn reason(&self) -> Option<StopReason> {
         self.reason
     }
 
     /// Whether SIGKILL was sent.
-    pub(super) fn killed(&self) -> bool {
+    #[must_use]
+    pub fn killed(&self) -> bool {
         self.give_up_at.is_some()
     }
 
     /// It is to stop for `reason` within `grace_ms`; the first reason stands, except that a fenced attempt is fenced. The first step, if there is one.
-    pub(super) fn ask(&mut self, now: Time, reason: StopReason, grace_ms: u64) -> Option<Step> {
+    pub fn ask(&mut self, now: Time, reason: StopReason, grace_ms: u64) -> Option<Step> {
         let first = self.reason.is_none();
         if first || reason == StopReason::Fenced {
             self.reason = Some(reason);
@@ -59,12 +61,13 @@ impl Stop {
     }
 
     /// When the next step is due.
-    pub(super) fn due(&self) -> Option<Time> {
+    #[must_use]
+    pub fn due(&self) -> Option<Time> {
         self.give_up_at.or(self.term_at).or(self.kill_at)
     }
 
     /// The step that is due at `now`.
-    pub(super) fn step(&mut self, now: Time) -> Option<Step> {
+    pub fn step(&mut self, now: Time) -> Option<Step> {
         if let Some(give_up_at) = self.give_up_at {
             return (now >= give_up_at).then_some(Step::GiveUp);
         }
