@@ -8,7 +8,7 @@ use gridctl_core::protocol::{
 };
 use gridctl_core::record::{Class, CurvePoint, Exit, MetricValue, Report};
 use gridctl_core::sched::status::{Best, SweepState, SweepStatus};
-use gridctl_core::spec::{Order, Repeats, Resources, Retry, SweepSpec};
+use gridctl_core::spec::{self, Resources};
 use gridctl_core::value::{Params, Value};
 use gridctl_proto::ask::{Changed, LeaderboardQuery, RetryAsk, SteerAsk, Submit, Submitted, TrialsQuery};
 use gridctl_proto::split::{self, Opening};
@@ -149,34 +149,12 @@ fn grant() -> impl Strategy<Value = Grant> {
 }
 
 fn frozen() -> FrozenSweep {
+    let file = b"name: wine\nproject: p\ncommand: [python, train.py]\nrepeats: 3\n\
+        run_cap: 7\nenv: {A: }\ntimeout: 1s\nretry: {on_exit_codes: [3]}\n\
+        budget: 30 USD\nparameters: {lr: {values: [0.1, 0.01]}}\n";
     FrozenSweep {
         uuid: "0198".to_owned(),
-        spec: SweepSpec {
-            name: "wine".to_owned(),
-            labels: vec![("project".to_owned(), "p".to_owned())],
-            axes: Vec::new(),
-            zip: Vec::new(),
-            exclude: Vec::new(),
-            repeats: Repeats::Seeds(3),
-            order: Order::Spread,
-            run_cap: Some(7),
-            objective: None,
-            metrics: Vec::new(),
-            command: vec!["python".to_owned(), "train.py".to_owned()],
-            program: None,
-            env: vec![("A".to_owned(), None)],
-            secrets: Vec::new(),
-            env_prefix: "HP_".to_owned(),
-            resources: Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 },
-            timeout_ms: Some(1),
-            retry: Retry { max_failures: 2, on_exit_codes: vec![3], fatal_exit_codes: Vec::new() },
-            workdir: None,
-            data: None,
-            output: None,
-            image: None,
-            preempt_signal: None,
-            unserved: vec![("budget".to_owned(), Value::Str("30 USD".to_owned()))],
-        },
+        spec: spec::parse(file, &spec::Context { file_stem: "wine" }).expect("no mistakes").spec,
         source: "name: wine\n".to_owned(),
         base: "/tmp".to_owned(),
         workdir: Some("/tmp".to_owned()),

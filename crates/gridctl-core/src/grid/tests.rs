@@ -6,35 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::expr::Expr;
-use crate::spec::{Axis, AxisValues, Order, Resources, Retry};
+use crate::spec::{Axis, AxisValues, Order};
 
 fn sweep(axes: Vec<Axis>) -> SweepSpec {
-    SweepSpec {
-        name: "test".to_owned(),
-        labels: Vec::new(),
-        axes,
-        zip: Vec::new(),
-        exclude: Vec::new(),
-        repeats: Repeats::Seeds(1),
-        order: Order::Spread,
-        run_cap: None,
-        objective: None,
-        metrics: Vec::new(),
-        command: vec!["true".to_owned()],
-        program: None,
-        env: Vec::new(),
-        secrets: Vec::new(),
-        env_prefix: "HP_".to_owned(),
-        resources: Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 },
-        timeout_ms: None,
-        retry: Retry { max_failures: 2, on_exit_codes: Vec::new(), fatal_exit_codes: Vec::new() },
-        workdir: None,
-        data: None,
-        output: None,
-        image: None,
-        preempt_signal: None,
-        unserved: Vec::new(),
-    }
+    let file = "name: test\ncommand: ['true']\nparameters: {x: {value: 1}}\n";
+    SweepSpec { axes, ..crate::spec::tests::spec(file) }
 }
 
 fn axis(name: &str, values: AxisValues) -> Axis {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId};
-use crate::spec::{AxisValues, Order, Repeats, Resources, Retry, SweepSpec};
+use crate::spec::{AxisValues, Resources, SweepSpec};
 use crate::value::Params;
 
 fn axis(path: &[&str]) -> Axis {
@@ -14,8 +14,6 @@ fn axis(path: &[&str]) -> Axis {
 
 fn frozen(command: &[&str]) -> FrozenSweep {
     let spec = SweepSpec {
-        name: "wine".into(),
-        labels: vec![],
         axes: vec![
             axis(&["lr"]),
             axis(&["opt"]),
@@ -26,27 +24,11 @@ fn frozen(command: &[&str]) -> FrozenSweep {
             axis(&["a.b"]),
             axis(&["model", "act"]),
         ],
-        zip: vec![],
-        exclude: vec![],
-        repeats: Repeats::Seeds(1),
-        order: Order::Spread,
-        run_cap: None,
-        objective: None,
-        metrics: vec![],
         command: command.iter().map(|word| (*word).to_owned()).collect(),
-        program: None,
-        env: vec![],
-        secrets: vec!["WANDB_API_KEY".into()],
-        env_prefix: "HP_".into(),
-        resources: Resources { cpu_milli: 2_000, mem_mib: 2_048, gpus: 0 },
-        timeout_ms: None,
-        retry: Retry { max_failures: 2, on_exit_codes: vec![], fatal_exit_codes: vec![] },
-        workdir: None,
-        data: None,
-        output: None,
-        image: None,
-        preempt_signal: None,
-        unserved: vec![],
+        ..crate::spec::tests::spec(
+            "name: wine\ncommand: ['true']\nsecrets: [WANDB_API_KEY]\n\
+            resources: {cpu: 2, mem: 2GiB}\nparameters: {x: {value: 1}}\n",
+        )
     };
     FrozenSweep {
         uuid: "u".into(),

@@ -26,7 +26,7 @@ use crate::grid::Grid;
 use crate::id::{CodeHash, Token};
 use crate::protocol::{Capacity, FrozenSweep, Grant, Hello, PROTOCOL, WorkerUpdate};
 use crate::record::{Class, MetricValue, Report};
-use crate::spec::{Axis, Goal, MetricSpec, Objective, Order, Repeats, Resources, Retry, SweepSpec};
+use crate::spec::{Axis, Goal, Objective, Order, Repeats, Resources, Retry, SweepSpec};
 
 /// A master, what it has made durable, and what it has said.
 struct World {

@@ -17,7 +17,7 @@ mod relations;
 mod settings;
 mod syntax;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unique;
 mod units;
 mod yaml;

@@ -16,7 +16,7 @@ use super::*;
 use crate::id::{CodeHash, Fingerprint, Token, TrialId};
 use crate::protocol::{MasterUpdate, Welcome};
 use crate::record::{Class, MetricValue};
-use crate::spec::{Order, Repeats, Resources, Retry, SweepSpec};
+use crate::spec::Resources;
 use crate::value::Params;
 
 /// A worker, and what it has asked for since it was last looked at.
@@ -226,32 +226,7 @@ fn grant(lease: u64, resources: Resources) -> Grant {
 }
 
 fn sweep() -> Arc<FrozenSweep> {
-    let spec = SweepSpec {
-        name: "a".to_owned(),
-        labels: Vec::new(),
-        axes: Vec::new(),
-        zip: Vec::new(),
-        exclude: Vec::new(),
-        repeats: Repeats::Seeds(1),
-        order: Order::File,
-        run_cap: None,
-        objective: None,
-        metrics: Vec::new(),
-        command: vec!["true".to_owned()],
-        program: None,
-        env: Vec::new(),
-        secrets: Vec::new(),
-        env_prefix: "HP_".to_owned(),
-        resources: Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 },
-        timeout_ms: None,
-        retry: Retry { max_failures: 2, on_exit_codes: Vec::new(), fatal_exit_codes: Vec::new() },
-        workdir: None,
-        data: None,
-        output: None,
-        image: None,
-        preempt_signal: None,
-        unserved: Vec::new(),
-    };
+    let spec = crate::spec::tests::spec("name: a\ncommand: ['true']\nparameters: {x: {value: 1}}\n");
     Arc::new(FrozenSweep {
         uuid: "uuid".to_owned(),
         spec,

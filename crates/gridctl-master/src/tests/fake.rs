@@ -11,9 +11,7 @@ use gridctl_core::protocol::{
     Capacity, FrozenSweep, Grant, Hello, PROTOCOL, ToMaster, ToWorker, Welcome, WorkerUpdate,
 };
 use gridctl_core::record::{Class, Exit, MetricValue, Report};
-use gridctl_core::spec::{
-    Axis, AxisValues, Goal, MetricSpec, Objective, Order, Repeats, Resources, Retry, SweepSpec,
-};
+use gridctl_core::spec::{self, AxisValues};
 use gridctl_core::value::Value;
 use gridctl_proto::ask::{Submit, Submitted};
 use gridctl_proto::{split, v1};
@@ -29,42 +27,15 @@ use crate::{Master, MasterConfig, Running};
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) fn frozen(name: &str, points: u64, dir: &Path) -> FrozenSweep {
-    let metric =
-        MetricSpec { name: "score".to_owned(), regex: None, report: gridctl_core::spec::Report::Last };
+    let file = format!(
+        "name: {name}\ncommand: [train]\nmetric: {{name: score, goal: maximize}}\n\
+        order: file\nparameters: {{x: {{value: 0}}}}\n"
+    );
+    let mut spec = spec::parse(file.as_bytes(), &spec::Context { file_stem: name }).unwrap().spec;
+    spec.axes[0].values = AxisValues::IntRange { min: 0, step: 1, count: points };
     FrozenSweep {
         uuid: String::new(),
-        spec: SweepSpec {
-            name: name.to_owned(),
-            labels: Vec::new(),
-            axes: vec![Axis {
-                name: "x".to_owned(),
-                path: vec!["x".to_owned()],
-                variable: "HP_X".to_owned(),
-                values: AxisValues::IntRange { min: 0, step: 1, count: points },
-                when: None,
-            }],
-            zip: Vec::new(),
-            exclude: Vec::new(),
-            repeats: Repeats::Seeds(1),
-            order: Order::File,
-            run_cap: None,
-            objective: Some(Objective { metric, goal: Goal::Maximize, target: None }),
-            metrics: Vec::new(),
-            command: vec!["train".to_owned()],
-            program: None,
-            env: Vec::new(),
-            secrets: Vec::new(),
-            env_prefix: "HP_".to_owned(),
-            resources: Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 },
-            timeout_ms: None,
-            retry: Retry { max_failures: 2, on_exit_codes: Vec::new(), fatal_exit_codes: Vec::new() },
-            workdir: None,
-            data: None,
-            output: None,
-            image: None,
-            preempt_signal: None,
-            unserved: Vec::new(),
-        },
+        spec,
         source: format!("name: {name}\n"),
         base: dir.display().to_string(),
         workdir: None,

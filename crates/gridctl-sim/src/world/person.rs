@@ -5,9 +5,7 @@ use gridctl_core::id::{CodeHash, SweepId};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::TrialState;
 use gridctl_core::sched::{Answer, Changed, Input, Refusal, Request, Steer, Submission, SweepState};
-use gridctl_core::spec::{
-    Axis, AxisValues, Goal, MetricSpec, Objective, Order, Repeats, Report, Resources, Retry, SweepSpec,
-};
+use gridctl_core::spec::{self, AxisValues, SweepSpec};
 use rand::RngExt;
 
 use super::{Happens, World};
@@ -115,45 +113,15 @@ impl World {
 }
 
 fn spec(count: u64, spread: bool) -> SweepSpec {
-    let axis = |name: &str, values| Axis {
-        name: name.to_owned(),
-        path: vec![name.to_owned()],
-        variable: format!("HP_{}", name.to_uppercase()),
-        values,
-        when: None,
-    };
-    SweepSpec {
-        name: "simulated".to_owned(),
-        labels: Vec::new(),
-        axes: vec![axis("n", AxisValues::IntRange { min: 0, step: 1, count })],
-        zip: Vec::new(),
-        exclude: Vec::new(),
-        repeats: Repeats::Seeds(1),
-        order: if spread { Order::Spread } else { Order::File },
-        run_cap: None,
-        objective: Some(Objective {
-            metric: MetricSpec { name: trainer::OBJECTIVE.to_owned(), regex: None, report: Report::Last },
-            goal: Goal::Maximize,
-            target: None,
-        }),
-        metrics: Vec::new(),
-        command: vec!["true".to_owned()],
-        program: None,
-        env: Vec::new(),
-        secrets: Vec::new(),
-        env_prefix: "HP_".to_owned(),
-        resources: Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 },
-        timeout_ms: None,
-        retry: Retry {
-            max_failures: trainer::MAX_FAILURES,
-            on_exit_codes: Vec::new(),
-            fatal_exit_codes: Vec::new(),
-        },
-        workdir: None,
-        data: None,
-        output: None,
-        image: None,
-        preempt_signal: None,
-        unserved: Vec::new(),
-    }
+    let file = format!(
+        "name: simulated\ncommand: ['true']\nmetric: {{name: {}, goal: maximize}}\n\
+        order: {}\nretry: {{max_failures: {}}}\nparameters: {{n: {{value: 0}}}}\n",
+        trainer::OBJECTIVE,
+        if spread { "spread" } else { "file" },
+        trainer::MAX_FAILURES,
+    );
+    let parsed = spec::parse(file.as_bytes(), &spec::Context { file_stem: "simulated" });
+    let mut spec = parsed.expect("a file without mistakes").spec;
+    spec.axes[0].values = AxisValues::IntRange { min: 0, step: 1, count };
+    spec
 }

@@ -9,10 +9,7 @@ use std::time::Duration;
 use gridctl_core::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId};
 use gridctl_core::protocol::{FrozenSweep, Grant, Hello, MasterUpdate, ToMaster, ToWorker, Welcome};
 use gridctl_core::record::Report;
-use gridctl_core::spec::{
-    Axis, AxisValues, Goal, MetricSpec, Objective, Order, Repeats, Report as Reported, Resources, Retry,
-    SweepSpec,
-};
+use gridctl_core::spec::{self, SweepSpec};
 use gridctl_core::value::{Params, Value};
 use gridctl_proto::v1;
 use gridctl_proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
@@ -275,37 +272,8 @@ fn serve(socket: &Path) -> (JoinSet<()>, mpsc::UnboundedReceiver<Connection>) {
 }
 
 fn spec(script: &str) -> SweepSpec {
-    let metric = MetricSpec { name: "acc".to_owned(), regex: None, report: Reported::Last };
-    SweepSpec {
-        name: "test".to_owned(),
-        labels: Vec::new(),
-        axes: vec![Axis {
-            name: "lr".to_owned(),
-            path: vec!["lr".to_owned()],
-            variable: "HP_LR".to_owned(),
-            values: AxisValues::List(vec![Value::Float(0.1), Value::Float(0.2)]),
-            when: None,
-        }],
-        zip: Vec::new(),
-        exclude: Vec::new(),
-        repeats: Repeats::Seeds(1),
-        order: Order::File,
-        run_cap: None,
-        objective: Some(Objective { metric, goal: Goal::Maximize, target: None }),
-        metrics: Vec::new(),
-        command: vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()],
-        program: None,
-        env: Vec::new(),
-        secrets: Vec::new(),
-        env_prefix: "HP_".to_owned(),
-        resources: Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 },
-        timeout_ms: None,
-        retry: Retry { max_failures: 2, on_exit_codes: Vec::new(), fatal_exit_codes: Vec::new() },
-        workdir: None,
-        data: None,
-        output: None,
-        image: None,
-        preempt_signal: None,
-        unserved: Vec::new(),
-    }
+    let file = b"name: test\ncommand: ['true']\nmetric: {name: acc, goal: maximize}\n\
+        order: file\nparameters: {lr: {values: [0.1, 0.2]}}\n";
+    let parsed = spec::parse(file, &spec::Context { file_stem: "test" }).unwrap();
+    SweepSpec { command: vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()], ..parsed.spec }
 }

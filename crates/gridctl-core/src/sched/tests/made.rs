@@ -5,33 +5,11 @@ use crate::leaderboard::Brief;
 use crate::spec::AxisValues;
 
 pub(super) fn spec(name: &str, count: u64) -> SweepSpec {
-    let metric = MetricSpec { name: "score".to_owned(), regex: None, report: crate::spec::Report::Last };
-    SweepSpec {
-        name: name.to_owned(),
-        labels: Vec::new(),
-        axes: vec![axis("x", count)],
-        zip: Vec::new(),
-        exclude: Vec::new(),
-        repeats: Repeats::Seeds(1),
-        order: Order::File,
-        run_cap: None,
-        objective: Some(Objective { metric, goal: Goal::Maximize, target: None }),
-        metrics: Vec::new(),
-        command: vec!["true".to_owned()],
-        program: None,
-        env: Vec::new(),
-        secrets: Vec::new(),
-        env_prefix: "HP_".to_owned(),
-        resources: Resources { cpu_milli: 1000, mem_mib: 0, gpus: 0 },
-        timeout_ms: None,
-        retry: Retry { max_failures: 2, on_exit_codes: Vec::new(), fatal_exit_codes: Vec::new() },
-        workdir: None,
-        data: None,
-        output: None,
-        image: None,
-        preempt_signal: None,
-        unserved: Vec::new(),
-    }
+    let file = format!(
+        "name: {name}\ncommand: ['true']\nmetric: {{name: score, goal: maximize}}\n\
+        order: file\nparameters: {{x: {{value: 1}}}}\n"
+    );
+    SweepSpec { axes: vec![axis("x", count)], ..crate::spec::tests::spec(&file) }
 }
 
 pub(super) fn axis(name: &str, count: u64) -> Axis {

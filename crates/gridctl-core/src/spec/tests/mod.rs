@@ -11,7 +11,8 @@ fn read(source: &str) -> Result<Parsed, SpecErrors> {
     parse(source.as_bytes(), &Context { file_stem: "sweep" })
 }
 
-fn spec(source: &str) -> SweepSpec {
+/// What this file says; also for the tests of whatever is made of sweeps.
+pub(crate) fn spec(source: &str) -> SweepSpec {
     match read(source) {
         Ok(parsed) => parsed.spec,
         Err(SpecErrors(errors)) => panic!("{}\n---\n{source}", render(source, &errors)),
