@@ -63,7 +63,10 @@ pub(crate) fn print(board: &Leaderboard, format: Format, k: u32) -> Result<(), F
     let metric = board.objective.as_ref().map_or_else(String::new, |(name, _)| name.clone());
     let for_people = matches!(format, Format::Table | Format::Wide);
     if for_people && board.rows.is_empty() {
-        output::say(format_args!("`{}` has no results yet", board.sweep));
+        output::say(format_args!(
+            "`{}` has no results to show; `gridctl trials ls` says how its trials stand",
+            board.sweep
+        ));
         return Ok(());
     }
     if for_people && metric.is_empty() {
