@@ -126,6 +126,14 @@ fn a_run_that_is_killed_again_and_again_as_it_starts_blames_no_trial() {
     siege.check_leftovers();
 }
 
+/// Waits until the ledger says that the first attempt goes on; the `run` that it goes on in.
+fn first_attempt(siege: &mut Siege) -> u32 {
+    siege.until("the first attempt", |siege| {
+        let root = siege.running();
+        (siege.lab.ledger("ledger") == ["first"]).then_some(root)
+    })
+}
+
 /// A slot ends its trainer, and a worker what a dead slot left. Where both are gone at once, `run` does it. A process that is dead and
 /// was not waited for yet has no environment.
 #[test]
@@ -137,10 +145,7 @@ metric: {name: s, goal: maximize}
 parameters: {x: {value: 1}}
 "#,
     );
-    let root = siege.until("the first attempt", |siege| {
-        let root = siege.running();
-        (siege.lab.ledger("ledger") == ["first"]).then_some(root)
-    });
+    let root = first_attempt(&mut siege);
     assert!(siege.kill_worker_and_slots(root), "{siege}");
     siege.end();
     assert_eq!(siege.lab.ledger("ledger"), ["first"], "two attempts went on together: {siege}");
@@ -176,10 +181,7 @@ metric: {name: s, goal: maximize}
 parameters: {x: {value: 1}}
 "#,
     );
-    let root = siege.until("the first attempt", |siege| {
-        let root = siege.running();
-        (siege.lab.ledger("ledger") == ["first"]).then_some(root)
-    });
+    let root = first_attempt(&mut siege);
     let daemon: u32 = siege.lab.ledger("daemon")[0].parse().unwrap();
     siege.until("a daemon without a mark", |_| {
         std::fs::read(format!("/proc/{daemon}/environ")).is_ok_and(|environ| environ.is_empty()).then_some(())

@@ -2,6 +2,7 @@
 //! Invariant: no report is forgotten before the master has said that it is recorded or that the lease is another's,
 //! and a silent master is no reason to stop before `orphan_after`.
 
+mod action;
 mod admit;
 mod told;
 
@@ -13,6 +14,8 @@ use crate::capacity::Used;
 use crate::id::{Epoch, LeaseSeq, SweepId, Time, WorkerId};
 use crate::protocol::{Capacity, FrozenSweep, Grant, Hello, PROTOCOL, ToMaster, ToWorker, WorkerUpdate};
 use crate::record::Report;
+
+pub use action::{Action, Farewell, Start};
 
 /// From SIGTERM to SIGKILL for an attempt that was cancelled or went over its time, in milliseconds.
 pub const GRACE_MS: u64 = 10_000;
@@ -35,61 +38,6 @@ pub struct Config {
     pub release: String,
     /// What it can hold.
     pub capacity: Capacity,
-}
-
-/// What the shell does, in this order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Connect to the master, now or as soon as it answers; then call [`Worker::connected`].
-    Connect,
-    /// Hang up, and connect again.
-    Reconnect,
-    /// Say this to the master.
-    Send(ToMaster),
-    /// Start this attempt, as soon as what goes on in its slot has ended.
-    Start(Box<Start>),
-    /// If the trainer of this attempt waits behind another, do not start it: [`Worker::withdrawn`] follows. Else nothing.
-    Recall(LeaseSeq),
-    /// Ask an attempt to stop, and kill it after its grace: [`Worker::ended`] follows, or [`Worker::withdrawn`] if it was not
-    /// started yet.
-    Stop {
-        /// The attempt.
-        lease: LeaseSeq,
-        /// Why.
-        reason: StopReason,
-        /// From SIGTERM to SIGKILL, in milliseconds.
-        grace_ms: u64,
-    },
-    /// The worker is done: hang up and end the process.
-    Exit(Farewell),
-}
-
-/// An attempt to start.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Start {
-    /// The trial and its lease.
-    pub grant: Grant,
-    /// The version that it belongs to.
-    pub sweep: Arc<FrozenSweep>,
-    /// The slot, counted from 0: the lowest that is free, or one where another attempt is about to end.
-    pub slot: u32,
-    /// The places of its GPUs in the worker's list.
-    pub gpus: Vec<u32>,
-    /// After this it is not to begin any more, for its trial may be another's by then: [`Worker::withdrawn`] follows instead.
-    pub by: Time,
-}
-
-/// Why a worker ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Farewell {
-    /// It was asked to, and everything is reported.
-    Drained,
-    /// It was asked to, and could not reach the master for its last reports.
-    Unreported,
-    /// No master for `orphan_after`.
-    Orphaned,
-    /// The master does not want it, and says why.
-    Refused(String),
 }
 
 /// The state machine.

@@ -55,7 +55,7 @@ pub(crate) struct Seat {
 
 enum Happens {
     Slot(Result<SlotEvent, SlotError>),
-    /// The attempt at this place in the line is to stop.
+    /// The attempt at this place in the line is to stop, or is asked back.
     Order(usize, Order),
     Ended(Box<Report>, Option<Scratch>),
     Work(Assignment),

@@ -6,6 +6,8 @@ use std::fs;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, getpgid, kill_process, kill_process_group, wait, waitpid};
 
+use crate::marks::parent_of;
+
 /// Ends and reaps all that is left and says how many processes had to be ended. With nothing left, the usual case, this is one system call.
 pub(super) fn end_all(trainer: Option<Pid>) -> u32 {
     let mut ended = 0;
@@ -60,17 +62,11 @@ fn children() -> Vec<Pid> {
 fn children_by_search(own: u32) -> Vec<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| parse_pid(entry.ok()?.file_name().to_str()?));
-    pids.filter(|pid| parent_of(*pid) == Some(own)).collect()
+    pids.filter(|pid| parent_of(pid.as_raw_nonzero().get().unsigned_abs()) == Some(own)).collect()
 }
 
 fn parse_pid(text: &str) -> Option<Pid> {
     Pid::from_raw(text.parse().ok()?)
-}
-
-/// The parent of `pid`: the second field after the command's name, which may itself hold spaces and brackets.
-fn parent_of(pid: Pid) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -82,7 +78,7 @@ mod tests {
         let mut child = std::process::Command::new("/bin/sleep").arg("60").spawn().unwrap();
         let pid = Pid::from_child(&child);
         assert!(children_by_search(std::process::id()).contains(&pid));
-        assert_eq!(parent_of(pid), Some(std::process::id()));
+        assert_eq!(parent_of(child.id()), Some(std::process::id()));
         child.kill().unwrap();
         child.wait().unwrap();
     }
