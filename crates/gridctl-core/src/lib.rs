@@ -9,6 +9,7 @@ pub mod id;
 pub mod launch;
 pub mod leaderboard;
 pub mod metrics;
+pub mod notice;
 pub mod protocol;
 pub mod record;
 pub mod sched;

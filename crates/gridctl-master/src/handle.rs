@@ -98,7 +98,7 @@ impl Handle {
         let mut sweeps = board.sweeps.iter();
         let found = if name.is_empty() { sweeps.next() } else { sweeps.find(|sweep| sweep.sweep == name) };
         match found {
-            Some(status) => Ok(board.explain(status.clone())),
+            Some(status) => Ok(self.with_notices(&board, status)),
             None if board.sweeps.is_empty() => Err(AskError::NoSweep),
             None => Err(AskError::UnknownSweep {
                 name: name.chars().take(80).collect(),
@@ -116,17 +116,21 @@ impl Handle {
     #[must_use]
     pub fn sweeps(&self) -> Vec<SweepStatus> {
         let board = self.board.borrow();
-        board.sweeps.iter().map(|status| board.explain(status.clone())).collect()
+        board.sweeps.iter().map(|status| self.with_notices(&board, status)).collect()
     }
 
-    /// A sweep at this moment, with what stands in its way.
+    fn with_notices(&self, board: &Board, status: &SweepStatus) -> SweepStatus {
+        let mut status = board.with_notices(status.clone());
+        status.notices.extend(status.id.and_then(|id| self.shared.shipper.notice(id)));
+        status
+    }
+
+    /// A sweep at this moment.
     ///
     /// # Errors
     /// There is none of this name.
     pub fn status(&self, name: &str) -> Result<SweepStatus, AskError> {
-        let mut status = self.resolve(name)?;
-        self.shared.shipper.explain(&mut status);
-        Ok(status)
+        self.resolve(name)
     }
 
     /// Waits until a sweep is over or paused, and returns its status.

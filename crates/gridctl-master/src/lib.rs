@@ -27,7 +27,6 @@ pub use gridctl_proto::ask;
 pub use handle::Handle;
 pub use query::Leaderboard;
 pub use reading::{fold, reading};
-pub use ship::NOT_SHIPPED;
 pub use start::{Master, Running, run};
 pub use trial::{TrialDetails, Trials};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gridctl_core::id::{SweepId, Time};
+use gridctl_core::notice::Notice;
 use gridctl_core::protocol::{Hello, ToWorker, WorkerUpdate};
 use gridctl_core::sched::{Answer, Conn, Core, Input, Refusal, Request, SweepStatus};
 use tokio::sync::{mpsc, oneshot};
@@ -54,16 +55,16 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    /// The status of this sweep; with the reason if nothing goes on.
+    /// The status of this sweep, with the notices that concern every sweep.
     pub(crate) fn status(&self, sweep: SweepId) -> Option<SweepStatus> {
         let status = self.sweeps.iter().find(|status| status.id == Some(sweep))?;
-        Some(self.explain(status.clone()))
+        Some(self.with_notices(status.clone()))
     }
 
-    /// Adds what stands in the way of everything.
-    pub(crate) fn explain(&self, mut status: SweepStatus) -> SweepStatus {
-        if let Some(full) = &self.full {
-            status.why = Some(format!("{full}: nothing is decided until there is space again"));
+    /// Adds what stands in the way of every sweep.
+    pub(crate) fn with_notices(&self, mut status: SweepStatus) -> SweepStatus {
+        if let Some(error) = self.full.clone() {
+            status.notices.push(Notice::JournalFull { error });
         }
         status
     }

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gridctl_core::id::{Epoch, LeaseSeq, SweepId};
+use gridctl_core::notice::Notice;
 use gridctl_core::protocol::FrozenSweep;
-use gridctl_core::sched::{Sweep, SweepStatus};
+use gridctl_core::sched::Sweep;
 use gridctl_storage::journal::Reader;
 use gridctl_storage::results::{self, Results};
 use gridctl_storage::volume::{DirVolume, VolumeError};
@@ -16,9 +17,6 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::error::MasterError;
 use crate::handle::Handle;
-
-/// How the `why` of a sweep begins to say that its results volume lacks something.
-pub const NOT_SHIPPED: &str = "records wait to be shipped";
 
 /// Between two shipments.
 const EVERY: Duration = Duration::from_secs(2);
@@ -92,16 +90,10 @@ impl Shipper {
         since.map_or(Ok(()), |since| results.begin_anew(since))
     }
 
-    /// Adds to a status what keeps its records from being shipped.
-    pub(crate) fn explain(&self, status: &mut SweepStatus) {
+    /// What keeps a sweep's records from being shipped, if something does.
+    pub(crate) fn notice(&self, sweep: SweepId) -> Option<Notice> {
         let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(problem) = status.id.and_then(|id| problems.get(&id)) {
-            let shipping = format!("{NOT_SHIPPED}: {problem}");
-            status.why = Some(match status.why.take() {
-                Some(why) => format!("{why}; {shipping}"),
-                None => shipping,
-            });
-        }
+        problems.get(&sweep).map(|error| Notice::RecordsNotShipped { error: error.clone() })
     }
 
     /// Ships what there is; blocks. What fails is said, and tried again with the next call.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use gridctl_core::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
+use gridctl_core::notice::Notice;
 use gridctl_core::protocol::{
     Capacity, FrozenSweep, Grant, Hello, MasterUpdate, ToMaster, ToWorker, Welcome, WorkerUpdate,
 };
 use gridctl_core::record::{Class, CurvePoint, Exit, MetricValue, Report};
-use gridctl_core::sched::status::{Best, SweepState, SweepStatus};
+use gridctl_core::sched::status::{Best, SweepStatus};
+use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase};
 use gridctl_core::spec::{self, Resources};
 use gridctl_core::value::{Params, Value};
 use gridctl_proto::ask::{Changed, LeaderboardQuery, RetryAsk, SteerAsk, Submit, Submitted, TrialsQuery};
@@ -194,61 +196,67 @@ fn to_worker() -> impl Strategy<Value = ToWorker> {
     prop_oneof![welcome, master_update().prop_map(ToWorker::Update), ".{0,40}".prop_map(ToWorker::Refused)]
 }
 
+fn phase() -> impl Strategy<Value = SweepPhase> {
+    let paused = prop_oneof![
+        Just(PauseReason::Person),
+        Just(PauseReason::SetAside),
+        any::<u32>().prop_map(|failed| PauseReason::FirstTrialsFailed { failed }),
+        any::<(u32, u32)>().prop_map(|(failed, of)| PauseReason::MostTrialsFailed { failed, of }),
+    ];
+    let closed = prop_oneof![
+        Just(CloseReason::Finished),
+        Just(CloseReason::CapReached),
+        Just(CloseReason::TargetReached),
+        Just(CloseReason::Stopped),
+        Just(CloseReason::Cancelled),
+    ];
+    prop_oneof![
+        Just(SweepPhase::Running),
+        Just(SweepPhase::Stopping),
+        paused.prop_map(SweepPhase::Paused),
+        closed.prop_map(SweepPhase::Closed),
+    ]
+}
+
+fn notice() -> impl Strategy<Value = Notice> {
+    let fits = any::<(u32, u64, u32)>();
+    prop_oneof![
+        ".{0,20}".prop_map(|error| Notice::JournalFull { error }),
+        ".{0,20}".prop_map(|error| Notice::RecordsNotShipped { error }),
+        fits.prop_map(|(cpu_milli, mem_mib, gpus)| Notice::NoWorkerFits { cpu_milli, mem_mib, gpus }),
+    ]
+}
+
 fn status() -> impl Strategy<Value = SweepStatus> {
     let best = option::of((trial(), any::<u64>(), metric()));
     let counts = proptest::array::uniform11(any::<u64>());
-    (
-        ".{0,20}",
-        any::<(u32, u32)>(),
-        0_usize..7,
-        counts,
-        best,
-        option::of(any::<f64>()),
-        option::of(".{0,20}"),
-    )
-        .prop_map(|(sweep, (id, version), state, counts, best, eta_s, why)| {
-            let [
-                total,
-                pending,
-                leased,
-                succeeded,
-                failed,
-                quarantined,
-                cancelled,
-                excluded,
-                waiting,
-                failures,
-                workers,
-            ] = counts;
-            SweepStatus {
-                sweep,
-                id: (id > 0).then_some(SweepId(id)),
-                version,
-                state: [
-                    SweepState::Running,
-                    SweepState::Paused,
-                    SweepState::Stopping,
-                    SweepState::Finished,
-                    SweepState::Stopped,
-                    SweepState::Cancelled,
-                    SweepState::Interrupted,
-                ][state],
-                total,
-                pending,
-                leased,
-                succeeded,
-                failed,
-                quarantined,
-                cancelled,
-                excluded,
-                best: best.map(|(trial, index, objective)| Best { trial, index, objective }),
-                eta_s,
-                why,
-                waiting,
-                failures,
-                workers,
-            }
-        })
+    let eta = option::of(0.0..1e9);
+    let words = (".{0,20}", any::<u32>(), phase(), vec(notice(), 0..3));
+    (words, counts, best, eta).prop_map(|((sweep, version, phase, notices), counts, best, eta_s)| {
+        let [rest @ .., waiting, failures, workers] = counts;
+        let [total, pending, leased, succeeded, failed, quarantined, cancelled, excluded] = rest;
+        SweepStatus {
+            sweep,
+            id: None,
+            version,
+            state: phase.into(),
+            phase,
+            total,
+            pending,
+            leased,
+            succeeded,
+            failed,
+            quarantined,
+            cancelled,
+            excluded,
+            best: best.map(|(trial, index, objective)| Best { trial, index, objective }),
+            eta_s,
+            notices,
+            waiting,
+            failures,
+            workers,
+        }
+    })
 }
 
 /// What `bytes` hold after a trip over the wire.
@@ -287,7 +295,7 @@ proptest! {
 
     #[test]
     fn a_status_reads_back(status in status()) {
-        let wire = carry(&v1::SweepStatus::from(status.clone()));
+        let wire = carry(&v1::SweepStatus::from(&status));
         prop_assert_eq!(SweepStatus::try_from(wire), Ok(status));
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gridctl_core::id::{Epoch, LeaseSeq, SweepId, Token, TrialId, WorkerId};
 use gridctl_core::protocol::{MasterUpdate, ToWorker};
 use gridctl_core::record::{Class, Record, TrialState};
-use gridctl_core::sched::{Core, Course, Ended, Event, Next, Step};
+use gridctl_core::sched::{Core, Ended, Event, Next, Step};
 
 use crate::trainer;
 
@@ -107,8 +107,8 @@ impl Auditor {
             Event::Retried { positions, .. } => positions.iter().for_each(|pos| {
                 self.settled.remove(pos);
             }),
-            Event::Steered { course, .. } => {
-                let closed = matches!(course, Course::Closed(_));
+            Event::Steered { phase, .. } => {
+                let closed = phase.is_closed();
                 if !closed && self.closed {
                     self.settled.retain(|_, state| *state != TrialState::Cancelled);
                 }

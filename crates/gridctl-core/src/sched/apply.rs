@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::Core;
-use super::event::{Course, Event};
+use super::event::Event;
 use super::person::seed;
+use super::phase::SweepPhase;
 use super::sweep::Sweep;
 use super::trial::Hold;
 use super::worker::Worker;
@@ -52,7 +53,7 @@ impl Core {
                 sweep.doubtful.entry(*worker).or_default().extend(positions);
             }),
             Event::Excused { sweep, worker } => self.with_sweep(*sweep, |sweep| sweep.excuse(*worker)),
-            Event::Steered { sweep, course } => self.apply_steered(*sweep, course),
+            Event::Steered { sweep, phase } => self.apply_steered(*sweep, *phase),
             Event::Retried { sweep, positions } => {
                 self.with_sweep(*sweep, |sweep| sweep.retry(positions));
             }
@@ -65,7 +66,7 @@ impl Core {
         }
     }
 
-    fn apply_steered(&mut self, id: SweepId, course: &Course) {
+    fn apply_steered(&mut self, id: SweepId, phase: SweepPhase) {
         let Some(sweep) = self.sweeps.get_mut(&id) else { return };
         let idle: Vec<LeaseSeq> = sweep
             .open
@@ -73,8 +74,8 @@ impl Core {
             .filter(|trial| !trial.is_leased())
             .filter_map(|trial| trial.lease().map(|lease| lease.token.lease))
             .collect();
-        sweep.steer(course);
-        if matches!(course, Course::Closed(_)) {
+        sweep.steer(phase);
+        if phase.is_closed() {
             for lease in idle {
                 self.leases.remove(&lease);
             }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::phase::PauseReason;
 use crate::id::SweepId;
 use crate::record::{Class, TrialState};
 
@@ -54,12 +55,13 @@ impl Breaker {
     }
 
     /// Why the sweep should pause now, if it should. `hosts`: machines that are connected.
-    pub(super) fn trip(&self, hosts: usize) -> Option<Trip> {
+    pub(super) fn trip(&self, hosts: usize) -> Option<PauseReason> {
         if self.failed.len() >= FIRST_FAILURES && self.hosts.len() >= hosts.min(2) {
-            return Some(Trip::NoneSucceeds { failed: self.failed.len() });
+            let failed = u32::try_from(self.failed.len()).unwrap_or(u32::MAX);
+            return Some(PauseReason::FirstTrialsFailed { failed });
         }
         (self.settled == FIRST_SETTLED && self.settled_badly * 2 > FIRST_SETTLED)
-            .then_some(Trip::MostFail { failed: self.settled_badly, of: FIRST_SETTLED })
+            .then_some(PauseReason::MostTrialsFailed { failed: self.settled_badly, of: FIRST_SETTLED })
     }
 }
 
@@ -69,25 +71,6 @@ pub(super) struct End<'a> {
     pub(super) fast: bool,
     pub(super) host: &'a str,
     pub(super) settled: Option<TrialState>,
-}
-
-/// Why a sweep should pause.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trip {
-    NoneSucceeds { failed: usize },
-    MostFail { failed: u32, of: u32 },
-}
-
-impl Trip {
-    /// The sentence that people read.
-    pub(super) fn why(self) -> String {
-        match self {
-            Self::NoneSucceeds { failed } => {
-                format!("the first {failed} trials failed within seconds and none has succeeded")
-            }
-            Self::MostFail { failed, of } => format!("{failed} of the first {of} trials failed"),
-        }
-    }
 }
 
 /// Watches one worker.

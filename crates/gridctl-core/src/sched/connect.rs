@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::Core;
-use super::event::{Course, Event};
+use super::event::Event;
 use super::step::{Conn, Effect};
 use super::sweep::Sweep;
 use super::worker::{Link, Worker};
@@ -107,7 +107,7 @@ impl Core {
     /// Whether the lease's sweep was closed, which its worker may not have heard.
     fn is_over(&self, lease: LeaseSeq) -> bool {
         let sweep = self.leases.get(&lease).and_then(|(sweep, _)| self.sweeps.get(sweep));
-        sweep.is_some_and(|sweep| matches!(sweep.course, Course::Closed(_)))
+        sweep.is_some_and(|sweep| sweep.phase.is_closed())
     }
 
     /// The trial that `token` is the current token of, if `worker` is who holds it.

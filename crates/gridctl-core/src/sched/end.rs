@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::Core;
-use super::breaker::{self, FAST_MS, Trip};
-use super::event::{Close, Course, Ended, Event, Next};
+use super::breaker::{self, FAST_MS};
+use super::event::{Ended, Event, Next};
+use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::step::{Conn, Effect, Outcome};
 use super::sweep::Sweep;
 use super::trial::{Hold, Lease};
@@ -35,7 +36,7 @@ impl Core {
     /// Takes back what a worker cannot say: only the master knows what is lost, fenced or cancelled.
     fn correct(&self, sweep: SweepId, report: &mut Report) {
         let Some(sweep) = self.sweeps.get(&sweep) else { return };
-        let over = matches!(sweep.course, Course::Closed(_));
+        let over = sweep.phase.is_closed();
         report.class = match report.class {
             Class::Succeeded if sweep.frozen.spec.objective.is_some() && report.objective.is_none() => {
                 Class::NoMetric
@@ -84,13 +85,13 @@ impl Core {
         }
         let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return };
         let version = sweep.version;
-        if sweep.course != Course::Running {
+        if !sweep.phase.is_running() {
             return;
         }
         if class == Class::Succeeded && reaches_target(sweep, record) {
-            self.close(now, sweep_id, Close::Target);
-        } else if let Some(trip) = sweep.breaker.trip(hosts) {
-            self.pause(now, sweep_id, trip);
+            self.close(now, sweep_id, CloseReason::TargetReached);
+        } else if let Some(reason) = sweep.breaker.trip(hosts) {
+            self.pause(now, sweep_id, reason);
         } else if let Some(worker) = self.workers.get_mut(&lease.worker)
             && worker.breaker.ended((sweep_id, version, pos), class, fast)
             && hosts > 1
@@ -107,9 +108,9 @@ impl Core {
         }
     }
 
-    fn pause(&mut self, now: Time, sweep: SweepId, trip: Trip) {
-        let course = Course::Paused { why: trip.why(), breaker: true };
-        self.emit(now, Event::Steered { sweep, course });
+    fn pause(&mut self, now: Time, sweep: SweepId, reason: PauseReason) {
+        let phase = SweepPhase::Paused(reason);
+        self.emit(now, Event::Steered { sweep, phase });
         self.out.effects.push(Effect::Turned(sweep));
     }
 
@@ -133,7 +134,7 @@ impl Core {
 
     /// A sweep that is over keeps no trial whose worker is gone: the attempt ends as cancelled.
     pub(super) fn cancel_if_closed(&mut self, sweep_id: SweepId, pos: u64) {
-        if self.sweeps.get(&sweep_id).is_some_and(|sweep| matches!(sweep.course, Course::Closed(_))) {
+        if self.sweeps.get(&sweep_id).is_some_and(|sweep| sweep.phase.is_closed()) {
             self.end_as(self.last_step, sweep_id, pos, Class::Cancelled);
         }
     }
@@ -190,7 +191,7 @@ fn follow(sweep: &Sweep, pos: u64, lease: &Lease, report: &Report) -> Next {
     let avoid = if counted { Some(lease.host.clone()) } else { trial.avoid.clone() };
     match next {
         attempt::Next::Done(state) => Next::Done(state),
-        _ if matches!(sweep.course, Course::Closed(_)) => Next::Done(TrialState::Cancelled),
+        _ if sweep.phase.is_closed() => Next::Done(TrialState::Cancelled),
         attempt::Next::Front => Next::Again { tally, delay_ms: 0, avoid },
         attempt::Next::Backoff { base_ms } => {
             let seed = lease.token.lease.0 ^ u64::from(lease.token.epoch.0) << 40;

@@ -9,6 +9,7 @@ use crate::attempt::Tally;
 use crate::id::{Epoch, LeaseSeq, SweepId, Token, WorkerId};
 use crate::protocol::FrozenSweep;
 use crate::record::{Class, TrialState};
+use crate::sched::phase::SweepPhase;
 
 /// One decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,12 +81,12 @@ pub enum Event {
         /// The worker.
         worker: WorkerId,
     },
-    /// The sweep's course was changed, by a person or by the master itself.
+    /// The sweep's phase was changed, by a person or by the master itself.
     Steered {
         /// The sweep.
         sweep: SweepId,
         /// To what.
-        course: Course,
+        phase: SweepPhase,
     },
     /// Trials that had ended are to be tried again, as a new generation.
     Retried {
@@ -152,37 +153,4 @@ pub enum Next {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         avoid: Option<String>,
     },
-}
-
-/// A sweep's course.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Course {
-    /// Trials are granted.
-    Running,
-    /// Nothing is granted until somebody resumes it.
-    Paused {
-        /// Why, with what to do about it.
-        why: String,
-        /// The master paused it by itself: after a resume it does not do so again.
-        breaker: bool,
-    },
-    /// What runs finishes, nothing more is granted, then it closes.
-    Stopping,
-    /// It is over; what was not settled is cancelled.
-    Closed(Close),
-}
-
-/// Why a sweep is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Close {
-    /// Every trial is settled.
-    Finished,
-    /// The objective's target was reached.
-    Target,
-    /// `stop`.
-    Stopped,
-    /// `cancel`.
-    Cancelled,
 }

@@ -33,7 +33,7 @@ impl Core {
         let mut sweeps: Vec<(u64, SweepId)> = Vec::new();
         for sweep_id in self.active_sweeps() {
             if let Some(sweep) = self.sweeps.get(&sweep_id)
-                && sweep.course == super::Course::Running
+                && sweep.phase.is_running()
             {
                 sweeps
                     .push((sweep.leased * u64::from(sweep.frozen.spec.resources.cpu_milli.max(1)), sweep_id));

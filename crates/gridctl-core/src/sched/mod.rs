@@ -12,6 +12,7 @@ pub mod event;
 mod grant;
 mod known;
 mod person;
+pub mod phase;
 mod save;
 mod settled;
 pub mod status;
@@ -27,8 +28,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use self::driver::Driver;
-pub use self::event::{Close, Course, Ended, Event, Next};
+pub use self::event::{Ended, Event, Next};
 pub use self::known::{Candidates, Changed, Found, Known};
+pub use self::phase::{CloseReason, PauseReason, SweepPhase};
 pub use self::save::RestoreError;
 pub use self::status::{Best, SweepState, SweepStatus};
 pub use self::step::{
@@ -38,8 +40,10 @@ pub use self::sweep::Sweep;
 pub use self::worker::WorkerView;
 use self::worker::{Held, Worker};
 use crate::id::{Epoch, LeaseSeq, SweepId, Time, TrialId, WorkerId};
+use crate::notice::Notice;
 use crate::protocol::{MasterUpdate, ToWorker};
 use crate::record::TrialState;
+use crate::spec::Resources;
 
 /// The master's timing, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,16 +270,12 @@ impl Core {
         let mut status = sweep.status(now);
         status.workers = self.conns.len() as u64;
         let wanted = &sweep.frozen.spec.resources;
-        if status.state == SweepState::Running
+        if sweep.phase.is_running()
             && !self.conns.is_empty()
             && !self.workers.values().any(|worker| worker.could_ever_hold(wanted))
         {
-            status.why = Some(format!(
-                "no connected worker has what one trial asks for: {} processors, {} MiB, {} GPUs",
-                f64::from(wanted.cpu_milli) / 1000.0,
-                wanted.mem_mib,
-                wanted.gpus
-            ));
+            let Resources { cpu_milli, mem_mib, gpus } = *wanted;
+            status.notices.push(Notice::NoWorkerFits { cpu_milli, mem_mib, gpus });
         }
         Some(status)
     }

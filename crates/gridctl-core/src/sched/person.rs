@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::Core;
-use super::event::{Close, Course, Event};
+use super::event::Event;
 use super::known::Known;
+use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::step::{Answer, Copied, Effect, Refusal, Request, Steer, Submission};
 use super::sweep::Sweep;
 use crate::grid::Grid;
@@ -48,24 +49,25 @@ impl Core {
     /// The same version again: what stopped goes on.
     fn go_on(&mut self, now: Time, id: SweepId, retry_failed: bool) {
         let Some(sweep) = self.sweeps.get(&id) else { return };
-        let failed: Vec<u64> = if retry_failed && sweep.course != Course::Closed(Close::Target) {
-            sweep.settled.failed.iter().chain(sweep.settled.quarantined.iter()).collect()
-        } else {
-            Vec::new()
-        };
-        let resumes = match &sweep.course {
-            Course::Running => false,
-            Course::Stopping | Course::Paused { .. } | Course::Closed(Close::Stopped | Close::Cancelled) => {
-                true
-            }
-            Course::Closed(Close::Finished) => !failed.is_empty(),
-            Course::Closed(Close::Target) => false,
+        let failed: Vec<u64> =
+            if retry_failed && sweep.phase != SweepPhase::Closed(CloseReason::TargetReached) {
+                sweep.settled.failed.iter().chain(sweep.settled.quarantined.iter()).collect()
+            } else {
+                Vec::new()
+            };
+        let resumes = match sweep.phase {
+            SweepPhase::Running => false,
+            SweepPhase::Stopping
+            | SweepPhase::Paused(_)
+            | SweepPhase::Closed(CloseReason::Stopped | CloseReason::Cancelled) => true,
+            SweepPhase::Closed(CloseReason::Finished | CloseReason::CapReached) => !failed.is_empty(),
+            SweepPhase::Closed(CloseReason::TargetReached) => false,
         };
         if !failed.is_empty() {
             self.emit(now, Event::Retried { sweep: id, positions: failed });
         }
         if resumes {
-            self.emit(now, Event::Steered { sweep: id, course: Course::Running });
+            self.emit(now, Event::Steered { sweep: id, phase: SweepPhase::Running });
         }
     }
 
@@ -125,9 +127,9 @@ impl Core {
     /// Pauses every sweep that is granted from, but the one of this name.
     pub(super) fn set_aside(&mut self, now: Time, except: &str) {
         for sweep in self.active_sweeps() {
-            if self.sweeps.get(&sweep).is_some_and(|it| it.course == Course::Running && it.name() != except) {
-                let course = Course::Paused { why: super::status::SET_ASIDE.to_owned(), breaker: false };
-                self.emit(now, Event::Steered { sweep, course });
+            if self.sweeps.get(&sweep).is_some_and(|it| it.phase.is_running() && it.name() != except) {
+                let phase = SweepPhase::Paused(PauseReason::SetAside);
+                self.emit(now, Event::Steered { sweep, phase });
             }
         }
     }
@@ -140,27 +142,25 @@ impl Core {
 
     fn try_steer(&mut self, now: Time, id: SweepId, steer: Steer) -> Result<Answer, Refusal> {
         let sweep = self.sweeps.get(&id).ok_or(Refusal::UnknownSweep(id))?;
-        let over = |how| Err(Refusal::Over { name: sweep.name().to_owned(), how });
-        match (&sweep.course, steer) {
-            (Course::Closed(Close::Finished), _) => return over("every trial is settled"),
-            (Course::Closed(Close::Target), _) => return over("the target was reached"),
-            (Course::Closed(Close::Stopped), Steer::Pause | Steer::Stop) => return over("stopped"),
-            (Course::Closed(Close::Cancelled), Steer::Pause | Steer::Stop | Steer::Cancel) => {
-                return over("cancelled");
+        match (sweep.phase, steer) {
+            (SweepPhase::Closed(CloseReason::Stopped), Steer::Resume | Steer::Cancel)
+            | (SweepPhase::Closed(CloseReason::Cancelled), Steer::Resume) => {}
+            (SweepPhase::Closed(reason), _) => {
+                return Err(Refusal::Over { name: sweep.name().to_owned(), reason });
             }
-            (Course::Running, Steer::Resume)
-            | (Course::Paused { .. }, Steer::Pause)
-            | (Course::Stopping, Steer::Stop) => return Ok(Answer::Done(0)),
+            (SweepPhase::Running, Steer::Resume)
+            | (SweepPhase::Paused(_), Steer::Pause)
+            | (SweepPhase::Stopping, Steer::Stop) => return Ok(Answer::Done(0)),
             _ => {}
         }
         match steer {
             Steer::Pause => {
-                let course = Course::Paused { why: super::status::PERSON_PAUSED.to_owned(), breaker: false };
-                self.emit(now, Event::Steered { sweep: id, course });
+                let phase = SweepPhase::Paused(PauseReason::Person);
+                self.emit(now, Event::Steered { sweep: id, phase });
             }
-            Steer::Resume => self.emit(now, Event::Steered { sweep: id, course: Course::Running }),
-            Steer::Stop => self.emit(now, Event::Steered { sweep: id, course: Course::Stopping }),
-            Steer::Cancel => self.close(now, id, Close::Cancelled),
+            Steer::Resume => self.emit(now, Event::Steered { sweep: id, phase: SweepPhase::Running }),
+            Steer::Stop => self.emit(now, Event::Steered { sweep: id, phase: SweepPhase::Stopping }),
+            Steer::Cancel => self.close(now, id, CloseReason::Cancelled),
         }
         Ok(Answer::Done(1))
     }
@@ -185,10 +185,10 @@ impl Core {
         positions.sort_unstable();
         positions.dedup();
         let touched = positions.len() as u64;
-        let closed = matches!(sweep.course, Course::Closed(_));
+        let closed = sweep.phase.is_closed();
         self.emit(now, Event::Retried { sweep: id, positions });
         if closed {
-            self.emit(now, Event::Steered { sweep: id, course: Course::Running });
+            self.emit(now, Event::Steered { sweep: id, phase: SweepPhase::Running });
         }
         Ok(Answer::Done(touched))
     }
@@ -210,18 +210,20 @@ impl Core {
     pub(super) fn close_finished(&mut self, now: Time) {
         for id in self.active_sweeps() {
             let Some(sweep) = self.sweeps.get(&id) else { continue };
-            match sweep.course {
-                Course::Running if sweep.open.is_empty() && !sweep.has_fresh() => {
-                    self.close(now, id, Close::Finished)
+            match sweep.phase {
+                SweepPhase::Running if sweep.open.is_empty() && !sweep.has_fresh() => {
+                    let is_whole = sweep.cursor >= sweep.grid.len();
+                    let reason = if is_whole { CloseReason::Finished } else { CloseReason::CapReached };
+                    self.close(now, id, reason);
                 }
-                Course::Stopping if sweep.leased == 0 => self.close(now, id, Close::Stopped),
+                SweepPhase::Stopping if sweep.leased == 0 => self.close(now, id, CloseReason::Stopped),
                 _ => {}
             }
         }
     }
 
     /// The sweep is over: what is not settled is cancelled, what runs is told to stop.
-    pub(super) fn close(&mut self, now: Time, id: SweepId, how: Close) {
+    pub(super) fn close(&mut self, now: Time, id: SweepId, reason: CloseReason) {
         let Some(sweep) = self.sweeps.get(&id) else { return };
         let leased: Vec<u64> =
             sweep.open.iter().filter(|(_, trial)| trial.is_leased()).map(|(pos, _)| *pos).collect();
@@ -234,7 +236,7 @@ impl Core {
         for pos in expired {
             self.end_as(now, id, pos, Class::Cancelled);
         }
-        self.emit(now, Event::Steered { sweep: id, course: Course::Closed(how) });
+        self.emit(now, Event::Steered { sweep: id, phase: SweepPhase::Closed(reason) });
         for pos in leased {
             self.tell_to_stop(id, pos);
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::breaker::Breaker;
-use super::event::Course;
+use super::phase::SweepPhase;
 use super::settled::Settled;
 use super::sweep::Sweep;
 use super::trial::Trial;
@@ -49,7 +49,7 @@ struct SweepRef<'a> {
     open: Vec<(u64, &'a Trial)>,
     generations: Vec<(u64, u32)>,
     attempts: &'a BTreeMap<u64, u32>,
-    course: &'a Course,
+    phase: SweepPhase,
     best: Option<(f64, u64)>,
     breaker: &'a Breaker,
     failures: u64,
@@ -78,7 +78,7 @@ struct SavedSweep {
     generations: Vec<(u64, u32)>,
     #[serde(default)]
     attempts: BTreeMap<u64, u32>,
-    course: Course,
+    phase: SweepPhase,
     best: Option<(f64, u64)>,
     breaker: Breaker,
     failures: u64,
@@ -101,7 +101,7 @@ impl Core {
             open: sweep.open.iter().map(|(pos, trial)| (*pos, trial)).collect(),
             generations: sweep.generations.iter().map(|(pos, generation)| (*pos, *generation)).collect(),
             attempts: &sweep.attempts,
-            course: &sweep.course,
+            phase: sweep.phase,
             best: sweep.best,
             breaker: &sweep.breaker,
             failures: sweep.failures,
@@ -148,7 +148,7 @@ impl Core {
         sweep.open = saved.open.into_iter().collect::<BTreeMap<_, _>>();
         sweep.generations = saved.generations.into_iter().collect();
         sweep.attempts = saved.attempts;
-        sweep.course = saved.course;
+        sweep.phase = saved.phase;
         sweep.best = saved.best;
         sweep.breaker = saved.breaker;
         sweep.failures = saved.failures;

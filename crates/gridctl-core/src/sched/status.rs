@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{SweepId, TrialId};
+use crate::notice::Notice;
 use crate::record::MetricValue;
+use crate::sched::phase::{CloseReason, SweepPhase};
 
 /// A sweep's state in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,14 +49,20 @@ impl SweepState {
     }
 }
 
-/// The `why` of a sweep that a person paused.
-pub const PERSON_PAUSED: &str = "paused by a person";
-/// The `why` of a sweep that was not finished when another one was run in the same data directory.
-pub const SET_ASIDE: &str = "another sweep was run since; running its file again goes on with it";
-/// The `why` of a sweep that ended because its objective's target was reached.
-pub const TARGET_REACHED: &str = "the target was reached";
-/// The `why` of a sweep that ended because `run_cap` allows no more trials.
-pub const CAP_REACHED: &str = "`run_cap` allows no more";
+impl From<SweepPhase> for SweepState {
+    fn from(phase: SweepPhase) -> Self {
+        match phase {
+            SweepPhase::Running => Self::Running,
+            SweepPhase::Paused(_) => Self::Paused,
+            SweepPhase::Stopping => Self::Stopping,
+            SweepPhase::Closed(CloseReason::Stopped) => Self::Stopped,
+            SweepPhase::Closed(CloseReason::Cancelled) => Self::Cancelled,
+            SweepPhase::Closed(
+                CloseReason::Finished | CloseReason::CapReached | CloseReason::TargetReached,
+            ) => Self::Finished,
+        }
+    }
+}
 
 /// A sweep at one moment. The sum of the states is `total`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,9 +96,10 @@ pub struct SweepStatus {
     pub best: Option<Best>,
     /// Seconds to go, as the last ends suggest; `None` while there is nothing to go by.
     pub eta_s: Option<f64>,
-    /// Why it is paused, or what stands in its way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
+    /// Why it stands so.
+    pub phase: SweepPhase,
+    /// What a person should know beside that.
+    pub notices: Vec<Notice>,
     /// Of those pending, how many have begun and wait until they may be tried again.
     #[serde(default)]
     pub waiting: u64,

@@ -8,6 +8,7 @@ use crate::protocol::{FrozenSweep, Hello, ToWorker, WorkerUpdate};
 use crate::record::{Record, TrialState};
 use crate::sched::event::Event;
 use crate::sched::known::{Changed, Known};
+use crate::sched::phase::CloseReason;
 
 /// A worker's connection, numbered by the shell; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,12 +119,12 @@ pub enum Refusal {
     #[error("there is no sweep {0}")]
     UnknownSweep(SweepId),
     /// The sweep is over.
-    #[error("the sweep `{name}` is over ({how})")]
+    #[error("the sweep `{name}` is over ({reason})")]
     Over {
         /// Its name.
         name: String,
         /// Why.
-        how: &'static str,
+        reason: CloseReason,
     },
     /// No such trial.
     #[error("the sweep `{name}` has no trial {trial}")]

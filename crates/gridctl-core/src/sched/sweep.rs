@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::breaker::Breaker;
-use super::event::{Course, Next};
+use super::event::Next;
+use super::phase::SweepPhase;
 use super::settled::Settled;
 use super::trial::{Hold, Lease, Trial};
 use crate::grid::Grid;
@@ -36,7 +37,7 @@ pub struct Sweep {
     /// How many attempts trials had that ended without success: if they are tried again, they count on from there.
     pub(super) attempts: BTreeMap<u64, u32>,
     pub(super) backoff: BTreeSet<(Time, u64)>,
-    pub(super) course: Course,
+    pub(super) phase: SweepPhase,
     pub(super) best: Option<(f64, u64)>,
     pub(super) breaker: Breaker,
     /// Attempts that counted as failures.
@@ -77,7 +78,7 @@ impl Sweep {
             generations: BTreeMap::new(),
             attempts: BTreeMap::new(),
             backoff: BTreeSet::new(),
-            course: Course::Running,
+            phase: SweepPhase::Running,
             best: None,
             breaker: Breaker::default(),
             failures: 0,
@@ -119,10 +120,10 @@ impl Sweep {
         &self.grid
     }
 
-    /// Its course.
+    /// Its phase.
     #[must_use]
-    pub fn course(&self) -> &Course {
-        &self.course
+    pub fn phase(&self) -> SweepPhase {
+        self.phase
     }
 
     /// Where the trial at this place of the version stands.
@@ -132,14 +133,14 @@ impl Sweep {
         if let Some(trial) = self.open.get(&pos) {
             return if trial.is_leased() { TrialState::Leased } else { TrialState::Pending };
         }
-        self.settled.state(pos).unwrap_or(match self.course {
-            Course::Closed(_) => TrialState::Cancelled,
+        self.settled.state(pos).unwrap_or(match self.phase {
+            SweepPhase::Closed(_) => TrialState::Cancelled,
             _ => TrialState::Pending,
         })
     }
 
     pub(super) fn is_active(&self) -> bool {
-        matches!(self.course, Course::Running | Course::Stopping)
+        self.phase.is_active()
     }
 
     /// Trials that were begun or known; what `run_cap` counts.
@@ -314,16 +315,19 @@ impl Sweep {
         }
     }
 
-    pub(super) fn steer(&mut self, course: &Course) {
-        if let (Course::Paused { breaker: true, .. }, Course::Running) = (&self.course, course) {
+    pub(super) fn steer(&mut self, phase: SweepPhase) {
+        if let SweepPhase::Paused(reason) = self.phase
+            && reason.is_breaker()
+            && phase.is_running()
+        {
             self.breaker.disarm();
         }
-        if matches!(self.course, Course::Closed(_)) && *course == Course::Running {
+        if self.phase.is_closed() && phase.is_running() {
             let again: Vec<u64> = self.settled.cancelled.iter().collect();
             self.retry(&again);
         }
-        self.course = course.clone();
-        if matches!(course, Course::Closed(_)) {
+        self.phase = phase;
+        if phase.is_closed() {
             let idle: Vec<u64> =
                 self.open.iter().filter(|(_, trial)| !trial.is_leased()).map(|(pos, _)| *pos).collect();
             for pos in idle {

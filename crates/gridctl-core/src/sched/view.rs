@@ -1,8 +1,8 @@
 //! A sweep as people see it.
 //! Invariant: the states add up to the trials there are.
 
-use super::event::{Close, Course};
-use super::status::{Best, CAP_REACHED, SweepState, SweepStatus, TARGET_REACHED};
+use super::phase::SweepPhase;
+use super::status::{Best, SweepStatus};
 use super::sweep::{ENDS_KEPT, Sweep};
 use crate::id::Time;
 use crate::record::MetricValue;
@@ -15,19 +15,13 @@ impl Sweep {
         let [succeeded, failed, quarantined, cancelled, excluded] =
             self.settled.all().map(|(_, set)| set.len());
         let rest = total - (succeeded + failed + quarantined + cancelled + excluded + self.leased);
-        let over = matches!(self.course, Course::Closed(_));
+        let over = self.phase.is_closed();
         SweepStatus {
             sweep: self.name().to_owned(),
             id: Some(self.id),
             version: self.version,
-            state: match &self.course {
-                Course::Running => SweepState::Running,
-                Course::Paused { .. } => SweepState::Paused,
-                Course::Stopping => SweepState::Stopping,
-                Course::Closed(Close::Finished | Close::Target) => SweepState::Finished,
-                Course::Closed(Close::Stopped) => SweepState::Stopped,
-                Course::Closed(Close::Cancelled) => SweepState::Cancelled,
-            },
+            state: self.phase.into(),
+            phase: self.phase,
             total,
             pending: if over { 0 } else { rest },
             leased: self.leased,
@@ -40,13 +34,12 @@ impl Sweep {
                 let index = self.grid.index_at(pos);
                 Best { trial: self.grid.trial_id(index), index, objective: MetricValue(objective) }
             }),
-            eta_s: if over { Some(0.0) } else { self.eta_s(now, rest + self.leased) },
-            why: match &self.course {
-                Course::Paused { why, .. } => Some(why.clone()),
-                Course::Closed(Close::Target) => Some(TARGET_REACHED.to_owned()),
-                Course::Closed(Close::Finished) if rest > 0 => Some(CAP_REACHED.to_owned()),
-                _ => None,
+            eta_s: match self.phase {
+                SweepPhase::Running | SweepPhase::Stopping => self.eta_s(now, rest + self.leased),
+                SweepPhase::Paused(_) => None,
+                SweepPhase::Closed(_) => Some(0.0),
             },
+            notices: Vec::new(),
             waiting: self.backoff.len() as u64,
             failures: self.failures,
             workers: 0,

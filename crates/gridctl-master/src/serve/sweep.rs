@@ -42,13 +42,13 @@ impl v1::sweep_service_server::SweepService for Sweeps {
     }
 
     async fn list_sweeps(&self, _: Request<v1::ListSweepsRequest>) -> Answer<v1::ListSweepsResponse> {
-        let sweeps = self.handle.sweeps().into_iter().map(Into::into).collect();
+        let sweeps = self.handle.sweeps().iter().map(Into::into).collect();
         Ok(Response::new(v1::ListSweepsResponse { sweeps }))
     }
 
     async fn status(&self, request: Request<v1::StatusRequest>) -> Answer<v1::SweepStatus> {
         let name = sweep_name(request.into_inner().sweep)?;
-        Ok(Response::new(self.handle.status(&name).map_err(status)?.into()))
+        Ok(Response::new((&self.handle.status(&name).map_err(status)?).into()))
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
@@ -143,7 +143,7 @@ async fn watch(
     let name = last.sweep.clone();
     loop {
         let state = last.state;
-        if sender.send(Ok(last.into())).await.is_err() || state.is_over() {
+        if sender.send(Ok((&last).into())).await.is_err() || state.is_over() {
             return Ok(());
         }
         let until = tokio::time::sleep(every);

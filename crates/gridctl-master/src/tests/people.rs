@@ -1,8 +1,9 @@
 //! What people ask: versions and what is known, steering, retries, queries over gRPC and over TCP.
 
 use gridctl_core::id::CodeHash;
+use gridctl_core::notice::Notice;
 use gridctl_core::record::TrialState;
-use gridctl_core::sched::{Steer, SweepState};
+use gridctl_core::sched::{Steer, SweepState, SweepStatus};
 use gridctl_core::spec::AxisValues;
 use gridctl_proto::ask::{Changed, LeaderboardQuery, Submit, Submitted, TrialsQuery};
 use gridctl_proto::v1;
@@ -201,15 +202,16 @@ async fn people_ask_over_grpc() {
     assert_eq!(client.submit(bad).await.unwrap_err().code(), Code::InvalidArgument);
     let watch = v1::WatchRequest { sweep: "wine".to_owned(), interval_ms: 60_000 };
     let mut watch = client.watch(watch).await.unwrap().into_inner();
-    assert_eq!(watch.message().await.unwrap().unwrap().total, 2);
+    let mut next = async || SweepStatus::try_from(watch.message().await.unwrap()?).ok();
+    assert_eq!(next().await.unwrap().total, 2);
     let mut worker = Fake::connect(&running, hello(1, 1)).await;
     worker.work(1).await;
     let workers = client.workers(v1::WorkersRequest {}).await.unwrap().into_inner().workers_json;
     assert!(workers[0].contains("\"host\":\"host1\""), "{workers:?}");
     worker.work(1).await;
-    let last = watch.message().await.unwrap().unwrap();
-    assert_eq!((last.state(), last.succeeded), (v1::SweepState::Finished, 2));
-    assert!(watch.message().await.unwrap().is_none());
+    let last = next().await.unwrap();
+    assert_eq!((last.state, last.succeeded), (SweepState::Finished, 2));
+    assert!(next().await.is_none());
     let board = client.leaderboard(v1::LeaderboardRequest::default()).await.unwrap().into_inner();
     assert_eq!((board.metric.as_str(), board.rows_json.len(), board.total), ("score", 2, 2));
     let request =
@@ -277,13 +279,13 @@ async fn a_volume_that_is_gone_is_reported_and_gets_everything_once_it_is_back()
     worker.work(1).await;
     eventually("the status says what is wrong", async || {
         let status = running.handle().status("wine").unwrap();
-        status.why.is_some_and(|why| why.contains("records wait to be shipped"))
+        matches!(status.notices[..], [Notice::RecordsNotShipped { .. }])
     })
     .await;
     assert!(!claim.exists(), "nothing is claimed anew");
     std::fs::rename(&away, &claim).unwrap();
     eventually("the rest is shipped", async || {
-        running.handle().status("wine").unwrap().why.is_none() && records() > 1
+        running.handle().status("wine").unwrap().notices.is_empty() && records() > 1
     })
     .await;
     running.stop().await.unwrap();

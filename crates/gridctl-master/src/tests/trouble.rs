@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gridctl_core::notice::Notice;
 use gridctl_core::protocol::{ToMaster, WorkerUpdate};
 use gridctl_proto::v1;
 use gridctl_proto::v1::worker_service_client::WorkerServiceClient;
@@ -27,7 +28,7 @@ async fn nothing_is_acknowledged_or_lost_while_the_disk_is_full() {
     disk.fill();
     worker.report(&first, Some(1.0)).await;
     eventually("the status says that the disk is full", async || {
-        handle.status("").unwrap().why.is_some_and(|why| why.contains("no space left"))
+        matches!(handle.status("").unwrap().notices[..], [Notice::JournalFull { .. }])
     })
     .await;
     worker.report(&second, Some(2.0)).await;
@@ -39,7 +40,7 @@ async fn nothing_is_acknowledged_or_lost_while_the_disk_is_full() {
     worker.until(|worker| worker.recorded.len() == 2).await;
     eventually("the status is as ever", async || {
         let status = handle.status("").unwrap();
-        status.why.is_none() && status.succeeded == 2
+        status.notices.is_empty() && status.succeeded == 2
     })
     .await;
     running.stop().await.unwrap();

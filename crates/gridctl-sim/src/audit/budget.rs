@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use gridctl_core::attempt::{Budget, MAX_LOST, MAX_RELEASED};
 use gridctl_core::id::WorkerId;
 use gridctl_core::record::{Class, TrialState};
-use gridctl_core::sched::{Course, Ended, Event, Next};
+use gridctl_core::sched::{Ended, Event, Next, SweepPhase};
 
 use super::Violation;
 use crate::trainer::MAX_FAILURES;
@@ -54,7 +54,7 @@ impl Budgets {
                     .extend(positions.iter().map(|pos| (*pos, Spent { whole: true, ..Spent::default() })));
             }
             // What was cancelled begins anew.
-            Event::Steered { course: Course::Closed(_), .. } => self.spent.clear(),
+            Event::Steered { phase: SweepPhase::Closed(_), .. } => self.spent.clear(),
             Event::Distrusted { worker, positions, .. } => {
                 self.doubtful.entry(*worker).or_default().extend(positions);
             }

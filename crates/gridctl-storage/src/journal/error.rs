@@ -34,6 +34,16 @@ pub enum StoreError {
         /// The newest format that is known here.
         supported: u32,
     },
+    /// An earlier gridctl wrote it.
+    #[error("{} has format {found}, and this gridctl knows format {supported} alone", path.display())]
+    OlderFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The format that is known here.
+        supported: u32,
+    },
     /// Something else lies where the journal should be.
     #[error("{} is not a journal of gridctl: {what}", path.display())]
     Foreign {
@@ -149,6 +159,9 @@ impl StoreError {
             Self::NewerFormat { .. } => {
                 "use the newer gridctl, or begin in another directory with --data-dir".to_owned()
             }
+            Self::OlderFormat { .. } => "use the gridctl that wrote it, or begin in another directory with \
+                 --data-dir: journals of earlier formats are not converted"
+                .to_owned(),
             Self::Foreign { .. } => {
                 "move that file away, or name another directory with --data-dir".to_owned()
             }

@@ -10,7 +10,7 @@ use super::error::StoreError;
 /// The file's name in the data directory.
 pub const JOURNAL_FILE: &str = "journal.sqlite";
 /// The format of the tables below. Raise it with every change that an older gridctl would misread.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// "grid", as SQLite's application id.
 const APPLICATION_ID: u32 = 0x6772_6964;
 /// SQLite 3.51.3, the first without a bug that can lose a commit when the log is reset.
@@ -62,11 +62,9 @@ pub(crate) fn inspect(conn: &Connection, path: &Path) -> Result<Found, StoreErro
         (APPLICATION_ID, found, _) if found > FORMAT => {
             Err(StoreError::NewerFormat { path: path.to_owned(), found, supported: FORMAT })
         }
-        (APPLICATION_ID, found, _) => Err(StoreError::Corrupt {
-            path: path.to_owned(),
-            what: format!("its format is {found}, which never was one"),
-            at: 0,
-        }),
+        (APPLICATION_ID, found, _) => {
+            Err(StoreError::OlderFormat { path: path.to_owned(), found, supported: FORMAT })
+        }
         (other, ..) => Err(StoreError::Foreign {
             path: path.to_owned(),
             what: format!("it is an SQLite database of another program (application id {other:#x})"),

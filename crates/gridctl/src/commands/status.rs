@@ -1,6 +1,7 @@
 //! `gridctl status`: how far sweeps are.
 //! Invariant: a state is told by its word.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use gridctl_core::sched::SweepStatus;
@@ -8,6 +9,7 @@ use gridctl_core::sched::SweepStatus;
 use super::run::progress;
 use crate::cli::StatusArgs;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::output::sentence::{self, NoticeTeller};
 use crate::output::table::Columns;
 use crate::output::{self, Format, csv, number};
 use crate::settings::Settings;
@@ -36,9 +38,15 @@ pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
         return Ok(Exit::Ok);
     }
     let name = status.sweep.clone();
+    let mut notices = NoticeTeller::default();
     loop {
         match args.output {
-            Format::Table | Format::Wide => output::text(&format!("{}\n", watched(&status)))?,
+            Format::Table | Format::Wide => {
+                output::text(&format!("{}\n", watched(&status)))?;
+                for line in notices.due(&status.notices) {
+                    output::text(&format!("{line}\n"))?;
+                }
+            }
             _ => output::jsonl([&status])?,
         }
         if status.state.is_over() || !live {
@@ -65,6 +73,9 @@ fn print_one(status: &SweepStatus, format: Format) -> Result<(), Failure> {
             text.push_str(&progress::line(status, "objective", None));
             text.push('\n');
             text.push_str(&columns(std::slice::from_ref(status)));
+            for notice in &status.notices {
+                let _ = writeln!(text, "note: {}", sentence::notice(notice));
+            }
             output::text(&text)
         }
     }

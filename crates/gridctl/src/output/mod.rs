@@ -6,6 +6,7 @@ pub(crate) mod number;
 pub(crate) mod page;
 pub(crate) mod rows;
 pub(crate) mod sanitise;
+pub(crate) mod sentence;
 pub(crate) mod table;
 
 use std::io::{self, Write};

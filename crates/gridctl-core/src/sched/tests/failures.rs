@@ -226,7 +226,8 @@ fn a_person_who_resumes_overrules_the_breaker_of_that_version() {
     };
     fail(&mut world);
     assert_eq!(world.status(sweep).state, SweepState::Paused);
-    assert!(world.status(sweep).why.is_some_and(|why| why.contains("none has succeeded")));
+    let reason = PauseReason::FirstTrialsFailed { failed: 3 };
+    assert_eq!(world.status(sweep).phase, SweepPhase::Paused(reason));
     assert_eq!(world.steer(sweep, Steer::Resume), Ok(Answer::Done(1)));
     for _ in 0..20 {
         fail(&mut world);

@@ -30,7 +30,7 @@ fn in_state(state: SweepState) -> (World, SweepId, Conn) {
 #[test]
 fn c12_steering_is_answered_in_every_state_and_changes_what_it_says() {
     use {Steer::*, SweepState as S};
-    let over = |how| Err(Refusal::Over { name: "a".to_owned(), how });
+    let over = |reason| Err(Refusal::Over { name: "a".to_owned(), reason });
     let done = |touched| Ok(Answer::Done(touched));
     let cases = [
         (S::Running, Pause, done(1), S::Paused),
@@ -45,18 +45,18 @@ fn c12_steering_is_answered_in_every_state_and_changes_what_it_says() {
         (S::Stopping, Resume, done(1), S::Running),
         (S::Stopping, Stop, done(0), S::Stopping),
         (S::Stopping, Cancel, done(1), S::Cancelled),
-        (S::Stopped, Pause, over("stopped"), S::Stopped),
+        (S::Stopped, Pause, over(CloseReason::Stopped), S::Stopped),
         (S::Stopped, Resume, done(1), S::Running),
-        (S::Stopped, Stop, over("stopped"), S::Stopped),
+        (S::Stopped, Stop, over(CloseReason::Stopped), S::Stopped),
         (S::Stopped, Cancel, done(1), S::Cancelled),
-        (S::Cancelled, Pause, over("cancelled"), S::Cancelled),
+        (S::Cancelled, Pause, over(CloseReason::Cancelled), S::Cancelled),
         (S::Cancelled, Resume, done(1), S::Running),
-        (S::Cancelled, Stop, over("cancelled"), S::Cancelled),
-        (S::Cancelled, Cancel, over("cancelled"), S::Cancelled),
-        (S::Finished, Pause, over("every trial is settled"), S::Finished),
-        (S::Finished, Resume, over("every trial is settled"), S::Finished),
-        (S::Finished, Stop, over("every trial is settled"), S::Finished),
-        (S::Finished, Cancel, over("every trial is settled"), S::Finished),
+        (S::Cancelled, Stop, over(CloseReason::Cancelled), S::Cancelled),
+        (S::Cancelled, Cancel, over(CloseReason::Cancelled), S::Cancelled),
+        (S::Finished, Pause, over(CloseReason::Finished), S::Finished),
+        (S::Finished, Resume, over(CloseReason::Finished), S::Finished),
+        (S::Finished, Stop, over(CloseReason::Finished), S::Finished),
+        (S::Finished, Cancel, over(CloseReason::Finished), S::Finished),
     ];
     for (state, steer, answer, after) in cases {
         let (mut world, sweep, _) = in_state(state);

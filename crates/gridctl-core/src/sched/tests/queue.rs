@@ -193,7 +193,7 @@ fn a_target_that_is_reached_cancels_the_rest() {
             assert_eq!(world.heard(conn).cancel, [grants[1].token.lease], "{name}");
             world.report(conn, ended(&grants[1], Class::Cancelled));
             assert_eq!(world.states(sweep), [0, 0, 1, 0, 0, 99], "{name}");
-            assert_eq!(world.status(sweep).why.as_deref(), Some("the target was reached"), "{name}");
+            assert_eq!(world.status(sweep).phase, SweepPhase::Closed(CloseReason::TargetReached), "{name}");
         }
     }
 }
@@ -225,10 +225,10 @@ fn s32_a_sweep_that_no_machine_can_hold_says_so() {
     let mut world = World::new();
     let resources = Resources { cpu_milli: 64_000, mem_mib: 0, gpus: 8 };
     let sweep = world.submit(SweepSpec { resources, ..spec("a", 3) });
-    assert_eq!(world.status(sweep).why, None, "without a worker nobody knows");
+    assert_eq!(world.status(sweep).notices, [], "without a worker nobody knows");
     world.join(1, "host-1", 4);
-    let why = world.status(sweep).why.expect("a reason");
-    assert!(why.contains("64 processors") && why.contains("8 GPUs"), "{why}");
+    let expected = Notice::NoWorkerFits { cpu_milli: 64_000, mem_mib: 0, gpus: 8 };
+    assert_eq!(world.status(sweep).notices, [expected]);
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn c10_a_directory_in_memory_is_taken_with_a_warning() {
 }
 
 #[test]
-fn f77_files_of_others_and_of_newer_formats_are_refused_untouched() {
+fn f77_files_of_others_and_of_other_formats_are_refused_untouched() {
     let set = |sql: &'static str| {
         move |path: &Path| {
             let dir = closed_journal(2);
@@ -119,6 +119,7 @@ fn f77_files_of_others_and_of_newer_formats_are_refused_untouched() {
     type Make = Box<dyn Fn(&Path)>;
     let cases: Vec<(&str, Make)> = vec![
         ("format 99", Box::new(set("PRAGMA user_version = 99"))),
+        ("format 1,", Box::new(set("PRAGMA user_version = 1"))),
         ("another program", Box::new(set("PRAGMA application_id = 77"))),
         ("its beginning is damaged", Box::new(|path| fs::write(path, vec![0; 8192]).unwrap())),
         ("its beginning is damaged", Box::new(|path| fs::write(path, "a letter to grandmother").unwrap())),

@@ -7,10 +7,9 @@ use std::time::Duration;
 use gridctl_core::grid::Count;
 use gridctl_core::id::SweepId;
 use gridctl_core::record::Record;
-use gridctl_core::sched::status::{CAP_REACHED, PERSON_PAUSED, TARGET_REACHED};
-use gridctl_core::sched::{SweepState, SweepStatus};
+use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase, SweepStatus};
 use gridctl_fleet::FleetEvent;
-use gridctl_master::{Handle, Leaderboard, Master, MasterConfig, NOT_SHIPPED, Running};
+use gridctl_master::{Handle, Leaderboard, Master, MasterConfig, Running};
 use gridctl_proto::ask::{Submit, Submitted};
 use gridctl_storage::journal::Reader;
 
@@ -18,10 +17,11 @@ use super::changed::{self, Found};
 use super::interrupt::Interrupts;
 use super::place::{self, Workers};
 use super::progress::{self, Progress};
-use super::{Hint, ended, failure, reached_target};
+use super::{Hint, ended, failure};
 use crate::cli::RunArgs;
 use crate::commands::{daemon, leaderboard};
 use crate::exit::{Exit, Failure};
+use crate::output::sentence::{self, NoticeTeller};
 use crate::output::{self, number};
 use crate::source::{self, fold};
 
@@ -126,7 +126,7 @@ async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure
     let mut progress = Progress::new(plan.args.quiet, &metric, plan.slots);
     let mut watch = Watch { reader: None, seen: 0, told: false, metric, sweep: stands.sweep };
     let mut fleet = None;
-    if !first.state.is_over() && first.state != SweepState::Paused {
+    if first.phase.is_active() {
         watch.begin(plan)?;
         fleet = Some(Workers::place(plan, running).await?);
     }
@@ -179,7 +179,7 @@ fn announce(status: &SweepStatus, stands: &Stands, trials: Count) {
     if stands.version > 1 {
         text = format!("{text}, version {}", stands.version);
     }
-    let done = progress::done(status);
+    let done = if stands.new { stands.known } else { progress::done(status) };
     if done > 0 {
         let what = if stands.new { "known" } else { "done already" };
         text = format!("{text}, {} {what}", number::count(done));
@@ -197,6 +197,7 @@ async fn follow(
 ) -> Result<Followed, Failure> {
     let mut handle = running.handle().clone();
     let mut succeeded = u64::MAX;
+    let mut notices = NoticeTeller::default();
     loop {
         let status = plan.status(&handle)?;
         if status.succeeded > succeeded {
@@ -205,11 +206,12 @@ async fn follow(
         succeeded = status.succeeded;
         watch.look(&status, progress, &plan.hint)?;
         // What runs when a person pauses a sweep goes on to its end.
-        let waits = status.leased > 0 && status.why.as_deref() == Some(PERSON_PAUSED);
-        if status.state.is_over() || (status.state == SweepState::Paused && !waits) {
+        let waits = status.leased > 0 && status.phase == SweepPhase::Paused(PauseReason::Person);
+        if !status.phase.is_active() && !waits {
             return Ok(Followed::Turned(status));
         }
         progress.update(&status);
+        notices.due(&status.notices).iter().for_each(|line| progress.say(line));
         let mut fleet_event = None;
         tokio::select! {
             changed = handle.changed(LOOK) => changed.map_err(|error| source::ask_failure(&error))?,
@@ -228,8 +230,10 @@ async fn follow(
 
 /// The last words about a sweep.
 fn conclude(status: &SweepStatus, stands: &Stands, progress: &Progress, hint: &Hint) {
-    let by_target = reached_target(status);
-    let how = if by_target { "the target was reached" } else { status.state.as_str() };
+    let how = match status.phase {
+        SweepPhase::Closed(reason @ CloseReason::TargetReached) => reason.to_string(),
+        _ => status.state.as_str().to_owned(),
+    };
     let mut text = format!(
         "{}: {how} in {}, {} succeeded",
         status.sweep,
@@ -237,9 +241,9 @@ fn conclude(status: &SweepStatus, stands: &Stands, progress: &Progress, hint: &H
         number::count(status.succeeded)
     );
     let failed = status.failed + status.quarantined;
-    let cancelled = match status.why.as_deref() {
-        Some(TARGET_REACHED) => "not needed",
-        Some(CAP_REACHED) => "left out by run_cap",
+    let cancelled = match status.phase {
+        SweepPhase::Closed(CloseReason::TargetReached) => "not needed",
+        SweepPhase::Closed(CloseReason::CapReached) => "left out by run_cap",
         _ => "cancelled",
     };
     for (count, what) in [(failed, "failed"), (status.cancelled, cancelled), (stands.known, "known before")] {
@@ -248,13 +252,12 @@ fn conclude(status: &SweepStatus, stands: &Stands, progress: &Progress, hint: &H
         }
     }
     output::say(text);
-    if let Some(why) = status.why.as_deref().filter(|why| why.contains(NOT_SHIPPED)) {
-        output::say(format_args!("  note: {}; the journal has them", output::sanitise::line(why)));
+    for notice in &status.notices {
+        output::say(format_args!("  note: {}", sentence::notice(notice)));
     }
-    if status.state == SweepState::Paused {
-        let why = status.why.as_deref().unwrap_or("somebody paused it");
-        output::say(format_args!("paused: {}", output::sanitise::line(why)));
-        let first = if why == PERSON_PAUSED { "" } else { "put it right, then " };
+    if let SweepPhase::Paused(reason) = status.phase {
+        output::say(format_args!("paused: {}", sentence::pause(reason)));
+        let first = if reason.is_breaker() { "put it right, then " } else { "" };
         output::say(format_args!("  help: {first}go on with: {}", hint.run("")));
     } else if failed > 0 {
         output::say(format_args!(

@@ -12,8 +12,7 @@ pub(crate) mod progress;
 use std::path::Path;
 
 use gridctl_core::protocol::FrozenSweep;
-use gridctl_core::sched::status::TARGET_REACHED;
-use gridctl_core::sched::{SweepState, SweepStatus};
+use gridctl_core::sched::{CloseReason, SweepPhase, SweepStatus};
 use gridctl_worker::cgroup::CgroupSupport;
 use gridctl_worker::resources;
 
@@ -121,7 +120,9 @@ fn all_known(dir: &Path, frozen: &FrozenSweep, args: &RunArgs) -> Result<Option<
     let Some(sweep) = core.sweep_named(&frozen.spec.name) else { return Ok(None) };
     let Some(status) = core.status(sweep.id(), gridctl_core::id::Time(0)) else { return Ok(None) };
     let to_retry = args.again.retry_failed && status.failed + status.quarantined > 0;
-    let known = status.state == SweepState::Finished && sweep.frozen().is_same(frozen) && !to_retry;
+    let finished = [CloseReason::Finished, CloseReason::CapReached, CloseReason::TargetReached];
+    let finished = finished.map(SweepPhase::Closed).contains(&status.phase);
+    let known = finished && sweep.frozen().is_same(frozen) && !to_retry;
     // A results volume that is new or was emptied is filled again, which takes a master.
     let claim = Path::new(&frozen.output).join(&frozen.spec.name).join(gridctl_storage::results::CLAIM);
     let known = known && claim.exists();
@@ -130,7 +131,10 @@ fn all_known(dir: &Path, frozen: &FrozenSweep, args: &RunArgs) -> Result<Option<
 
 fn known_line(status: &SweepStatus, hint: &Hint) -> String {
     let failed = status.failed + status.quarantined;
-    let how = if reached_target(status) { "the target was reached" } else { "everything is known" };
+    let how = match status.phase {
+        SweepPhase::Closed(CloseReason::TargetReached) => "the target was reached",
+        _ => "everything is known",
+    };
     let text = format!(
         "{}: {how}, {} of version {}",
         status.sweep,
@@ -143,17 +147,12 @@ fn known_line(status: &SweepStatus, hint: &Hint) -> String {
     format!("{text}; {} failed, `{}` tries them again", number::count(failed), hint.run("--retry-failed"))
 }
 
-/// Whether the sweep ended early and well.
-fn reached_target(status: &SweepStatus) -> bool {
-    status.why.as_deref() == Some(TARGET_REACHED)
-}
-
 /// The exit code of a sweep that stands so.
 fn ended(status: &SweepStatus) -> Exit {
-    match status.state {
-        SweepState::Paused => Exit::Paused,
-        SweepState::Cancelled | SweepState::Stopped => Exit::Cancelled,
-        _ if reached_target(status) => Exit::Ok,
+    match status.phase {
+        SweepPhase::Paused(_) => Exit::Paused,
+        SweepPhase::Closed(CloseReason::Cancelled | CloseReason::Stopped) => Exit::Cancelled,
+        SweepPhase::Closed(CloseReason::TargetReached) => Exit::Ok,
         _ if status.failed + status.quarantined > 0 => Exit::FailedTrials,
         _ => Exit::Ok,
     }

@@ -8,7 +8,7 @@ use gridctl_core::sched::{SweepState, SweepStatus};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::clock;
-use crate::output::{self, number, sanitise};
+use crate::output::{self, number, sanitise, sentence};
 
 /// Between two plain lines.
 const EVERY: Duration = Duration::from_secs(10);
@@ -137,8 +137,8 @@ pub(crate) fn line(status: &SweepStatus, metric: &str, slots: Option<u64>) -> St
             let _ = write!(text, ", {} wait to be tried again", number::count(more));
         }
     }
-    if let Some(why) = &status.why {
-        let _ = write!(text, "; {}", sanitise::line(why));
+    if let Some(reason) = sentence::reason(status.phase) {
+        let _ = write!(text, "; {reason}");
     }
     text
 }
@@ -147,7 +147,7 @@ pub(crate) fn line(status: &SweepStatus, metric: &str, slots: Option<u64>) -> St
 mod tests {
     use gridctl_core::id::TrialId;
     use gridctl_core::record::MetricValue;
-    use gridctl_core::sched::Best;
+    use gridctl_core::sched::{Best, SweepPhase};
 
     use super::*;
 
@@ -168,7 +168,8 @@ mod tests {
             excluded: 6,
             best: None,
             eta_s: None,
-            why: None,
+            phase: SweepPhase::Running,
+            notices: Vec::new(),
             waiting: 0,
             failures: 1,
             workers: 1,

@@ -1,0 +1,29 @@
+//! What a person should know of a sweep beside its phase: conditions that hold now and need a look, or a hand.
+//! Invariant: a notice never changes a phase, and the sentence for it is made by the binary alone.
+
+use serde::{Deserialize, Serialize};
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Notice {
+    /// The journal's disk is full: nothing is decided until there is space; workers go on.
+    JournalFull {
+        /// What the system says.
+        error: String,
+    },
+    /// The results volume lacks records that the journal holds.
+    RecordsNotShipped {
+        /// What keeps them from it.
+        error: String,
+    },
+    /// No connected worker has what one trial asks for.
+    NoWorkerFits {
+        /// Thousandths of a processor.
+        cpu_milli: u32,
+        /// MiB of memory.
+        mem_mib: u64,
+        /// GPUs.
+        gpus: u32,
+    },
+}

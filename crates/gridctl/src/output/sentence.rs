@@ -1,0 +1,126 @@
+//! The sentences for reasons and notices, which everything else knows as types.
+//! Invariant: what came from elsewhere is made fit to be shown.
+
+use std::time::{Duration, Instant};
+
+use gridctl_core::notice::Notice;
+use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase};
+
+use super::{number, sanitise};
+use crate::clock;
+
+/// A notice that stays is repeated after so long.
+const REPEAT: Duration = Duration::from_secs(60);
+/// Between two lines about conditions of one kind.
+const SAME_KIND: Duration = Duration::from_secs(10);
+
+/// Why a sweep stands so, if there is more to say than its state.
+pub(crate) fn reason(phase: SweepPhase) -> Option<String> {
+    match phase {
+        SweepPhase::Paused(reason) => Some(pause(reason)),
+        SweepPhase::Closed(reason @ (CloseReason::TargetReached | CloseReason::CapReached)) => {
+            Some(reason.to_string())
+        }
+        SweepPhase::Running | SweepPhase::Stopping | SweepPhase::Closed(_) => None,
+    }
+}
+
+/// Why a sweep is paused.
+pub(crate) fn pause(reason: PauseReason) -> String {
+    match reason {
+        PauseReason::Person => "paused by a person".to_owned(),
+        PauseReason::SetAside => {
+            "another sweep was run since; running its file again goes on with it".to_owned()
+        }
+        PauseReason::FirstTrialsFailed { failed } => {
+            format!("the first {failed} trials failed within seconds and none has succeeded")
+        }
+        PauseReason::MostTrialsFailed { failed, of } => {
+            format!("{failed} of the first {of} trials failed")
+        }
+    }
+}
+
+/// What a notice says, and what helps.
+pub(crate) fn notice(notice: &Notice) -> String {
+    match notice {
+        Notice::JournalFull { error } => format!(
+            "{}: nothing is decided until there is space again, and workers go on",
+            sanitise::line(error)
+        ),
+        Notice::RecordsNotShipped { error } => format!(
+            "records wait to be shipped to the results directory, and the journal has them: {}",
+            sanitise::line(error)
+        ),
+        Notice::NoWorkerFits { cpu_milli, mem_mib, gpus } => {
+            let processors = number::metric(f64::from(*cpu_milli) / 1000.0);
+            format!(
+                "no connected worker has what one trial asks for: \
+                 {processors} processors, {mem_mib} MiB, {gpus} GPUs"
+            )
+        }
+    }
+}
+
+/// Says notices at once, and again each minute as long as they stay.
+#[derive(Debug, Default)]
+pub(crate) struct NoticeTeller {
+    told: Vec<(Notice, Instant)>,
+}
+
+impl NoticeTeller {
+    /// The lines to say now, of the notices that hold now.
+    pub(crate) fn due(&mut self, notices: &[Notice]) -> Vec<String> {
+        self.due_at(notices, clock::now())
+    }
+
+    fn due_at(&mut self, notices: &[Notice], now: Instant) -> Vec<String> {
+        self.told.retain(|(told, _)| notices.iter().any(|notice| is_same_kind(notice, told)));
+        let mut lines = Vec::new();
+        for new in notices {
+            let last = self.told.iter().filter(|(told, _)| is_same_kind(told, new));
+            let last = last.max_by_key(|(_, at)| *at);
+            let pause = match last {
+                Some((told, _)) if told == new => REPEAT,
+                _ => SAME_KIND,
+            };
+            if last.is_none_or(|(_, at)| now.duration_since(*at) >= pause) {
+                self.told.retain(|(told, _)| told != new);
+                self.told.push((new.clone(), now));
+                lines.push(format!("note: {}", notice(new)));
+            }
+        }
+        lines
+    }
+}
+
+fn is_same_kind(one: &Notice, other: &Notice) -> bool {
+    std::mem::discriminant(one) == std::mem::discriminant(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_is_said_at_once_and_then_each_minute() {
+        let begin = clock::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let full = [Notice::JournalFull { error: "no space".to_owned() }];
+        let other = [Notice::JournalFull { error: "quota".to_owned() }];
+        let mut teller = NoticeTeller::default();
+        let cases: [(&str, u64, &[Notice], usize); 8] = [
+            ("none holds", 0, &[], 0),
+            ("one begins", 1, &full, 1),
+            ("it stays", 30, &full, 0),
+            ("it stays for a minute", 61, &full, 1),
+            ("its cause changes, soon after", 65, &other, 0),
+            ("its cause is another one", 72, &other, 1),
+            ("it ends", 73, &[], 0),
+            ("it begins again", 74, &full, 1),
+        ];
+        for (name, seconds, notices, lines) in cases {
+            assert_eq!(teller.due_at(notices, at(seconds)).len(), lines, "{name}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Phases and notices: a condition that needs a look is said, and changes nothing else.
+
+mod lab;
+
+use std::fs;
+use std::process::Child;
+
+use lab::Lab;
+
+const METRIC: &str = "metric: {name: s, goal: maximize, target: 3}\n";
+
+/// A sweep of three trials in file order; the second and third wait for a file of their number.
+fn waiting(lab: &Lab, name: &str) -> Child {
+    let trainer = "trap 'echo term >> led; exit 1' TERM; echo $HP_X >> led; \
+                   until [ $HP_X = 1 ] || [ -e go-$HP_X ]; do sleep 0.01; done; echo s=$HP_X";
+    let grid = "order: file\nparameters: {x: {values: [1, 2, 3, 4]}}\n";
+    lab.write(name, format!("command: [sh, -c, \"{trainer}\"]\n{METRIC}{grid}"));
+    let run = lab.start(&["run", name, "--slots", "1"]);
+    lab.until("the second trial runs", || lab.ledger("led").len() == 2);
+    run
+}
+
+fn says(lab: &Lab, text: &str) -> bool {
+    lab.run(&["status", "-o", "json"]).stdout.contains(text)
+}
+
+#[test]
+fn a_target_is_reached_though_the_results_directory_is_gone() {
+    let lab = Lab::new();
+    let run = waiting(&lab, "t.yaml");
+    let (claim, away) = (lab.data().join("results/t/sweep.json"), lab.path().join("away"));
+    fs::rename(&claim, &away).unwrap();
+    lab.write("go-2", "");
+    lab.until("the status has a notice", || says(&lab, "\"kind\": \"records_not_shipped\""));
+    lab.write("go-3", "");
+    lab.until("the target is reached", || says(&lab, "\"closed\": \"target_reached\""));
+    fs::rename(&away, &claim).unwrap();
+    let done = lab.wait(run);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stderr.contains("t: the target was reached in "), "{}", done.stderr);
+    let note = "note: records wait to be shipped to the results directory, and the journal has them";
+    assert!(done.stderr.contains(note), "{}", done.stderr);
+}
+
+#[test]
+fn a_pause_ends_no_trial_though_the_results_directory_is_gone() {
+    let lab = Lab::new();
+    let run = waiting(&lab, "p.yaml");
+    let (claim, away) = (lab.data().join("results/p/sweep.json"), lab.path().join("away"));
+    fs::rename(&claim, &away).unwrap();
+    lab.write("go-2", "");
+    lab.until("the status has a notice", || says(&lab, "\"kind\": \"records_not_shipped\""));
+    lab.until("the third trial runs", || lab.ledger("led").len() == 3);
+    assert_eq!(lab.run(&["pause", "p"]).code, Some(0));
+    lab.until("the status says who paused it", || says(&lab, "\"paused\": \"person\""));
+    // A worker may hold the fourth already, and then it goes on as well.
+    lab.write("go-3", "").write("go-4", "");
+    let done = lab.wait(run);
+    fs::rename(&away, &claim).unwrap();
+    // The third trial reaches the target while the sweep is paused: the sweep is not closed by that.
+    assert_eq!(done.code, Some(13), "{}", done.stderr);
+    assert!(done.stderr.contains("paused: paused by a person"), "{}", done.stderr);
+    assert!(!lab.ledger("led").contains(&"term".to_owned()), "{}", done.stderr);
+}
+
+#[test]
+fn a_new_version_counts_as_known_what_is_known() {
+    let lab = Lab::new();
+    let sweep = |values: &str, cap: &str| {
+        let grid = format!("parameters: {{x: {{values: [{values}]}}}}\n");
+        let text = format!("command: [sh, -c, 'echo s=1']\nmetric: {{name: s, goal: maximize}}\n{cap}{grid}");
+        lab.write("k.yaml", text);
+        lab.run(&["run", "k.yaml"])
+    };
+    assert_eq!(sweep("1, 2", "").code, Some(0));
+    let capped = sweep("1, 2, 3, 4, 5", "run_cap: 2\n");
+    assert_eq!(capped.code, Some(0), "{}", capped.stderr);
+    assert!(capped.stderr.starts_with("k: 5 trials, version 2, 2 known\n"), "{}", capped.stderr);
+    assert!(capped.stderr.contains("3 left out by run_cap"), "{}", capped.stderr);
+}
