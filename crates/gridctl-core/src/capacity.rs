@@ -55,7 +55,9 @@ impl Capacity {
     #[must_use]
     pub fn admits(&self, used: &Used, wanted: &Resources, ahead: u32) -> bool {
         let ahead = u64::from(ahead);
-        let fits = |used: u64, one: u64, all: u64| one == 0 || used + one <= all + ahead * one;
+        let fits = |used: u64, one: u64, all: u64| {
+            one == 0 || used + one <= all.saturating_add(ahead.saturating_mul(one))
+        };
         let places = if self.slots > 0 {
             used.count < u64::from(self.slots) + ahead
         } else {

@@ -11,8 +11,13 @@ use crate::value::Params;
 /// The protocol's version; a master refuses a worker of another one.
 pub const PROTOCOL: u32 = 1;
 
-/// One version of a sweep, frozen when it was submitted: everything that its trials need beside their parameters.
+/// Attempts that a worker can hold: as many as one `Hello` can name.
+pub const MAX_HELD: usize = 65_536;
+
+/// One version of a sweep, frozen when it was submitted: everything that its trials need beside their parameters. One that is
+/// read back from bytes has been checked again, whoever wrote them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct FrozenSweep {
     /// The sweep's own name for ever, made when it was first submitted; claims the results volume.
     pub uuid: String,

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gridctl_core::id::{SweepId, Time, TrialId, WorkerId};
+use gridctl_core::leaderboard::Brief;
 use gridctl_core::sched::{
-    Answer, Conn, Core, Input, Refusal, Request, Steer, SweepState, SweepStatus, WorkerView,
+    Answer, Conn, Core, Input, Refusal, Request, Steer, SweepState, SweepStatus, TrialPlace, WorkerView,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -178,7 +179,16 @@ impl Handle {
     /// There is no such sweep or trial, or one of them did not end so.
     pub async fn retry(&self, name: &str, trials: Vec<TrialId>) -> Result<u64, AskError> {
         let sweep = self.id_of(name)?;
-        self.ask(move |request| Input::Retry(request, sweep, trials)).await
+        let places = self.read(move |reader| {
+            let place = |trial: TrialId| {
+                let last = reader.attempts_of(sweep.0, trial)?.pop();
+                let brief = last.and_then(|row| serde_json::from_str::<Brief>(&row.record).ok());
+                Ok(TrialPlace { trial, point: brief.map(|brief| (brief.params.clone(), brief.seed())) })
+            };
+            trials.into_iter().map(place).collect::<Result<Vec<_>, AskError>>()
+        });
+        let places = places.await?;
+        self.ask(move |request| Input::Retry(request, sweep, places)).await
     }
 
     /// Every worker that is connected or holds leases.

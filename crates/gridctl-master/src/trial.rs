@@ -84,7 +84,7 @@ impl Handle {
     /// # Errors
     /// There is no such sweep or trial, or more than one.
     pub async fn trial(&self, sweep: &str, name: &str) -> Result<TrialDetails, AskError> {
-        let (id, trial) = self.find(sweep, name).await?;
+        let (id, trial) = self.find(sweep, name, &mut None).await?;
         let live = self.live(id, Some(trial)).await?;
         let mut live = self.with_last_ends(id, live).await?;
         let attempts = self.read(move |reader| Ok(reader.attempts_of(id.0, trial)?)).await?;
@@ -104,13 +104,20 @@ impl Handle {
     /// As [`Handle::trial`].
     pub async fn find_all(&self, sweep: &str, names: &[String]) -> Result<Vec<TrialId>, AskError> {
         let mut trials = Vec::with_capacity(names.len());
+        let mut live = None;
         for name in names {
-            trials.push(self.find(sweep, name).await?.1);
+            trials.push(self.find(sweep, name, &mut live).await?.1);
         }
         Ok(trials)
     }
 
-    async fn find(&self, sweep: &str, name: &str) -> Result<(SweepId, TrialId), AskError> {
+    /// The trial that a person means; `live` keeps the trials that are not settled from one call to the next.
+    async fn find(
+        &self,
+        sweep: &str,
+        name: &str,
+        live: &mut Option<Vec<(SweepId, TrialId)>>,
+    ) -> Result<(SweepId, TrialId), AskError> {
         let no_best = || AskError::NoBest(name.chars().take(40).collect());
         let unknown = || AskError::UnknownTrial { prefix: name.chars().take(40).collect() };
         if name == "best" {
@@ -131,7 +138,7 @@ impl Handle {
             return Ok((self.id_of(sweep)?, row.trial));
         }
         let only = if sweep.is_empty() { None } else { Some(self.id_of(sweep)?) };
-        let found = self.by_prefix(name, only).await?;
+        let found = self.by_prefix(name, only, live).await?;
         let trials: BTreeSet<TrialId> = found.iter().map(|(_, trial)| *trial).collect();
         match (found.into_iter().max(), trials.len()) {
             (Some(latest), 1) => Ok(latest),
@@ -148,6 +155,7 @@ impl Handle {
         &self,
         prefix: &str,
         only: Option<SweepId>,
+        live: &mut Option<Vec<(SweepId, TrialId)>>,
     ) -> Result<Vec<(SweepId, TrialId)>, AskError> {
         if prefix.is_empty()
             || prefix.len() > 16
@@ -155,20 +163,26 @@ impl Handle {
         {
             return Ok(Vec::new());
         }
-        let text = prefix.to_owned();
-        let mut found: Vec<(SweepId, TrialId)> = self
-            .look(move |core, _| {
-                let ids =
-                    core.sweeps().map(|sweep| sweep.id()).filter(|id| only.is_none_or(|only| only == *id));
-                let live = ids.flat_map(|id| core.live(id).into_iter().map(move |live| (id, live.trial)));
-                live.filter(|(_, trial)| trial.to_string().starts_with(&text)).take(64).collect()
-            })
-            .await?;
+        let live = match live {
+            Some(live) => live,
+            None => live.insert(self.live_ids(only).await?),
+        };
+        let begins = |(_, trial): &&(SweepId, TrialId)| trial.to_string().starts_with(prefix);
+        let mut found: Vec<(SweepId, TrialId)> = live.iter().filter(begins).take(64).copied().collect();
         let prefix = prefix.to_owned();
         let known = self.read(move |reader| Ok(reader.find_trials(&prefix, 256)?)).await?;
         found.extend(known.into_iter().map(|(sweep, trial)| (SweepId(sweep), trial)));
         found.retain(|(id, _)| only.is_none_or(|only| only == *id));
         Ok(found)
+    }
+
+    /// The trials that have begun and are not settled, of every sweep or of this one.
+    async fn live_ids(&self, only: Option<SweepId>) -> Result<Vec<(SweepId, TrialId)>, AskError> {
+        self.look(move |core, _| {
+            let ids = core.sweeps().map(|sweep| sweep.id()).filter(|id| only.is_none_or(|only| only == *id));
+            ids.flat_map(|id| core.live(id).into_iter().map(move |live| (id, live.trial))).collect()
+        })
+        .await
     }
 
     async fn version(&self, id: SweepId) -> Result<u32, AskError> {

@@ -6,8 +6,7 @@ pub const MAX_REQUEST_BYTES: usize = 8 << 20;
 pub const MAX_RESPONSE_BYTES: usize = 16 << 20;
 /// Longer things are split so that one message has about so many bytes.
 pub const CHUNK_BYTES: usize = 512 << 10;
-/// Attempts that a worker can hold.
-pub const MAX_HELD: usize = 65_536;
+pub use gridctl_core::protocol::MAX_HELD;
 /// Reports in one message.
 pub const MAX_REPORTS: usize = 16_384;
 /// Reports that belong to one `Hello`, over all its messages.

@@ -185,6 +185,12 @@ impl Grid {
         self.rules.excludes(self.scope(), &point, &self.active(&point))
     }
 
+    /// What it costs to look whether a trial is excluded: 1, and the length of each condition in bytes.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        1 + self.rules.length()
+    }
+
     /// The id of the trial at `index`: the hash of all its parameters, the axis of repeats included, and the seed.
     #[must_use]
     pub fn trial_id(&self, index: u64) -> TrialId {

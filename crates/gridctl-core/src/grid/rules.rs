@@ -89,6 +89,12 @@ impl Rules {
         !(self.when.is_empty() && self.exclude.is_empty())
     }
 
+    /// The length of all conditions, in bytes: evaluating one takes time linear in its source.
+    pub(super) fn length(&self) -> u64 {
+        let bounds = self.when.iter().map(|(_, bound)| bound).chain(&self.exclude);
+        bounds.map(|bound| bound.expr.source().len() as u64).sum()
+    }
+
     /// Writes which axes the point has.
     pub(super) fn active(&self, scope: Scope<'_>, point: &[u64], active: &mut Vec<bool>) {
         active.clear();

@@ -43,6 +43,14 @@ pub struct Brief {
     pub duration_ms: u64,
 }
 
+impl Brief {
+    /// The seed that the trial's id is hashed with: 0 where the repeats are an axis.
+    #[must_use]
+    pub fn seed(&self) -> u32 {
+        if TrialId::of(&self.params, self.repeat) == self.trial { self.repeat } else { 0 }
+    }
+}
+
 impl From<&Record> for Brief {
     fn from(record: &Record) -> Self {
         Self {

@@ -5,12 +5,8 @@ use crate::spec::{Goal, Objective};
 
 fn patterns(objective: Option<MetricSpec>, metrics: Vec<MetricSpec>) -> Arc<Patterns> {
     let objective = objective.map(|metric| Objective { metric, goal: Goal::Maximize, target: None });
-    let spec: SweepSpec = serde_json::from_value(serde_json::json!({
-        "name": "s", "axes": [], "repeats": {"seeds": 1}, "order": "spread", "objective": objective,
-        "metrics": metrics, "command": ["t"], "env_prefix": "HP_",
-        "resources": {"cpu_milli": 1000, "mem_mib": 0, "gpus": 0}, "retry": {"max_failures": 2},
-    }))
-    .unwrap();
+    let plain = crate::spec::tests::spec("name: s\ncommand: [t]\nparameters: {x: {value: 1}}\n");
+    let spec = SweepSpec { objective, metrics, ..plain };
     Arc::new(Patterns::new(&spec).unwrap())
 }
 

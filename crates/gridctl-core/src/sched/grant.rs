@@ -5,6 +5,7 @@ use super::Core;
 use super::event::Event;
 use super::trial::{Hold, Lease};
 use super::worker::Worker;
+use crate::grid::Grid;
 use crate::id::{Fingerprint, LeaseSeq, SweepId, Time, Token, WorkerId};
 use crate::protocol::Grant;
 use crate::spec::Resources;
@@ -12,6 +13,38 @@ use std::sync::Arc;
 
 /// How many trials of the queue are looked at for one that suits a worker.
 const LOOKED_AT: usize = 64;
+/// How many trials one step grants.
+const GRANTS_A_STEP: usize = 4_096;
+/// How many positions one step passes that are no fresh trials, and how much it evaluates for them; see [`Grid::cost`].
+const PASSED_A_STEP: u64 = 10_000;
+const EVALUATED_A_STEP: u64 = 1 << 20;
+
+/// What a step may still do. What is left over then is for the next step, which follows at once.
+struct StepBudget {
+    grants: usize,
+    positions: u64,
+    evaluation: u64,
+}
+
+impl StepBudget {
+    fn full() -> Self {
+        Self { grants: GRANTS_A_STEP, positions: PASSED_A_STEP, evaluation: EVALUATED_A_STEP }
+    }
+
+    /// How many positions of `grid` may be looked at, at least one.
+    fn positions_of(&self, grid: &Grid) -> u64 {
+        self.positions.min(self.evaluation / grid.cost()).max(1)
+    }
+
+    fn is_spent(&self) -> bool {
+        self.grants == 0 || self.positions == 0 || self.evaluation == 0
+    }
+
+    fn spend_positions(&mut self, count: u64, grid: &Grid) {
+        self.positions = self.positions.saturating_sub(count);
+        self.evaluation = self.evaluation.saturating_sub(count.saturating_mul(grid.cost()));
+    }
+}
 
 impl Core {
     /// Grants as many trials as the workers can hold.
@@ -22,14 +55,16 @@ impl Core {
         let open: Vec<WorkerId> =
             self.workers.iter().filter(|(_, worker)| worker.is_open()).map(|(id, _)| *id).collect();
         let mut rest = open;
+        let mut budget = StepBudget::full();
         // One trial for each worker in turn, so that the last trials are spread over the machines.
-        while !rest.is_empty() {
-            rest.retain(|id| self.grant_one(now, *id));
+        while !rest.is_empty() && !budget.is_spent() {
+            rest.retain(|id| budget.is_spent() || self.grant_one(now, *id, &mut budget));
         }
+        self.unfinished |= budget.is_spent();
     }
 
     /// Grants one trial to this worker, if any suits it.
-    fn grant_one(&mut self, now: Time, id: WorkerId) -> bool {
+    fn grant_one(&mut self, now: Time, id: WorkerId, budget: &mut StepBudget) -> bool {
         let mut sweeps: Vec<(u64, SweepId)> = Vec::new();
         for sweep_id in self.active_sweeps() {
             if let Some(sweep) = self.sweeps.get(&sweep_id)
@@ -46,8 +81,9 @@ impl Core {
                 return false;
             }
             let fits = self.sweeps.get(&sweep).is_some_and(|sweep| worker.fits(&sweep.frozen.spec.resources));
-            if fits && let Some(pos) = self.pick(now, sweep, id) {
+            if fits && let Some(pos) = self.pick(now, (sweep, id), budget) {
                 self.lease(now, sweep, pos, id);
+                budget.grants -= 1;
                 return true;
             }
         }
@@ -55,7 +91,12 @@ impl Core {
     }
 
     /// The next trial of `sweep` that suits the worker; moves the cursor up to it, if it is fresh.
-    fn pick(&mut self, now: Time, sweep_id: SweepId, id: WorkerId) -> Option<u64> {
+    fn pick(
+        &mut self,
+        now: Time,
+        (sweep_id, id): (SweepId, WorkerId),
+        budget: &mut StepBudget,
+    ) -> Option<u64> {
         let worker = self.workers.get(&id)?;
         let sweep = self.sweeps.get(&sweep_id)?;
         let suits = |pos: &&u64| {
@@ -70,7 +111,9 @@ impl Core {
         if let Some(pos) = sweep.ready.iter().take(LOOKED_AT).find(suits).copied() {
             return self.lay_to_rest(now, sweep_id, pos).then_some(pos);
         }
-        let ahead = sweep.look_ahead()?;
+        let ahead = sweep.look_ahead(budget.positions_of(&sweep.grid))?;
+        // The trial that was found is a grant, and no position that was passed.
+        budget.spend_positions(ahead.looked_at - u64::from(ahead.found), &sweep.grid);
         if ahead.upto > sweep.cursor || !ahead.excluded.is_empty() {
             self.emit(now, Event::Passed { sweep: sweep_id, upto: ahead.upto, excluded: ahead.excluded });
         }

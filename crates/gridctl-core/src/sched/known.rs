@@ -150,7 +150,6 @@ fn known(frozen: &FrozenSweep, seq: u64, brief: Brief) -> Option<Known> {
     if brief.state == TrialState::Succeeded && wanted.is_some() && objective.is_none() {
         return None;
     }
-    // Where the repeats are an axis, the trial's id is hashed with 0.
-    let seed = if TrialId::of(&brief.params, brief.repeat) == brief.trial { brief.repeat } else { 0 };
+    let seed = brief.seed();
     Some(Known { seq, params: brief.params, seed, state: brief.state, objective })
 }

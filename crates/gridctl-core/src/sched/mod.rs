@@ -34,7 +34,7 @@ pub use self::phase::{CloseReason, PauseReason, SweepPhase};
 pub use self::save::RestoreError;
 pub use self::status::{Best, SweepState, SweepStatus};
 pub use self::step::{
-    Answer, Conn, Copied, Effect, Input, Outcome, Refusal, Request, Steer, Step, Submission,
+    Answer, Conn, Copied, Effect, Input, Outcome, Refusal, Request, Steer, Step, Submission, TrialPlace,
 };
 pub use self::sweep::Sweep;
 pub use self::worker::WorkerView;

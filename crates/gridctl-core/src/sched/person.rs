@@ -7,10 +7,11 @@ use super::Core;
 use super::event::Event;
 use super::known::Known;
 use super::phase::{CloseReason, PauseReason, SweepPhase};
-use super::step::{Answer, Copied, Effect, Refusal, Request, Steer, Submission};
+use super::step::{Answer, Copied, Effect, Refusal, Request, Steer, Submission, TrialPlace};
 use super::sweep::Sweep;
+use super::trial::Trial;
 use crate::grid::Grid;
-use crate::id::{SweepId, Time, TrialId};
+use crate::id::{SweepId, Time};
 use crate::protocol::FrozenSweep;
 use crate::record::{Class, TrialState};
 
@@ -166,22 +167,15 @@ impl Core {
     }
 
     /// A person wants trials tried again.
-    pub(super) fn retry(&mut self, now: Time, request: Request, id: SweepId, trials: &[TrialId]) {
+    pub(super) fn retry(&mut self, now: Time, request: Request, id: SweepId, trials: &[TrialPlace]) {
         let answer = self.try_retry(now, id, trials);
         self.out.effects.push(Effect::Reply(request, answer));
     }
 
-    fn try_retry(&mut self, now: Time, id: SweepId, trials: &[TrialId]) -> Result<Answer, Refusal> {
+    fn try_retry(&mut self, now: Time, id: SweepId, trials: &[TrialPlace]) -> Result<Answer, Refusal> {
         let sweep = self.sweeps.get(&id).ok_or(Refusal::UnknownSweep(id))?;
-        let ended =
-            || sweep.settled.failed.iter().chain(&sweep.settled.quarantined).chain(&sweep.settled.cancelled);
-        let mut positions: Vec<u64> = Vec::new();
-        for trial in trials {
-            let Some(pos) = ended().find(|pos| sweep.trial_id(*pos) == *trial) else {
-                return Err(self.not_ended(sweep, *trial));
-            };
-            positions.push(pos);
-        }
+        let positions: Result<Vec<u64>, _> = trials.iter().map(|trial| ended_at(sweep, trial)).collect();
+        let mut positions = positions?;
         positions.sort_unstable();
         positions.dedup();
         let touched = positions.len() as u64;
@@ -191,19 +185,6 @@ impl Core {
             self.emit(now, Event::Steered { sweep: id, phase: SweepPhase::Running });
         }
         Ok(Answer::Done(touched))
-    }
-
-    #[expect(clippy::unused_self, reason = "reads as what it is where it is called")]
-    fn not_ended(&self, sweep: &Sweep, trial: TrialId) -> Refusal {
-        let open = sweep.open.iter().find(|(pos, _)| sweep.trial_id(**pos) == trial);
-        let done = || sweep.settled.succeeded.iter().any(|pos| sweep.trial_id(pos) == trial);
-        let state = match open {
-            Some((_, open)) if open.is_leased() => TrialState::Leased,
-            Some(_) => TrialState::Pending,
-            None if done() => TrialState::Succeeded,
-            None => return Refusal::UnknownTrial { name: sweep.name().to_owned(), trial },
-        };
-        Refusal::NotEnded { trial, state }
     }
 
     /// Closes sweeps that have nothing left to do.
@@ -251,6 +232,26 @@ impl Core {
         {
             self.outbox(conn).cancel.push(lease.token.lease);
         }
+    }
+}
+
+/// The position of a trial that has ended without success.
+fn ended_at(sweep: &Sweep, place: &TrialPlace) -> Result<u64, Refusal> {
+    let trial = place.trial;
+    let index = place.point.as_ref().and_then(|(params, seed)| sweep.grid.index_of(params, *seed));
+    let known = index.map(|index| sweep.grid.pos_of(index)).filter(|pos| sweep.trial_id(*pos) == trial);
+    // A trial without a record has begun at most.
+    let pos = known.or_else(|| sweep.open.keys().copied().find(|pos| sweep.trial_id(*pos) == trial));
+    let Some(pos) = pos else {
+        return Err(Refusal::UnknownTrial { name: sweep.name().to_owned(), trial });
+    };
+    match sweep.open.get(&pos).map(Trial::is_leased) {
+        Some(true) => Err(Refusal::NotEnded { trial, state: TrialState::Leased }),
+        Some(false) => Err(Refusal::NotEnded { trial, state: TrialState::Pending }),
+        None => match sweep.settled.state(pos) {
+            Some(TrialState::Failed | TrialState::Quarantined | TrialState::Cancelled) => Ok(pos),
+            state => Err(Refusal::NotEnded { trial, state: state.unwrap_or(TrialState::Pending) }),
+        },
     }
 }
 

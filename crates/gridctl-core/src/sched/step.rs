@@ -9,6 +9,7 @@ use crate::record::{Record, TrialState};
 use crate::sched::event::Event;
 use crate::sched::known::{Changed, Known};
 use crate::sched::phase::CloseReason;
+use crate::value::Params;
 
 /// A worker's connection, numbered by the shell; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,7 +43,7 @@ pub enum Input {
     /// A person steers a sweep.
     Steer(Request, SweepId, Steer),
     /// A person wants trials tried again that had ended without success.
-    Retry(Request, SweepId, Vec<TrialId>),
+    Retry(Request, SweepId, Vec<TrialPlace>),
     /// Ask every worker to drain: running trials get so many milliseconds.
     Drain {
         /// From SIGTERM to SIGKILL.
@@ -66,6 +67,15 @@ pub struct Submission {
     pub retry_failed: bool,
     /// A new version even if nothing changed, with `known` as given (empty: everything runs again).
     pub rerun: bool,
+}
+
+/// A trial, and where its sweep's points have it, so that nobody has to search for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrialPlace {
+    /// The trial.
+    pub trial: TrialId,
+    /// Its parameters and its seed, as its record says; `None`: it has no record.
+    pub point: Option<(Params, u32)>,
 }
 
 /// How a person steers a sweep.

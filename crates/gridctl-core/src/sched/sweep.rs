@@ -15,8 +15,6 @@ use crate::id::{SweepId, Time, TrialId, WorkerId};
 use crate::protocol::FrozenSweep;
 use crate::record::TrialState;
 
-/// How many positions that are no points the cursor passes in one step.
-const PASSED_A_STEP: u64 = 10_000;
 /// How many of the last ends the forecast looks at.
 pub(super) const ENDS_KEPT: usize = 256;
 
@@ -62,6 +60,8 @@ pub(super) struct Ahead {
     pub(super) excluded: Vec<(u64, u64)>,
     /// A trial stands at `upto`.
     pub(super) found: bool,
+    /// How many positions were looked at.
+    pub(super) looked_at: u64,
 }
 
 impl Sweep {
@@ -159,26 +159,27 @@ impl Sweep {
         self.cursor < self.grid.len() && self.frozen.spec.run_cap.is_none_or(|cap| self.touched() < cap)
     }
 
-    /// Looks for the next trial that was never begun. `None`: there is nothing ahead.
-    pub(super) fn look_ahead(&self) -> Option<Ahead> {
+    /// Looks for the next trial that was never begun, at `most` positions. `None`: there is nothing ahead.
+    pub(super) fn look_ahead(&self, most: u64) -> Option<Ahead> {
         if !self.has_fresh() {
             return None;
         }
         let mut excluded: Vec<(u64, u64)> = Vec::new();
-        let last = self.grid.len().min(self.cursor.saturating_add(PASSED_A_STEP));
+        let last = self.grid.len().min(self.cursor.saturating_add(most));
         for pos in self.cursor..last {
             if self.settled.state(pos).is_some() || self.open.contains_key(&pos) {
                 continue;
             }
             if !self.grid.is_excluded(self.grid.index_at(pos)) {
-                return Some(Ahead { upto: pos, excluded, found: true });
+                let looked_at = pos - self.cursor + 1;
+                return Some(Ahead { upto: pos, excluded, found: true, looked_at });
             }
             match excluded.last_mut() {
                 Some((first, count)) if *first + *count == pos => *count += 1,
                 _ => excluded.push((pos, 1)),
             }
         }
-        Some(Ahead { upto: last, excluded, found: false })
+        Some(Ahead { upto: last, excluded, found: false, looked_at: last - self.cursor })
     }
 
     pub(super) fn pass(&mut self, upto: u64, excluded: &[(u64, u64)]) {

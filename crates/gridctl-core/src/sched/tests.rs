@@ -226,7 +226,14 @@ impl World {
     }
 
     fn retry(&mut self, sweep: SweepId, trials: &[TrialId]) -> Result<Answer, Refusal> {
-        self.ask(|request| Input::Retry(request, sweep, trials.to_vec()))
+        let grid = self.core.sweep(sweep).map(|sweep| sweep.grid().clone());
+        let place = |trial: &TrialId| {
+            let at = |grid: &Grid| (0..grid.len()).find(|index| grid.trial_id(*index) == *trial);
+            let found = grid.as_ref().and_then(|grid| Some(grid.trial(at(grid)?)));
+            TrialPlace { trial: *trial, point: found.map(|found| (found.params, found.repeat)) }
+        };
+        let trials = trials.iter().map(place).collect();
+        self.ask(|request| Input::Retry(request, sweep, trials))
     }
 
     fn ask(&mut self, question: impl FnOnce(Request) -> Input) -> Result<Answer, Refusal> {

@@ -9,7 +9,7 @@ use super::breaker::WorkerBreaker;
 use super::step::Conn;
 use crate::capacity::Used;
 use crate::id::{LeaseSeq, SweepId, Time, WorkerId};
-use crate::protocol::Capacity;
+use crate::protocol::{Capacity, MAX_HELD};
 use crate::spec::Resources;
 
 /// A worker that is connected, or whose leases have not expired.
@@ -80,7 +80,7 @@ impl Worker {
 
     /// Whether it takes new trials at all.
     pub(super) fn is_open(&self) -> bool {
-        self.link.is_some() && !self.draining && self.alone == 0
+        self.link.is_some() && !self.draining && self.alone == 0 && self.leases.len() < MAX_HELD
     }
 
     /// Whether one more attempt that takes `wanted` may be granted: it fits beside the others, or waits as one of the few

@@ -4,24 +4,22 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::relations::{cycle, mentioned, points};
 use super::settings::bad_prefix;
 use super::{Axis, AxisValues, MetricSpec, Repeats, SweepSpec, cloud, limits, metric, names};
 use crate::expr::Expr;
 use crate::grid::Grid;
 use crate::launch;
+use crate::protocol::FrozenSweep;
 use crate::value::Value;
 
-/// Why bytes that claim to be a checked sweep are none.
+/// A document that breaks a rule which every checked sweep keeps; it names the first such rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FrozenSpecError {
-    /// They are no JSON of this shape.
-    #[error("not a sweep: {0}")]
-    Json(String),
-    /// They break a rule that every checked sweep keeps.
-    #[error("not a checked sweep: {0}")]
-    Broken(String),
-}
+#[error("not a checked sweep: {0}")]
+pub struct BrokenSpec(String);
 
 type Verdict = Result<(), String>;
 
@@ -29,29 +27,26 @@ fn ensure(holds: bool, problem: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(problem()) }
 }
 
-impl SweepSpec {
-    /// Reads a spec back from its JSON.
-    ///
-    /// # Errors
-    /// [`FrozenSpecError`]: the text has another shape, or breaks a rule of checked sweeps.
-    pub fn from_json(text: &str) -> Result<Self, FrozenSpecError> {
-        let spec: Self =
-            serde_json::from_str(text).map_err(|error| FrozenSpecError::Json(error.to_string()))?;
-        spec.validate()?;
+impl Serialize for SweepSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SweepSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spec = Self::deserialize(deserializer)?;
+        spec.validate().map_err(D::Error::custom)?;
         Ok(spec)
     }
+}
 
-    /// The spec as JSON.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("keys are strings and no float is NaN or infinite")
-    }
-
+impl SweepSpec {
     /// Checks the rules that every checked sweep keeps, as far as anything downstream relies on them.
     ///
     /// # Errors
-    /// [`FrozenSpecError::Broken`] names the first rule that is broken.
-    pub fn validate(&self) -> Result<(), FrozenSpecError> {
+    /// [`BrokenSpec`] names the first rule that is broken.
+    pub fn validate(&self) -> Result<(), BrokenSpec> {
         self.named()
             .and_then(|()| axes(&self.axes, &self.env_prefix))
             .and_then(|()| self.related())
@@ -59,7 +54,7 @@ impl SweepSpec {
             .and_then(|()| self.started())
             .and_then(|()| Grid::new(Arc::new(self.clone())).map(drop).map_err(|error| error.to_string()))
             .and_then(|()| launch::check_command(self).map_err(|error| error.to_string()))
-            .map_err(FrozenSpecError::Broken)
+            .map_err(BrokenSpec)
     }
 
     fn named(&self) -> Verdict {
@@ -170,6 +165,36 @@ impl SweepSpec {
             "an unknown key".to_owned()
         })
     }
+}
+
+impl Serialize for FrozenSweep {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for FrozenSweep {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let frozen = Self::deserialize(deserializer)?;
+        surroundings(&frozen).map_err(|problem| D::Error::custom(BrokenSpec(problem)))?;
+        Ok(frozen)
+    }
+}
+
+/// Checks what a frozen sweep says beside its spec: directories and variables that a process gets.
+fn surroundings(frozen: &FrozenSweep) -> Verdict {
+    let dirs = [Some(&frozen.base), Some(&frozen.output), frozen.workdir.as_ref(), frozen.data.as_ref()];
+    for dir in dirs.into_iter().flatten() {
+        ensure(dir.starts_with('/') && sound(dir), || format!("{dir:.80?} is no absolute directory"))?;
+    }
+    ensure(frozen.env.len() <= limits::VARIABLES, || format!("{} variables", frozen.env.len()))?;
+    for (name, value) in &frozen.env {
+        names::variable(name).map_err(|error| error.problem)?;
+        ensure(sound(value), || format!("the value of {name} is too long or holds NUL"))?;
+    }
+    ensure(frozen.source.len() <= limits::FILE_BYTES, || "its source is too long".to_owned())?;
+    let marks = frozen.files.iter().flat_map(|(name, mark)| [name, mark]).chain([&frozen.uuid]);
+    ensure(marks.into_iter().all(|text| sound(text)), || "a file's name is too long".to_owned())
 }
 
 fn sound(text: &str) -> bool {

@@ -32,10 +32,11 @@ use crate::value::Value;
 pub use self::settings::signal_number;
 pub use check::{Context, KEYS, Parsed, parse};
 pub use diagnostic::{Diagnostic, Severity, SpecErrors, is_hostile, nearest};
-pub use frozen::FrozenSpecError;
+pub use frozen::BrokenSpec;
 
-/// A checked sweep.
+/// A checked sweep; one that is read back from bytes has been checked again, whoever wrote them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct SweepSpec {
     /// 1 to 63 characters of `[a-z0-9-]`.
     pub name: String,

@@ -1,10 +1,13 @@
 //! The person: submits, changes the file, has trials tried again, pauses, resumes, cancels; and sometimes says it twice.
 //! Invariant: a question that gets no answer because the master died is asked again.
 
+use gridctl_core::grid::Trial;
 use gridctl_core::id::{CodeHash, SweepId};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::TrialState;
-use gridctl_core::sched::{Answer, Changed, Input, Refusal, Request, Steer, Submission, SweepState};
+use gridctl_core::sched::{
+    Answer, Changed, Input, Refusal, Request, Steer, Submission, SweepState, TrialPlace,
+};
 use gridctl_core::spec::{self, AxisValues, SweepSpec};
 use rand::RngExt;
 
@@ -63,7 +66,11 @@ impl World {
         let Some(master) = self.master.as_mut() else { return false };
         let Some(sweep) = master.driver.core().sweeps().next() else { return false };
         let failed = (0..sweep.grid().len()).filter(|index| sweep.state_of(*index) == TrialState::Failed);
-        let trials: Vec<_> = failed.map(|index| sweep.grid().trial_id(index)).collect();
+        let place = |index| {
+            let Trial { params, repeat, .. } = sweep.grid().trial(index);
+            TrialPlace { trial: sweep.grid().trial_id(index), point: Some((params, repeat)) }
+        };
+        let trials: Vec<_> = failed.map(place).collect();
         if trials.is_empty() {
             return false;
         }

@@ -14,7 +14,7 @@ use gridctl_worker::marks::is_alive;
 async fn attempts_end_as_the_table_says() {
     type Change = fn(&mut SweepSpec);
     let as_it_is: Change = |_| {};
-    let cases: [(&str, Change, Class, Option<Exit>, &str); 14] = [
+    let cases: [(&str, Change, Class, Option<Exit>, &str); 13] = [
         ("echo acc=$HP_LR", as_it_is, Class::Succeeded, Some(Exit::Code(0)), ""),
         ("printf acc=0.1", as_it_is, Class::Succeeded, Some(Exit::Code(0)), ""),
         (
@@ -44,13 +44,6 @@ async fn attempts_end_as_the_table_says() {
             Class::Failed,
             Some(Exit::NotStarted),
             "command not found: `pythn3`",
-        ),
-        (
-            "",
-            |spec| spec.command = vec!["${nonesuch}".into()],
-            Class::Failed,
-            Some(Exit::NotStarted),
-            "unknown macro",
         ),
         ("echo acc=nan", as_it_is, Class::Succeeded, Some(Exit::Code(0)), ""),
     ];

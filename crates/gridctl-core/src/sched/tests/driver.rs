@@ -30,7 +30,7 @@ fn nothing_leaves_before_its_events_are_durable() {
         assert!(driver.batch(Time(1), &mut |_| {}).is_none(), "one commit at a time");
     }
     assert_eq!(driver.waiting(), 1, "what came meanwhile is not stepped");
-    assert_eq!(driver.core().sweeps().next().map(|sweep| sweep.phase().clone()), Some(SweepPhase::Running));
+    assert_eq!(driver.core().sweeps().next().map(|sweep| sweep.phase()), Some(SweepPhase::Running));
     let effects = driver.committed();
     assert_eq!(replies(&effects), 1);
     assert_eq!(driver.committed(), [], "and leaves once");

@@ -1,0 +1,256 @@
+//! Whatever a worker or a master may say, drawn at random.
+
+use std::sync::Arc;
+
+use gridctl_core::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
+use gridctl_core::notice::Notice;
+use gridctl_core::protocol::{
+    Capacity, FrozenSweep, Grant, Hello, MasterUpdate, ToWorker, Welcome, WorkerUpdate,
+};
+use gridctl_core::record::{Class, CurvePoint, Exit, MetricValue, Report};
+use gridctl_core::sched::status::{Best, SweepStatus};
+use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase};
+use gridctl_core::spec::{self, Resources};
+use gridctl_core::value::{Params, Value};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+pub(crate) fn token() -> impl Strategy<Value = Token> {
+    any::<(u32, u64, u32)>().prop_map(|(epoch, lease, attempt)| Token {
+        epoch: Epoch(epoch),
+        lease: LeaseSeq(lease),
+        attempt,
+    })
+}
+
+pub(crate) fn trial() -> impl Strategy<Value = TrialId> {
+    any::<[u8; 10]>().prop_map(TrialId)
+}
+
+pub(crate) fn metric() -> impl Strategy<Value = MetricValue> {
+    prop_oneof![any::<f64>(), Just(f64::NAN), Just(f64::INFINITY)].prop_map(MetricValue)
+}
+
+pub(crate) fn exit() -> impl Strategy<Value = Exit> {
+    prop_oneof![
+        any::<i32>().prop_map(Exit::Code),
+        any::<i32>().prop_map(Exit::Signal),
+        Just(Exit::NotStarted)
+    ]
+}
+
+pub(crate) fn report() -> impl Strategy<Value = Report> {
+    let point = ("[a-z/ ]{1,9}", any::<i64>(), metric());
+    let facts = (any::<(u64, u64, u64, u64, u64)>(), any::<(u64, bool, bool)>());
+    let texts = (".{0,200}", option::of(".{0,40}"), vec(".{0,20}", 0..3));
+    let values = (option::of(metric()), vec(("[a-z]{1,9}", metric()), 0..4), vec(point, 0..4));
+    let what = (token(), trial(), 0..Class::ALL.len(), option::of(exit()));
+    (what, values, texts, facts).prop_map(|((token, trial, class, exit), values, texts, facts)| Report {
+        token,
+        trial,
+        class: Class::ALL[class],
+        fatal: facts.1.1,
+        exit,
+        objective: values.0,
+        metrics: values.1,
+        curve: values.2.into_iter().map(|(name, step, value)| CurvePoint { name, step, value }).collect(),
+        log: texts.0,
+        log_bytes: facts.0.0,
+        error: texts.1,
+        near_misses: texts.2,
+        started_unix_ms: facts.0.1,
+        duration_ms: facts.0.2,
+        cpu_ms: facts.0.3,
+        peak_rss_kib: facts.0.4,
+        checkpoint_moved: facts.1.2,
+        files: facts.1.0,
+    })
+}
+
+pub(crate) fn hello() -> impl Strategy<Value = Hello> {
+    let capacity = any::<(u32, u64, u32, u32)>();
+    let held = vec((token(), any::<u32>().prop_map(SweepId), trial()), 0..4);
+    let who = (any::<u32>(), ".{0,20}", any::<[u8; 5]>(), ".{0,20}");
+    (who, capacity, held, vec(report(), 0..3), any::<(u32, bool)>()).prop_map(
+        |(who, capacity, held, reports, rest)| Hello {
+            protocol: who.0,
+            release: who.1,
+            worker: WorkerId(who.2),
+            host: who.3,
+            capacity: Capacity {
+                cpu_milli: capacity.0,
+                mem_mib: capacity.1,
+                gpus: capacity.2,
+                slots: capacity.3,
+            },
+            held,
+            reports,
+            prefetch: rest.0,
+            draining: rest.1,
+        },
+    )
+}
+
+pub(crate) fn worker_update() -> impl Strategy<Value = WorkerUpdate> {
+    let progress = vec((any::<u64>().prop_map(LeaseSeq), any::<i64>(), any::<f64>()), 0..4);
+    (vec(report(), 0..3), progress, option::of(any::<u32>()), any::<(bool, bool, bool)>()).prop_map(
+        |(reports, progress, prefetch, (draining, bye, ping))| WorkerUpdate {
+            reports,
+            progress,
+            prefetch,
+            draining,
+            bye,
+            ping,
+        },
+    )
+}
+
+pub(crate) fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Int),
+        any::<f64>().prop_filter("finite", |value| value.is_finite()).prop_map(Value::Float),
+        ".{0,12}".prop_map(Value::Str),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::List),
+            proptest::collection::btree_map("[a-z]{1,4}", inner, 0..4)
+                .prop_map(|map| Value::Map(map.into_iter().collect())),
+        ]
+    })
+}
+
+pub(crate) fn params() -> impl Strategy<Value = Params> {
+    proptest::collection::btree_map("[a-zA-Z_./-]{1,8}", value(), 0..5)
+        .prop_map(|map| Params::new(map.into_iter().map(|(name, value)| (name.into(), value)).collect()))
+}
+
+pub(crate) fn grant() -> impl Strategy<Value = Grant> {
+    let numbers = any::<(u32, u32, u64, u32)>();
+    let takes = any::<(u32, u64, u32)>();
+    (token(), numbers, trial(), params(), any::<[u8; 10]>(), takes).prop_map(
+        |(token, (sweep, version, index, repeat), trial, params, fingerprint, takes)| Grant {
+            token,
+            sweep: SweepId(sweep),
+            version,
+            trial,
+            index,
+            params,
+            repeat,
+            fingerprint: Fingerprint(fingerprint),
+            resources: Resources { cpu_milli: takes.0, mem_mib: takes.1, gpus: takes.2 },
+        },
+    )
+}
+
+pub(crate) fn frozen() -> FrozenSweep {
+    let file = b"name: wine\nproject: p\ncommand: [python, train.py]\nrepeats: 3\n\
+        run_cap: 7\nenv: {A: }\ntimeout: 1s\nretry: {on_exit_codes: [3]}\n\
+        budget: 30 USD\nparameters: {lr: {values: [0.1, 0.01]}}\n";
+    FrozenSweep {
+        uuid: "0198".to_owned(),
+        spec: spec::parse(file, &spec::Context { file_stem: "wine" }).expect("no mistakes").spec,
+        source: "name: wine\n".to_owned(),
+        base: "/tmp".to_owned(),
+        workdir: Some("/tmp".to_owned()),
+        data: None,
+        output: "/tmp/results".to_owned(),
+        env: vec![("A".to_owned(), "1".to_owned())],
+        code: CodeHash([3; 10]),
+        files: vec![("train.py".to_owned(), "abc".to_owned())],
+    }
+}
+
+pub(crate) fn leases() -> impl Strategy<Value = Vec<LeaseSeq>> {
+    vec(any::<u64>().prop_map(LeaseSeq), 0..4)
+}
+
+pub(crate) fn master_update() -> impl Strategy<Value = MasterUpdate> {
+    let sweeps = vec(any::<(u32, u32)>(), 0..2);
+    (sweeps, vec(grant(), 0..3), leases(), leases(), leases(), option::of(any::<u64>())).prop_map(
+        |(sweeps, grants, recorded, fenced, cancel, drain_ms)| MasterUpdate {
+            sweeps: sweeps
+                .into_iter()
+                .map(|(id, version)| (SweepId(id), version, Arc::new(frozen())))
+                .collect(),
+            grants,
+            recorded,
+            fenced,
+            cancel,
+            drain_ms,
+        },
+    )
+}
+
+pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
+    let welcome = any::<(u32, u64, u64, u64)>().prop_map(|(epoch, ttl_ms, heartbeat_ms, orphan_after_ms)| {
+        ToWorker::Welcome(Welcome { epoch: Epoch(epoch), ttl_ms, heartbeat_ms, orphan_after_ms })
+    });
+    prop_oneof![welcome, master_update().prop_map(ToWorker::Update), ".{0,40}".prop_map(ToWorker::Refused)]
+}
+
+pub(crate) fn phase() -> impl Strategy<Value = SweepPhase> {
+    let paused = prop_oneof![
+        Just(PauseReason::Person),
+        Just(PauseReason::SetAside),
+        any::<u32>().prop_map(|failed| PauseReason::FirstTrialsFailed { failed }),
+        any::<(u32, u32)>().prop_map(|(failed, of)| PauseReason::MostTrialsFailed { failed, of }),
+    ];
+    let closed = prop_oneof![
+        Just(CloseReason::Finished),
+        Just(CloseReason::CapReached),
+        Just(CloseReason::TargetReached),
+        Just(CloseReason::Stopped),
+        Just(CloseReason::Cancelled),
+    ];
+    prop_oneof![
+        Just(SweepPhase::Running),
+        Just(SweepPhase::Stopping),
+        paused.prop_map(SweepPhase::Paused),
+        closed.prop_map(SweepPhase::Closed),
+    ]
+}
+
+pub(crate) fn notice() -> impl Strategy<Value = Notice> {
+    let fits = any::<(u32, u64, u32)>();
+    prop_oneof![
+        ".{0,20}".prop_map(|error| Notice::JournalFull { error }),
+        ".{0,20}".prop_map(|error| Notice::RecordsNotShipped { error }),
+        fits.prop_map(|(cpu_milli, mem_mib, gpus)| Notice::NoWorkerFits { cpu_milli, mem_mib, gpus }),
+    ]
+}
+
+pub(crate) fn status() -> impl Strategy<Value = SweepStatus> {
+    let best = option::of((trial(), any::<u64>(), metric()));
+    let counts = proptest::array::uniform11(any::<u64>());
+    let eta = option::of(0.0..1e9);
+    let words = (".{0,20}", any::<u32>(), phase(), vec(notice(), 0..3));
+    (words, counts, best, eta).prop_map(|((sweep, version, phase, notices), counts, best, eta_s)| {
+        let [rest @ .., waiting, failures, workers] = counts;
+        let [total, pending, leased, succeeded, failed, quarantined, cancelled, excluded] = rest;
+        SweepStatus {
+            sweep,
+            id: None,
+            version,
+            state: phase.into(),
+            phase,
+            total,
+            pending,
+            leased,
+            succeeded,
+            failed,
+            quarantined,
+            cancelled,
+            excluded,
+            best: best.map(|(trial, index, objective)| Best { trial, index, objective }),
+            eta_s,
+            notices,
+            waiting,
+            failures,
+            workers,
+        }
+    })
+}
