@@ -26,7 +26,7 @@ pub use error::{AskError, MasterError};
 pub use gridctl_proto::ask;
 pub use handle::Handle;
 pub use query::Leaderboard;
-pub use reading::{fold, reading};
+pub use reading::{fold, reading, reading_beside_master};
 pub use start::{Master, Running, run};
 pub use trial::{TrialDetails, Trials};
 

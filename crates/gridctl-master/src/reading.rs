@@ -32,10 +32,22 @@ pub fn fold(dir: &Path) -> Result<Core, MasterError> {
 /// # Errors
 /// There is no journal, or it cannot be read.
 pub fn reading(dir: &Path) -> Result<Handle, MasterError> {
+    reading_as(dir, SweepStatus::without_master)
+}
+
+/// The same beside a master that lives and does not answer: its sweeps are as it last recorded them.
+///
+/// # Errors
+/// As [`reading`].
+pub fn reading_beside_master(dir: &Path) -> Result<Handle, MasterError> {
+    reading_as(dir, |status| status)
+}
+
+fn reading_as(dir: &Path, show: impl Fn(SweepStatus) -> SweepStatus) -> Result<Handle, MasterError> {
     let core = fold(dir)?;
     let now = clock::now();
     let sweeps = core.latest_first().into_iter().filter_map(|sweep| core.status(sweep.id(), now));
-    let sweeps = sweeps.map(SweepStatus::without_master).collect();
+    let sweeps = sweeps.map(show).collect();
     let (_, board) = watch::channel(Board { sweeps: Arc::new(sweeps), full: None });
     let (sender, mut inbox) = mpsc::channel(INCOMING);
     let handle = Handle {

@@ -4,8 +4,10 @@ mod lab;
 
 use std::fs;
 use std::process::Child;
+use std::time::Duration;
 
 use lab::Lab;
+use rustix::process::Signal;
 
 const METRIC: &str = "metric: {name: s, goal: maximize, target: 3}\n";
 
@@ -77,4 +79,32 @@ fn a_new_version_counts_as_known_what_is_known() {
     assert_eq!(capped.code, Some(0), "{}", capped.stderr);
     assert!(capped.stderr.starts_with("k: 5 trials, version 2, 2 known\n"), "{}", capped.stderr);
     assert!(capped.stderr.contains("3 left out by run_cap"), "{}", capped.stderr);
+}
+
+#[test]
+fn a_master_that_stands_still_is_said_and_its_journal_is_read() {
+    let lab = Lab::new();
+    lab.write(
+        "m.yaml",
+        "command: [sh, -c, 'echo s=$HP_X']\nmetric: {name: s, goal: maximize}\n\
+         parameters: {x: {values: [1, 2]}}\n",
+    );
+    assert_eq!(lab.run(&["run", "m.yaml", "-q"]).code, Some(0));
+    let mut master = lab.start(&["master"]);
+    lab.until("the master serves", || lab.data().join("master.json").exists());
+    lab::signal(&master, Signal::STOP);
+    for command in [&["status"][..], &["leaderboard"], &["trials", "ls"]] {
+        let began = lab::now();
+        let done = lab.run(command);
+        assert_eq!(done.code, Some(0), "{command:?}: {}", done.stderr);
+        assert!(done.stderr.contains("does not answer: it stands still"), "{}", done.stderr);
+        assert!(!done.stderr.contains("no master is running"), "{}", done.stderr);
+        assert!(began.elapsed() < Duration::from_secs(20), "{command:?}");
+    }
+    let waits = lab.start(&["pause", "m"]);
+    lab::signal(&master, Signal::CONT);
+    let done = lab.wait(waits);
+    assert!(done.stderr.contains("every trial is settled"), "{}", done.stderr);
+    lab::signal(&master, Signal::TERM);
+    assert_eq!(master.wait().unwrap().code(), Some(0));
 }

@@ -218,7 +218,7 @@ retry: {max_failures: 0}
 ",
     );
     lab.write("code/.gitignore", "ledger\ngood\n");
-    let first = lab.run(&["run", "s.yaml", "--slots", "1"]);
+    let first = lab.run(&["run", "s.yaml", "--slots", "1", "-q"]);
     insta::assert_snapshot!(format!("{}\n{}", told(&first), first.stdout));
     assert_eq!(lab.run(&["run", "s.yaml"]).code, Some(10));
     lab.write("code/good", "");

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
     }
     let mut status = source.status(&name)?;
     let live = source.is_live();
-    if !live && !status.state.is_over() {
+    if source.is_without_master() && !status.state.is_over() {
         output::say(
             "no master is running: this is what the journal says; `gridctl run FILE` goes on with it",
         );

@@ -1,4 +1,4 @@
-//! `gridctl pause|resume|stop|cancel`: changes a sweep's course.
+//! `gridctl pause|resume|stop|cancel`: changes a sweep's phase.
 //! Invariant: asking twice is no mistake, and is said.
 
 use gridctl_core::sched::Steer;
@@ -12,10 +12,10 @@ use crate::source::{Source, target};
 /// Runs one of the commands.
 pub(crate) fn run(args: &SweepArg, steer: Steer, settings: &Settings) -> Outcome {
     let (name, from) = target::sweep(Some(&args.sweep), settings)?;
-    let (runtime, mut master) = Source::master(settings, &from)?;
-    let before = runtime.block_on(master.status(&name))?;
-    runtime.block_on(master.steer(&name, steer))?;
-    let status = runtime.block_on(master.status(&name))?;
+    let mut master = Source::master(settings, &from)?;
+    let before = master.ask(async |live| live.status(&name).await)?;
+    master.ask(async |live| live.steer(&name, steer).await)?;
+    let status = master.ask(async |live| live.status(&name).await)?;
     if before.state == status.state {
         output::say(format_args!("`{name}` is {} already", status.state.as_str()));
     } else {

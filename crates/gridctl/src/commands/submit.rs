@@ -20,22 +20,22 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
     sweep::check_again(&args.again)?;
     let checked = sweep::check(&args.file)?;
     checked.show_warnings();
-    let (runtime, mut master) = Source::master(settings, &checked.file.base)?;
+    let mut master = Source::master(settings, &checked.file.base)?;
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
     let frozen = prepare(&checked, &dir.results)?;
     let mut submit = request(frozen, &args.again);
-    let answer = match runtime.block_on(master.submit(&submit))? {
+    let answer = match master.ask(async |live| live.submit(&submit).await)? {
         Submitted::CodeChanged { version, lines, succeeded, failed } => {
             let sweep = checked.spec.name.clone();
             submit.changed =
                 Some(changed::ask(&changed::Found { sweep, version, lines, succeeded, failed })?);
-            runtime.block_on(master.submit(&submit))?
+            master.ask(async |live| live.submit(&submit).await)?
         }
         answer => answer,
     };
     if let Submitted::Stands { name, new, known, left, .. } = answer {
         changed::note_left(&left);
-        let status = runtime.block_on(master.status(&name))?;
+        let status = master.ask(async |live| live.status(&name).await)?;
         output::say(stands(&status, new.then_some(known)));
     }
     Ok(Exit::Ok)

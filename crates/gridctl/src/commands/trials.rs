@@ -134,10 +134,10 @@ fn flat(trials: &[TrialLine]) -> (Vec<String>, Vec<Vec<String>>) {
 
 fn retry(args: &TrialsRetryArgs, settings: &Settings) -> Outcome {
     let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
-    let (runtime, mut master) = Source::master(settings, &from).map_err(|failure| {
+    let mut master = Source::master(settings, &from).map_err(|failure| {
         failure.help("`gridctl run FILE --retry-failed` tries all failed trials again without one")
     })?;
-    let touched = runtime.block_on(master.retry(&sweep, &args.trials))?;
+    let touched = master.ask(async |live| live.retry(&sweep, &args.trials).await)?;
     output::say(format_args!("{} to be tried again", number::of(touched, "trial")));
     Ok(Exit::Ok)
 }

@@ -12,11 +12,13 @@ use crate::source::Source;
 
 /// Runs the command.
 pub(crate) fn run(command: &WorkersCommand, settings: &Settings) -> Outcome {
-    let (runtime, mut master) = Source::master(settings, &settings.cwd)?;
+    let mut master = Source::master(settings, &settings.cwd)?;
     match command {
-        WorkersCommand::Ls(args) => print(&runtime.block_on(master.workers())?, args.output)?,
+        WorkersCommand::Ls(args) => {
+            print(&master.ask(async |live| live.workers().await)?, args.output)?;
+        }
         WorkersCommand::Drain(args) => {
-            runtime.block_on(master.drain(args.grace))?;
+            master.ask(async |live| live.drain(args.grace).await)?;
             output::say("every worker was asked to end; what they run is tried again by others");
         }
     }

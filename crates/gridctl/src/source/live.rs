@@ -21,7 +21,7 @@ use crate::exit::{Exit, Failure};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// A submission looks up what is known, which may take a while.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// A connection to a master.
 #[derive(Clone)]
