@@ -2,7 +2,7 @@
 //! Invariant: after an error that leaves the disk's content unknown this store refuses everything; only a new start may go on.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -244,7 +244,7 @@ fn fail(path: &Path, doing: &'static str, error: rusqlite::Error) -> StoreError 
 /// Makes the data directory for this user alone, if it is not there, and resolves what leads to it.
 fn make_dir(dir: &Path) -> Result<PathBuf, StoreError> {
     let io = |error| StoreError::from_io(dir, "making the data directory", error);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+    crate::durable::create_dirs(dir, 0o700).map_err(io)?;
     dir.canonicalize().map_err(io)
 }
 

@@ -39,7 +39,7 @@ impl DirVolume {
     /// # Errors
     /// [`VolumeError::Obstructed`] if `root` is no directory; [`VolumeError::NotAllowed`].
     pub fn create(root: &Path) -> Result<Self, VolumeError> {
-        std::fs::create_dir_all(root).map_err(|error| root_error(root, error))?;
+        crate::durable::create_dirs(root, 0o777).map_err(|error| root_error(root, error))?;
         Self::open(root)
     }
 
