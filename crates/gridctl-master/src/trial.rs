@@ -120,14 +120,11 @@ impl Handle {
     ) -> Result<(SweepId, TrialId), AskError> {
         let no_best = || AskError::NoBest(name.chars().take(40).collect());
         let unknown = || AskError::UnknownTrial { prefix: name.chars().take(40).collect() };
-        if name == "best" {
-            let status = self.resolve(sweep)?;
-            let id = status.id.ok_or(AskError::NoSweep)?;
-            return status.best.map(|best| (id, best.trial)).ok_or_else(no_best);
-        }
-        if let Some(rank) =
-            name.strip_prefix('#').and_then(|rank| rank.parse::<u64>().ok()).filter(|it| *it > 0)
-        {
+        let rank = match name {
+            "best" => Some(1),
+            _ => name.strip_prefix('#').and_then(|rank| rank.parse::<u64>().ok()).filter(|it| *it > 0),
+        };
+        if let Some(rank) = rank {
             let ask = LeaderboardQuery {
                 sweep: sweep.to_owned(),
                 k: 1,

@@ -319,3 +319,117 @@ fn g49_a_worker_that_heartbeats_without_pause_is_slowed_down_and_nobody_else() {
     assert!(heard > 0);
     drop(runtime);
 }
+
+/// Says `messages` as a worker, one after another, each after the answer to the one before; what the master granted.
+fn as_worker(socket: &std::path::Path, hello: v1::Hello, report: impl FnOnce(&v1::Grant) -> v1::Report) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let spoken = async {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("unix://{}", socket.display()));
+        let mut client = WorkerServiceClient::new(endpoint.unwrap().connect().await.unwrap());
+        let (say, said) = tokio::sync::mpsc::channel(4);
+        let message = |say| v1::WorkerMessage { say: Some(say) };
+        say.send(message(v1::worker_message::Say::Hello(hello))).await.unwrap();
+        let said = tokio_stream::wrappers::ReceiverStream::new(said);
+        let mut stream = client.connect(said).await.unwrap().into_inner();
+        let mut report = Some(report);
+        loop {
+            let heard = stream.message().await.unwrap().expect("the master goes on").say;
+            let Some(v1::master_message::Say::Update(update)) = heard else { continue };
+            if let (Some(grant), Some(report)) = (update.grants.first(), report.take()) {
+                let reports = vec![report(grant)];
+                let update = v1::WorkerUpdate { reports, draining: true, ..v1::WorkerUpdate::default() };
+                say.send(message(v1::worker_message::Say::Update(update))).await.unwrap();
+            }
+            if !update.recorded.is_empty() {
+                return;
+            }
+        }
+    };
+    runtime.block_on(async { tokio::time::timeout(lab::LONGEST, spoken).await }).unwrap();
+}
+
+#[test]
+fn g50_a_worker_that_lies_about_the_time_and_its_name_is_shown_harmless() {
+    let master = Master::start(&[]);
+    master.lab.write("sweep.yaml", SWEEP);
+    assert_eq!(master.lab.run(&["submit", "sweep.yaml"]).code, Some(0));
+    let host = "evil\u{1b}[2J\u{1b}]0;x\u{7}<img src=x onerror=alert(1)>\u{202e}";
+    let capacity = v1::Capacity { cpu_milli: 1000, mem_mib: 1, gpus: 0, slots: 1 };
+    let hello = v1::Hello {
+        protocol: gridctl_core::protocol::PROTOCOL,
+        release: host.to_owned(),
+        worker: vec![7; 5],
+        host: host.to_owned(),
+        capacity: Some(capacity),
+        ..v1::Hello::default()
+    };
+    let metric = v1::Metric { name: "s".to_owned(), value: 1.0 };
+    as_worker(&master.socket(), hello, |grant| v1::Report {
+        token: grant.token,
+        trial: grant.trial.clone(),
+        class: v1::AttemptClass::Succeeded.into(),
+        exit: Some(v1::Exit { how: Some(v1::exit::How::Code(0)) }),
+        objective: Some(1.0),
+        metrics: vec![metric],
+        log: format!("{host}\n"),
+        error: Some(host.to_owned()),
+        near_misses: vec![host.to_owned()],
+        started_unix_ms: u64::MAX,
+        duration_ms: u64::MAX,
+        cpu_ms: u64::MAX,
+        peak_rss_kib: u64::MAX,
+        log_bytes: u64::MAX,
+        ..v1::Report::default()
+    });
+    let commands: [&[&str]; 6] = [
+        &["workers", "ls"],
+        &["leaderboard", "-o", "wide"],
+        &["trials", "ls", "-o", "wide"],
+        &["trials", "show", "best"],
+        &["status"],
+        &["leaderboard", "-o", "json"],
+    ];
+    for command in commands {
+        let done = master.lab.run(command);
+        assert_eq!(done.code, Some(0), "{command:?}: {}", done.stderr);
+        let harmful = |c: char| matches!(c, '\u{1b}' | '\u{7}' | '\u{9b}');
+        assert!(!done.stdout.contains(harmful) && !done.stderr.contains(harmful), "{command:?}: {done:?}");
+        let as_text = command[command.len() - 1] != "json";
+        assert!(!(as_text && done.stdout.contains('\u{202e}')), "{command:?}: {}", done.stdout);
+    }
+    assert_eq!(master.lab.run(&["trials", "show", "best", "--json"]).code, Some(0));
+}
+
+#[test]
+fn g55_a_log_is_kept_as_it_was_written_and_shown_so_that_it_does_nothing() {
+    let lab = Lab::new();
+    let trainer = r#"#!/bin/sh
+        head -c 30000000 /dev/zero | tr '\0' x
+        printf '\n\033]52;c;ZXZpbA==\007\033]8;;file:///etc/passwd\007link\033]8;;\007\2332J\377\376 bad bytes\n'
+        echo s=1
+"#;
+    lab.script("train.sh", trainer);
+    lab.write(
+        "l.yaml",
+        "command: [./train.sh]\nmetric: {name: s, goal: maximize}\nparameters: {x: {value: 1}}\n",
+    );
+    let done = lab.run(&["run", "l.yaml", "-q"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let mut raw = lab.command(&["logs", "best"]);
+    let raw = raw.output().unwrap().stdout;
+    assert!(raw.len() > 30_000_000, "the whole log: {}", raw.len());
+    let osc = b"\x1b]52;c;ZXZpbA==\x07";
+    assert!(raw.windows(osc.len()).any(|bytes| bytes == osc), "a pipe gets what was written");
+    let mut terminal = Command::new("script");
+    let logs = format!("{} logs best", env!("CARGO_BIN_EXE_gridctl"));
+    let terminal = terminal.args(["-qec", &logs, "/dev/null"]).current_dir(lab.path()).output();
+    let Ok(terminal) = terminal else {
+        eprintln!("SKIPPED a terminal gets text that does nothing: there is no `script`");
+        assert!(std::env::var_os("GRIDCTL_TEST_NO_SKIP").is_none(), "nothing may be skipped here");
+        return;
+    };
+    let shown = terminal.stdout;
+    assert!(shown.len() > 30_000_000, "{}", String::from_utf8_lossy(&shown[..shown.len().min(2_000)]));
+    assert!(!shown.contains(&0x1b) && !shown.contains(&7), "a terminal is moved by nothing");
+    assert!(String::from_utf8_lossy(&shown).contains("\\u{1b}]52;c;"), "and it is plain to see");
+}

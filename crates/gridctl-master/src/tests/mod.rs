@@ -2,5 +2,6 @@
 
 mod fake;
 mod life;
+mod peers;
 mod people;
 mod trouble;
