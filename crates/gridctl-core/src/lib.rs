@@ -16,4 +16,5 @@ pub mod sched;
 pub mod spec;
 pub mod trials;
 pub mod value;
+pub mod view;
 pub mod worker;

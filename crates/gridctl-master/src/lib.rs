@@ -2,6 +2,7 @@
 //! Invariant: durable before visible; one master for a data directory; nothing that a client says can end it.
 
 pub mod advert;
+pub mod api;
 mod clock;
 mod commit;
 mod config;
@@ -23,12 +24,9 @@ mod trial;
 pub use advert::{Advert, AdvertError};
 pub use config::MasterConfig;
 pub use error::{AskError, MasterError};
-pub use gridctl_proto::ask;
 pub use handle::Handle;
-pub use query::Leaderboard;
 pub use reading::{fold, reading, reading_beside_master};
 pub use start::{Master, Running, run};
-pub use trial::{TrialDetails, Trials};
 
 #[cfg(test)]
 mod tests;

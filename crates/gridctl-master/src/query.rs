@@ -7,8 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use gridctl_core::id::SweepId;
 use gridctl_core::leaderboard::{self, Board, Brief, Layout, Page, Query, Row};
 use gridctl_core::spec::Goal;
-use gridctl_proto::ask::LeaderboardQuery;
-use gridctl_proto::limits;
+use gridctl_core::view::{Leaderboard, LeaderboardQuery, MAX_ANSWER_BYTES, MAX_ROWS};
 use gridctl_storage::journal::{OutcomeRow, Reader, StoreError};
 use tokio::sync::Semaphore;
 
@@ -18,7 +17,7 @@ use crate::handle::Handle;
 /// Queries at the same time.
 const AT_ONCE: usize = 4;
 /// Bytes of documents in one answer.
-pub(crate) const ANSWER_BYTES: usize = limits::MAX_RESPONSE_BYTES / 2;
+pub(crate) const ANSWER_BYTES: usize = MAX_ANSWER_BYTES / 2;
 
 /// Readers that wait for questions.
 #[derive(Debug)]
@@ -47,23 +46,6 @@ impl Readers {
     }
 }
 
-/// The best points of a sweep.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Leaderboard {
-    /// The sweep's name.
-    pub sweep: String,
-    /// Its version.
-    pub version: u32,
-    /// The metric that ranks, and which way is better.
-    pub objective: Option<(String, Goal)>,
-    /// The rows.
-    pub rows: Vec<Row>,
-    /// How many rows there are in all, after the filter.
-    pub total: u64,
-    /// More than one version of the code computed the rows.
-    pub mixed_code: bool,
-}
-
 impl Handle {
     /// Asks the journal, off the threads that serve.
     pub(crate) async fn read<T: Send + 'static>(
@@ -79,10 +61,10 @@ impl Handle {
     ///
     /// # Errors
     /// There is no such sweep, the filter or the sort is not understood, or the journal cannot be read.
-    pub async fn leaderboard(&self, ask: LeaderboardQuery) -> Result<Leaderboard, AskError> {
-        let status = self.resolve(&ask.sweep)?;
+    pub async fn leaderboard(&self, sweep: &str, ask: LeaderboardQuery) -> Result<Leaderboard, AskError> {
+        let status = self.resolve(sweep)?;
         let id = status.id.ok_or(AskError::NoSweep)?;
-        let k = if ask.k == 0 { limits::MAX_ROWS } else { ask.k.min(limits::MAX_ROWS) };
+        let k = if ask.k == 0 { MAX_ROWS } else { ask.k.min(MAX_ROWS) };
         let offset = usize::try_from(ask.offset).unwrap_or(usize::MAX);
         let query = Query::parse(k as usize, offset, &ask.filter, &ask.sort)?;
         let (version, layout) = self
@@ -106,7 +88,8 @@ impl Handle {
         Ok(Leaderboard {
             sweep: status.sweep,
             version,
-            objective,
+            goal: objective.as_ref().map_or(Goal::Maximize, |(_, goal)| *goal),
+            metric: objective.map(|(metric, _)| metric),
             rows: page.rows,
             total: page.total,
             mixed_code: page.mixed_code,

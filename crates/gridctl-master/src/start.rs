@@ -45,7 +45,7 @@ pub struct Running {
     /// A directory of its own for the socket, if its path would have been too long.
     socket_dir: Option<PathBuf>,
     ended: watch::Sender<bool>,
-    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    server: JoinHandle<()>,
     shipping: JoinHandle<()>,
     failures: mpsc::Receiver<MasterError>,
 }

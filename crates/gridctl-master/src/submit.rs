@@ -7,7 +7,7 @@ use gridctl_core::id::LeaseSeq;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::TrialState;
 use gridctl_core::sched::{Answer, Input, Submission};
-use gridctl_proto::ask::{Submit, Submitted};
+use gridctl_core::view::{SubmitRequest, Submitted};
 use tokio::sync::oneshot;
 
 use crate::error::AskError;
@@ -22,8 +22,8 @@ impl Handle {
     ///
     /// # Errors
     /// The grid or the results volume cannot be used, or the master is ending.
-    pub async fn submit(&self, submit: Submit) -> Result<Submitted, AskError> {
-        let Submit { mut frozen, changed, retry_failed, rerun } = submit;
+    pub async fn submit(&self, submit: SubmitRequest) -> Result<Submitted, AskError> {
+        let SubmitRequest { mut frozen, changed, retry_failed, rerun } = submit;
         let _one_at_a_time = self.shared.submitting.lock().await;
         let name = frozen.spec.name.clone();
         let mut left = Vec::new();
@@ -58,9 +58,9 @@ impl Handle {
         let submission = Box::new(Submission { frozen, known: Vec::new(), changed, retry_failed, rerun });
         self.tell(Message::Ask(Box::new(|request| Input::Submit(request, submission)), answer)).await?;
         match self.answer(answered).await? {
-            Answer::Submitted { sweep, version, new, known } => {
+            Answer::Submitted { version, new, known, .. } => {
                 self.shared.shipper.wake();
-                Ok(Submitted::Stands { sweep, name, version, new, known, left })
+                Ok(Submitted::Stands { sweep: name, version, new, known, left })
             }
             Answer::Done(_) => Err(AskError::Ending),
         }

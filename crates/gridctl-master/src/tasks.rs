@@ -22,4 +22,10 @@ impl Tasks {
         }
         set.spawn(task);
     }
+
+    /// Waits until every task has ended.
+    pub(crate) async fn all_ended(&self) {
+        let mut set = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        while set.join_next().await.is_some() {}
+    }
 }

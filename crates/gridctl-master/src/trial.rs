@@ -6,8 +6,7 @@ use std::collections::BTreeSet;
 use gridctl_core::id::{SweepId, TrialId};
 use gridctl_core::record::{Record, TrialState};
 use gridctl_core::trials::TrialLine;
-use gridctl_proto::ask::{LeaderboardQuery, TrialsQuery};
-use gridctl_proto::limits;
+use gridctl_core::view::{LeaderboardQuery, MAX_PAGE, TrialDetails, TrialsPage, TrialsQuery};
 use gridctl_storage::journal::{OutcomeRow, Reader};
 
 use crate::error::AskError;
@@ -19,34 +18,14 @@ const PAGE: u32 = 1_000;
 /// Outcomes that are read at once.
 const CHUNK: u64 = 1_000;
 
-/// A page of trials.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Trials {
-    /// The trials.
-    pub trials: Vec<TrialLine>,
-    /// Where the next page begins; empty: this was the last.
-    pub next: String,
-}
-
-/// One trial with its attempts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TrialDetails {
-    /// The sweep's name.
-    pub sweep: String,
-    /// The trial.
-    pub trial: TrialLine,
-    /// Its attempts' records as JSON, the first attempt first.
-    pub attempts: Vec<String>,
-}
-
 impl Handle {
     /// A page of the trials that have begun: those that go on first, then the settled ones as they ended.
     ///
     /// # Errors
     /// There is no such sweep, the page token is none, or the journal cannot be read.
-    pub async fn trials(&self, ask: TrialsQuery) -> Result<Trials, AskError> {
-        let id = self.id_of(&ask.sweep)?;
-        let size = if ask.page_size == 0 { PAGE } else { ask.page_size.min(limits::MAX_PAGE) } as usize;
+    pub async fn trials(&self, sweep: &str, ask: TrialsQuery) -> Result<TrialsPage, AskError> {
+        let id = self.id_of(sweep)?;
+        let size = if ask.page_size == 0 { PAGE } else { ask.page_size.min(MAX_PAGE) } as usize;
         let token = Token::parse(&ask.page_token)?;
         let mut trials = Vec::new();
         let mut after = 0;
@@ -61,14 +40,14 @@ impl Handle {
                 trials.truncate(size);
                 let next =
                     trials.last().map_or_else(String::new, |line| Token::Live(Some(line.index)).text());
-                return Ok(Trials { trials: self.with_last_ends(id, trials).await?, next });
+                return Ok(TrialsPage { trials: self.with_last_ends(id, trials).await?, next });
             }
             trials = self.with_last_ends(id, trials).await?;
         } else if let Token::Settled(seq) = token {
             after = seq;
         }
         if matches!(ask.state, Some(TrialState::Pending | TrialState::Leased)) {
-            return Ok(Trials { trials, next: String::new() });
+            return Ok(TrialsPage { trials, next: String::new() });
         }
         let version = self.version(id).await?;
         let room = size - trials.len();
@@ -76,7 +55,7 @@ impl Handle {
             .read(move |reader| settled(reader, (id, version), (ask.state, &open), (after, room)))
             .await?;
         trials.extend(settled);
-        Ok(Trials { trials, next })
+        Ok(TrialsPage { trials, next })
     }
 
     /// One trial with its attempts: `best`, `#3` for a rank, an id, or a prefix that is unique.
@@ -94,7 +73,9 @@ impl Handle {
             (None, None) => return Err(AskError::UnknownTrial { prefix: name.to_owned() }),
         };
         let status = self.board.borrow().status(id).ok_or(AskError::NoSweep)?;
-        let attempts = attempts.into_iter().map(|row| row.record).collect();
+        let record =
+            |row: &OutcomeRow| serde_json::from_str(&row.record).map_err(|error| unreadable(row, &error));
+        let attempts = attempts.iter().map(record).collect::<Result<_, _>>()?;
         Ok(TrialDetails { sweep: status.sweep, trial: last, attempts })
     }
 
@@ -125,13 +106,8 @@ impl Handle {
             _ => name.strip_prefix('#').and_then(|rank| rank.parse::<u64>().ok()).filter(|it| *it > 0),
         };
         if let Some(rank) = rank {
-            let ask = LeaderboardQuery {
-                sweep: sweep.to_owned(),
-                k: 1,
-                offset: rank - 1,
-                ..LeaderboardQuery::default()
-            };
-            let row = self.leaderboard(ask).await?.rows.into_iter().next().ok_or_else(no_best)?;
+            let ask = LeaderboardQuery { k: 1, offset: rank - 1, ..LeaderboardQuery::default() };
+            let row = self.leaderboard(sweep, ask).await?.rows.into_iter().next().ok_or_else(no_best)?;
             return Ok((self.id_of(sweep)?, row.trial));
         }
         let only = if sweep.is_empty() { None } else { Some(self.id_of(sweep)?) };

@@ -1,11 +1,9 @@
 //! gridctl's wire: the generated code of `proto/gridctl/v1` and its conversions to and from the plain types of `gridctl-core`.
 //! Invariant: whatever bytes arrive, a conversion ends in a checked value or in a [`FieldError`]; nothing behind it checks again.
 
-pub mod ask;
 pub mod limits;
 mod report;
 pub mod split;
-mod status;
 mod worker;
 
 pub use field::FieldError;
@@ -16,6 +14,5 @@ mod field;
 pub mod v1 {
     #![expect(missing_docs, reason = "the generator documents messages, and not every helper around them")]
     #![expect(clippy::allow_attributes_without_reason, reason = "the generator's own attributes")]
-    #![expect(clippy::too_many_lines, reason = "one generated function for each service")]
     tonic::include_proto!("gridctl.v1");
 }

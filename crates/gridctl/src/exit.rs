@@ -18,6 +18,8 @@ pub(crate) enum Exit {
     Usage = 2,
     /// The person said no.
     Declined = 3,
+    /// The master does not let the caller do that.
+    NotAllowed = 4,
     /// No master answers.
     Unreachable = 5,
     /// The sweep is finished, and trials failed.

@@ -15,7 +15,6 @@ use gridctl_proto::v1;
 use gridctl_proto::v1::worker_service_client::WorkerServiceClient;
 use lab::{Lab, now};
 use serde_json::Value as Json;
-use tonic::codegen::tokio_stream;
 use wire::{CONTINUATION, DATA, END_HEADERS, HEADERS, PING, Peer, RST_STREAM, SETTINGS, call, frame, header};
 
 /// HTTP/2's name for "you ask too much".

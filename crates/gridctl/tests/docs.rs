@@ -189,6 +189,7 @@ fn stands_for(page: &str, command: &str) -> Option<String> {
     let plain: Vec<&str> = words.iter().copied().skip_while(|word| word.contains('=')).collect();
     match plain.as_slice() {
         ["gridctl", ..] => return Some(command.to_owned()),
+        ["curl", ..] => return has("curl").then(|| command.to_owned()),
         ["cargo", "quickstart"] => {
             let config = text(".cargo/config.toml");
             let alias = config.lines().find_map(|line| line.strip_prefix("quickstart = \"")).unwrap();
@@ -270,21 +271,20 @@ fn sweeps() -> Vec<PathBuf> {
     files
 }
 
-fn has_python() -> bool {
-    let there = Command::new("python3").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+/// Whether a program that the documents use is there.
+fn has(program: &str) -> bool {
+    let there = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if there.is_ok_and(|status| status.success()) {
         return true;
     }
-    eprintln!(
-        "SKIPPED the README's commands do what it says: there is no python3, in which its first example is"
-    );
+    eprintln!("SKIPPED the documents' commands do what they say: there is no {program}");
     assert!(std::env::var_os("GRIDCTL_TEST_NO_SKIP").is_none(), "nothing may be skipped here");
     false
 }
 
 #[test]
 fn the_readmes_commands_do_what_it_says() {
-    if has_python() {
+    if has("python3") {
         Ground::new().play("README.md");
     }
 }

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Core, Submission};
 use crate::id::{CodeHash, SweepId, TrialId};
 use crate::leaderboard::Brief;
@@ -12,7 +14,8 @@ use crate::record::TrialState;
 use crate::value::Params;
 
 /// What to do with outcomes of a sweep that other code computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Changed {
     /// Keep them all.
     Keep,

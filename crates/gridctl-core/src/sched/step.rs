@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{SweepId, TrialId, WorkerId};
 use crate::protocol::{FrozenSweep, Hello, ToWorker, WorkerUpdate};
 use crate::record::{Record, TrialState};
@@ -79,7 +81,8 @@ pub struct TrialPlace {
 }
 
 /// How a person steers a sweep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Steer {
     /// Nothing granted, resumable.
     Pause,

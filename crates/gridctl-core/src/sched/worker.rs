@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::breaker::WorkerBreaker;
 use super::step::Conn;
@@ -96,7 +96,7 @@ impl Worker {
 }
 
 /// A worker as people see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerView {
     /// Its id.
     pub worker: WorkerId,

@@ -1,37 +1,63 @@
-//! The gRPC server: its limits, who may call, and the two services. Invariant: every limit that tonic leaves open is set here.
+//! The listeners: one accept loop for both protocols, their limits, and who may call.
+//! Invariant: every limit that a library leaves open is set here, and every request passes [`access::admit`] first.
 
-mod incoming;
-mod sweep;
+mod access;
+mod connection;
 mod worker;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use axum::middleware;
+use axum::response::IntoResponse;
 use gridctl_proto::limits;
-use gridctl_proto::v1::sweep_service_server::SweepServiceServer;
 use gridctl_proto::v1::worker_service_server::WorkerServiceServer;
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
-use tonic::service::InterceptorLayer;
-use tonic::transport::Server;
-use tonic::{Request, Status};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tonic::service::Routes;
+use tower::{ServiceExt as _, service_fn};
 
+use crate::api::{self, ApiError};
 use crate::handle::Handle;
 use crate::tasks::Tasks;
-use incoming::{Incoming, Peer};
+use access::Caller;
+use connection::{Connection, Socket};
 
+/// Connections at a time.
+const CONNECTIONS: usize = 12_000;
+/// After an error while accepting: out of file descriptors, say.
+const BACK_OFF: Duration = Duration::from_millis(100);
 /// Streams of one connection.
 const STREAMS: u32 = 256;
-/// Streams that a caller may reset before its connection is ended: hyper's own default, which tonic would take away.
+/// Streams that a caller may reset before its connection is ended: hyper's own default, which a builder may take away.
 const RESETS: usize = 1_024;
-/// Bytes of one request's headers.
-const HEADERS: u32 = 16 << 10;
+/// Bytes of one request's headers, and how many of them.
+const HEADER_BYTES: u32 = 16 << 10;
+const HEADERS: usize = 64;
+/// The head of a request must be there after so long.
+const HEAD: Duration = Duration::from_secs(5);
 /// A silent connection is asked whether it lives after so long, and must answer within the next.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
-/// A request must be answered within this; streams must have begun.
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests of one connection at a time.
 const REQUESTS: usize = 64;
+
+/// What serves connections.
+#[derive(Clone)]
+struct Server {
+    routes: Router,
+    builder: auto::Builder<TokioExecutor>,
+    connections: Arc<Semaphore>,
+    tasks: Tasks,
+    ended: watch::Receiver<bool>,
+}
 
 /// Serves until `ended` says so.
 pub(crate) async fn serve(
@@ -39,76 +65,143 @@ pub(crate) async fn serve(
     (unix, tcp): (UnixListener, Option<TcpListener>),
     token: String,
     mut ended: watch::Receiver<bool>,
-) -> Result<(), tonic::transport::Error> {
-    let tasks = Tasks::default();
-    let incoming = Incoming::new(unix, tcp, &tasks);
-    let workers = WorkerServiceServer::new(worker::Workers::new(handle.clone(), tasks, ended.clone()))
-        .max_decoding_message_size(limits::MAX_REQUEST_BYTES)
-        .max_encoding_message_size(limits::MAX_RESPONSE_BYTES);
-    let sweeps = SweepServiceServer::new(sweep::Sweeps::new(handle))
-        .max_decoding_message_size(limits::MAX_REQUEST_BYTES)
-        .max_encoding_message_size(limits::MAX_RESPONSE_BYTES);
-    let token: Arc<str> = token.into();
-    Server::builder()
-        .max_concurrent_streams(STREAMS)
-        .http2_max_local_error_reset_streams(Some(RESETS))
-        .http2_max_pending_accept_reset_streams(Some(RESETS))
-        .http2_max_header_list_size(HEADERS)
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1))
-        .timeout(TIMEOUT)
-        .concurrency_limit_per_connection(REQUESTS)
-        .load_shed(true)
-        .accept_http1(false)
-        .layer(InterceptorLayer::new(move |request: Request<()>| admit(request, &token)))
-        .add_service(workers)
-        .add_service(sweeps)
-        .serve_with_incoming_shutdown(incoming, async move {
-            // An error means that nobody is left who could say it.
-            let _ = ended.wait_for(|ended| *ended).await;
-        })
-        .await
-}
-
-/// Lets in who came by the Unix socket, or shows the token.
-fn admit(request: Request<()>, token: &str) -> Result<Request<()>, Status> {
-    if request.extensions().get::<Peer>() == Some(&Peer::Unix) {
-        return Ok(request);
-    }
-    let shown =
-        request.metadata().get("authorization").and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    if shown.is_some_and(|shown| is_same(shown, token.as_bytes())) {
-        Ok(request)
-    } else {
-        Err(Status::unauthenticated(
-            "show `authorization: Bearer TOKEN`, with the token of the data directory's master.json",
-        ))
-    }
-}
-
-/// Compares without telling by its time where the first difference is.
-fn is_same(shown: &[u8], token: &[u8]) -> bool {
-    shown.len() == token.len() && shown.iter().zip(token).fold(0, |acc, (a, b)| acc | (a ^ b)) == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_came_by_tcp_must_show_the_token() {
-        let request = |peer: Peer, shown: Option<&str>| {
-            let mut request = Request::new(());
-            request.extensions_mut().insert(peer);
-            if let Some(shown) = shown {
-                request.metadata_mut().insert("authorization", shown.parse().unwrap());
+) {
+    let server = Server {
+        routes: routes(handle, token, ended.clone()),
+        builder: builder(),
+        connections: Arc::new(Semaphore::new(CONNECTIONS)),
+        tasks: Tasks::default(),
+        ended: ended.clone(),
+    };
+    let all = async {
+        tokio::join!(server.accept_unix(unix), async {
+            match tcp {
+                Some(tcp) => server.accept_tcp(tcp).await,
+                None => std::future::pending().await,
             }
-            admit(request, "secret").is_ok()
-        };
-        assert!(request(Peer::Unix, None));
-        assert!(request(Peer::Tcp, Some("Bearer secret")));
-        for wrong in [None, Some("secret"), Some("Bearer secreT"), Some("Bearer secrets"), Some("Bearer ")] {
-            assert!(!request(Peer::Tcp, wrong), "{wrong:?}");
+        });
+    };
+    tokio::select! {
+        () = all => {}
+        () = over(&mut ended) => {}
+    }
+    server.tasks.all_ended().await;
+}
+
+/// Both protocols' routes behind the one layer that decides who may call.
+fn routes(handle: Handle, token: String, ended: watch::Receiver<bool>) -> Router {
+    let workers = WorkerServiceServer::new(worker::Workers::new(handle.clone(), Tasks::default(), ended))
+        .max_decoding_message_size(limits::MAX_REQUEST_BYTES)
+        .max_encoding_message_size(limits::MAX_RESPONSE_BYTES);
+    let grpc = Routes::new(workers).prepare().into_axum_router();
+    let token: Arc<str> = token.into();
+    let admit = middleware::from_fn(move |request, next| access::admit(Arc::clone(&token), request, next));
+    // tonic's router answers whatever it does not know, so the other one, which does that in JSON, takes its routes.
+    api::router(handle).merge(grpc.reset_fallback()).layer(admit)
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_headers(HEADERS)
+        .max_buf_size(64 << 10)
+        .half_close(false);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_local_error_reset_streams(RESETS)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_header_list_size(HEADER_BYTES)
+        .keep_alive_interval(KEEPALIVE.0)
+        .keep_alive_timeout(KEEPALIVE.1);
+    builder
+}
+
+impl Server {
+    async fn accept_unix(&self, listener: UnixListener) {
+        loop {
+            let Some(permit) = self.permit().await else { return };
+            match listener.accept().await {
+                Ok((socket, _)) if is_mine(&socket) => {
+                    self.serve(Socket::Unix(socket), Caller::Owner, permit);
+                }
+                Ok(_) => tracing::warn!("another user tried to connect"),
+                Err(error) => back_off(&error).await,
+            }
         }
     }
+
+    async fn accept_tcp(&self, listener: TcpListener) {
+        loop {
+            let Some(permit) = self.permit().await else { return };
+            match listener.accept().await {
+                Ok((socket, _)) => {
+                    // Without them a connection is slower, or is noticed later to be dead.
+                    let _ = socket.set_nodelay(true);
+                    let _ = sockopt::set_socket_keepalive(&socket, true);
+                    self.serve(Socket::Tcp(socket), Caller::Unknown, permit);
+                }
+                Err(error) => back_off(&error).await,
+            }
+        }
+    }
+
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.connections).acquire_owned().await.ok()
+    }
+
+    /// Serves one connection, in a task of its own, until either end has had enough.
+    fn serve(&self, socket: Socket, caller: Caller, permit: OwnedSemaphorePermit) {
+        let (routes, requests) = (self.routes.clone(), Arc::new(Semaphore::new(REQUESTS)));
+        let answer = service_fn(move |mut request: Request<_>| {
+            let (routes, requests) = (routes.clone(), Arc::clone(&requests));
+            request.extensions_mut().insert(caller);
+            async move {
+                let Ok(_one) = requests.try_acquire() else { return Ok(busy()) };
+                routes.oneshot(request.map(Body::new)).await
+            }
+        });
+        let (builder, mut ended) = (self.builder.clone(), self.ended.clone());
+        self.tasks.spawn(async move {
+            let io = TokioIo::new(Connection::new(socket, permit));
+            let served = builder.serve_connection(io, TowerToHyperService::new(answer));
+            tokio::pin!(served);
+            let result = tokio::select! {
+                result = served.as_mut() => result,
+                () = over(&mut ended) => {
+                    served.as_mut().graceful_shutdown();
+                    served.await
+                }
+            };
+            if let Err(error) = result {
+                tracing::debug!(error, "a connection ended");
+            }
+        });
+    }
+}
+
+/// Waits until the master ends.
+async fn over(ended: &mut watch::Receiver<bool>) {
+    // An error means that it has ended already.
+    let _ = ended.wait_for(|ended| *ended).await;
+}
+
+fn busy() -> Response<Body> {
+    let message = format!("more than {REQUESTS} requests of one connection at a time");
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).into_response()
+}
+
+async fn back_off(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a connection; trying again");
+    tokio::time::sleep(BACK_OFF).await;
+}
+
+/// Whether the other end is this user, or root.
+fn is_mine(socket: &UnixStream) -> bool {
+    let mine = rustix::process::geteuid().as_raw();
+    socket.peer_cred().is_ok_and(|peer| peer.uid() == mine || peer.uid() == 0)
 }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::over;
 use crate::handle::Handle;
 use crate::message::{Line, Message, OUTGOING};
 use crate::tasks::Tasks;
@@ -69,12 +70,6 @@ impl v1::worker_service_server::WorkerService for Workers {
         });
         Ok(Response::new(Outgoing { said, why: Some(why), ready: VecDeque::new() }))
     }
-}
-
-/// Waits until the master ends.
-async fn over(ended: &mut watch::Receiver<bool>) {
-    // An error means that it has ended already.
-    let _ = ended.wait_for(|ended| *ended).await;
 }
 
 /// Reads a connection to its end.

@@ -13,7 +13,7 @@ use gridctl_core::protocol::{
 use gridctl_core::record::{Class, Exit, MetricValue, Report};
 use gridctl_core::spec::{self, AxisValues};
 use gridctl_core::value::Value;
-use gridctl_proto::ask::{Submit, Submitted};
+use gridctl_core::view::{SubmitRequest, Submitted};
 use gridctl_proto::{split, v1};
 use gridctl_storage::journal::{Group, Loaded, Snapshot, SqliteStore, Store, StoreError};
 use tokio::sync::mpsc;
@@ -47,14 +47,16 @@ pub(crate) fn frozen(name: &str, points: u64, dir: &Path) -> FrozenSweep {
     }
 }
 
-pub(crate) fn submit(frozen: FrozenSweep) -> Submit {
-    Submit { frozen, changed: None, retry_failed: false, rerun: false }
+pub(crate) fn submit(frozen: FrozenSweep) -> SubmitRequest {
+    SubmitRequest { frozen, changed: None, retry_failed: false, rerun: false }
 }
 
 /// Submits, and says how the sweep stands.
 pub(crate) async fn stands(running: &Running, frozen: FrozenSweep) -> (SweepId, u32, bool, u64) {
     match running.handle().submit(submit(frozen)).await.unwrap() {
-        Submitted::Stands { sweep, version, new, known, .. } => (sweep, version, new, known),
+        Submitted::Stands { sweep, version, new, known, .. } => {
+            (running.handle().id_of(&sweep).unwrap(), version, new, known)
+        }
         changed @ Submitted::CodeChanged { .. } => panic!("{changed:?}"),
     }
 }

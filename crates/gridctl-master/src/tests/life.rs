@@ -7,7 +7,7 @@ use std::time::Duration;
 use gridctl_core::id::Epoch;
 use gridctl_core::protocol::WorkerUpdate;
 use gridctl_core::sched::SweepState;
-use gridctl_proto::ask::{LeaderboardQuery, TrialsQuery};
+use gridctl_core::view::{LeaderboardQuery, TrialsQuery};
 use gridctl_storage::journal::StoreError;
 use gridctl_storage::results::Results;
 use gridctl_storage::volume::DirVolume;
@@ -36,8 +36,11 @@ async fn a_sweep_goes_from_submission_to_shipped_records() {
     let status = running.handle().wait_turned(sweep).await.unwrap();
     assert_eq!((status.state, status.succeeded, status.total), (SweepState::Finished, 5, 5));
 
-    let board =
-        running.handle().leaderboard(LeaderboardQuery { k: 2, ..LeaderboardQuery::default() }).await.unwrap();
+    let board = running
+        .handle()
+        .leaderboard("", LeaderboardQuery { k: 2, ..LeaderboardQuery::default() })
+        .await
+        .unwrap();
     let best: Vec<_> = board.rows.iter().map(|row| (row.rank, row.index, row.objective.unwrap().0)).collect();
     assert_eq!((best, board.total), (vec![(Some(1), 4, 4.0), (Some(2), 3, 3.0)], 5));
     let query = LeaderboardQuery {
@@ -45,12 +48,15 @@ async fn a_sweep_goes_from_submission_to_shipped_records() {
         sort: "-score".to_owned(),
         ..LeaderboardQuery::default()
     };
-    let board = running.handle().leaderboard(query).await.unwrap();
+    let board = running.handle().leaderboard("", query).await.unwrap();
     assert_eq!(board.rows.iter().map(|row| row.index).collect::<Vec<_>>(), [0, 1]);
     let query = TrialsQuery { page_size: 2, ..TrialsQuery::default() };
-    let first = running.handle().trials(query.clone()).await.unwrap();
-    let rest =
-        running.handle().trials(TrialsQuery { page_size: 9, page_token: first.next, ..query }).await.unwrap();
+    let first = running.handle().trials("", query.clone()).await.unwrap();
+    let rest = running
+        .handle()
+        .trials("", TrialsQuery { page_size: 9, page_token: first.next, ..query })
+        .await
+        .unwrap();
     assert_eq!((first.trials.len(), rest.trials.len(), rest.next.as_str()), (2, 3, ""));
     let best = running.handle().trial("", "best").await.unwrap();
     assert_eq!((best.trial.index, best.attempts.len()), (4, 1));

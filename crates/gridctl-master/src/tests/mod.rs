@@ -1,5 +1,6 @@
 //! The master as others meet it: a real journal, a real socket, and a worker that is played.
 
+mod api;
 mod fake;
 mod life;
 mod peers;

@@ -3,16 +3,12 @@
 use gridctl_core::id::CodeHash;
 use gridctl_core::notice::Notice;
 use gridctl_core::record::TrialState;
-use gridctl_core::sched::{Steer, SweepState, SweepStatus};
+use gridctl_core::sched::{Steer, SweepState};
 use gridctl_core::spec::AxisValues;
-use gridctl_proto::ask::{Changed, LeaderboardQuery, Submit, Submitted, TrialsQuery};
-use gridctl_proto::v1;
-use gridctl_proto::v1::sweep_service_client::SweepServiceClient;
-use tonic::transport::Endpoint;
-use tonic::{Code, Request};
+use gridctl_core::view::{Changed, LeaderboardQuery, SubmitRequest, Submitted, TrialsQuery};
 
-use super::fake::{Fake, channel, eventually, frozen, hello, stands, start, submit};
-use crate::{AskError, Master, MasterConfig};
+use super::fake::{Fake, eventually, frozen, hello, stands, start, submit};
+use crate::AskError;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_fingerprint_is_known_in_every_version_and_every_sweep() {
@@ -30,7 +26,7 @@ async fn the_same_fingerprint_is_known_in_every_version_and_every_sweep() {
     assert_eq!((status.state, status.succeeded), (SweepState::Finished, 3));
     assert_eq!(status.best.unwrap().index, 2);
     let details = running.handle().trial("other", "best").await.unwrap();
-    let record: serde_json::Value = serde_json::from_str(&details.attempts[0]).unwrap();
+    let record = serde_json::to_value(&details.attempts[0]).unwrap();
     assert_eq!((&record["sweep"], &record["known_from"][0]), (&"other".into(), &"wine".into()));
     let mut other_metric = frozen("third", 3, dir.path());
     other_metric.spec.objective.as_mut().unwrap().metric.name = "loss".to_owned();
@@ -57,7 +53,7 @@ async fn s31_other_code_asks_what_to_keep() {
     for (changed, code, expected) in [(Changed::Keep, 2, 4), (Changed::Failed, 3, 3), (Changed::All, 4, 0)] {
         other.code = CodeHash([code; 10]);
         other.spec.command = vec![format!("train{code}")];
-        let ask = Submit { changed: Some(changed), ..submit(other.clone()) };
+        let ask = SubmitRequest { changed: Some(changed), ..submit(other.clone()) };
         let Submitted::Stands { known, new, .. } = running.handle().submit(ask).await.unwrap() else {
             panic!("it was said what to keep")
         };
@@ -91,7 +87,7 @@ async fn files_that_trainers_left_in_the_workdir_are_no_other_code() {
     let answer = running.handle().submit(submit(changed)).await.unwrap();
     let lines = ["file out.csv: new", "file train.py: changed"].map(str::to_owned).to_vec();
     assert_eq!(answer, Submitted::CodeChanged { version: 1, lines, succeeded: 2, failed: 0 });
-    let keep = Submit { changed: Some(Changed::Keep), ..submit(with_more) };
+    let keep = SubmitRequest { changed: Some(Changed::Keep), ..submit(with_more) };
     let answer = running.handle().submit(keep).await.unwrap();
     assert!(matches!(answer, Submitted::Stands { version: 2, known: 2, .. }), "{answer:?}");
     running.stop().await.unwrap();
@@ -106,15 +102,15 @@ async fn a_kept_result_of_other_code_stays_when_only_the_grid_grows() {
     worker.work(2).await;
     let mut other = frozen("wine", 2, dir.path());
     other.code = CodeHash([2; 10]);
-    let keep = Submit { changed: Some(Changed::Keep), ..submit(other.clone()) };
+    let keep = SubmitRequest { changed: Some(Changed::Keep), ..submit(other.clone()) };
     running.handle().submit(keep).await.unwrap();
     other.spec.axes[0].values = AxisValues::IntRange { min: 0, step: 1, count: 3 };
     assert_eq!(stands(&running, other).await.3, 2);
     worker.work(1).await;
-    let board = running.handle().leaderboard(LeaderboardQuery::default()).await.unwrap();
+    let board = running.handle().leaderboard("", LeaderboardQuery::default()).await.unwrap();
     assert!(board.mixed_code);
     let top = LeaderboardQuery { k: 1, ..LeaderboardQuery::default() };
-    let board = running.handle().leaderboard(top).await.unwrap();
+    let board = running.handle().leaderboard("", top).await.unwrap();
     assert!(board.mixed_code, "codes are counted beyond the rows that are shown");
     running.stop().await.unwrap();
 }
@@ -134,7 +130,7 @@ async fn the_quick_leaderboard_is_the_thorough_one_where_trials_diverge_too() {
     let ask = async |filter: &str, k, offset| {
         let filter = filter.to_owned();
         let query = LeaderboardQuery { k, offset, filter, ..LeaderboardQuery::default() };
-        running.handle().leaderboard(query).await.unwrap()
+        running.handle().leaderboard("", query).await.unwrap()
     };
     for (k, offset) in [(0, 0), (2, 0), (4, 0), (4, 2), (2, 3), (9, 4), (1, 5), (3, 6)] {
         let quick = ask("", k, offset).await;
@@ -168,86 +164,23 @@ async fn c12_steering_and_retrying_what_is_not_there_or_over_is_refused() {
     assert!(matches!(find("zzzz").await, Err(AskError::UnknownTrial { .. })));
     assert!(matches!(find("../../x").await, Err(AskError::UnknownTrial { .. })));
     let failed = handle
-        .trials(TrialsQuery { state: Some(TrialState::Failed), ..TrialsQuery::default() })
+        .trials("", TrialsQuery { state: Some(TrialState::Failed), ..TrialsQuery::default() })
         .await
         .unwrap();
     let trial = failed.trials[0].trial;
     assert_eq!(handle.retry("wine", vec![trial]).await.unwrap(), 1);
-    let listed = handle.trials(TrialsQuery::default()).await.unwrap().trials;
+    let listed = handle.trials("", TrialsQuery::default()).await.unwrap().trials;
     let states: Vec<TrialState> =
         listed.iter().filter(|line| line.trial == trial).map(|line| line.state).collect();
     assert_eq!(states, [TrialState::Leased], "it is not failed as well");
     worker.work(1).await;
     assert_eq!(handle.wait_turned(sweep).await.unwrap().succeeded, 2);
     let failed = handle
-        .trials(TrialsQuery { state: Some(TrialState::Failed), ..TrialsQuery::default() })
+        .trials("", TrialsQuery { state: Some(TrialState::Failed), ..TrialsQuery::default() })
         .await
         .unwrap();
     assert!(failed.trials.is_empty(), "a failure that was made good is none any more");
     assert_eq!(handle.trial("", &trial.to_string()).await.unwrap().attempts.len(), 2);
-    running.stop().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn people_ask_over_grpc() {
-    let dir = tempfile::tempdir().unwrap();
-    let running = start(dir.path()).await;
-    let mut client = SweepServiceClient::new(channel(&running).await);
-    let status = client.status(v1::StatusRequest::default()).await.unwrap_err();
-    assert_eq!(status.code(), Code::NotFound);
-    assert!(status.message().contains("help: `gridctl run FILE`"), "{}", status.message());
-    let request = v1::SubmitRequest::from(&submit(frozen("wine", 2, dir.path())));
-    client.submit(request).await.unwrap();
-    let bad = v1::SubmitRequest { frozen_json: "{}".to_owned(), ..v1::SubmitRequest::default() };
-    assert_eq!(client.submit(bad).await.unwrap_err().code(), Code::InvalidArgument);
-    let watch = v1::WatchRequest { sweep: "wine".to_owned(), interval_ms: 60_000 };
-    let mut watch = client.watch(watch).await.unwrap().into_inner();
-    let mut next = async || SweepStatus::try_from(watch.message().await.unwrap()?).ok();
-    assert_eq!(next().await.unwrap().total, 2);
-    let mut worker = Fake::connect(&running, hello(1, 1)).await;
-    worker.work(1).await;
-    let workers = client.workers(v1::WorkersRequest {}).await.unwrap().into_inner().workers_json;
-    assert!(workers[0].contains("\"host\":\"host1\""), "{workers:?}");
-    worker.work(1).await;
-    let last = next().await.unwrap();
-    assert_eq!((last.state, last.succeeded), (SweepState::Finished, 2));
-    assert!(next().await.is_none());
-    let board = client.leaderboard(v1::LeaderboardRequest::default()).await.unwrap().into_inner();
-    assert_eq!((board.metric.as_str(), board.rows_json.len(), board.total), ("score", 2, 2));
-    let request =
-        v1::LeaderboardRequest { filter: "scor > 1".to_owned(), ..v1::LeaderboardRequest::default() };
-    let status = client.leaderboard(request).await.unwrap_err();
-    assert!(status.message().contains("did you mean `score`?"), "{}", status.message());
-    let request = v1::TrialRequest { sweep: String::new(), trial: "best".to_owned() };
-    assert_eq!(client.trial(request).await.unwrap().into_inner().attempts_json.len(), 1);
-    for page_token in ["x", "s-1"] {
-        let request = v1::TrialsRequest { page_token: page_token.to_owned(), ..v1::TrialsRequest::default() };
-        assert_eq!(client.trials(request).await.unwrap_err().code(), Code::InvalidArgument);
-    }
-    client.drain(v1::DrainRequest { grace_ms: 1 }).await.unwrap();
-    assert_eq!(client.list_sweeps(v1::ListSweepsRequest {}).await.unwrap().into_inner().sweeps.len(), 1);
-    running.stop().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn by_tcp_only_who_knows_the_token_is_served() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = MasterConfig::new(dir.path()).listen_on("127.0.0.1:0".parse().unwrap()).unwrap();
-    let running = Master::start(config).await.unwrap();
-    let address = running.advert().tcp.unwrap();
-    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-    let mut client = SweepServiceClient::new(channel);
-    let ask = |token: Option<String>| {
-        let mut request = Request::new(v1::ListSweepsRequest {});
-        if let Some(token) = token {
-            request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-        }
-        request
-    };
-    assert_eq!(client.list_sweeps(ask(None)).await.unwrap_err().code(), Code::Unauthenticated);
-    let forged = "0".repeat(64);
-    assert_eq!(client.list_sweeps(ask(Some(forged))).await.unwrap_err().code(), Code::Unauthenticated);
-    client.list_sweeps(ask(Some(running.advert().token.clone()))).await.unwrap();
     running.stop().await.unwrap();
 }
 

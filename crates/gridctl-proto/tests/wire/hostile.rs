@@ -4,8 +4,7 @@
 use gridctl_core::id::{LeaseSeq, SweepId, Time, WorkerId};
 use gridctl_core::protocol::{Capacity, FrozenSweep, Hello, MAX_HELD, PROTOCOL, ToMaster, ToWorker};
 use gridctl_core::sched::{Conn, Core, Effect, Input, Request, Step, Submission, Timing, TrialPlace};
-use gridctl_core::trials::TrialLine;
-use gridctl_proto::ask::Submit;
+use gridctl_core::view::{SubmitRequest, TrialLine};
 use gridctl_proto::v1;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -71,7 +70,7 @@ fn damaged() -> impl Strategy<Value = String> {
             places(&document, "", &mut found);
             *document.pointer_mut(&found[place.index(found.len())]).unwrap() = value;
         }
-        document.to_string()
+        json!({ "frozen": document }).to_string()
     })
 }
 
@@ -149,10 +148,9 @@ fn large(worker: u8) -> Hello {
 fn a_trial_that_takes_no_processor_is_no_sweep() {
     let mut document = serde_json::to_value(frozen()).unwrap();
     document["spec"]["resources"]["cpu_milli"] = json!(0);
-    let request = v1::SubmitRequest { frozen_json: document.to_string(), ..v1::SubmitRequest::default() };
-    let refused = Submit::try_from(request).unwrap_err();
+    let request = json!({ "frozen": document });
+    let refused = serde_json::from_value::<SubmitRequest>(request).unwrap_err();
     assert!(refused.to_string().contains("resources are out of range"), "{refused}");
-    serde_json::from_value::<FrozenSweep>(document).unwrap_err();
 }
 
 #[test]
@@ -178,8 +176,7 @@ proptest! {
 
     #[test]
     fn g41_a_document_that_was_changed_on_purpose_is_refused_or_does_no_harm(text in damaged()) {
-        let request = v1::SubmitRequest { frozen_json: text, ..v1::SubmitRequest::default() };
-        if let Ok(submit) = Submit::try_from(request) {
+        if let Ok(submit) = serde_json::from_str::<SubmitRequest>(&text) {
             let mut world = World::new();
             world.feed(Input::Opened(Conn(1), Box::new(large(1))));
             world.submit(submit.frozen);

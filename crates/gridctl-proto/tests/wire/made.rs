@@ -3,13 +3,10 @@
 use std::sync::Arc;
 
 use gridctl_core::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
-use gridctl_core::notice::Notice;
 use gridctl_core::protocol::{
     Capacity, FrozenSweep, Grant, Hello, MasterUpdate, ToWorker, Welcome, WorkerUpdate,
 };
 use gridctl_core::record::{Class, CurvePoint, Exit, MetricValue, Report};
-use gridctl_core::sched::status::{Best, SweepStatus};
-use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase};
 use gridctl_core::spec::{self, Resources};
 use gridctl_core::value::{Params, Value};
 use proptest::collection::vec;
@@ -190,67 +187,4 @@ pub(crate) fn to_worker() -> impl Strategy<Value = ToWorker> {
         ToWorker::Welcome(Welcome { epoch: Epoch(epoch), ttl_ms, heartbeat_ms, orphan_after_ms })
     });
     prop_oneof![welcome, master_update().prop_map(ToWorker::Update), ".{0,40}".prop_map(ToWorker::Refused)]
-}
-
-pub(crate) fn phase() -> impl Strategy<Value = SweepPhase> {
-    let paused = prop_oneof![
-        Just(PauseReason::Person),
-        Just(PauseReason::SetAside),
-        any::<u32>().prop_map(|failed| PauseReason::FirstTrialsFailed { failed }),
-        any::<(u32, u32)>().prop_map(|(failed, of)| PauseReason::MostTrialsFailed { failed, of }),
-    ];
-    let closed = prop_oneof![
-        Just(CloseReason::Finished),
-        Just(CloseReason::CapReached),
-        Just(CloseReason::TargetReached),
-        Just(CloseReason::Stopped),
-        Just(CloseReason::Cancelled),
-    ];
-    prop_oneof![
-        Just(SweepPhase::Running),
-        Just(SweepPhase::Stopping),
-        paused.prop_map(SweepPhase::Paused),
-        closed.prop_map(SweepPhase::Closed),
-    ]
-}
-
-pub(crate) fn notice() -> impl Strategy<Value = Notice> {
-    let fits = any::<(u32, u64, u32)>();
-    prop_oneof![
-        ".{0,20}".prop_map(|error| Notice::JournalFull { error }),
-        ".{0,20}".prop_map(|error| Notice::RecordsNotShipped { error }),
-        fits.prop_map(|(cpu_milli, mem_mib, gpus)| Notice::NoWorkerFits { cpu_milli, mem_mib, gpus }),
-    ]
-}
-
-pub(crate) fn status() -> impl Strategy<Value = SweepStatus> {
-    let best = option::of((trial(), any::<u64>(), metric()));
-    let counts = proptest::array::uniform11(any::<u64>());
-    let eta = option::of(0.0..1e9);
-    let words = (".{0,20}", any::<u32>(), phase(), vec(notice(), 0..3));
-    (words, counts, best, eta).prop_map(|((sweep, version, phase, notices), counts, best, eta_s)| {
-        let [rest @ .., waiting, failures, workers] = counts;
-        let [total, pending, leased, succeeded, failed, quarantined, cancelled, excluded] = rest;
-        SweepStatus {
-            sweep,
-            id: None,
-            version,
-            state: phase.into(),
-            phase,
-            total,
-            pending,
-            leased,
-            succeeded,
-            failed,
-            quarantined,
-            cancelled,
-            excluded,
-            best: best.map(|(trial, index, objective)| Best { trial, index, objective }),
-            eta_s,
-            notices,
-            waiting,
-            failures,
-            workers,
-        }
-    })
 }

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use gridctl_core::id::{Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
 use gridctl_core::protocol::{Capacity, Grant, Hello, MasterUpdate, ToMaster, ToWorker, WorkerUpdate};
 use gridctl_core::record::{Class, Exit, Report};
-use gridctl_core::sched::SweepStatus;
 use gridctl_core::spec::Resources;
 use gridctl_core::value::Params;
-use gridctl_proto::ask::{Changed, LeaderboardQuery, RetryAsk, SteerAsk, Submit, Submitted, TrialsQuery};
 use gridctl_proto::split::{self, Opening};
 use gridctl_proto::{FieldError, limits, v1};
 use proptest::collection::vec;
@@ -55,12 +53,6 @@ proptest! {
     }
 
     #[test]
-    fn a_status_reads_back(status in status()) {
-        let wire = carry(&v1::SweepStatus::from(&status));
-        prop_assert_eq!(SweepStatus::try_from(wire), Ok(status));
-    }
-
-    #[test]
     fn g41_any_bytes_end_in_a_value_or_an_error(bytes in bytes()) {
         if let Ok(message) = v1::WorkerMessage::decode(bytes.as_slice()) {
             let _ = Opening::begin(message.clone());
@@ -69,50 +61,7 @@ proptest! {
         if let Ok(message) = v1::MasterMessage::decode(bytes.as_slice()) {
             let _ = ToWorker::try_from(message);
         }
-        if let Ok(request) = v1::SubmitRequest::decode(bytes.as_slice()) {
-            let _ = Submit::try_from(request);
-        }
-        if let Ok(request) = v1::TrialsRequest::decode(bytes.as_slice()) {
-            let _ = TrialsQuery::try_from(request);
-        }
-        if let Ok(request) = v1::SteerRequest::decode(bytes.as_slice()) {
-            let _ = SteerAsk::try_from(request);
-        }
-        if let Ok(status) = v1::SweepStatus::decode(bytes.as_slice()) {
-            let _ = SweepStatus::try_from(status);
-        }
     }
-}
-
-#[test]
-fn what_people_ask_reads_back() {
-    for changed in [None, Some(Changed::Keep), Some(Changed::Failed), Some(Changed::All)] {
-        let submit = Submit { frozen: frozen(), changed, retry_failed: true, rerun: false };
-        assert_eq!(Submit::try_from(carry(&v1::SubmitRequest::from(&submit))), Ok(submit));
-    }
-    for answer in [
-        Submitted::Stands {
-            sweep: SweepId(3),
-            name: "w".to_owned(),
-            version: 2,
-            new: true,
-            known: 9,
-            left: vec!["out.csv".to_owned()],
-        },
-        Submitted::CodeChanged { version: 1, lines: vec!["train.py".to_owned()], succeeded: 4, failed: 5 },
-    ] {
-        assert_eq!(Submitted::try_from(carry(&v1::SubmitResponse::from(answer.clone()))), Ok(answer));
-    }
-    let query = LeaderboardQuery {
-        sweep: "w".to_owned(),
-        k: 3,
-        filter: "lr < 1".to_owned(),
-        sort: "-loss".to_owned(),
-        offset: 9,
-    };
-    assert_eq!(LeaderboardQuery::try_from(carry(&v1::LeaderboardRequest::from(query.clone()))), Ok(query));
-    let ask = RetryAsk { sweep: "w".to_owned(), trials: vec!["abc".to_owned()] };
-    assert_eq!(RetryAsk::try_from(carry(&v1::RetryRequest::from(ask.clone()))), Ok(ask));
 }
 
 fn long_report(lease: u64) -> Report {
@@ -271,19 +220,4 @@ fn a_hello_must_come_first_and_whole() {
         }
     }
     panic!("more reports than were announced are taken");
-}
-
-#[test]
-fn g53_pages_and_states_are_checked() {
-    let request = |page_size, state: &str| {
-        TrialsQuery::try_from(v1::TrialsRequest {
-            state: state.to_owned(),
-            page_size,
-            ..v1::TrialsRequest::default()
-        })
-    };
-    assert!(request(0, "").is_ok());
-    assert!(request(10, "failed").is_ok());
-    assert_eq!(request(u32::MAX, "").unwrap_err().field, "page_size");
-    assert_eq!(request(1, "faild").unwrap_err().field, "state");
 }

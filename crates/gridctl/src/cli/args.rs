@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use gridctl_proto::ask;
+use gridctl_core::view;
 
 use crate::output::{Format, TextOrJson};
 
@@ -83,7 +83,7 @@ pub(crate) enum Changed {
     All,
 }
 
-impl From<Changed> for ask::Changed {
+impl From<Changed> for view::Changed {
     fn from(changed: Changed) -> Self {
         match changed {
             Changed::Keep => Self::Keep,

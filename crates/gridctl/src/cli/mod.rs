@@ -12,12 +12,11 @@ pub(crate) use args::*;
 /// A distributed hyperparameter grid-search coordinator.
 #[derive(Debug, Parser)]
 #[command(name = "gridctl", version, max_term_width = 100, arg_required_else_help = true)]
-#[command(
-    after_help = "Exit codes: 0 ok, 1 error, 2 usage or bad sweep file, 3 declined, 5 master not reachable, \
+#[command(after_help = "Exit codes: 0 ok, 1 error, 2 usage or bad sweep file, 3 declined, 4 not allowed, \
+                  5 master not reachable, \
     10 finished with failed trials, 12 cancelled, 13 paused, 130 interrupted.\n\n\
     Settings: flags go before GRIDCTL_* variables, those before the nearest gridctl.toml upwards from here, and that before \
-    ~/.config/gridctl/config.toml. `gridctl doctor` shows what is set, and by what."
-)]
+    ~/.config/gridctl/config.toml. `gridctl doctor` shows what is set, and by what.")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

@@ -2,8 +2,7 @@
 //! Invariant: rows on stdout, what there is to know about them on stderr.
 
 use gridctl_core::leaderboard::Row;
-use gridctl_master::Leaderboard;
-use gridctl_proto::ask::LeaderboardQuery;
+use gridctl_core::view::{Leaderboard, LeaderboardQuery};
 
 use crate::cli::LeaderboardArgs;
 use crate::exit::{Exit, Failure, Outcome};
@@ -21,21 +20,19 @@ pub(crate) fn run(args: &LeaderboardArgs, settings: &Settings) -> Outcome {
     let query = LeaderboardQuery {
         filter: args.filter.clone().unwrap_or_default(),
         sort: args.sort.clone().unwrap_or_default(),
-        ..asked("", args.k)
+        ..asked(args.k)
     };
     let board = match target::resolve(args.sweep.as_deref(), settings)? {
         Target::Results(dir) => results::leaderboard(&dir, &query)?,
-        Target::Sweep { name, from } => {
-            all(&mut Source::open(settings, &from)?, LeaderboardQuery { sweep: name, ..query })?
-        }
+        Target::Sweep { name, from } => all(&mut Source::open(settings, &from)?, &name, &query)?,
     };
     print(&board, args.output, args.k)?;
     Ok(Exit::Ok)
 }
 
 /// Every row that was asked for: one answer holds only so many.
-fn all(source: &mut Source, query: LeaderboardQuery) -> Result<Leaderboard, Failure> {
-    let mut board = source.leaderboard(query.clone())?;
+fn all(source: &mut Source, sweep: &str, query: &LeaderboardQuery) -> Result<Leaderboard, Failure> {
+    let mut board = source.leaderboard(sweep, query)?;
     loop {
         let have = board.rows.len() as u64;
         let wanted = if query.k == 0 { board.total } else { board.total.min(query.k.into()) };
@@ -43,7 +40,8 @@ fn all(source: &mut Source, query: LeaderboardQuery) -> Result<Leaderboard, Fail
             return Ok(board);
         }
         let left = if query.k == 0 { 0 } else { query.k - u32::try_from(have).unwrap_or(query.k) };
-        let next = source.leaderboard(LeaderboardQuery { k: left, offset: have, ..query.clone() })?;
+        let next = LeaderboardQuery { k: left, offset: have, ..query.clone() };
+        let next = source.leaderboard(sweep, &next)?;
         if next.rows.is_empty() {
             return Ok(board);
         }
@@ -53,14 +51,14 @@ fn all(source: &mut Source, query: LeaderboardQuery) -> Result<Leaderboard, Fail
 }
 
 /// What to ask for to show `k` rows: some more, which tell the parameters that vary from those that do not.
-pub(crate) fn asked(sweep: &str, k: u32) -> LeaderboardQuery {
+pub(crate) fn asked(k: u32) -> LeaderboardQuery {
     let k = if k == 0 { 0 } else { k.max(COMPARED) };
-    LeaderboardQuery { sweep: sweep.to_owned(), k, ..LeaderboardQuery::default() }
+    LeaderboardQuery { k, ..LeaderboardQuery::default() }
 }
 
 /// Prints the first `k` rows of a leaderboard; 0 for all.
 pub(crate) fn print(board: &Leaderboard, format: Format, k: u32) -> Result<(), Failure> {
-    let metric = board.objective.as_ref().map_or_else(String::new, |(name, _)| name.clone());
+    let metric = board.metric.clone().unwrap_or_default();
     let for_people = matches!(format, Format::Table | Format::Wide);
     if for_people && board.rows.is_empty() {
         output::say(format_args!(

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &LogsArgs, settings: &Settings) -> Outcome {
     let mut shown = 0;
     loop {
         let details = source.trial(&sweep, &args.trial)?;
-        let records = trials::records(&details)?;
+        let records = details.attempts;
         let from = if args.follow { shown } else { records.len().saturating_sub(1) };
         for record in records.iter().skip(from) {
             print(record, source.dir.as_deref())?;

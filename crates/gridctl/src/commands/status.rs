@@ -2,7 +2,6 @@
 //! Invariant: a state is told by its word.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use gridctl_core::sched::SweepStatus;
 
@@ -15,9 +14,6 @@ use crate::output::{self, Format, csv, number};
 use crate::settings::Settings;
 use crate::source::{Source, target};
 
-/// Between two looks.
-const EVERY: Duration = Duration::from_secs(2);
-
 /// Runs the command.
 pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
     let (name, from) = target::sweep(args.sweep.as_deref(), settings)?;
@@ -26,7 +22,7 @@ pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
         print_all(&source.sweeps()?, args.output)?;
         return Ok(Exit::Ok);
     }
-    let mut status = source.status(&name)?;
+    let status = source.status(&name)?;
     let live = source.is_live();
     if source.is_without_master() && !status.state.is_over() {
         output::say(
@@ -37,23 +33,29 @@ pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
         print_one(&status, args.output)?;
         return Ok(Exit::Ok);
     }
-    let name = status.sweep.clone();
     let mut notices = NoticeTeller::default();
-    loop {
-        match args.output {
-            Format::Table | Format::Wide => {
-                output::text(&format!("{}\n", watched(&status)))?;
-                for line in notices.due(&status.notices) {
-                    output::text(&format!("{line}\n"))?;
-                }
+    if !live || status.phase.is_closed() {
+        watch(&status, args.output, &mut notices)?;
+        return Ok(Exit::Ok);
+    }
+    source.follow(&status.sweep, |status| {
+        watch(&status, args.output, &mut notices)?;
+        Ok(true)
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// One line of those that follow a sweep.
+fn watch(status: &SweepStatus, format: Format, notices: &mut NoticeTeller) -> Result<(), Failure> {
+    match format {
+        Format::Table | Format::Wide => {
+            output::text(&format!("{}\n", watched(status)))?;
+            for line in notices.due(&status.notices) {
+                output::text(&format!("{line}\n"))?;
             }
-            _ => output::jsonl([&status])?,
+            Ok(())
         }
-        if status.state.is_over() || !live {
-            return Ok(Exit::Ok);
-        }
-        std::thread::sleep(EVERY);
-        status = source.status(&name)?;
+        _ => output::jsonl([status]),
     }
 }
 

@@ -13,9 +13,9 @@ use crate::source::{Source, target};
 pub(crate) fn run(args: &SweepArg, steer: Steer, settings: &Settings) -> Outcome {
     let (name, from) = target::sweep(Some(&args.sweep), settings)?;
     let mut master = Source::master(settings, &from)?;
-    let before = master.ask(async |live| live.status(&name).await)?;
-    master.ask(async |live| live.steer(&name, steer).await)?;
-    let status = master.ask(async |live| live.status(&name).await)?;
+    let before = master.status(&name)?;
+    master.steer(&name, steer)?;
+    let status = master.status(&name)?;
     if before.state == status.state {
         output::say(format_args!("`{name}` is {} already", status.state.as_str()));
     } else {

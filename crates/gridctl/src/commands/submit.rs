@@ -2,8 +2,7 @@
 //! Invariant: the file is checked here first, so that its mistakes are shown with their place.
 
 use gridctl_core::protocol::FrozenSweep;
-use gridctl_core::sched::SweepStatus;
-use gridctl_proto::ask::{Submit, Submitted};
+use gridctl_core::view::{SubmitRequest, Submitted, SweepStatus};
 
 use super::run::changed;
 use super::run::progress::{done, points};
@@ -24,18 +23,18 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
     let frozen = prepare(&checked, &dir.results)?;
     let mut submit = request(frozen, &args.again);
-    let answer = match master.ask(async |live| live.submit(&submit).await)? {
+    let answer = match master.submit(&submit)? {
         Submitted::CodeChanged { version, lines, succeeded, failed } => {
             let sweep = checked.spec.name.clone();
             submit.changed =
                 Some(changed::ask(&changed::Found { sweep, version, lines, succeeded, failed })?);
-            master.ask(async |live| live.submit(&submit).await)?
+            master.submit(&submit)?
         }
         answer => answer,
     };
-    if let Submitted::Stands { name, new, known, left, .. } = answer {
+    if let Submitted::Stands { sweep: name, new, known, left, .. } = answer {
         changed::note_left(&left);
-        let status = master.ask(async |live| live.status(&name).await)?;
+        let status = master.status(&name)?;
         output::say(stands(&status, new.then_some(known)));
     }
     Ok(Exit::Ok)
@@ -83,8 +82,8 @@ pub(crate) fn prepare(checked: &Checked, results: &std::path::Path) -> Result<Fr
 }
 
 /// What a master is asked.
-pub(crate) fn request(frozen: FrozenSweep, again: &AgainArgs) -> Submit {
-    Submit {
+pub(crate) fn request(frozen: FrozenSweep, again: &AgainArgs) -> SubmitRequest {
+    SubmitRequest {
         frozen,
         changed: again.changed.map(Into::into),
         retry_failed: again.retry_failed,

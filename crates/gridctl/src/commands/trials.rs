@@ -3,11 +3,10 @@
 
 use gridctl_core::id::{Epoch, LeaseSeq};
 use gridctl_core::launch::BaseEnv;
-use gridctl_core::record::{Exit as End, Record};
+use gridctl_core::record::{Exit as End, Record, TrialState};
 use gridctl_core::sched::Core;
 use gridctl_core::trials::TrialLine;
-use gridctl_master::TrialDetails;
-use gridctl_proto::ask::{self, TrialsQuery};
+use gridctl_core::view::{TrialDetails, TrialsQuery};
 use serde_json::json;
 
 use crate::cli::{TrialsCommand, TrialsLsArgs, TrialsRetryArgs, TrialsShowArgs};
@@ -33,12 +32,11 @@ pub(crate) fn run(command: &TrialsCommand, settings: &Settings) -> Outcome {
 fn list(args: &TrialsLsArgs, settings: &Settings) -> Outcome {
     let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
     let mut source = Source::open(settings, &from)?;
-    let state = ask::trial_state(args.state.as_deref().unwrap_or_default())
-        .map_err(|error| Failure::usage("trials::state", error.to_string()))?;
-    let mut query = TrialsQuery { sweep, state, page_size: PAGE, page_token: String::new() };
+    let state = args.state.as_deref().filter(|word| !word.is_empty()).map(state).transpose()?;
+    let mut query = TrialsQuery { state, page_size: PAGE, page_token: String::new() };
     let mut all = Vec::new();
     loop {
-        let page = source.trials(query.clone())?;
+        let page = source.trials(&sweep, &query)?;
         if args.output == Format::Jsonl {
             output::jsonl(&page.trials)?;
         } else {
@@ -137,7 +135,7 @@ fn retry(args: &TrialsRetryArgs, settings: &Settings) -> Outcome {
     let mut master = Source::master(settings, &from).map_err(|failure| {
         failure.help("`gridctl run FILE --retry-failed` tries all failed trials again without one")
     })?;
-    let touched = master.ask(async |live| live.retry(&sweep, &args.trials).await)?;
+    let touched = master.retry(&sweep, &args.trials)?.touched;
     output::say(format_args!("{} to be tried again", number::of(touched, "trial")));
     Ok(Exit::Ok)
 }
@@ -146,28 +144,27 @@ fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {
     let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
     let mut source = Source::open(settings, &from)?;
     let details = source.trial(&sweep, &args.trial)?;
-    let attempts = records(&details)?;
     if args.json {
         let mut value = json!({"sweep": details.sweep});
         value["trial"] = json!(details.trial);
-        value["attempts"] = json!(attempts);
+        value["attempts"] = json!(details.attempts);
         output::json(&value)?;
     } else if args.command || args.env {
         output::text(&again(&details, &source, args.env)?)?;
     } else {
         let core = source.dir.as_deref().and_then(|dir| fold::core(dir).ok()?);
-        output::text(&text(&details, &attempts, core.as_ref()))?;
+        output::text(&text(&details, core.as_ref()))?;
     }
     Ok(Exit::Ok)
 }
 
-/// The records of a trial's attempts, the first attempt first.
-pub(crate) fn records(details: &TrialDetails) -> Result<Vec<Record>, Failure> {
-    let record = |text: &String| {
-        serde_json::from_str(text)
-            .map_err(|error| Failure::error("journal", format!("a record is not understood: {error}")))
-    };
-    details.attempts.iter().map(record).collect()
+/// The state that `word` names.
+fn state(word: &str) -> Result<TrialState, Failure> {
+    TrialState::named(word).ok_or_else(|| {
+        let words = TrialState::ALL.map(TrialState::as_str).join(", ");
+        let shown = sanitise::short(word, 40);
+        Failure::usage("trials::state", format!("`{shown}` is not a state: {words}"))
+    })
 }
 
 /// The directory of the results that have what the attempt published, as far as it is known here.
@@ -177,9 +174,9 @@ fn volume(record: &Record, core: Option<&Core>) -> Option<String> {
     Some(format!("{output}/{sweep}"))
 }
 
-fn text(details: &TrialDetails, attempts: &[Record], core: Option<&Core>) -> String {
+fn text(details: &TrialDetails, core: Option<&Core>) -> String {
     use std::fmt::Write as _;
-    let trial = &details.trial;
+    let TrialDetails { trial, attempts, .. } = details;
     let mut out = format!(
         "{} of {}: {}, index {}, repeat {}\n",
         trial.trial, details.sweep, trial.state, trial.index, trial.repeat

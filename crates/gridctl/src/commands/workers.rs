@@ -15,10 +15,10 @@ pub(crate) fn run(command: &WorkersCommand, settings: &Settings) -> Outcome {
     let mut master = Source::master(settings, &settings.cwd)?;
     match command {
         WorkersCommand::Ls(args) => {
-            print(&master.ask(async |live| live.workers().await)?, args.output)?;
+            print(&master.workers()?, args.output)?;
         }
         WorkersCommand::Drain(args) => {
-            master.ask(async |live| live.drain(args.grace).await)?;
+            master.drain(args.grace)?;
             output::say("every worker was asked to end; what they run is tried again by others");
         }
     }

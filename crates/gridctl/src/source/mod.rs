@@ -1,25 +1,30 @@
-//! Where read commands read: a living master, or the journal of a data directory without one.
-//! Invariant: both answer alike, in the same types.
+//! Who answers read commands: a living master, or the very same routes over the journal of a data directory without one.
+//! Invariant: both answer alike, in the same documents.
 
+pub(crate) mod api;
 pub(crate) mod fold;
-pub(crate) mod live;
 pub(crate) mod results;
 pub(crate) mod target;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gridctl_core::sched::SweepStatus;
-use gridctl_master::{Handle, Leaderboard, TrialDetails, Trials};
-use gridctl_proto::ask::{LeaderboardQuery, TrialsQuery};
+use gridctl_core::sched::Steer;
+use gridctl_core::spec::Diagnostic;
+use gridctl_core::view::{
+    DrainRequest, LATEST, Leaderboard, LeaderboardQuery, RetryRequest, SteerRequest, SubmitRequest,
+    Submitted, SweepStatus, Touched, TrialDetails, TrialsPage, TrialsQuery,
+};
+use gridctl_master::{Handle, MasterError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
 use crate::address::{self, Place};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::settings::Settings;
-use gridctl_core::spec::Diagnostic;
-use live::Live;
+use api::ApiClient;
 
 /// A master that has not answered within this time stands still, as far as a person can tell.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -27,16 +32,22 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Something that can be asked.
 pub(crate) struct Source {
     runtime: Runtime,
+    client: ApiClient,
     asked: Asked,
     /// The data directory, where it is known.
     pub(crate) dir: Option<PathBuf>,
 }
 
+/// Who answers.
 enum Asked {
-    /// A master; its journal is read instead when it stands still, if it was found through its data directory.
-    Master { live: Live, journal: Option<PathBuf> },
-    /// The journal, for want of a master, or beside one that stands still.
-    Journal { handle: Handle, beside_master: bool },
+    /// A master that was named.
+    NamedMaster,
+    /// The data directory's master; its journal is read instead when it stands still.
+    MasterOf(PathBuf),
+    /// The journal, beside a master that stands still.
+    BesideMaster,
+    /// The journal, for want of a master.
+    Journal,
 }
 
 impl Source {
@@ -44,141 +55,166 @@ impl Source {
     pub(crate) fn open(settings: &Settings, from: &Path) -> Result<Self, Failure> {
         let runtime = runtime()?;
         if let Some(master) = &settings.master {
-            let live = runtime.block_on(Live::connect(&address::named(&master.value)?))?;
+            let client = runtime.block_on(ApiClient::connect(&address::named(&master.value)?))?;
             let dir = settings.data_dir.find(from).ok();
-            return Ok(Self { runtime, asked: Asked::Master { live, journal: None }, dir });
+            return Ok(Self { runtime, client, asked: Asked::NamedMaster, dir });
         }
         let dir = settings.data_dir.find(from)?;
         if let Some(place) = address::advertised(&dir)?
-            && let Ok(live) = runtime.block_on(Live::connect(&place))
+            && let Ok(client) = runtime.block_on(ApiClient::connect(&place))
         {
-            let asked = Asked::Master { live, journal: Some(dir.clone()) };
-            return Ok(Self { runtime, asked, dir: Some(dir) });
+            return Ok(Self { runtime, client, asked: Asked::MasterOf(dir.clone()), dir: Some(dir) });
         }
-        let inside = runtime.enter();
-        let journal = gridctl_master::reading(&dir).map_err(|error| master_failure(&error))?;
-        drop(inside);
-        let asked = Asked::Journal { handle: journal, beside_master: false };
-        Ok(Self { runtime, asked, dir: Some(dir) })
+        let client = journal(&runtime, || gridctl_master::reading(&dir))?;
+        Ok(Self { runtime, client, asked: Asked::Journal, dir: Some(dir) })
     }
 
     /// The master alone: for what only a master can do.
     pub(crate) fn master(settings: &Settings, from: &Path) -> Result<MasterSource, Failure> {
         let runtime = runtime()?;
         let place = place(settings, from)?;
-        let live = runtime.block_on(Live::connect(&place))?;
-        Ok(MasterSource { runtime, live })
+        let client = runtime.block_on(ApiClient::connect(&place))?;
+        Ok(MasterSource { runtime, client })
     }
 
     /// Whether a master answers, and not just the journal.
     pub(crate) fn is_live(&self) -> bool {
-        matches!(self.asked, Asked::Master { .. })
+        matches!(self.asked, Asked::NamedMaster | Asked::MasterOf(_))
     }
 
     /// Whether there is no master at all.
     pub(crate) fn is_without_master(&self) -> bool {
-        matches!(self.asked, Asked::Journal { beside_master: false, .. })
+        matches!(self.asked, Asked::Journal)
     }
 
     /// Every sweep, the latest first.
     pub(crate) fn sweeps(&mut self) -> Result<Vec<SweepStatus>, Failure> {
-        match self.ask_master(async |live| live.sweeps().await)? {
-            Answer::Master(sweeps) => Ok(sweeps),
-            Answer::Ask(handle, _) => Ok(handle.sweeps()),
-        }
+        self.get(&["sweeps"], &())
     }
 
     /// A sweep at this moment; the latest for the empty name.
     pub(crate) fn status(&mut self, sweep: &str) -> Result<SweepStatus, Failure> {
-        match self.ask_master(async |live| live.status(sweep).await)? {
-            Answer::Master(status) => Ok(status),
-            Answer::Ask(handle, _) => handle.status(sweep).map_err(|error| ask_failure(&error)),
-        }
+        self.get(&["sweeps", named(sweep)], &())
+    }
+
+    /// Hands over a sweep's status as it changes, until the sweep is over or `each` says no.
+    pub(crate) fn follow(
+        &mut self,
+        sweep: &str,
+        each: impl FnMut(SweepStatus) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let route = api::route(&["sweeps", named(sweep), "events"]);
+        self.runtime.block_on(self.client.follow(&route, each))
     }
 
     /// The best points.
-    pub(crate) fn leaderboard(&mut self, query: LeaderboardQuery) -> Result<Leaderboard, Failure> {
-        match self.ask_master(async |live| live.leaderboard(query.clone()).await)? {
-            Answer::Master(board) => Ok(board),
-            Answer::Ask(handle, runtime) => {
-                runtime.block_on(handle.leaderboard(query)).map_err(|error| ask_failure(&error))
-            }
-        }
+    pub(crate) fn leaderboard(
+        &mut self,
+        sweep: &str,
+        query: &LeaderboardQuery,
+    ) -> Result<Leaderboard, Failure> {
+        self.get(&["sweeps", named(sweep), "leaderboard"], query)
     }
 
     /// A page of trials.
-    pub(crate) fn trials(&mut self, query: TrialsQuery) -> Result<Trials, Failure> {
-        match self.ask_master(async |live| live.trials(query.clone()).await)? {
-            Answer::Master(page) => Ok(page),
-            Answer::Ask(handle, runtime) => {
-                runtime.block_on(handle.trials(query)).map_err(|error| ask_failure(&error))
-            }
-        }
+    pub(crate) fn trials(&mut self, sweep: &str, query: &TrialsQuery) -> Result<TrialsPage, Failure> {
+        self.get(&["sweeps", named(sweep), "trials"], query)
     }
 
     /// One trial with its attempts.
     pub(crate) fn trial(&mut self, sweep: &str, trial: &str) -> Result<TrialDetails, Failure> {
-        match self.ask_master(async |live| live.trial(sweep, trial).await)? {
-            Answer::Master(details) => Ok(details),
-            Answer::Ask(handle, runtime) => {
-                runtime.block_on(handle.trial(sweep, trial)).map_err(|error| ask_failure(&error))
-            }
-        }
+        self.get(&["sweeps", named(sweep), "trials", trial], &())
     }
 
-    /// The master's answer. Where there is no master, or one that stands still, the journal is to be asked.
-    fn ask_master<T>(
-        &mut self,
-        call: impl AsyncFnOnce(&mut Live) -> Result<T, Failure>,
-    ) -> Result<Answer<'_, T>, Failure> {
-        if let Asked::Master { live, journal } = &mut self.asked {
-            let Some(dir) = journal else {
-                return self.runtime.block_on(patiently(call(live))).map(Answer::Master);
-            };
-            // The timer is made inside of the runtime.
-            let answer = async { tokio::time::timeout(PATIENCE, call(live)).await };
-            if let Ok(answer) = self.runtime.block_on(answer) {
-                return answer.map(Answer::Master);
-            }
-            output::say(format_args!(
-                "the master of {} does not answer: it stands still, or is very busy; this is what its \
-                 journal holds",
-                dir.display()
-            ));
-            let inside = self.runtime.enter();
-            let read = gridctl_master::reading_beside_master(dir);
-            drop(inside);
-            let handle = read.map_err(|error| master_failure(&error))?;
-            self.asked = Asked::Journal { handle, beside_master: true };
-        }
+    /// The answer to a question. Where the data directory's master stands still, its journal answers.
+    fn get<T: DeserializeOwned>(&mut self, segments: &[&str], query: &impl Serialize) -> Result<T, Failure> {
+        let route = api::route(segments);
+        let answer = self.client.get(&route, query);
         match &self.asked {
-            Asked::Journal { handle, .. } => Ok(Answer::Ask(handle, &self.runtime)),
-            Asked::Master { .. } => Err(no_master(self.dir.as_deref().unwrap_or(Path::new(".")))),
+            Asked::NamedMaster => return self.runtime.block_on(patiently(answer)),
+            Asked::Journal | Asked::BesideMaster => return self.runtime.block_on(answer),
+            Asked::MasterOf(dir) => {
+                // The timer is made inside of the runtime.
+                let answer = async { tokio::time::timeout(PATIENCE, answer).await };
+                if let Ok(answer) = self.runtime.block_on(answer) {
+                    return answer;
+                }
+                output::say(format_args!(
+                    "the master of {} does not answer: it stands still, or is very busy; this is what its \
+                     journal holds",
+                    dir.display()
+                ));
+                self.client = journal(&self.runtime, || gridctl_master::reading_beside_master(dir))?;
+            }
         }
+        self.asked = Asked::BesideMaster;
+        self.runtime.block_on(self.client.get(&route, query))
     }
 }
 
-/// What [`Source::ask_master`] came to.
-enum Answer<'a, T> {
-    /// The master's answer.
-    Master(T),
-    /// The journal is to be asked.
-    Ask(&'a Handle, &'a Runtime),
+/// The routes over a journal.
+fn journal(
+    runtime: &Runtime,
+    read: impl FnOnce() -> Result<Handle, MasterError>,
+) -> Result<ApiClient, Failure> {
+    let _inside = runtime.enter();
+    let handle = read().map_err(|error| master_failure(&error))?;
+    Ok(ApiClient::here(gridctl_master::api::router(handle)))
 }
 
-/// A master, for what only a master can do.
+/// The sweep's name as a route wants it.
+fn named(sweep: &str) -> &str {
+    if sweep.is_empty() { LATEST } else { sweep }
+}
+
+/// A master, for what only a master can do. A person who waits for it is told so.
 pub(crate) struct MasterSource {
     runtime: Runtime,
-    live: Live,
+    client: ApiClient,
 }
 
 impl MasterSource {
-    /// The master's answer; a person who waits for it is told so.
-    pub(crate) fn ask<T>(
+    /// A sweep at this moment; the latest for the empty name.
+    pub(crate) fn status(&mut self, sweep: &str) -> Result<SweepStatus, Failure> {
+        let route = api::route(&["sweeps", named(sweep)]);
+        self.runtime.block_on(patiently(self.client.get(&route, &())))
+    }
+
+    /// Submits a sweep.
+    pub(crate) fn submit(&mut self, request: &SubmitRequest) -> Result<Submitted, Failure> {
+        self.post(&["sweeps"], request)
+    }
+
+    /// Pauses, resumes, stops or cancels a sweep.
+    pub(crate) fn steer(&mut self, sweep: &str, steer: Steer) -> Result<Touched, Failure> {
+        self.post(&["sweeps", named(sweep), "steer"], &SteerRequest { steer })
+    }
+
+    /// Tries trials again; how many.
+    pub(crate) fn retry(&mut self, sweep: &str, trials: &[String]) -> Result<Touched, Failure> {
+        let request = RetryRequest { trials: trials.to_vec() };
+        self.post(&["sweeps", named(sweep), "retry"], &request)
+    }
+
+    /// The workers.
+    pub(crate) fn workers(&mut self) -> Result<Vec<serde_json::Value>, Failure> {
+        let route = api::route(&["workers"]);
+        self.runtime.block_on(patiently(self.client.get(&route, &())))
+    }
+
+    /// Asks every worker to end.
+    pub(crate) fn drain(&mut self, grace: Duration) -> Result<(), Failure> {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.post(&["workers", "drain"], &DrainRequest { grace_ms })
+    }
+
+    fn post<T: DeserializeOwned>(
         &mut self,
-        call: impl AsyncFnOnce(&mut Live) -> Result<T, Failure>,
+        segments: &[&str],
+        document: &impl Serialize,
     ) -> Result<T, Failure> {
-        self.runtime.block_on(patiently(call(&mut self.live)))
+        let route = api::route(segments);
+        self.runtime.block_on(patiently(self.client.post(&route, document)))
     }
 }
 
@@ -192,7 +228,7 @@ async fn patiently<T>(answer: impl Future<Output = T>) -> T {
     output::say(format_args!(
         "the master does not answer yet: it stands still, or is very busy; waiting for {} s at most, \
          Ctrl-C ends it",
-        live::ANSWER_WITHIN.as_secs()
+        api::ANSWER_WITHIN.as_secs()
     ));
     answer.await
 }

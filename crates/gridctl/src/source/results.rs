@@ -9,9 +9,8 @@ use std::sync::Arc;
 use gridctl_core::id::TrialId;
 use gridctl_core::leaderboard::{Board, Brief, Layout, Query};
 use gridctl_core::record::Record;
-use gridctl_core::spec::{Context, Diagnostic};
-use gridctl_master::Leaderboard;
-use gridctl_proto::ask::LeaderboardQuery;
+use gridctl_core::spec::{Context, Diagnostic, Goal};
+use gridctl_core::view::{Leaderboard, LeaderboardQuery};
 use gridctl_storage::results::Results;
 use gridctl_storage::volume::{DirVolume, VolumeError};
 
@@ -92,14 +91,18 @@ pub(crate) fn leaderboard(dir: &Path, query: &LeaderboardQuery) -> Result<Leader
         diagnose::print(&Diagnostic::warning("results::damaged", message), None);
     }
     let layout = Layout::of(&spec);
-    let objective = layout.objective.clone();
+    let (metric, goal) = match layout.objective.clone() {
+        Some((metric, goal)) => (Some(metric), goal),
+        None => (None, Goal::Maximize),
+    };
     let mut board = Board::new(layout, query);
     newest.into_values().for_each(|brief| board.add(brief));
     let page = board.finish().map_err(|error| Failure::usage("leaderboard::query", error.to_string()))?;
     Ok(Leaderboard {
         sweep: spec.name,
         version,
-        objective,
+        metric,
+        goal,
         rows: page.rows,
         total: page.total,
         mixed_code: page.mixed_code,

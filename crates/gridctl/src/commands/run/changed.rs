@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 
-use gridctl_proto::ask;
+use gridctl_core::view::Changed;
 
 use crate::exit::{Exit, Failure};
 use crate::output::{self, number, sanitise};
@@ -25,7 +25,7 @@ pub(crate) struct Found {
 }
 
 /// Asks on a terminal; an error that says what to type where there is none.
-pub(crate) fn ask(found: &Found) -> Result<ask::Changed, Failure> {
+pub(crate) fn ask(found: &Found) -> Result<Changed, Failure> {
     let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if !interactive {
         return Err(refusal(found));
@@ -39,9 +39,9 @@ pub(crate) fn ask(found: &Found) -> Result<ask::Changed, Failure> {
         let mut answer = String::new();
         let read = std::io::stdin().lock().read_line(&mut answer).unwrap_or(0);
         match answer.trim() {
-            "k" | "keep" => return Ok(ask::Changed::Keep),
-            "f" | "failed" => return Ok(ask::Changed::Failed),
-            "a" | "all" => return Ok(ask::Changed::All),
+            "k" | "keep" => return Ok(Changed::Keep),
+            "f" | "failed" => return Ok(Changed::Failed),
+            "a" | "all" => return Ok(Changed::All),
             "" | "q" | "quit" => break,
             _ if read == 0 => break,
             _ => output::say("k, f, a or q?"),

@@ -8,9 +8,9 @@ use gridctl_core::grid::Count;
 use gridctl_core::id::SweepId;
 use gridctl_core::record::Record;
 use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase, SweepStatus};
+use gridctl_core::view::{Leaderboard, SubmitRequest, Submitted};
 use gridctl_fleet::FleetEvent;
-use gridctl_master::{Handle, Leaderboard, Master, MasterConfig, Running};
-use gridctl_proto::ask::{Submit, Submitted};
+use gridctl_master::{Handle, Master, MasterConfig, Running};
 use gridctl_storage::journal::Reader;
 
 use super::changed::{self, Found};
@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// What to do.
 pub(super) struct Plan<'a> {
-    pub(super) submit: Submit,
+    pub(super) submit: SubmitRequest,
     pub(super) args: &'a RunArgs,
     pub(super) hint: Hint,
     pub(super) mark: String,
@@ -65,7 +65,6 @@ enum Followed {
 
 /// What became of the submission.
 struct Stands {
-    sweep: SweepId,
     version: u32,
     new: bool,
     known: u64,
@@ -108,9 +107,9 @@ async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure
     let name = plan.submit.frozen.spec.name.clone();
     let answer = handle.submit(plan.submit.clone()).await.map_err(|error| source::ask_failure(&error))?;
     let stands = match answer {
-        Submitted::Stands { sweep, version, new, known, left, .. } => {
+        Submitted::Stands { version, new, known, left, .. } => {
             changed::note_left(&left);
-            Stands { sweep, version, new, known }
+            Stands { version, new, known }
         }
         Submitted::CodeChanged { version, lines, succeeded, failed } => {
             return Ok(Served::Asks(Found { sweep: name, version, lines, succeeded, failed }));
@@ -124,7 +123,7 @@ async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure
     let objective = plan.submit.frozen.spec.objective.as_ref();
     let metric = objective.map_or_else(String::new, |objective| objective.metric.name.clone());
     let mut progress = Progress::new(plan.args.quiet, &metric, plan.slots);
-    let mut watch = Watch { reader: None, seen: 0, told: false, metric, sweep: stands.sweep };
+    let mut watch = Watch { reader: None, seen: 0, told: false, metric, sweep: first.id };
     let mut fleet = None;
     if first.phase.is_active() {
         watch.begin(plan)?;
@@ -167,7 +166,7 @@ async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure
         }
     };
     let board = handle
-        .leaderboard(leaderboard::asked(&name, plan.args.k))
+        .leaderboard(&name, leaderboard::asked(plan.args.k))
         .await
         .map_err(|error| source::ask_failure(&error))?;
     Ok(Served::Ended(exit, Some(board)))
@@ -274,7 +273,7 @@ struct Watch {
     seen: u64,
     told: bool,
     metric: String,
-    sweep: SweepId,
+    sweep: Option<SweepId>,
 }
 
 impl Watch {
@@ -291,8 +290,9 @@ impl Watch {
         let Some(reader) = self.reader.as_ref().filter(|_| !self.told && status.failures > 0) else {
             return Ok(());
         };
-        let rows =
-            reader.after(self.seen, Some(self.sweep.0), 64).map_err(|error| fold::store_failure(&error))?;
+        let rows = reader
+            .after(self.seen, self.sweep.map(|id| id.0), 64)
+            .map_err(|error| fold::store_failure(&error))?;
         for row in rows {
             self.seen = row.seq;
             let Ok(record) = serde_json::from_str::<Record>(&row.record) else { continue };

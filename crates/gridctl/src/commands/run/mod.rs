@@ -162,7 +162,7 @@ fn show_board(dir: &Path, sweep: &str, args: &RunArgs) -> Result<(), Failure> {
     let runtime = super::daemon::runtime()?;
     let handle = gridctl_master::reading(dir).map_err(|error| source::master_failure(&error))?;
     let board = runtime
-        .block_on(handle.leaderboard(leaderboard::asked(sweep, args.k)))
+        .block_on(handle.leaderboard(sweep, leaderboard::asked(args.k)))
         .map_err(|error| source::ask_failure(&error))?;
     leaderboard::print(&board, Format::Table, args.k)
 }
