@@ -12,7 +12,7 @@ use gridctl_core::protocol::{
 };
 use gridctl_core::record::{Class, Exit, MetricValue, Report};
 use gridctl_core::spec;
-use gridctl_master::ask::{LeaderboardQuery, Submit, Submitted};
+use gridctl_core::view::{LeaderboardQuery, SubmitRequest, Submitted};
 use gridctl_master::{Advert, Master, MasterConfig};
 use gridctl_proto::v1::worker_service_client::WorkerServiceClient;
 use gridctl_proto::{limits, split};
@@ -46,11 +46,12 @@ async fn make(dir: &Path, count: u64) -> Outcome<()> {
     let begun = now();
     let running = Master::start(MasterConfig::new(dir)).await?;
     let frozen = sweep(running.handle().data_dir(), count)?;
-    let submit = Submit { frozen, changed: None, retry_failed: false, rerun: false };
+    let submit = SubmitRequest { frozen, changed: None, retry_failed: false, rerun: false };
     let Submitted::Stands { sweep, .. } = running.handle().submit(submit).await? else {
         return Err("the sweep does not stand: is the directory new?".into());
     };
     worker(running.advert(), count).await?;
+    let sweep = running.handle().status(&sweep)?.id.ok_or("the sweep has no number")?;
     running.handle().wait_turned(sweep).await?;
     let seconds = begun.elapsed().as_secs_f64();
     println!("recorded {count} trials in {seconds:.1} s: {:.0}/s", count as f64 / seconds);
@@ -143,8 +144,10 @@ async fn ask(dir: &Path) -> Outcome<()> {
     let mut times = Vec::with_capacity(QUESTIONS);
     for _ in 0..QUESTIONS {
         let begun = now();
-        let board =
-            running.handle().leaderboard(LeaderboardQuery { k: 10, ..LeaderboardQuery::default() }).await?;
+        let board = running
+            .handle()
+            .leaderboard("", LeaderboardQuery { k: 10, ..LeaderboardQuery::default() })
+            .await?;
         times.push(begun.elapsed());
         if board.rows.len() != 10 {
             return Err(format!("{} rows", board.rows.len()).into());
