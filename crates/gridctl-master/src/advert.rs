@@ -110,15 +110,22 @@ impl Advert {
         serde_json::from_str(&text).map(Some).map_err(|error| strange(error.to_string()))
     }
 
-    /// Writes it, for its owner alone, in place of an older one.
+    /// Writes it, for its owner alone, in place of an older one. What no master wrote is not replaced.
     pub(crate) fn write(&self, dir: &Path) -> io::Result<()> {
+        let path = dir.join(ADVERT_FILE);
+        if !may_replace(&path)? {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "what is there is not gridctl's: move it away, or name another data directory",
+            ));
+        }
         let draft = dir.join(format!("{ADVERT_FILE}.new"));
         remove(&draft)?;
         let text = serde_json::to_string(self)?;
         let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&draft, dir.join(ADVERT_FILE))
+        fs::rename(&draft, path)
     }
 
     /// Removes it at a clean end.
@@ -127,6 +134,18 @@ impl Advert {
             tracing::warn!(%error, "{ADVERT_FILE} stays behind");
         }
     }
+}
+
+/// Whether nothing is at `path`, or what a master of any release writes.
+fn may_replace(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+        Ok(meta) if !meta.is_file() || meta.len() > LONGEST => return Ok(false),
+        Ok(_) => {}
+    }
+    let advert: serde_json::Value = serde_json::from_slice(&fs::read(path)?).unwrap_or_default();
+    Ok(["epoch", "socket", "token"].iter().all(|key| !advert[*key].is_null()))
 }
 
 /// Removes a file that may not be there.
@@ -176,6 +195,22 @@ mod tests {
         assert_eq!(advert.token.len(), 64);
         Advert::remove(dir.path());
         assert_eq!(Advert::read(dir.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn what_no_master_wrote_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(ADVERT_FILE);
+        for (text, replaced) in [
+            ("{\"chess\": \"Kasparov\"}", false),
+            ("", false),
+            ("[1]", false),
+            ("{\"epoch\": 1, \"socket\": \"/s\", \"token\": \"t\", \"new\": 1}", true),
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(advert().write(dir.path()).is_ok(), replaced, "{text}");
+            assert_eq!(fs::read_to_string(&path).unwrap() == text, !replaced, "{text}");
+        }
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Where a master listens: the data directory's Unix socket, and a loopback address where one is wanted.
-//! Invariant: the socket is for this user alone, whatever the umask and however long the directory's path.
+//! Invariant: the socket is for this user alone, whatever the umask and however long the directory's path. Only a socket is ever
+//! removed to make room for it.
 
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use gridctl_storage::owned::{self, OwnedDir};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::advert;
@@ -14,6 +16,10 @@ use crate::error::MasterError;
 
 /// Longer paths are not taken for sockets.
 const LONGEST_SOCKET: usize = 100;
+
+/// A directory of its own for a socket is called so, and then by [`SUFFIX`] hexadecimal digits.
+const PREFIX: &str = "gridctl-";
+const SUFFIX: usize = 12;
 
 /// Listens on the address, if there is one.
 pub(crate) async fn tcp(address: Option<SocketAddr>) -> Result<Option<TcpListener>, MasterError> {
@@ -23,18 +29,17 @@ pub(crate) async fn tcp(address: Option<SocketAddr>) -> Result<Option<TcpListene
 }
 
 /// Listens on the data directory's socket, for this user alone.
-pub(crate) fn unix(data_dir: &Path) -> Result<(UnixListener, PathBuf, Option<PathBuf>), MasterError> {
+pub(crate) fn unix(data_dir: &Path) -> Result<(UnixListener, PathBuf, Option<OwnedDir>), MasterError> {
     let mut socket = data_dir.join("master.sock");
     let mut own_dir = None;
     if socket.as_os_str().len() > LONGEST_SOCKET {
         let dir =
             short_dir().map_err(|source| MasterError::Listen { place: "a short path".to_owned(), source })?;
-        socket = dir.join("master.sock");
+        socket = dir.path().join("master.sock");
         own_dir = Some(dir);
     }
     let bind = || -> io::Result<UnixListener> {
-        // Left behind by a master that was killed: the journal's lock says that there is no other.
-        advert::remove(&socket)?;
+        remove_socket(&socket)?;
         let listener = UnixListener::bind(&socket)?;
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
         Ok(listener)
@@ -44,15 +49,31 @@ pub(crate) fn unix(data_dir: &Path) -> Result<(UnixListener, PathBuf, Option<Pat
     Ok((listener, socket, own_dir))
 }
 
-/// A new directory with a short path that nobody else may enter.
-fn short_dir() -> io::Result<PathBuf> {
+/// Removes the socket that a killed master left: the journal's lock says that there is no other master.
+fn remove_socket(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(meta) if meta.file_type().is_socket() => advert::remove(path),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "what is there is no socket, and so not gridctl's: move it away",
+        )),
+    }
+}
+
+/// A new directory with a short path that nobody else may enter. Those that killed masters left are removed.
+fn short_dir() -> io::Result<OwnedDir> {
     let base = std::env::var_os("XDG_RUNTIME_DIR")
         .map(PathBuf::from)
-        .filter(|dir| dir.is_dir() && dir.as_os_str().len() < 50);
-    let name = format!("gridctl-{}", &advert::token()?[..12]);
-    let dir = base.unwrap_or_else(|| PathBuf::from("/tmp")).join(name);
-    fs::DirBuilder::new().mode(0o700).create(&dir)?;
-    Ok(dir)
+        .filter(|dir| dir.is_dir() && dir.as_os_str().len() < 50)
+        .unwrap_or_else(|| PathBuf::from("/tmp"));
+    owned::remove_abandoned(&base, |name| {
+        let rest = name.strip_prefix(PREFIX);
+        rest.is_some_and(|rest| rest.len() == SUFFIX && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    });
+    let name = format!("{PREFIX}{}", &advert::token()?[..SUFFIX]);
+    OwnedDir::make(&base.join(name), "")
 }
 
 /// A connection takes a file descriptor, and the usual limit is low.

@@ -1,16 +1,16 @@
 //! A master's beginning and end. Invariant: it serves only once its epoch is durable, and at a clean end nothing is left to be shipped
 //! that could have been.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
 use gridctl_core::id::Epoch;
 use gridctl_core::sched::driver::Driver;
 use gridctl_core::sched::{Core, Event};
 use gridctl_storage::journal::{Loaded, Options, Reader, SqliteStore, Store};
+use gridctl_storage::owned::OwnedDir;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -43,7 +43,7 @@ pub struct Running {
     handle: Handle,
     advert: Advert,
     /// A directory of its own for the socket, if its path would have been too long.
-    socket_dir: Option<PathBuf>,
+    socket_dir: Option<OwnedDir>,
     ended: watch::Sender<bool>,
     server: JoinHandle<()>,
     shipping: JoinHandle<()>,
@@ -271,11 +271,11 @@ impl Running {
         Err(self.failures.try_recv().unwrap_or(MasterError::Broken("loop")))
     }
 
-    fn tidy(&self) {
-        // They may be gone; a socket that stays behind does no harm.
+    fn tidy(&mut self) {
+        // They may be gone; what stays behind is removed by the next master.
         let _ = advert::remove(&self.advert.socket);
-        if let Some(dir) = &self.socket_dir {
-            let _ = fs::remove_dir(dir);
+        if let Some(dir) = self.socket_dir.take() {
+            let _ = dir.remove();
         }
     }
 }

@@ -4,6 +4,7 @@
 mod clock;
 mod durable;
 pub mod journal;
+pub mod owned;
 pub mod results;
 pub mod volume;
 

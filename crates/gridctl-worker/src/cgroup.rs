@@ -1,6 +1,7 @@
 //! A memory cgroup for each slot, version 2 or else 1: it sets the sweep's `mem`, and tells a kill for memory from any other.
-//! What a killed worker left alive in one is ended at the next start, even if it has cleared its environment.
-//! Invariant: only cgroups that this module made are changed; where none can be made, [`CgroupSupport::None`] says why.
+//! What a killed worker left alive in one is ended by the next worker, even if it has cleared its environment.
+//! Invariant: only cgroups that this module made are changed, and those of another worker only once [`crate::leftovers`] knows
+//! that it is dead; where none can be made, [`CgroupSupport::None`] says why.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,9 +12,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::marks;
-
-/// Every cgroup made here is called so, and then by the process that made it, worker and slot.
+/// Every cgroup made here is called so, and then by worker and slot.
 const PREFIX: &str = "gridctl-";
 /// How often a leftover is looked through for processes that were born meanwhile.
 const MOST_ROUNDS: u32 = 100;
@@ -91,8 +90,8 @@ impl CgroupSupport {
             Ok(groups) => groups,
             Err(why) => return Self::None { why },
         };
-        groups.remove_leftovers();
-        match groups.create(&format!("probe-{}", std::process::id())) {
+        let name = getrandom::u64().unwrap_or_else(|_| std::process::id().into());
+        match groups.create(&format!("probe-{name:x}")) {
             Ok(_) => Self::Memory(groups),
             Err(error) => {
                 let parent = groups.parent.display();
@@ -101,6 +100,14 @@ impl CgroupSupport {
                 );
                 Self::None { why }
             }
+        }
+    }
+
+    /// The cgroup under which those of the slots are made.
+    pub(crate) fn parent(&self) -> Option<&Path> {
+        match self {
+            Self::Memory(groups) => Some(&groups.parent),
+            Self::None { .. } => None,
         }
     }
 
@@ -171,7 +178,7 @@ impl Cgroups {
     /// # Errors
     /// As the system says: not allowed, mostly.
     pub fn create(&self, name: &str) -> io::Result<SlotCgroup> {
-        let dir = self.parent.join(format!("{PREFIX}{}-{name}", std::process::id()));
+        let dir = self.parent.join(format!("{PREFIX}{name}"));
         match fs::create_dir(&dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -187,20 +194,6 @@ impl Cgroups {
             drop(fs::remove_dir(&dir));
         }
         made
-    }
-
-    /// Ends and removes what workers left that were killed.
-    fn remove_leftovers(&self) {
-        let Ok(entries) = fs::read_dir(&self.parent) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let rest = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-            let maker = rest.and_then(|rest| rest.split('-').next()?.parse().ok());
-            if maker.is_some_and(|pid| !marks::is_alive(pid)) {
-                end_all(&entry.path());
-                drop(fs::remove_dir(entry.path()));
-            }
-        }
     }
 
     fn limit(&self) -> Option<u64> {
@@ -227,14 +220,7 @@ impl SlotCgroup {
     /// # Errors
     /// As the system says.
     pub fn enter(&self, pid: u32) -> io::Result<()> {
-        match fs::write(self.dir.join("cgroup.procs"), pid.to_string()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Another worker may have taken the empty cgroup for a leftover.
-                fs::create_dir(&self.dir)?;
-                fs::write(self.dir.join("cgroup.procs"), pid.to_string())
-            }
-            other => other,
-        }
+        fs::write(self.dir.join("cgroup.procs"), pid.to_string())
     }
 
     /// Sets the limit in MiB; 0 is none. Costs nothing when it is set already.
@@ -277,6 +263,19 @@ impl SlotCgroup {
         kills.ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, "the kernel counts no kills for memory here")
         })
+    }
+}
+
+/// Ends what is left in the cgroups below `parent` that the worker of this name made for its slots, and removes them. For
+/// workers that are known to be dead.
+pub(crate) fn end_left(parent: &Path, worker: &str) {
+    let prefix = format!("{PREFIX}{worker}-");
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+            end_all(&entry.path());
+            drop(fs::remove_dir(entry.path()));
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod connection;
 mod driver;
 pub mod handle;
+pub mod leftovers;
 pub mod marks;
 pub mod resources;
 pub mod scratch;

@@ -5,10 +5,11 @@ use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::process::getuid;
+use gridctl_storage::owned::{self, OwnedDir};
+use rustix::process::geteuid;
 
 /// Directories for memory-backed files begin with this.
 const MEMORY_PREFIX: &str = "gridctl-";
@@ -16,31 +17,25 @@ const MEMORY_PREFIX: &str = "gridctl-";
 /// The modification time, in seconds since 1970, of a directory that is known to be empty: whoever makes a file in it changes that.
 const UNTOUCHED: i64 = 86_400;
 
-/// One worker's directories: `<work>/<worker>/`, and one in memory for parameters.
+/// One worker's directories: `<work>/<worker>/`, and one in memory for parameters. Both are marked, and locked by this.
 #[derive(Debug)]
 pub struct WorkDir {
     dir: PathBuf,
-    memory: Option<PathBuf>,
-    /// Held as long as the worker lives, and longer by nobody.
-    _lock: File,
+    /// Behind a lock, for it may have to be made anew.
+    owned: Mutex<Option<OwnedDir>>,
+    memory: Option<OwnedDir>,
 }
 
 impl WorkDir {
-    /// Makes the directory for the worker `name` under `work`, and removes those of workers that were killed.
+    /// Makes the directory for the worker `name` under `work`; `note` is for whoever finds it when this worker is dead.
     ///
     /// # Errors
     /// As the system says; the error names the directory.
-    pub fn create(work: &Path, name: &str) -> io::Result<Self> {
+    pub fn create(work: &Path, name: &str, note: &str) -> io::Result<Self> {
         let dir = work.join(name);
-        // One at a time, so that nobody takes a directory for a dead one's that is not locked yet.
         named(work, DirBuilder::new().recursive(true).mode(0o700).create(work))?;
-        let turn = named(work, File::open(work))?;
-        named(work, flock(&turn, FlockOperation::LockExclusive).map_err(Into::into))?;
-        remove_dead(work);
-        named(&dir, DirBuilder::new().recursive(true).mode(0o700).create(&dir))?;
-        let lock = named(&dir, File::open(&dir))?;
-        named(&dir, flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(Into::into))?;
-        Ok(Self { memory: memory_dir(name), dir, _lock: lock })
+        let owned = named(&dir, OwnedDir::make(&dir, note))?;
+        Ok(Self { memory: memory_dir(name), dir, owned: Mutex::new(Some(owned)) })
     }
 
     /// Directories of the slot number `slot`: of its several sets the one with the number `set`.
@@ -50,7 +45,10 @@ impl WorkDir {
     pub fn slot(&self, slot: u32, set: usize) -> io::Result<Scratch> {
         let name = format!("{slot}.{set}");
         let root = self.dir.join(&name);
-        let files = self.memory.as_ref().unwrap_or(&root);
+        let files = self.memory.as_ref().map_or(root.as_path(), OwnedDir::path);
+        if let Some(owned) = self.owned.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            named(&self.dir, owned.renew())?;
+        }
         let scratch = Scratch {
             output: root.join("output"),
             checkpoint: root.join("checkpoint"),
@@ -74,41 +72,23 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.dir));
-        if let Some(memory) = &self.memory {
-            drop(fs::remove_dir_all(memory));
-        }
-    }
-}
-
-/// Removes the directories of workers that are gone: those whose lock nobody holds.
-fn remove_dead(work: &Path) {
-    let Ok(entries) = fs::read_dir(work) else { return };
-    for entry in entries.flatten() {
-        let Ok(dir) = File::open(entry.path()) else { continue };
-        if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            remove(&entry.path());
+        let own = self.owned.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        for dir in [own, self.memory.take()].into_iter().flatten() {
+            let path = dir.path().to_owned();
+            if let Err(error) = dir.remove() {
+                tracing::warn!("cannot remove {}: {error}; the next worker does", path.display());
+            }
         }
     }
 }
 
 /// A directory of our own on a file system in memory, if there is one; those of workers that are gone are removed.
-fn memory_dir(name: &str) -> Option<PathBuf> {
+fn memory_dir(name: &str) -> Option<OwnedDir> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let base = [Some(PathBuf::from("/dev/shm")), runtime].into_iter().flatten().find(|base| base.is_dir())?;
-    let prefix = format!("{MEMORY_PREFIX}{}-", getuid().as_raw());
-    for entry in fs::read_dir(&base).ok()?.flatten() {
-        let file_name = entry.file_name();
-        let pid = file_name
-            .to_str()
-            .and_then(|name| name.strip_prefix(&prefix)?.split('-').next()?.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-            drop(fs::remove_dir_all(entry.path()));
-        }
-    }
-    let dir = base.join(format!("{prefix}{}-{name}", std::process::id()));
-    // Not recursive: what somebody else put there is not ours to use.
-    DirBuilder::new().mode(0o700).create(&dir).ok().map(|()| dir)
+    let prefix = format!("{MEMORY_PREFIX}{}-", geteuid().as_raw());
+    owned::remove_abandoned(&base, |name| name.starts_with(&prefix));
+    OwnedDir::make(&base.join(format!("{prefix}{name}")), "").ok()
 }
 
 /// A set of directories and files of a slot, for one attempt at a time.
@@ -260,7 +240,7 @@ mod tests {
 
     fn scratch(temp: &Path) -> (WorkDir, Scratch) {
         let name = format!("w{}", temp.file_name().unwrap().to_str().unwrap());
-        let work = WorkDir::create(temp, &name).unwrap();
+        let work = WorkDir::create(temp, &name, "").unwrap();
         let scratch = work.slot(0, 0).unwrap();
         (work, scratch)
     }
@@ -324,17 +304,6 @@ mod tests {
             assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "{name}");
         }
         assert!(outside.join("kept").exists());
-    }
-
-    #[test]
-    fn a_dead_workers_directory_goes_and_a_living_ones_stays() {
-        let temp = tempfile::tempdir().unwrap();
-        let (_living, scratch) = scratch(temp.path());
-        let dead = temp.path().join("dead/0/output");
-        fs::create_dir_all(&dead).unwrap();
-        fs::write(dead.join("model"), "x").unwrap();
-        let _next = WorkDir::create(temp.path(), "next").unwrap();
-        assert!(!temp.path().join("dead").exists() && scratch.output.is_dir());
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Starts a worker from its configuration, and ends it: by signals, by its parent's pipe, or because it is done.
-//! Invariant: when [`run`] returns, no slot and no trainer of this worker is alive, and its directories are gone.
+//! Invariant: when [`run`] returns, no slot and no trainer of this worker is alive, and its directories are gone. Before it takes
+//! a trial, and as long as it works, what dead workers of the same work directory left is ended.
 
 use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use gridctl_core::id::WorkerId;
 use gridctl_core::worker::{Config, Farewell, Worker};
@@ -22,11 +24,16 @@ use crate::cgroup::CgroupSupport;
 use crate::clock;
 use crate::driver::{Driver, End, Master, Wish};
 use crate::handle::SlotProgram;
+use crate::leftovers::{self, Traces};
 use crate::resources;
 use crate::scratch::WorkDir;
 
 /// Between publications of a checkpoint that goes on changing, in milliseconds.
 const CHECKPOINT_EVERY_MS: u64 = 300_000;
+
+/// Between looks for workers that have died. Shorter than any lease: what a dead one left is ended before its trials are granted
+/// to another.
+const LOOK_FOR_DEAD_EVERY: Duration = Duration::from_secs(5);
 
 /// What a worker is told when it starts.
 #[derive(Clone)]
@@ -39,7 +46,8 @@ pub struct WorkerConfig {
     pub token: Option<String>,
     /// The machine's name: two workers on one machine say the same.
     pub host: String,
-    /// `<data-dir>/work`: the slots' directories, removed at the end.
+    /// `<data-dir>/work/slots`: there the worker makes a directory of its own, and removes that at the end. Of what else is there
+    /// only the directories of dead workers are removed.
     pub work_dir: PathBuf,
     /// `<data-dir>/cache`: `GRID_CACHE_DIR`, stays.
     pub cache_dir: PathBuf,
@@ -115,6 +123,7 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     };
     let gpus = config.gpus.clone().unwrap_or_else(resources::gpus);
     let machine = machine(&config, id, gpus)?;
+    watchers.spawn(look_for_dead(config.work_dir.clone()));
     let capacity = resources::capacity(config.slots, &machine.gpus, machine.cgroups.limit());
     let release = env!("CARGO_PKG_VERSION").to_owned();
     let worker = Config { worker: id, host: config.host, release, capacity };
@@ -140,17 +149,26 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Mac
         .create(&cache)
         .map_err(begin(format!("make the cache directory {}", cache.display())))?;
     let name = id.to_string();
-    let work = WorkDir::create(&work_dir, &name).map_err(begin("make the worker's directory"))?;
     let cgroups = CgroupSupport::detect();
     if let CgroupSupport::None { why } = &cgroups {
         tracing::info!("{why}");
     }
+    end_dead(&work_dir);
+    let mark = format!("{}/{name}", config.mark);
+    let traces = Traces {
+        worker: name.clone(),
+        mark: mark.clone(),
+        cgroups: cgroups.parent().map(Path::to_owned),
+        of_a_run: config.parent_pipe,
+    };
+    let work = WorkDir::create(&work_dir, &name, &traces.to_note());
+    let work = work.map_err(begin("make the worker's directory"))?;
     Ok(Machine {
         gridctl: config.slot_program.path.to_string_lossy().into_owned(),
         program: config.slot_program.clone(),
         cache,
         gpus,
-        mark: format!("{}/{name}", config.mark),
+        mark,
         cgroups,
         name,
         work,
@@ -159,6 +177,24 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Mac
         checkpoint_every_ms: CHECKPOINT_EVERY_MS,
         slots: Mutex::new(Vec::new()),
     })
+}
+
+/// Ends what dead workers left, and says so.
+fn end_dead(work_dir: &Path) {
+    let ended = leftovers::end_dead(work_dir).processes;
+    if ended > 0 {
+        tracing::warn!("ended {ended} processes that a dead worker had left");
+    }
+}
+
+/// A worker beside this one may be killed together with its slots.
+async fn look_for_dead(work_dir: PathBuf) {
+    loop {
+        tokio::time::sleep(LOOK_FOR_DEAD_EVERY).await;
+        let work_dir = work_dir.clone();
+        // What it cannot do now is done at the next look.
+        drop(tokio::task::spawn_blocking(move || end_dead(&work_dir)).await);
+    }
 }
 
 fn random_id() -> Result<[u8; 5], WorkerError> {

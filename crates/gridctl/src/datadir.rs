@@ -14,6 +14,11 @@ use crate::settings::{Origin, Set};
 /// Its name.
 pub(crate) const NAME: &str = "gridctl-data";
 
+/// Where workers of the data directory `dir` have their slots' directories, unless they are told another place.
+pub(crate) fn slots(dir: &Path) -> PathBuf {
+    dir.join("work").join("slots")
+}
+
 /// Where to look.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {

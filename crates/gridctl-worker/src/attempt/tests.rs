@@ -43,7 +43,7 @@ impl Room {
             gpus: Vec::new(),
             mark: temp.path().display().to_string(),
             cgroups: CgroupSupport::None { why: "a test".to_owned() },
-            work: WorkDir::create(&temp.path().join("work"), &name).unwrap(),
+            work: WorkDir::create(&temp.path().join("work"), &name, "").unwrap(),
             name,
             versions: Versions::new(std::env::vars_os()),
             adopts: false,

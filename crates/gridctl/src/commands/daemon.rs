@@ -11,10 +11,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{MasterArgs, WorkerArgs};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::mark;
 use crate::output;
 use crate::settings::{self, LEVELS, Settings};
 use crate::source::{self, chain};
+use crate::{datadir, mark};
+
+/// The directory that a worker makes in the one that `--work-dir` names.
+const SLOTS: &str = "gridctl-slots";
 
 /// Runs the master.
 pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
@@ -57,7 +60,8 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
         master: place.address,
         token: place.token,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        work_dir: args.work_dir.clone().unwrap_or_else(|| dir.join("work").join("slots")),
+        // A directory that a person names may hold what is the person's: ours is one of its own below it.
+        work_dir: args.work_dir.as_ref().map_or_else(|| datadir::slots(&dir), |dir| dir.join(SLOTS)),
         cache_dir: dir.join("cache"),
         slots: args.machine.slots,
         gpus: args.machine.gpus.clone().map(|list| list.0),

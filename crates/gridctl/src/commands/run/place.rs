@@ -8,9 +8,11 @@ use std::time::Duration;
 use gridctl_core::id::WorkerId;
 use gridctl_fleet::{Fleet as _, FleetError, FleetEvent, LocalConfig, LocalFleet};
 use gridctl_master::{Handle, Running};
+use gridctl_worker::leftovers::{Ended, end_dead_and_runs};
 
 use super::course::Plan;
 use super::interrupt::Interrupts;
+use crate::datadir;
 use crate::exit::Failure;
 use crate::source;
 
@@ -44,20 +46,23 @@ impl Workers {
         }
         let master = running.advert().socket_address();
         let config = LocalConfig { program, master, data_dir: plan.dir.clone(), args };
-        let mark = plan.mark.clone();
+        let work = datadir::slots(&plan.dir);
         let begin = move || {
-            let mut left = Vec::new();
-            let fleet = LocalFleet::new(config, || left = gridctl_worker::marks::end_marked(&mark));
+            let mut left = Ended::default();
+            let fleet = LocalFleet::new(config, || left = end_dead_and_runs(&work));
             fleet.map(|fleet| (fleet, left))
         };
         let begun = tokio::task::spawn_blocking(begin).await;
         let begun =
             begun.map_err(|_| Failure::error("run::worker", "cannot look for what is left behind"))?;
         let (mut fleet, left) = begun.map_err(|error| failure(&error))?;
-        if !left.is_empty() {
-            crate::output::say(format_args!("ended {} processes that were left behind", left.len()));
+        if left.processes > 0 {
+            crate::output::say(format_args!("ended {} processes that were left behind", left.processes));
         }
-        running.handle().orphans_ended().await.map_err(|error| source::ask_failure(&error))?;
+        // A `gridctl worker` that lives goes on with what it holds, and is about to connect.
+        if left.living == 0 {
+            running.handle().orphans_ended().await.map_err(|error| source::ask_failure(&error))?;
+        }
         let unburied = fleet.launch(1).map_err(|error| failure(&error))?.into_iter().collect();
         Ok(Self { fleet, mark: plan.mark.clone(), unburied })
     }
