@@ -4,6 +4,8 @@
 use std::collections::HashSet;
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ pub const MARK_VARIABLE: &str = "GRID_MARK";
 
 /// After SIGKILL a process is waited for so long.
 const ENDS_WITHIN: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+/// A process whose environment is not shown within this is passed over.
+const READS_WITHIN: Duration = Duration::from_secs(1);
 /// How often the processes are looked through for ones that were born meanwhile.
 const MOST_ROUNDS: u32 = 100;
 
@@ -49,15 +53,56 @@ pub fn end_marked(prefix: &str) -> Vec<u32> {
 
 /// The living processes that carry the mark. The handle is taken before the look, so that the number cannot pass to a stranger between.
 fn marked(prefix: &str, spared: &HashSet<Pid>) -> Vec<(Pid, OwnedFd)> {
+    let mut environs = PatientReader::new(|pid: Pid| fs::read(format!("/proc/{}/environ", raw(pid))).ok());
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
     pids.filter(|pid| !spared.contains(pid))
         .filter_map(|pid| {
             let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-            let environ = fs::read(format!("/proc/{}/environ", raw(pid))).ok()?;
+            let environ = environs.read(pid)?;
             carries(&environ, prefix).then_some((pid, handle))
         })
         .collect()
+}
+
+/// Reads one thing after the other, each in a thread that is left behind if the read does not end. The kernel makes who reads
+/// a process's environment wait for that process's memory, which a file system that does not answer may keep for ever.
+struct PatientReader<Q, A> {
+    read: Arc<dyn Fn(Q) -> Option<A> + Send + Sync>,
+    thread: Option<(Sender<Q>, Receiver<Option<A>>)>,
+}
+
+impl<Q: Send + 'static, A: Send + 'static> PatientReader<Q, A> {
+    fn new(read: impl Fn(Q) -> Option<A> + Send + Sync + 'static) -> Self {
+        Self { read: Arc::new(read), thread: None }
+    }
+
+    /// What is read, or `None` if that is nothing, or takes longer than [`READS_WITHIN`].
+    fn read(&mut self, question: Q) -> Option<A> {
+        let (questions, answers) = match self.thread.take() {
+            Some(thread) => thread,
+            None => self.start()?,
+        };
+        questions.send(question).ok()?;
+        let answer = answers.recv_timeout(READS_WITHIN).ok()?;
+        self.thread = Some((questions, answers));
+        answer
+    }
+
+    fn start(&self) -> Option<(Sender<Q>, Receiver<Option<A>>)> {
+        let (questions, asked) = mpsc::channel();
+        let (answer, answers) = mpsc::channel();
+        let read = Arc::clone(&self.read);
+        let reads = move || {
+            while let Ok(question) = asked.recv() {
+                if answer.send(read(question)).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("environ".to_owned()).spawn(reads).ok()?;
+        Some((questions, answers))
+    }
 }
 
 /// Whether an environment, as the kernel shows it, has the mark.
@@ -182,6 +227,22 @@ mod tests {
         for (environ, expected) in cases {
             assert_eq!(carries(environ, "m1"), expected, "{}", environ.escape_ascii());
         }
+    }
+
+    #[test]
+    fn what_is_never_answered_is_passed_over_and_the_next_is_read() {
+        let (hangs, waits) = mpsc::channel::<()>();
+        let waits = std::sync::Mutex::new(waits);
+        let read = move |n: u32| match n {
+            // Until the test is over.
+            2 => waits.lock().unwrap().recv().err().map(|_| 0),
+            3 => None,
+            n => Some(n * 10),
+        };
+        let mut reader = PatientReader::new(read);
+        let answers: Vec<_> = (1..=5).map(|n| reader.read(n)).collect();
+        assert_eq!(answers, [Some(10), None, None, Some(40), Some(50)]);
+        drop(hangs);
     }
 
     #[test]
