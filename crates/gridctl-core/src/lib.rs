@@ -13,6 +13,7 @@ pub mod notice;
 pub mod protocol;
 pub mod record;
 pub mod sched;
+pub mod secrets;
 pub mod spec;
 pub mod trials;
 pub mod value;

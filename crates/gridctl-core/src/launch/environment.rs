@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::attempt::mix;
 use crate::protocol::FrozenSweep;
+use crate::secrets::Secrets;
 
 use super::{Launch, Site};
 
@@ -56,6 +57,23 @@ impl BaseEnv {
         Self(vars)
     }
 
+    /// The values of the variables that nobody is to see, as far as trials of `frozen` have them.
+    #[must_use]
+    pub fn secrets(&self, frozen: &FrozenSweep) -> Secrets {
+        Secrets::new(secret_names(frozen).filter_map(|name| self.get(name)))
+    }
+
+    /// The same base to be shown to people: in the place of each value that nobody is to see, what `show` makes of its name.
+    #[must_use]
+    pub fn shown(mut self, frozen: &FrozenSweep, show: impl Fn(&str) -> String) -> Self {
+        for name in secret_names(frozen) {
+            if let Some(value) = self.0.get_mut(name) {
+                *value = show(name);
+            }
+        }
+        self
+    }
+
     /// The value of `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -75,6 +93,12 @@ impl BaseEnv {
     }
 }
 
+/// The names of the variables whose values nobody is to see: `secrets:`, and what `env:` passes on under a secret's name.
+pub fn secret_names(frozen: &FrozenSweep) -> impl Iterator<Item = &str> {
+    let passed_on = frozen.spec.env.iter().filter(|(name, value)| value.is_none() && names_a_secret(name));
+    frozen.spec.secrets.iter().chain(passed_on.map(|(name, _)| name)).map(String::as_str)
+}
+
 /// The caller's variables that trials do not get and that `check` names: gridctl's, AWS's, and undeclared secrets. Sorted.
 pub fn dropped(frozen: &FrozenSweep, caller: impl Iterator<Item = (String, String)>) -> Vec<String> {
     let declared = |name: &String| {
@@ -89,10 +113,13 @@ pub fn dropped(frozen: &FrozenSweep, caller: impl Iterator<Item = (String, Strin
 /// Whether a variable of this name stays behind unless it is declared.
 fn is_dropped(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
-    upper.starts_with("GRIDCTL_")
-        || upper.starts_with("AWS_")
-        || ["_KEY", "_TOKEN", "_SECRET"].iter().any(|end| upper.ends_with(end))
-        || upper.contains("PASSWORD")
+    upper.starts_with("GRIDCTL_") || upper.starts_with("AWS_") || names_a_secret(name)
+}
+
+/// Whether this is the name of a secret, as people name them.
+fn names_a_secret(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    ["_KEY", "_TOKEN", "_SECRET"].iter().any(|end| upper.ends_with(end)) || upper.contains("PASSWORD")
 }
 
 /// Whether the trial alone decides about this name: an absent or null parameter is an unset variable, whatever the caller has.

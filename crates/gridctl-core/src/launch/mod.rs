@@ -11,7 +11,7 @@ use crate::protocol::{FrozenSweep, Grant};
 use crate::spec::Axis;
 use crate::value::Value;
 
-pub use environment::{BaseEnv, dropped};
+pub use environment::{BaseEnv, dropped, secret_names};
 pub use macros::check_command;
 pub use shell::{command_line, shell};
 

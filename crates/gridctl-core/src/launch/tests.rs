@@ -290,6 +290,23 @@ fn the_base_is_the_callers_environment_less_what_is_dropped_plus_what_is_declare
 }
 
 #[test]
+fn c07_the_values_of_secrets_are_masked_and_those_of_other_variables_are_not() {
+    let mut sweep = frozen(&["t", "--key=${envvar:WANDB_API_KEY}", "${envvar:HF_TOKEN}", "${envvar:MODE}"]);
+    sweep.spec.env = vec![("MODE".into(), Some("fast".into())), ("HF_TOKEN".into(), None)];
+    sweep.env = vec![("MODE".into(), "fast".into()), ("HF_TOKEN".into(), "hf_passed_on".into())];
+    let base = base(&sweep, &[("WANDB_API_KEY", "0123456789"), ("HOME", "/home/someone")]);
+    let secrets = base.secrets(&sweep);
+    assert_eq!(secrets.mask("0123456789 hf_passed_on /home/someone fast"), "*** *** /home/someone fast");
+    let grant = grant(PARAMS);
+    let argv = |base: &BaseEnv| Launch::new(&sweep, &grant, &site()).argv(base).unwrap();
+    assert_eq!(argv(&base), ["t", "--key=0123456789", "hf_passed_on", "fast"]);
+    assert_eq!(
+        argv(&base.shown(&sweep, |name| format!("<{name}>"))),
+        ["t", "--key=<WANDB_API_KEY>", "<HF_TOKEN>", "fast"]
+    );
+}
+
+#[test]
 fn a_trial_finds_its_parameters_its_identity_and_its_place_in_the_environment() {
     let sweep = frozen(&["t"]);
     let grant = grant(PARAMS);

@@ -1,5 +1,5 @@
 //! `gridctl check`: what a sweep file means, before anything starts.
-//! Invariant: nothing is written or started, and no grid is too large to be shown.
+//! Invariant: nothing is written or started, no grid is too large to be shown, and no secret's value is.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -11,6 +11,7 @@ use gridctl_core::grid::{Count, Grid};
 use gridctl_core::launch::{BaseEnv, dropped};
 use gridctl_core::metrics::{Extractor, Patterns, Stream};
 use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::secrets::MASK;
 use gridctl_core::spec::{Diagnostic, Repeats, Severity};
 use serde_json::{Value as Json, json};
 
@@ -47,6 +48,7 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
     }
     let grid = preview::grid(&resolved.frozen)?;
     let base = BaseEnv::new(&resolved.frozen, preview::caller_env());
+    let base = base.shown(&resolved.frozen, |_| MASK.to_owned());
     let previews = preview::first(&grid, TRIALS)
         .into_iter()
         .map(|index| preview::of(&resolved.frozen, &grid, index, &base))

@@ -2,7 +2,7 @@
 //! Invariant: what is printed to be pasted is quoted for a shell.
 
 use gridctl_core::id::{Epoch, LeaseSeq};
-use gridctl_core::launch::BaseEnv;
+use gridctl_core::launch::{BaseEnv, secret_names};
 use gridctl_core::record::{Exit as End, Record, TrialState};
 use gridctl_core::sched::Core;
 use gridctl_core::trials::TrialLine;
@@ -258,18 +258,45 @@ fn again(details: &TrialDetails, source: &Source, env: bool) -> Result<String, F
     let core = source.dir.as_deref().map(fold::core).transpose()?.flatten().ok_or_else(unknown)?;
     let sweep = core.sweep_named(&details.sweep).ok_or_else(unknown)?;
     let frozen = sweep.frozen();
-    let base = BaseEnv::new(frozen, preview::caller_env());
+    // A secret that is not set here can be referred to all the same.
+    let unset = secret_names(frozen).map(|name| (name.to_owned(), String::new()));
+    let base = BaseEnv::new(frozen, unset.chain(preview::caller_env())).shown(frozen, reference);
     let preview = preview::of(frozen, sweep.grid(), details.trial.index, &base)
         .map_err(|error| Failure::error("trials::command", error.to_string()).help(error.help()))?;
-    let set: Vec<String> = frozen
-        .env
-        .iter()
-        .chain(preview.own_env())
-        .map(|(name, value)| format!("{name}={}", sanitise::shell(value)))
-        .collect();
+    let names: Vec<&str> = secret_names(frozen).collect();
+    let shared = frozen.env.iter().map(|(name, value)| (name, base.get(name).unwrap_or(value)));
+    let own = preview.own_env().map(|(name, value)| (name, value.as_str()));
+    let set: Vec<String> =
+        shared.chain(own).map(|(name, value)| format!("{name}={}", pasted(value, &names))).collect();
     if env {
         return Ok(set.iter().map(|pair| format!("export {pair}\n")).collect());
     }
     let dir = frozen.workdir.as_ref().unwrap_or(&frozen.base);
-    Ok(format!("cd {} && env {} {}\n", sanitise::shell(dir), set.join(" "), preview.command()))
+    let words: Vec<String> = preview.argv.iter().map(|word| pasted(word, &names)).collect();
+    Ok(format!("cd {} && env {} {}\n", sanitise::shell(dir), set.join(" "), words.join(" ")))
+}
+
+/// What stands for the value of the variable `name` until it is known where in a word it stands.
+fn reference(name: &str) -> String {
+    format!("\u{f0000}{name}\u{f0001}")
+}
+
+/// A word for a shell, in which the shell itself puts the values of these variables.
+fn pasted(word: &str, names: &[&str]) -> String {
+    let (mut out, mut rest) = (String::new(), word);
+    let next = |rest: &str| {
+        let places = names.iter().filter_map(|name| Some((rest.find(&reference(name))?, *name)));
+        places.min()
+    };
+    while let Some((at, name)) = next(rest) {
+        if at > 0 {
+            out.push_str(&sanitise::shell(&rest[..at]));
+        }
+        out.push_str(&format!("\"${name}\""));
+        rest = &rest[at + reference(name).len()..];
+    }
+    if !rest.is_empty() || word.is_empty() {
+        out.push_str(&sanitise::shell(rest));
+    }
+    out
 }

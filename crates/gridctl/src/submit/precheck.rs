@@ -96,8 +96,12 @@ pub(crate) fn command(frozen: &FrozenSweep, grid: &Grid, source: &Arc<Source>) -
     let base = BaseEnv::new(frozen, preview::caller_env());
     let Some(index) = preview::first(grid, 1).first().copied() else { return Ok(()) };
     let key = if frozen.spec.program.is_some() { "program" } else { "command" };
-    let failure =
-        |problem: Diagnostic| Failure::new(Exit::Usage, at_key(problem, source, key)).within(source);
+    let secrets = base.secrets(frozen);
+    let failure = |problem: Diagnostic| {
+        let help = problem.help.as_ref().map(|help| secrets.mask(help).into_owned());
+        let problem = Diagnostic { message: secrets.mask(&problem.message).into_owned(), help, ..problem };
+        Failure::new(Exit::Usage, at_key(problem, source, key)).within(source)
+    };
     let preview = preview::of(frozen, grid, index, &base)
         .map_err(|error| failure(Diagnostic::error("run::command", error.to_string()).help(error.help())))?;
     let cwd = Path::new(frozen.workdir.as_ref().unwrap_or(&frozen.base));
