@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::TrialId;
+
 /// One condition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -16,6 +18,15 @@ pub enum Notice {
     RecordsNotShipped {
         /// What keeps them from it.
         error: String,
+    },
+    /// Files that trainers left are not in the results volume: too many, too large, or no ordinary ones.
+    FilesLeftOut {
+        /// So many.
+        files: u64,
+        /// Of so many attempts.
+        attempts: u64,
+        /// The trial of the first of these attempts.
+        first: TrialId,
     },
     /// No connected worker has what one trial asks for.
     NoWorkerFits {

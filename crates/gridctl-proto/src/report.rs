@@ -34,6 +34,7 @@ impl From<Report> for v1::Report {
             peak_rss_kib: report.peak_rss_kib,
             checkpoint_moved: report.checkpoint_moved,
             files: report.files,
+            left_out: report.left_out,
         }
     }
 }
@@ -69,6 +70,7 @@ impl TryFrom<v1::Report> for Report {
             peak_rss_kib: report.peak_rss_kib,
             checkpoint_moved: report.checkpoint_moved,
             files: report.files,
+            left_out: report.left_out,
         })
     }
 }

@@ -6,6 +6,7 @@ mod durable;
 pub mod journal;
 pub mod owned;
 pub mod results;
+mod sparse;
 pub mod volume;
 
 /// Says loudly that a test does not find what it needs; where everything must be there, that is a failure.

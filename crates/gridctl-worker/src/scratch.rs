@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use gridctl_storage::owned::{self, OwnedDir};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::geteuid;
 
 /// Directories for memory-backed files begin with this.
@@ -53,7 +54,6 @@ impl WorkDir {
             output: root.join("output"),
             checkpoint: root.join("checkpoint"),
             metrics: root.join("metrics.jsonl"),
-            log: root.join("log"),
             params: files.join(format!("{name}.params.json")),
             wandb: files.join(format!("{name}.wandb.yaml")),
             untouched: false,
@@ -101,8 +101,6 @@ pub struct Scratch {
     pub checkpoint: PathBuf,
     /// `GRID_METRICS_FILE`; there only if the trainer makes it.
     pub metrics: PathBuf,
-    /// The whole log, there only if it is longer than a record holds.
-    pub log: PathBuf,
     /// `GRID_PARAMS_FILE`.
     pub params: PathBuf,
     /// `WANDB_SWEEP_PARAM_PATH`.
@@ -122,6 +120,12 @@ pub struct Left {
 }
 
 impl Scratch {
+    /// The directory above all of them.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Makes both directories ready for the next trainer. Costs nothing if [`Scratch::look`] saw that the last one left nothing.
     ///
     /// # Errors
@@ -186,12 +190,20 @@ impl Scratch {
     /// # Errors
     /// As the system says; the error names the file.
     pub fn write(path: &Path, text: &str) -> io::Result<()> {
-        let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = open().or_else(|_| {
-            // The trainer may have put something else there.
-            remove(path);
-            open()
-        });
+        // A link would lead elsewhere, and a pipe would never answer.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+        let open = || options.open(path);
+        let is_ours = |file: &File| file.metadata().is_ok_and(|meta| meta.is_file() && meta.nlink() == 1);
+        let file = match open() {
+            Ok(file) if is_ours(&file) => Ok(file),
+            _ => {
+                // The trainer has put something else there.
+                remove(path);
+                open()
+            }
+        };
         let written = file.and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             // To overwrite and then cut is cheaper than to empty first: most files keep their length.
@@ -212,6 +224,14 @@ pub(crate) fn remove(path: &Path) {
     if let Err(error) = removed {
         tracing::warn!("cannot remove {}: {error}", path.display());
     }
+}
+
+/// Makes an empty file `name` in `dir`, unless either is not what it should be.
+pub(crate) fn touch(dir: &Path, name: &str) -> io::Result<()> {
+    let dir = rustix::fs::open(dir, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))?;
+    Ok(())
 }
 
 fn is_untouched(dir: &Path) -> bool {
@@ -304,6 +324,35 @@ mod tests {
             assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "{name}");
         }
         assert!(outside.join("kept").exists());
+    }
+
+    #[test]
+    fn what_a_trainer_puts_in_the_place_of_its_parameters_is_replaced_and_not_written_to() {
+        let temp = tempfile::tempdir().unwrap();
+        let (_work, scratch) = scratch(temp.path());
+        let thesis = temp.path().join("thesis");
+        fs::write(&thesis, "years of work").unwrap();
+        let deeds: [(&str, &dyn Fn()); 4] = [
+            ("a link", &|| symlink(&thesis, &scratch.params).unwrap()),
+            ("another name of a file", &|| fs::hard_link(&thesis, &scratch.wandb).unwrap()),
+            ("a directory", &|| fs::create_dir(&scratch.params).unwrap()),
+            ("a pipe", &|| {
+                use rustix::fs::{CWD, FileType, Mode, mknodat};
+                mknodat(CWD, &scratch.wandb, FileType::Fifo, Mode::RWXU, 0).unwrap();
+            }),
+        ];
+        for (name, deed) in deeds {
+            for path in [&scratch.params, &scratch.wandb] {
+                remove(path);
+            }
+            deed();
+            for path in [&scratch.params, &scratch.wandb] {
+                Scratch::write(path, "{}").unwrap();
+                assert!(fs::symlink_metadata(path).unwrap().is_file(), "{name}");
+                assert_eq!(fs::read_to_string(path).unwrap(), "{}", "{name}");
+            }
+            assert_eq!(fs::read_to_string(&thesis).unwrap(), "years of work", "{name}");
+        }
     }
 
     #[test]

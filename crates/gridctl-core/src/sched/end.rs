@@ -61,6 +61,7 @@ impl Core {
             next: next.clone(),
             fast: report.duration_ms < FAST_MS,
             objective: objective.filter(|_| report.class == Class::Succeeded),
+            left_out: report.left_out,
         });
         let seq = self.next_seq;
         let state = match next {
@@ -159,7 +160,7 @@ impl Core {
     }
 
     pub(super) fn apply_ended(&mut self, now: Time, ended: &Ended) {
-        let Ended { sweep, pos, lease, class, next, fast, objective } = ended;
+        let Ended { sweep, pos, lease, class, next, fast, objective, left_out } = ended;
         self.leases.remove(lease);
         let Some(sweep) = self.sweeps.get_mut(sweep) else { return };
         if let Some(holder) = sweep.open.get(pos).and_then(|trial| trial.lease()).cloned() {
@@ -175,6 +176,7 @@ impl Core {
         }
         sweep.end(now, *pos, next);
         sweep.score(*pos, *objective);
+        sweep.leave_out(*pos, *left_out);
         sweep.failures += u64::from(Budget::of(*class) == Some(Budget::Failures));
     }
 }

@@ -135,6 +135,13 @@ pub struct Ended {
     /// For a success: the objective, if it is finite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<f64>,
+    /// Files that the trainer left and that were not published.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What follows an attempt's end.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::breaker::Breaker;
 use super::phase::SweepPhase;
 use super::settled::Settled;
-use super::sweep::Sweep;
+use super::sweep::{LeftOut, Sweep};
 use super::trial::Trial;
 use super::worker::Worker;
 use super::{Core, Timing};
@@ -53,6 +53,7 @@ struct SweepRef<'a> {
     best: Option<(f64, u64)>,
     breaker: &'a Breaker,
     failures: u64,
+    left_out: Option<LeftOut>,
     doubtful: &'a BTreeMap<WorkerId, Vec<u64>>,
     last_seq: u64,
 }
@@ -83,6 +84,8 @@ struct SavedSweep {
     breaker: Breaker,
     failures: u64,
     #[serde(default)]
+    left_out: Option<LeftOut>,
+    #[serde(default)]
     doubtful: BTreeMap<WorkerId, Vec<u64>>,
     #[serde(default)]
     last_seq: u64,
@@ -105,6 +108,7 @@ impl Core {
             best: sweep.best,
             breaker: &sweep.breaker,
             failures: sweep.failures,
+            left_out: sweep.left_out,
             doubtful: &sweep.doubtful,
             last_seq: sweep.last_seq,
         });
@@ -152,6 +156,7 @@ impl Core {
         sweep.best = saved.best;
         sweep.breaker = saved.breaker;
         sweep.failures = saved.failures;
+        sweep.left_out = saved.left_out;
         sweep.doubtful = saved.doubtful;
         sweep.last_seq = saved.last_seq;
         sweep.requeue(now);

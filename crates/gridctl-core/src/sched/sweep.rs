@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::breaker::Breaker;
 use super::event::Next;
 use super::phase::SweepPhase;
@@ -40,6 +42,8 @@ pub struct Sweep {
     pub(super) breaker: Breaker,
     /// Attempts that counted as failures.
     pub(super) failures: u64,
+    /// What is missing from the results, if anything is.
+    pub(super) left_out: Option<LeftOut>,
     /// What drained workers failed, by position, one for each failure: in doubt until one of the trials succeeds elsewhere.
     pub(super) doubtful: BTreeMap<WorkerId, Vec<u64>>,
     /// The last event that was about it.
@@ -50,6 +54,17 @@ pub struct Sweep {
     pub(super) leased: u64,
     /// When attempts ended in this epoch, the newest last.
     pub(super) ends: VecDeque<Time>,
+}
+
+/// Files that trainers left and that were not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LeftOut {
+    /// So many.
+    pub(super) files: u64,
+    /// Of so many attempts.
+    pub(super) attempts: u64,
+    /// The position of the first one's trial.
+    pub(super) first: u64,
 }
 
 /// What the cursor found.
@@ -82,11 +97,20 @@ impl Sweep {
             best: None,
             breaker: Breaker::default(),
             failures: 0,
+            left_out: None,
             doubtful: BTreeMap::new(),
             last_seq: 0,
             begun: None,
             leased: 0,
             ends: VecDeque::new(),
+        }
+    }
+
+    /// An attempt of the trial at `pos` has ended, and so many of its files were not published.
+    pub(super) fn leave_out(&mut self, pos: u64, files: u64) {
+        if files > 0 {
+            let sum = self.left_out.get_or_insert(LeftOut { files: 0, attempts: 0, first: pos });
+            (sum.files, sum.attempts) = (sum.files.saturating_add(files), sum.attempts + 1);
         }
     }
 

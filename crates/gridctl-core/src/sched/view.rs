@@ -3,8 +3,9 @@
 
 use super::phase::SweepPhase;
 use super::status::{Best, SweepStatus};
-use super::sweep::{ENDS_KEPT, Sweep};
+use super::sweep::{ENDS_KEPT, LeftOut, Sweep};
 use crate::id::Time;
+use crate::notice::Notice;
 use crate::record::MetricValue;
 
 impl Sweep {
@@ -39,11 +40,16 @@ impl Sweep {
                 SweepPhase::Paused(_) => None,
                 SweepPhase::Closed(_) => Some(0.0),
             },
-            notices: Vec::new(),
+            notices: self.left_out.map(|left_out| self.notice(left_out)).into_iter().collect(),
             waiting: self.backoff.len() as u64,
             failures: self.failures,
             workers: 0,
         }
+    }
+
+    fn notice(&self, left_out: LeftOut) -> Notice {
+        let LeftOut { files, attempts, first } = left_out;
+        Notice::FilesLeftOut { files, attempts, first: self.trial_id(first) }
     }
 
     /// Seconds that `left` trials take at the pace of the last ends, counted from the first grant while there are few; no fewer than

@@ -179,6 +179,7 @@ pub(crate) fn report(token: Token, trial: TrialId, score: Option<f64>) -> Report
         peak_rss_kib: 1,
         checkpoint_moved: false,
         files: 0,
+        left_out: 0,
     }
 }
 

@@ -62,6 +62,7 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
         peak_rss_kib: facts.0.4,
         checkpoint_moved: facts.1.2,
         files: facts.1.0,
+        left_out: facts.0.3,
     })
 }
 

@@ -83,7 +83,8 @@ fn long_report(lease: u64) -> Report {
         cpu_ms: 1,
         peak_rss_kib: 1,
         checkpoint_moved: false,
-        files: 0,
+        files: 3,
+        left_out: 4,
     }
 }
 

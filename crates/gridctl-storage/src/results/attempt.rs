@@ -2,7 +2,7 @@
 //! Invariant: an attempt publishes only under its own token, files first and the manifest last; readers believe nothing without one.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, BufReader, Seek, Write};
 use std::path::Path;
 
 use gridctl_core::id::{Epoch, LeaseSeq, Token, TrialId};
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::Results;
 use super::collect::{Collected, collect, open_beneath};
 use super::manifest::{FileEntry, MANIFEST, Manifest};
+use crate::sparse::SparseWriter;
 use crate::volume::dir::hex;
 use crate::volume::{VolumeError, check_path};
 
@@ -23,7 +24,8 @@ const LOG: &str = "log.txt";
 pub struct Limits {
     /// Files.
     pub files: u64,
-    /// Bytes of all of them; a sparse file counts as long as it says it is.
+    /// Bytes of all of them. A sparse file counts as long as it says it is, though holes stay holes: whoever reads, checks or
+    /// fetches it has that much to do.
     pub bytes: u64,
 }
 
@@ -32,6 +34,26 @@ impl Default for Limits {
     fn default() -> Self {
         Self { files: 10_000, bytes: 100 << 30 }
     }
+}
+
+/// Copies the files beneath `dir`, less those that `leave` names at the top, into the new directory `into`. What no attempt
+/// publishes, such as links, is left out; says how much that is.
+///
+/// # Errors
+/// As the system says; `dir` must be a directory, and no link to one.
+pub fn copy_files(dir: &Path, into: &Path, leave: &[&str]) -> io::Result<u64> {
+    fs::create_dir(into)?;
+    let collected = collect(dir, &Limits { files: u64::MAX, bytes: u64::MAX }, leave)?;
+    for found in &collected.files {
+        let to = into.join(&found.local);
+        to.parent().map_or(Ok(()), fs::create_dir_all)?;
+        let mut from = BufReader::with_capacity(256 << 10, open_beneath(dir, found)?);
+        let mut file = File::options().write(true).create_new(true).open(&to)?;
+        let mut sparse = SparseWriter::new(&mut file);
+        io::copy(&mut from, &mut sparse)?;
+        sparse.finish()?;
+    }
+    Ok(collected.skipped.len() as u64 + collected.skipped_more)
 }
 
 impl Results {
@@ -44,7 +66,7 @@ impl Results {
         &self,
         (trial, token): (TrialId, Token),
         dir: &Path,
-        log: Option<&Path>,
+        log: Option<&File>,
         limits: &Limits,
     ) -> Result<Manifest, VolumeError> {
         let to = self.attempt_dir(trial, token.epoch, token.lease);
@@ -113,7 +135,7 @@ impl Results {
         &self,
         to: &str,
         (owner, token): (&str, Token),
-        (dir, log, leave): (&Path, Option<&Path>, &[&str]),
+        (dir, log, leave): (&Path, Option<&File>, &[&str]),
         limits: &Limits,
     ) -> Result<Manifest, VolumeError> {
         let mut collected = collect(dir, limits, leave).map_err(|error| VolumeError::from_io(to, error))?;
@@ -157,9 +179,9 @@ impl Results {
         Ok(entries)
     }
 
-    fn put_log(&self, to: &str, log: &Path) -> Result<FileEntry, VolumeError> {
-        let file = File::open(log).map_err(|error| VolumeError::from_io(to, error))?;
-        let published = self.volume.put_file(&format!("{to}/{LOG}"), &file, u64::MAX)?;
+    fn put_log(&self, to: &str, mut log: &File) -> Result<FileEntry, VolumeError> {
+        log.rewind().map_err(|error| VolumeError::from_io(to, error))?;
+        let published = self.volume.put_file(&format!("{to}/{LOG}"), log, u64::MAX)?;
         Ok(FileEntry { path: LOG.to_owned(), size: published.size, sha256: published.sha256 })
     }
 
@@ -174,7 +196,9 @@ impl Results {
             let io = |error| VolumeError::from_io(&local.display().to_string(), error);
             local.parent().map_or(Ok(()), fs::create_dir_all).map_err(io)?;
             let mut file = File::options().write(true).create_new(true).open(&local).map_err(io)?;
-            self.read_entry(dir, entry, &mut file)?;
+            let mut sparse = SparseWriter::new(&mut file);
+            self.read_entry(dir, entry, &mut sparse)?;
+            sparse.finish().map_err(io)?;
         }
         Ok(())
     }

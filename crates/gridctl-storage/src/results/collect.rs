@@ -84,8 +84,9 @@ fn walk(dir: &OwnedFd, at: &Path, leave: &[&str], collected: &mut Collected) -> 
         let local = at.join(name);
         collected.looked_at += 1;
         if collected.looked_at > LOOKED_AT {
+            // Only counted, so that the number that is left out is true.
             collected.skip(&local, format!("more than {LOOKED_AT} names"));
-            return Ok(());
+            continue;
         }
         match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {

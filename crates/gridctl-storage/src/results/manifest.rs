@@ -75,6 +75,12 @@ impl Manifest {
         self.files.is_empty() && self.log.is_none() && self.skipped.is_empty()
     }
 
+    /// How many files were left out.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        (self.skipped.len() as u64).saturating_add(self.skipped_more)
+    }
+
     /// Bytes in all.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use gridctl_core::id::Epoch;
 use serde::{Deserialize, Serialize};
 
-pub use attempt::Limits;
+pub use attempt::{Limits, copy_files};
 pub use checkpoint::{Checkpoint, Restored};
 pub use manifest::{FileEntry, Manifest, Skipped};
 pub use records::{RecordLine, Shipper};

@@ -228,8 +228,8 @@ fn f80_a_volume_that_was_unmounted_takes_no_records() {
 fn an_attempt_is_there_whole_with_its_manifest_or_not_at_all() {
     let (dir, results) = results();
     let output = tree(dir.path());
-    let log = dir.path().join("log");
-    fs::write(&log, "line\n").unwrap();
+    fs::write(dir.path().join("log"), "line\n").unwrap();
+    let log = fs::File::open(dir.path().join("log")).unwrap();
     assert_eq!(results.attempt_manifest(TRIAL, token(7)).unwrap(), None);
     let publish = || results.publish_attempt((TRIAL, token(7)), &output, Some(&log), &Limits::default());
     let manifest = publish().unwrap();
@@ -301,12 +301,42 @@ fn f70_too_many_files_and_too_many_bytes_are_left_out_sparse_ones_counted_in_ful
     }
     let publish = |lease, limits| {
         let manifest = results.publish_attempt((TRIAL, token(lease)), &output, None, &limits).unwrap();
-        (manifest.files.len(), manifest.skipped.len() as u64 + manifest.skipped_more)
+        (manifest.files.len(), manifest.left_out())
     };
     assert_eq!(publish(1, Limits { files: 10, bytes: 1_000 }), (10, 140));
     assert_eq!(publish(2, Limits { files: 1_000, bytes: 100 }), (100, 50));
     fs::File::create(output.join("sparse")).unwrap().set_len(1 << 40).unwrap();
     assert_eq!(publish(3, Limits { files: 1_000, bytes: 1 << 30 }), (150, 1));
+}
+
+#[test]
+fn f70_a_sparse_file_stays_sparse_wherever_it_goes() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    const LENGTH: u64 = 64 << 20;
+    let (dir, results) = results();
+    let output = dir.path().join("output");
+    fs::create_dir(&output).unwrap();
+    let file = fs::File::create(output.join("sparse")).unwrap();
+    file.set_len(LENGTH).unwrap();
+    file.write_all_at(b"data", 3 << 20).unwrap();
+    drop(file);
+    std::os::unix::fs::symlink("sparse", output.join("latest")).unwrap();
+    let manifest = results.publish_attempt((TRIAL, token(7)), &output, None, &Limits::default()).unwrap();
+    assert_eq!((manifest.files[0].size, manifest.left_out()), (LENGTH, 1));
+    let (fetched, copied) = (dir.path().join("fetched"), dir.path().join("copied"));
+    results.fetch_attempt(&manifest, &fetched).unwrap();
+    assert_eq!(copy_files(&output, &copied, &[]).unwrap(), 1);
+    let published = dir.path().join(format!("results/wine/trials/{TRIAL}/2-7/files"));
+    for place in [published, fetched, copied.clone()] {
+        let place = place.join("sparse");
+        let room = fs::metadata(&place).unwrap().blocks() * 512;
+        assert!(room < 1 << 20, "{}: {room}", place.display());
+        assert!(fs::read(&place).unwrap() == fs::read(output.join("sparse")).unwrap(), "{}", place.display());
+    }
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&output, &link).unwrap();
+    fs::remove_dir_all(&copied).unwrap();
+    assert!(copy_files(&link, &copied, &[]).is_err(), "a link to a directory is none");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::{Entry, Published, Put, Volume, VolumeError, check_path};
+use crate::sparse::SparseWriter;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const READ: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
@@ -184,8 +185,9 @@ impl Volume for DirVolume {
         let (mut size, mut sha256) = (0, String::new());
         let put = self.publish(path, &mut |to| {
             file.seek(SeekFrom::Start(start))?;
-            (size, sha256) = copy_hashing(&mut file.take(limit), to)?;
-            Ok(())
+            let mut to = SparseWriter::new(to);
+            (size, sha256) = copy_hashing(&mut file.take(limit), &mut to)?;
+            to.finish()
         })?;
         Ok(Published { put, size, sha256 })
     }

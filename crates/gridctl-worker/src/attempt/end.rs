@@ -59,6 +59,7 @@ impl Over {
     /// The report of an attempt that has no files.
     pub(super) fn report(mut self) -> (Box<Report>, Scratch) {
         self.report.checkpoint_moved = self.checkpoints.moved();
+        self.report.left_out += self.checkpoints.left_out();
         (self.report, self.scratch)
     }
 
@@ -68,7 +69,10 @@ impl Over {
         self.checkpoints.finish(self.left.checkpoint && !self.killed).await;
         if self.left.output || log.is_some() {
             match publish::files(&self.start, self.scratch.output.clone(), log).await {
-                Ok(files) => self.report.files = files,
+                Ok(published) => {
+                    self.report.files = published.files;
+                    self.report.left_out = published.left_out;
+                }
                 Err(text) => Fault::publish(&text).spoil(&mut self.report),
             }
         }
@@ -90,22 +94,24 @@ struct Seen {
 fn report(start: &worker::Start, log: &Log, seen: Seen) -> Report {
     let spec = &start.sweep.spec;
     let Seen { gone, asked, oom_kills, outcome } = seen;
-    let (log_bytes, log) = (log.bytes(), log.text());
+    let mask = |text: &str| log.mask(text).into_owned();
+    let (log_bytes, log_text) = (log.bytes(), log.text());
     let evidence = Evidence {
         exit: gone.exit,
         asked_to_stop: asked,
         oom_kills,
-        cuda_oom: gone.exit != Exit::Code(0) && cuda_oom(&log),
+        cuda_oom: gone.exit != Exit::Code(0) && cuda_oom(&log_text),
         has_objective_spec: spec.objective.is_some(),
         objective: outcome.objective,
         done: outcome.done,
     };
     let (class, fatal) = classify(&evidence, &spec.retry);
-    let not_started = gone.not_started.map(|(_, text)| text);
+    let not_started = gone.not_started.map(|(_, text)| mask(&text));
     let error = match class {
-        Class::Failed | Class::Oom | Class::Timeout | Class::Released => error_line(&log),
+        Class::Failed | Class::Oom | Class::Timeout | Class::Released => error_line(&log_text),
         _ => None,
     };
+    let near_misses = outcome.near_misses.iter().filter(|_| class == Class::NoMetric);
     Report {
         token: start.grant.token,
         trial: start.grant.trial,
@@ -116,14 +122,15 @@ fn report(start: &worker::Start, log: &Log, seen: Seen) -> Report {
         metrics: outcome.metrics,
         curve: outcome.curve,
         log_bytes,
-        log: not_started.clone().unwrap_or(log),
+        log: not_started.clone().unwrap_or(log_text),
         error: not_started.or(error),
-        near_misses: if class == Class::NoMetric { outcome.near_misses } else { Vec::new() },
+        near_misses: near_misses.map(|miss| mask(miss)).collect(),
         started_unix_ms: 0,
         duration_ms: 0,
         cpu_ms: gone.cpu_ms,
         peak_rss_kib: gone.peak_rss_kib,
         checkpoint_moved: false,
         files: 0,
+        left_out: 0,
     }
 }

@@ -72,7 +72,7 @@ impl Following {
         Self {
             id: prepared.start.id,
             extractor: Extractor::new(Arc::clone(&prepared.version.patterns)),
-            log: Log::new(scratch.log.clone()),
+            log: Log::new(scratch.root().to_owned(), Arc::clone(&prepared.version.secrets)),
             tail: Tail::new(scratch.metrics.clone()),
             stop: Stop::default(),
             checkpoints: Checkpoints::new(
@@ -114,7 +114,7 @@ impl Following {
 
     /// Says something of our own in the attempt's log.
     pub(super) async fn note(&mut self, text: &str) {
-        self.log.push(format!("[gridctl: {text}]\n").as_bytes()).await;
+        self.log.keep(format!("[gridctl: {text}]\n").as_bytes()).await;
     }
 
     /// Keeps what was said to it until it begins.
@@ -211,7 +211,7 @@ impl Following {
                     Stream::Err => metrics::Stream::Stderr,
                 };
                 self.extractor.feed(stream, &bytes);
-                self.log.push(&bytes).await;
+                self.log.push(stream, &bytes).await;
                 None
             }
             SlotEvent::NotStarted { id, fault, text } if id == self.id => {
@@ -219,6 +219,7 @@ impl Following {
                 Some(Gone { exit: Exit::NotStarted, asked: false, cpu_ms: 0, peak_rss_kib: 0, not_started })
             }
             SlotEvent::Exited { id, exit, asked, cpu_ms, peak_rss_kib, left_behind } if id == self.id => {
+                self.log.end().await;
                 if left_behind > 0 {
                     tracing::debug!(
                         "{} left {left_behind} processes, which were ended",

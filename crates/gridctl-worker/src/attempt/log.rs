@@ -1,8 +1,13 @@
-//! An attempt's output: its end for the record, all of it in a file if the record cannot hold it.
-//! Invariant: memory is bounded by twice what the record holds, the file by [`SPOOL`]; a full disk costs the file, never the attempt.
+//! An attempt's output: its end for the record, all of it in a file if the record cannot hold it. Secrets are masked in both.
+//! Invariant: memory is bounded by twice what the record holds, the file by [`SPOOL`]; a full disk costs the file, never the
+//! attempt. The file has no name, so nobody can move it, or put something else in its place.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use gridctl_core::metrics::Stream;
+use gridctl_core::secrets::{Masker, Secrets};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
@@ -17,8 +22,13 @@ const CUT: &[u8] =
 /// The output of one attempt.
 #[derive(Debug)]
 pub(super) struct Log {
-    path: PathBuf,
+    /// Where its file is made.
+    dir: PathBuf,
+    secrets: Arc<Secrets>,
+    stdout: Masker,
+    stderr: Masker,
     tail: Vec<u8>,
+    /// What was kept, so masked.
     bytes: u64,
     spool: Spool,
 }
@@ -35,9 +45,10 @@ enum Spool {
 }
 
 impl Log {
-    /// An empty log whose file, should there be one, is `path`.
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, tail: Vec::new(), bytes: 0, spool: Spool::Unneeded }
+    /// An empty log whose file, should there be one, is made in `dir`.
+    pub(super) fn new(dir: PathBuf, secrets: Arc<Secrets>) -> Self {
+        let (stdout, stderr) = (Masker::new(Arc::clone(&secrets)), Masker::new(Arc::clone(&secrets)));
+        Self { dir, secrets, stdout, stderr, tail: Vec::new(), bytes: 0, spool: Spool::Unneeded }
     }
 
     /// Bytes in all.
@@ -50,14 +61,35 @@ impl Log {
         matches!(self.spool, Spool::Open(_) | Spool::Full(_))
     }
 
-    /// Takes more output.
-    pub(super) async fn push(&mut self, bytes: &[u8]) {
+    /// Takes more of the trainer's output.
+    pub(super) async fn push(&mut self, stream: Stream, bytes: &[u8]) {
+        let masked = match stream {
+            Stream::Stdout => self.stdout.push(bytes),
+            Stream::Stderr => self.stderr.push(bytes),
+        };
+        self.keep(&masked).await;
+    }
+
+    /// Nothing more comes from the trainer.
+    pub(super) async fn end(&mut self) {
+        for rest in [self.stdout.finish(), self.stderr.finish()] {
+            self.keep(&rest).await;
+        }
+    }
+
+    /// What is said elsewhere of the trainer's words.
+    pub(super) fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.secrets.mask(text)
+    }
+
+    /// Takes what holds no secret.
+    pub(super) async fn keep(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         self.tail.extend_from_slice(bytes);
         if self.bytes > KEEP as u64
             && let Err(error) = self.spool(bytes).await
         {
-            tracing::warn!("{}: the full log is not kept: {error}", self.path.display());
+            tracing::warn!("{}: the full log is not kept: {error}", self.dir.display());
             self.spool = Spool::Failed;
         }
         if self.tail.len() > 2 * KEEP {
@@ -68,7 +100,7 @@ impl Log {
     async fn spool(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match &mut self.spool {
             Spool::Unneeded => {
-                let mut file = File::create(&self.path).await?;
+                let mut file = File::from_std(tempfile::tempfile_in(&self.dir)?);
                 // Nothing has been dropped from the tail yet: this is everything.
                 file.write_all(&self.tail).await?;
                 self.spool = Spool::Open(file);
@@ -85,16 +117,16 @@ impl Log {
         Ok(())
     }
 
-    /// Closes the file, if there is one, and returns where it is.
-    pub(super) async fn close(&mut self) -> Option<PathBuf> {
-        let closed = match std::mem::replace(&mut self.spool, Spool::Failed) {
-            Spool::Open(mut file) | Spool::Full(mut file) => file.flush().await,
+    /// The file, if there is one.
+    pub(super) async fn close(&mut self) -> Option<std::fs::File> {
+        let mut file = match std::mem::replace(&mut self.spool, Spool::Failed) {
+            Spool::Open(file) | Spool::Full(file) => file,
             Spool::Unneeded | Spool::Failed => return None,
         };
-        match closed {
-            Ok(()) => Some(self.path.clone()),
+        match file.flush().await {
+            Ok(()) => Some(file.into_std().await),
             Err(error) => {
-                tracing::warn!("{}: the full log is not kept: {error}", self.path.display());
+                tracing::warn!("{}: the full log is not kept: {error}", self.dir.display());
                 None
             }
         }
@@ -121,24 +153,68 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek};
+    use std::path::Path;
+
     use super::*;
+
+    fn log(dir: &Path) -> Log {
+        Log::new(dir.to_owned(), Arc::default())
+    }
+
+    fn content(mut file: std::fs::File) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn f78_a_log_has_no_name_under_which_it_could_be_moved_or_replaced() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut log = log(temp.path());
+        log.push(Stream::Stdout, &vec![b'x'; 2 * KEEP]).await;
+        assert!(log.has_file());
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+        assert_eq!(content(log.close().await.unwrap()).len(), 2 * KEEP);
+    }
+
+    #[tokio::test]
+    async fn secrets_are_masked_in_both_however_their_streams_are_mixed() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut log = Log::new(temp.path().to_owned(), Arc::new(Secrets::new(["hunter2hunter2"])));
+        let pieces: [(Stream, &[u8]); 5] = [
+            (Stream::Stdout, b"a hunter2"),
+            (Stream::Stderr, b"b hunter2hun"),
+            (Stream::Stdout, b"hunter2\n"),
+            (Stream::Stderr, b"ter2\n"),
+            (Stream::Stdout, b"c hunter2"),
+        ];
+        for (stream, piece) in pieces {
+            log.push(stream, piece).await;
+        }
+        log.push(Stream::Stderr, &vec![b'x'; 2 * KEEP]).await;
+        log.end().await;
+        let all = content(log.close().await.unwrap());
+        assert!(all.starts_with(b"a b ***\n***\nc xxx"), "{}", all[..40].escape_ascii());
+        assert!(all.ends_with(b"xhunter2") && log.text().ends_with("xhunter2"));
+        assert_eq!(log.bytes(), all.len() as u64);
+    }
 
     #[tokio::test]
     async fn the_record_gets_the_end_and_the_file_gets_all() {
         let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("log");
         for lines in [0, 1, 1_000, 6_553, 6_554, 20_000, 100_000] {
-            let mut log = Log::new(path.clone());
+            let mut log = log(temp.path());
             let mut all = Vec::new();
             for line in 0..lines {
                 let line = format!("line{line:05}\n");
-                log.push(line.as_bytes()).await;
+                log.push(Stream::Stdout, line.as_bytes()).await;
                 all.extend(line.into_bytes());
             }
             let file = log.close().await;
             assert_eq!(file.is_some(), all.len() > KEEP, "{lines}");
             if let Some(file) = file {
-                assert_eq!(std::fs::read(file).unwrap(), all, "{lines}");
+                assert_eq!(content(file), all, "{lines}");
             }
             assert_eq!(log.text().as_bytes(), &all[all.len().saturating_sub(KEEP)..], "{lines}");
             assert_eq!(log.bytes(), all.len() as u64);
@@ -148,12 +224,12 @@ mod tests {
     #[tokio::test]
     async fn the_file_has_a_limit_and_says_so() {
         let temp = tempfile::tempdir().unwrap();
-        let mut log = Log::new(temp.path().join("log"));
+        let mut log = log(temp.path());
         let chunk = vec![b'x'; 60_000];
         for _ in 0..1_200 {
-            log.push(&chunk).await;
+            log.push(Stream::Stdout, &chunk).await;
         }
-        let text = std::fs::read(log.close().await.unwrap()).unwrap();
+        let text = content(log.close().await.unwrap());
         assert!(text.ends_with(CUT) && text.len() as u64 <= SPOOL + CUT.len() as u64);
         assert_eq!(log.bytes(), 72_000_000);
     }
@@ -168,9 +244,9 @@ mod tests {
             (b"\x80", 10),
         ];
         for (bytes, times) in cases {
-            let mut log = Log::new(temp.path().join("log"));
-            log.push(b"x").await;
-            log.push(&bytes.repeat(times)).await;
+            let mut log = log(temp.path());
+            log.push(Stream::Stdout, b"x").await;
+            log.push(Stream::Stdout, &bytes.repeat(times)).await;
             let text = log.text();
             assert!(text.len() <= KEEP, "{}", text.len());
             let broken = text.chars().filter(|c| *c == char::REPLACEMENT_CHARACTER).count();
@@ -180,10 +256,10 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_place_for_the_file_the_record_is_as_ever() {
-        let mut log = Log::new(PathBuf::from("/nonexistent/log"));
-        log.push(&vec![b'x'; 3 * KEEP]).await;
-        log.push(b"end").await;
-        assert_eq!(log.close().await, None);
+        let mut log = log(Path::new("/nonexistent"));
+        log.push(Stream::Stdout, &vec![b'x'; 3 * KEEP]).await;
+        log.push(Stream::Stdout, b"end").await;
+        assert!(log.close().await.is_none());
         assert!(log.text().ends_with("xend"));
     }
 }

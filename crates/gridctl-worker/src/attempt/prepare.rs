@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gridctl_core::launch::{BaseEnv, Launch, Site};
 use gridctl_core::metrics::{PatternError, Patterns};
 use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::secrets::Secrets;
 use gridctl_core::worker;
 
 use super::Machine;
@@ -24,6 +25,8 @@ const MOST_VERSIONS: usize = 16;
 pub(crate) struct Version {
     frozen: Arc<FrozenSweep>,
     pub(super) patterns: Arc<Patterns>,
+    /// The values that are masked in what trainers print.
+    pub(super) secrets: Arc<Secrets>,
     base: BaseEnv,
     interpreter: &'static str,
 }
@@ -32,7 +35,9 @@ impl Version {
     fn new(frozen: &Arc<FrozenSweep>, caller: &[(String, String)]) -> Result<Self, PatternError> {
         let base = BaseEnv::new(frozen, caller.iter().cloned());
         let patterns = Arc::new(Patterns::new(&frozen.spec)?);
-        Ok(Self { frozen: Arc::clone(frozen), patterns, interpreter: interpreter(base.get("PATH")), base })
+        let secrets = Arc::new(base.secrets(frozen));
+        let interpreter = interpreter(base.get("PATH"));
+        Ok(Self { frozen: Arc::clone(frozen), patterns, secrets, interpreter, base })
     }
 
     /// The environment that all its trials build upon, with the mark of the slot.

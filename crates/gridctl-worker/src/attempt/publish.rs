@@ -1,7 +1,8 @@
 //! What outlives an attempt: files, full log and checkpoints, published to the results volume in threads of their own.
-//! Invariant: a checkpoint is published only if nothing in it changed while it was copied.
+//! Invariant: a checkpoint is published only if nothing in it changed while it was copied. No link is followed, be it in the place
+//! of the directory itself, and what is left out is counted.
 
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use gridctl_core::id::{Fingerprint, Time, Token, TrialId};
 use gridctl_core::protocol::{FrozenSweep, Grant};
 use gridctl_core::worker::Start;
-use gridctl_storage::results::{Limits, Results};
+use gridctl_storage::results::{Limits, Results, copy_files};
 use gridctl_storage::volume::{DirVolume, VolumeError};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -37,7 +38,8 @@ const EMPTY: State = State(0);
 
 impl State {
     fn of(dir: &Path) -> Self {
-        if !Scratch::is_used(dir) {
+        let is_dir = fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir());
+        if !is_dir || !Scratch::is_used(dir) {
             return EMPTY;
         }
         let mut files = Vec::new();
@@ -95,20 +97,26 @@ pub(super) async fn restore(
     restored.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
-/// Publishes what is in the directory `output`, and the full log if there is one; how many files.
-pub(super) async fn files(start: &Start, output: PathBuf, log: Option<PathBuf>) -> Result<u64, String> {
+/// What an attempt published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Published {
+    /// Files, the log included.
+    pub(super) files: u64,
+    /// Files that were left out.
+    pub(super) left_out: u64,
+}
+
+/// Publishes what is in the directory `output`, and the full log if there is one.
+pub(super) async fn files(start: &Start, output: PathBuf, log: Option<File>) -> Result<Published, String> {
     let place = Place::new(&start.sweep, &start.grant);
     let published = spawn_blocking(move || {
-        let mut result = place.publish(&output, log.as_deref());
+        let mut result = place.publish(&output, log.as_ref());
         for pause in RETRY_AFTER {
             if result.is_ok() {
                 break;
             }
             thread::sleep(pause);
-            result = place.publish(&output, log.as_deref());
-        }
-        if let Some(log) = &log {
-            crate::scratch::remove(log);
+            result = place.publish(&output, log.as_ref());
         }
         result
     });
@@ -126,13 +134,18 @@ pub(super) struct Checkpoints {
     due: Time,
     /// How many were published, or tried.
     number: u64,
+    /// Files that the newest one lacks.
+    left_out: u64,
     going: Option<Going>,
 }
+
+/// A checkpoint that was published: its state, and how many files it lacks.
+type Made = (State, u64);
 
 /// A publication that is under way.
 #[derive(Debug)]
 struct Going {
-    thread: JoinHandle<Option<State>>,
+    thread: JoinHandle<Option<Made>>,
     /// The trainer has ended: there is nothing to wait for.
     hurry: Arc<AtomicBool>,
 }
@@ -154,7 +167,7 @@ impl Checkpoints {
     ) -> Self {
         let place = Place::new(&start.sweep, &start.grant);
         let (initial, due) = (restored.state, now.after_ms(every_ms));
-        Self { dir, place, initial, published: initial, every_ms, due, number: 0, going: None }
+        Self { dir, place, initial, published: initial, every_ms, due, number: 0, left_out: 0, going: None }
     }
 
     /// The trainer begins only now.
@@ -170,6 +183,11 @@ impl Checkpoints {
     /// Whether another attempt would begin further on than this one did.
     pub(super) fn moved(&self) -> bool {
         self.published != self.initial
+    }
+
+    /// How many files the newest published one lacks.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// When the next look is due.
@@ -196,15 +214,15 @@ impl Checkpoints {
     /// Waits for the publication that is under way, if there is one, and takes in what it published.
     async fn settle(&mut self) {
         if let Some(mut going) = self.going.take()
-            && let Ok(Some(state)) = (&mut going.thread).await
+            && let Ok(Some(made)) = (&mut going.thread).await
         {
-            self.published = state;
+            (self.published, self.left_out) = made;
         }
     }
 
     /// Tells a trainer that watches for it that the machine is being taken.
     pub(super) fn announce_preemption(&self) {
-        if let Err(error) = fs::write(self.dir.join(PREEMPT), "") {
+        if let Err(error) = crate::scratch::touch(&self.dir, PREEMPT) {
             tracing::warn!("cannot write {PREEMPT} into {}: {error}", self.dir.display());
         }
     }
@@ -224,8 +242,8 @@ impl Checkpoints {
                 let new = state != published && state != EMPTY;
                 new.then(|| publish(&dir, (&place, number), state)).flatten()
             });
-            if let Ok(Some(state)) = last.await {
-                self.published = state;
+            if let Ok(Some(made)) = last.await {
+                (self.published, self.left_out) = made;
             }
         }
     }
@@ -237,7 +255,7 @@ fn publish_when_quiet(
     place: (&Place, u64),
     published: State,
     hurry: &AtomicBool,
-) -> Option<State> {
+) -> Option<Made> {
     let pause = || {
         (0..20).all(|_| {
             thread::sleep(QUIET / 20);
@@ -247,8 +265,11 @@ fn publish_when_quiet(
     let state = at_rest(published, || State::of(dir), pause)?;
     let aside = dir.with_extension("copy");
     crate::scratch::remove(&aside);
-    let whole = copy(dir, &aside).is_ok() && State::of(dir) == state;
-    let published = whole.then(|| publish(&aside, place, state)).flatten();
+    let copied = copy_files(dir, &aside, &[PREEMPT]).ok().filter(|_| State::of(dir) == state);
+    let published = copied.and_then(|lacks| {
+        let (state, left_out) = publish(&aside, place, state)?;
+        Some((state, left_out + lacks))
+    });
     crate::scratch::remove(&aside);
     published
 }
@@ -274,9 +295,9 @@ fn at_rest(
 }
 
 /// Publishes what is in `dir`, which is the checkpoint in its state `state`.
-fn publish(dir: &Path, (place, number): (&Place, u64), state: State) -> Option<State> {
+fn publish(dir: &Path, (place, number): (&Place, u64), state: State) -> Option<Made> {
     match place.publish_checkpoint(dir, number) {
-        Ok(()) => Some(state),
+        Ok(left_out) => Some((state, left_out)),
         Err(error) => {
             tracing::warn!("the checkpoint in {} is not published: {error}", dir.display());
             None
@@ -324,18 +345,20 @@ impl Place {
         Ok(restored.damaged)
     }
 
-    fn publish(&self, output: &Path, log: Option<&Path>) -> Result<u64, String> {
+    fn publish(&self, output: &Path, log: Option<&File>) -> Result<Published, String> {
         let limits = Limits::default();
         let published = self.results()?.publish_attempt((self.trial, self.token), output, log, &limits);
         let manifest = published.map_err(told)?;
-        Ok(manifest.files.len() as u64 + u64::from(manifest.log.is_some()))
+        let files = manifest.files.len() as u64 + u64::from(manifest.log.is_some());
+        Ok(Published { files, left_out: manifest.left_out() })
     }
 
-    fn publish_checkpoint(&self, dir: &Path, number: u64) -> Result<(), String> {
+    /// Says how many files are left out.
+    fn publish_checkpoint(&self, dir: &Path, number: u64) -> Result<u64, String> {
         let results = self.results()?;
         let published =
             results.publish_checkpoint(self.fingerprint, (self.token, number), dir, &Limits::default());
-        published.map(drop).map_err(told)
+        published.map(|manifest| manifest.left_out()).map_err(told)
     }
 }
 
@@ -345,21 +368,6 @@ fn told(error: VolumeError) -> String {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     }
-}
-
-/// Copies plain files and directories; what else is there is no part of a checkpoint.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (kind, to) = (entry.file_type()?, to.join(entry.file_name()));
-        if kind.is_dir() {
-            copy(&entry.path(), &to)?;
-        } else if kind.is_file() && entry.file_name() != PREEMPT {
-            fs::copy(entry.path(), &to)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

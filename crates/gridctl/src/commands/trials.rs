@@ -233,6 +233,13 @@ fn text(details: &TrialDetails, core: Option<&Core>) -> String {
                 report.trial
             );
         }
+        if report.left_out > 0 {
+            let _ = writeln!(
+                out,
+                "     {} not kept: too many, too large or no ordinary files; manifest.json there says which",
+                number::of(report.left_out, "file")
+            );
+        }
         for miss in &report.near_misses {
             let _ = writeln!(out, "     {}", sanitise::short(miss, 200));
         }

@@ -52,6 +52,17 @@ pub(crate) fn notice(notice: &Notice) -> String {
             "records wait to be shipped to the results directory, and the journal has them: {}",
             sanitise::line(error)
         ),
+        Notice::FilesLeftOut { files, attempts, first } => format!(
+            "{} of {} not kept, being too many, too large or no ordinary files; \
+             `gridctl trials show {}` says where that is listed",
+            number::of(*files, "file"),
+            if *attempts == 1 {
+                "an attempt is".to_owned()
+            } else {
+                format!("{} attempts are", number::count(*attempts))
+            },
+            first.short()
+        ),
         Notice::NoWorkerFits { cpu_milli, mem_mib, gpus } => {
             let processors = number::metric(f64::from(*cpu_milli) / 1000.0);
             format!(

@@ -302,3 +302,22 @@ fn a_nan_is_recorded_and_never_best() {
     assert_eq!(best, Some((grants[1].trial, MetricValue(0.25))));
     assert_eq!(world.status(sweep).succeeded, 3);
 }
+
+#[test]
+fn files_that_were_left_out_are_a_notice_that_survives_a_restart() {
+    let (mut world, sweep, conn) = World::at_work(3, 3);
+    let grants = world.grants(conn);
+    world.report(conn, ended(&grants[0], Class::Succeeded));
+    assert_eq!(world.status(sweep).notices, []);
+    for (grant, left_out) in [(&grants[1], 7), (&grants[2], u64::MAX)] {
+        world.report(conn, Report { left_out, ..ended(grant, Class::Succeeded) });
+    }
+    let notice = Notice::FilesLeftOut { files: u64::MAX, attempts: 2, first: grants[1].trial };
+    for saves in [false, true] {
+        if saves {
+            world.save();
+        }
+        world.restart();
+        assert_eq!(world.status(sweep).notices, [notice.clone()], "saves: {saves}");
+    }
+}
