@@ -53,14 +53,10 @@ pub(crate) fn notice(notice: &Notice) -> String {
             sanitise::line(error)
         ),
         Notice::FilesLeftOut { files, attempts, first } => format!(
-            "{} of {} not kept, being too many, too large or no ordinary files; \
-             `gridctl trials show {}` says where that is listed",
+            "not kept: {} of {} (too many, too large, or no ordinary files); \
+             `gridctl trials show {}` says where they are listed",
             number::of(*files, "file"),
-            if *attempts == 1 {
-                "an attempt is".to_owned()
-            } else {
-                format!("{} attempts are", number::count(*attempts))
-            },
+            number::of(*attempts, "attempt"),
             first.short()
         ),
         Notice::NoWorkerFits { cpu_milli, mem_mib, gpus } => {

@@ -52,7 +52,7 @@ impl Columns {
         text
     }
 
-    /// The table in lines of at most so many characters, and how many columns that leaves out.
+    /// The table in lines of at most so many columns of a terminal, and how many columns that leaves out.
     fn fit(&self, width: Option<usize>) -> (String, usize) {
         let most = if self.whole { usize::MAX } else { WIDEST };
         let mut limits = vec![most; self.right.len()];
@@ -67,7 +67,11 @@ impl Columns {
             let widest =
                 (0..limits.len()).filter(|column| limits[*column] > CUT).max_by_key(|column| widths[*column]);
             match widest.filter(|column| widths[*column] > CUT) {
-                Some(column) => limits[column] = widths[column].saturating_sub(total - width).max(CUT),
+                // Always less than before, whatever the width of what was cut.
+                Some(column) => {
+                    let less = widths[column].saturating_sub(total - width).min(limits[column] - 1);
+                    limits[column] = less.max(CUT);
+                }
                 None if limits.len() > KEPT => drop(limits.pop()),
                 None => return (render(&table), self.right.len() - limits.len()),
             }
@@ -128,6 +132,25 @@ mod tests {
         assert_eq!(&lines[1][end - 3..end], "0.5");
         assert_eq!(&lines[2][end - 4..end], "0.25");
         assert_eq!(left_out, 0);
+    }
+
+    #[test]
+    fn h64_text_of_any_width_is_aligned_and_fits_the_terminal() {
+        let texts =
+            ["\u{1b}[2J".repeat(20), "漢字".repeat(40), "e\u{301}".repeat(90), "\u{301}".repeat(1_000)];
+        let more = ["❤\u{fe0f}".repeat(50), "\u{202e}x".to_owned(), "שלום".to_owned(), "x".repeat(10_000)];
+        let mut columns = Columns::new(["trial", ">text"]);
+        for text in texts.into_iter().chain(more) {
+            columns.row(vec!["abc".to_owned(), text]);
+        }
+        for width in [None, Some(100), Some(61), Some(40), Some(23)] {
+            let (text, left_out) = columns.fit(width);
+            let widths: Vec<usize> = text.lines().map(sanitise::width).collect();
+            assert!(widths.iter().all(|it| *it == widths[0]), "{width:?}: {widths:?}\n{text}");
+            assert!(width.is_none_or(|width| widths[0] <= width), "{width:?}: {widths:?}\n{text}");
+            assert!(!text.chars().any(|c| c != '\n' && sanitise::is_hostile(c)), "{text:?}");
+            assert_eq!(left_out, 0);
+        }
     }
 
     #[test]

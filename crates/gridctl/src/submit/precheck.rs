@@ -153,7 +153,12 @@ fn missing_script(argv: &[String], cwd: &Path) -> Option<Diagnostic> {
         "ruby" => &["rb"],
         _ => return None,
     };
-    let script = argv.iter().skip(1).find(|word| !word.starts_with('-'))?;
+    let place = argv.iter().skip(1).position(|word| !word.starts_with('-'))? + 1;
+    // After `-c`, `-e` or `-m` stands a program, or a module's name.
+    if argv[1..place].iter().any(|option| option.ends_with(['c', 'e', 'm'])) {
+        return None;
+    }
+    let script = &argv[place];
     let extension = Path::new(script).extension()?.to_str()?;
     if !extensions.contains(&extension) || cwd.join(script).exists() {
         return None;
@@ -208,5 +213,10 @@ mod tests {
         assert_eq!(problem.help.unwrap(), "did you mean `train.py`?");
         assert_eq!(missing_script(&argv("train.py"), dir.path()), None);
         assert_eq!(missing_script(&argv("module"), dir.path()), None);
+        for words in
+            [["sh", "-c", "nice ./trian.sh"], ["bash", "-euc", "cd x; sh y.sh"], ["python", "-m", "a.py"]]
+        {
+            assert_eq!(missing_script(&words.map(str::to_owned), dir.path()), None, "{words:?}");
+        }
     }
 }

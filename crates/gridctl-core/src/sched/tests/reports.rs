@@ -312,12 +312,12 @@ fn files_that_were_left_out_are_a_notice_that_survives_a_restart() {
     for (grant, left_out) in [(&grants[1], 7), (&grants[2], u64::MAX)] {
         world.report(conn, Report { left_out, ..ended(grant, Class::Succeeded) });
     }
-    let notice = Notice::FilesLeftOut { files: u64::MAX, attempts: 2, first: grants[1].trial };
+    let notices = [Notice::FilesLeftOut { files: u64::MAX, attempts: 2, first: grants[1].trial }];
     for saves in [false, true] {
         if saves {
             world.save();
         }
         world.restart();
-        assert_eq!(world.status(sweep).notices, [notice.clone()], "saves: {saves}");
+        assert_eq!(world.status(sweep).notices, notices, "saves: {saves}");
     }
 }

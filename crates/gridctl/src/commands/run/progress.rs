@@ -87,7 +87,7 @@ impl Progress {
 
 /// A bar as long as the text leaves room for; none where that is little.
 fn style(text: &str, width: usize) -> ProgressStyle {
-    let template = match width.saturating_sub(text.chars().count() + 2).min(24) {
+    let template = match width.saturating_sub(sanitise::width(text) + 2).min(24) {
         0..8 => "{wide_msg}".to_owned(),
         bar => format!("{{bar:{bar}}} {{wide_msg}}"),
     };
