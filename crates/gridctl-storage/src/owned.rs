@@ -3,10 +3,10 @@
 //! Invariant: a directory is removed only if its marker says that gridctl made this very directory and nobody holds the lock.
 //! A lock is told apart from a dead one on the whole machine, in every container that sees the file; a process number is not.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -110,7 +110,7 @@ impl OwnedDir {
                 continue;
             }
             if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
+                remove_tree(&entry.path())?;
             } else {
                 fs::remove_file(entry.path())?;
             }
@@ -209,6 +209,31 @@ fn make_room(path: &Path, error: io::Error) -> io::Result<()> {
         None if fs::symlink_metadata(path).is_err() => Ok(()),
         None => Err(error),
     }
+}
+
+/// Removes a directory, be it that some below it were closed, which stops everybody but root.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(path)?;
+            fs::remove_dir_all(path)
+        }
+        removed => removed,
+    }
+}
+
+/// Lets the owner of `path` and of the directories below it look into them and change them. No link is followed.
+fn open_up(path: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(path, flags, Mode::empty())?;
+    fs::set_permissions(format!("/proc/self/fd/{}", dir.as_raw_fd()), Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts a locked marker into the new directory at `path`; `None` if that is gone again, or another is there.

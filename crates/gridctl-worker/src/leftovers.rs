@@ -38,12 +38,14 @@ impl Traces {
 }
 
 /// What was found of other workers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ended {
     /// Processes of dead workers' trainers that had to be ended.
     pub processes: usize,
     /// Workers that live.
     pub living: usize,
+    /// Directories of dead workers that could not be removed, with the reason.
+    pub stuck: Vec<(PathBuf, String)>,
 }
 
 /// Ends what dead workers below `work` left, and removes their directories.
@@ -70,7 +72,7 @@ fn end(work: &Path, runs_are_dead: bool) -> Ended {
                     cgroup::end_left(parent, &traces.worker);
                 }
                 if let Err(error) = owned.remove() {
-                    tracing::warn!("cannot remove what a dead worker left in {}: {error}", dir.display());
+                    ended.stuck.push((dir, error.to_string()));
                 }
             }
             Found::Held { path, note } => match Traces::parse(&path, &note) {

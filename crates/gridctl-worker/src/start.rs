@@ -2,6 +2,7 @@
 //! Invariant: when [`run`] returns, no slot and no trainer of this worker is alive, and its directories are gone. Before it takes
 //! a trial, and as long as it works, what dead workers of the same work directory left is ended.
 
+use std::collections::HashSet;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::AsFd;
@@ -153,7 +154,7 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Mac
     if let CgroupSupport::None { why } = &cgroups {
         tracing::info!("{why}");
     }
-    end_dead(&work_dir);
+    end_dead(&work_dir, &mut HashSet::new());
     let mark = format!("{}/{name}", config.mark);
     let traces = Traces {
         worker: name.clone(),
@@ -179,21 +180,31 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Mac
     })
 }
 
-/// Ends what dead workers left, and says so.
-fn end_dead(work_dir: &Path) {
-    let ended = leftovers::end_dead(work_dir).processes;
-    if ended > 0 {
-        tracing::warn!("ended {ended} processes that a dead worker had left");
+/// Ends what dead workers left, and says so; what cannot be removed is said once.
+fn end_dead(work_dir: &Path, told: &mut HashSet<PathBuf>) {
+    let ended = leftovers::end_dead(work_dir);
+    if ended.processes > 0 {
+        tracing::warn!("ended {} processes that a dead worker had left", ended.processes);
+    }
+    for (dir, error) in ended.stuck {
+        if told.insert(dir.clone()) {
+            tracing::warn!("cannot remove {}, which a dead worker left: {error}", dir.display());
+        }
     }
 }
 
 /// A worker beside this one may be killed together with its slots.
 async fn look_for_dead(work_dir: PathBuf) {
+    let mut told = HashSet::new();
     loop {
         tokio::time::sleep(LOOK_FOR_DEAD_EVERY).await;
         let work_dir = work_dir.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            end_dead(&work_dir, &mut told);
+            told
+        });
         // What it cannot do now is done at the next look.
-        drop(tokio::task::spawn_blocking(move || end_dead(&work_dir)).await);
+        told = look.await.unwrap_or_default();
     }
 }
 

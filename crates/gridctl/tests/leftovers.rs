@@ -26,6 +26,7 @@ const LONG: &str = r#"command:
       echo "again" >> ledger; echo s=1; exit
     fi
     (trap '' HUP; setsid sh -c 'echo $$ > child.new; mv child.new child; exec sleep 300' &)
+    mkdir -p $GRID_OUTPUT_DIR/closed/deep; chmod 0 $GRID_OUTPUT_DIR/closed
     echo $PPID > slot; echo $$ > first.new; mv first.new first
     while :; do sleep 1; done
 metric: {name: s}
