@@ -86,7 +86,8 @@ pub struct Shipper {
 }
 
 impl Shipper {
-    /// Looks at what was shipped from the journal of this name, and removes what an interrupted merge left.
+    /// Looks at what was shipped from the journal of this name, and removes what an interrupted merge left, if the merged segment is
+    /// whole: a damaged one is no reason to lose its parts as well.
     ///
     /// # Errors
     /// As [`Volume::list`].
@@ -94,8 +95,11 @@ impl Shipper {
         let all = segments(results)?.remove(journal).unwrap_or_default();
         let (left, segments): (Vec<_>, Vec<_>) =
             all.iter().cloned().partition(|it| all.iter().any(|other| other.holds(it)));
-        for segment in left {
-            results.volume.delete(&segment.path(results))?;
+        for part in left {
+            let merged = segments.iter().find(|segment| segment.holds(&part));
+            if merged.is_some_and(|merged| is_whole(results, merged)) {
+                results.volume.delete(&part.path(results))?;
+            }
         }
         Ok(Self {
             results: results.clone(),
@@ -226,6 +230,18 @@ fn read_segment(
         }
     }
     Ok(())
+}
+
+/// Whether every line of a segment can be read, up to its last record.
+fn is_whole(results: &Results, segment: &Segment) -> bool {
+    let (mut lines, mut last) = (Lines::new(results, segment), 0);
+    loop {
+        match lines.next_line() {
+            Ok(Some(Ok(line))) => last = line.seq,
+            Ok(None) => return last == segment.last,
+            Ok(Some(Err(_))) | Err(_) => return false,
+        }
+    }
 }
 
 /// The segments of every journal, ascending by their first number.

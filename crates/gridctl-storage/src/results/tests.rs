@@ -145,6 +145,15 @@ fn parts_that_an_interrupted_merge_left_are_neither_read_twice_nor_kept() {
         fs::write(records.join(name), bytes).unwrap();
     }
     assert_eq!(numbers(&results), (1..=8).collect::<Vec<_>>());
+    let merged = fs::read(records.join("j1-1-8.jsonl")).unwrap();
+    let mut flipped = merged.clone();
+    flipped[20] ^= 1;
+    for damaged in [&merged[..merged.len() / 2], &flipped, b""] {
+        fs::write(records.join("j1-1-8.jsonl"), damaged).unwrap();
+        Shipper::open(&results, "j1", dir.path()).unwrap();
+        assert_eq!(segment_names(dir.path()).len(), 8, "what a damaged one does not hold stays");
+    }
+    fs::write(records.join("j1-1-8.jsonl"), &merged).unwrap();
     Shipper::open(&results, "j1", dir.path()).unwrap();
     assert_eq!(segment_names(dir.path()), ["j1-1-8.jsonl"]);
 }
