@@ -12,8 +12,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use gridctl_core::id::WorkerId;
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -66,6 +66,8 @@ pub struct LocalFleet {
 #[derive(Debug)]
 struct Worker {
     pid: u32,
+    /// Kills it. Who waits for it does that, for its number may pass to a stranger as soon as it has ended.
+    kill: oneshot::Sender<()>,
     started: Instant,
     /// Closing it ends the worker and all that it runs.
     pipe: Option<ChildStdin>,
@@ -131,8 +133,9 @@ impl LocalFleet {
             return;
         }
         tracing::warn!("workers did not end in time and are killed");
-        for worker in self.workers.values() {
-            signal(worker.pid, Signal::KILL);
+        for (_, worker) in std::mem::take(&mut self.workers) {
+            // One that has just ended is past being killed.
+            let _ = worker.kill.send(());
         }
         while self.ends.join_next().await.is_some() {}
     }
@@ -166,9 +169,10 @@ impl LocalFleet {
             .spawn()
             .map_err(|source| self.no_spawn(source))?;
         let pid = child.id().unwrap_or(0);
+        let (kill, killed) = oneshot::channel();
         let pipe = child.stdin.take();
-        self.workers.insert(id, Worker { pid, started: clock::now(), pipe, dismissed: false });
-        self.ends.spawn(end_of(id, child));
+        self.workers.insert(id, Worker { pid, kill, started: clock::now(), pipe, dismissed: false });
+        self.ends.spawn(end_of(id, child, killed));
         tracing::debug!(worker = %id, pid, "a worker was started");
         Ok(id)
     }
@@ -228,7 +232,18 @@ impl Fleet for LocalFleet {
     }
 }
 
-async fn end_of(id: WorkerId, mut child: Child) -> (WorkerId, io::Result<ExitStatus>) {
+async fn end_of(
+    id: WorkerId,
+    mut child: Child,
+    killed: oneshot::Receiver<()>,
+) -> (WorkerId, io::Result<ExitStatus>) {
+    tokio::select! {
+        status = child.wait() => return (id, status),
+        Ok(()) = killed => {}
+    }
+    if let Err(error) = child.start_kill() {
+        tracing::warn!(worker = %id, %error, "a worker cannot be killed");
+    }
     (id, child.wait().await)
 }
 
@@ -237,15 +252,6 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-fn signal(pid: u32, signal: Signal) {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    if let Some(pid) = pid
-        && let Err(error) = kill_process(pid, signal)
-    {
-        tracing::debug!(%error, "a worker is gone already");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The local fleet with real processes.
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -60,7 +62,8 @@ async fn a_worker_that_was_killed_is_reported_and_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = LocalFleet::new(config(dir.path(), "cat"), || ()).unwrap();
     let first = fleet.launch(1).unwrap()[0];
-    signal(fleet.describe()[0].pid, Signal::KILL);
+    let pid = Pid::from_raw(i32::try_from(fleet.describe()[0].pid).unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
     assert!(matches!(event(&mut fleet).await, FleetEvent::Gone(gone) if gone == first));
     let FleetEvent::Replaced(second) = event(&mut fleet).await else { panic!("nobody took its place") };
     assert_ne!(first, second);
