@@ -67,15 +67,29 @@ pub struct Evidence {
     pub objective: Option<f64>,
     /// The trainer printed `::done`.
     pub done: bool,
+    /// The trainer put something else in the place of a directory that it was given.
+    pub dir_replaced: bool,
 }
 
 /// The class of an attempt that ended by this evidence, and whether no retry can help.
 ///
 /// `::done` stands for the exit code and outlives a request to stop, but it does not stand for an objective that was
-/// never seen. An exit code that the file lists goes before what the counters say, for the trainer chose it.
+/// never seen. An exit code that the file lists goes before what the counters say, for the trainer chose it. A trainer that replaced
+/// a directory has failed, whatever it says: what it left cannot be kept, and another try would do the same.
 /// `lost` and `worker_fault` are not for here: the first has no evidence, the second is known before there is any.
 #[must_use]
 pub fn classify(evidence: &Evidence, retry: &Retry) -> (Class, bool) {
+    match by_its_own_end(evidence, retry) {
+        (Class::Succeeded | Class::NoMetric | Class::Failed | Class::Released, _)
+            if evidence.dir_replaced =>
+        {
+            (Class::Failed, true)
+        }
+        end => end,
+    }
+}
+
+fn by_its_own_end(evidence: &Evidence, retry: &Retry) -> (Class, bool) {
     let complete = !evidence.has_objective_spec || evidence.objective.is_some();
     match evidence.asked_to_stop {
         Some(StopReason::Fenced) => return (Class::Fenced, false),
@@ -296,6 +310,7 @@ mod tests {
             has_objective_spec: true,
             objective: Some(0.9),
             done: false,
+            dir_replaced: false,
         }
     }
 
@@ -339,6 +354,22 @@ mod tests {
                 Class::Released,
                 false,
             ),
+        ]);
+    }
+
+    #[test]
+    fn a_trainer_that_replaced_a_directory_has_failed_for_good_unless_others_ended_it() {
+        let replaced = |evidence| Evidence { dir_replaced: true, ..evidence };
+        let exit = |code| Evidence { exit: Exit::Code(code), ..good() };
+        let asked = Evidence { asked_to_stop: Some(StopReason::Preempted), ..good() };
+        assert_classes(&[
+            ("exit 0 and the objective", replaced(good()), Class::Failed, true),
+            ("it said done", replaced(Evidence { done: true, ..asked }), Class::Failed, true),
+            ("without the objective", replaced(Evidence { objective: None, ..good() }), Class::Failed, true),
+            ("another exit code", replaced(exit(1)), Class::Failed, true),
+            ("75", replaced(exit(75)), Class::Failed, true),
+            ("the machine is taken", replaced(asked), Class::Preempted, false),
+            ("out of memory", replaced(Evidence { oom_kills: true, ..exit(1) }), Class::Oom, false),
         ]);
     }
 

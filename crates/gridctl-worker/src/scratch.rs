@@ -157,9 +157,28 @@ impl Scratch {
             Ok(meta) if meta.is_dir() => {
                 fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_some())
             }
-            Ok(_) => true,
-            Err(_) => false,
+            // Whatever it holds, it is not what the trainer was given.
+            Ok(_) | Err(_) => false,
         }
+    }
+
+    /// What the trainer put in the place of one of its two directories, if it did, and what to do: for people.
+    #[must_use]
+    pub fn replaced(&self) -> Option<String> {
+        let dirs = [("GRID_OUTPUT_DIR", &self.output), ("GRID_CHECKPOINT_DIR", &self.checkpoint)];
+        dirs.into_iter().find_map(|(variable, dir)| {
+            let kind = fs::symlink_metadata(dir).ok()?.file_type();
+            let what = match () {
+                () if kind.is_dir() => return None,
+                () if kind.is_symlink() => "a symbolic link",
+                () if kind.is_file() => "a file",
+                () => "a pipe, a socket or a device",
+            };
+            Some(format!(
+                "the trainer put {what} in the place of the directory ${variable}, so nothing of that is kept: \
+                 write into the directory that is there"
+            ))
+        })
     }
 
     /// Makes sure that `dir`, one of this slot's two, is there and empty, whatever a trainer did to it.
@@ -318,8 +337,12 @@ mod tests {
         ];
         for (name, deed) in deeds {
             deed();
+            let is_there = fs::symlink_metadata(&dir).is_ok_and(|meta| !meta.is_dir());
+            assert_eq!(scratch.replaced().is_some(), is_there, "{name}");
+            assert!(!is_there || !scratch.look().checkpoint, "{name}: nothing of it is published");
             let _ = scratch.look();
             scratch.clean().unwrap();
+            assert_eq!(scratch.replaced(), None, "{name}");
             assert!(fs::symlink_metadata(&dir).unwrap().is_dir(), "{name}");
             assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "{name}");
         }
@@ -330,7 +353,8 @@ mod tests {
     fn what_a_trainer_puts_in_the_place_of_its_parameters_is_replaced_and_not_written_to() {
         let temp = tempfile::tempdir().unwrap();
         let (_work, scratch) = scratch(temp.path());
-        let thesis = temp.path().join("thesis");
+        // On the same file system, for the sake of the second name.
+        let thesis = scratch.params.with_file_name("thesis");
         fs::write(&thesis, "years of work").unwrap();
         let deeds: [(&str, &dyn Fn()); 4] = [
             ("a link", &|| symlink(&thesis, &scratch.params).unwrap()),

@@ -101,6 +101,35 @@ fn f78_a_log_without_end_is_cut_and_that_is_said() {
     assert_eq!(record["log_bytes"], 80_000_005, "all of it was counted");
 }
 
+#[test]
+fn f67_a_directory_that_a_trainer_replaces_is_not_followed_and_is_the_trainers_final_failure() {
+    let lab = Lab::new();
+    lab.write("secret/key", "years of work");
+    let secret = lab.path().join("secret");
+    let deeds = [
+        ("a link", format!("ln -s {} $dir", secret.display()), "a symbolic link"),
+        ("a file", "echo x > $dir".to_owned(), "a file"),
+        ("a pipe", "mkfifo $dir".to_owned(), "a pipe"),
+    ];
+    for variable in ["GRID_CHECKPOINT_DIR", "GRID_OUTPUT_DIR"] {
+        for (name, deed, what) in &deeds {
+            lab.write(
+                "s.yaml",
+                sweep(&format!("dir=${variable}; echo try >> ledger; rm -r $dir; {deed}; echo s=1")),
+            );
+            let run = lab.run(&["run", "s.yaml", "--rerun"]);
+            assert_eq!(run.code, Some(10), "{variable}, {name}: {}", run.stderr);
+            let told = format!("put {what}");
+            assert!(run.stderr.contains(&told) && run.stderr.contains(variable), "{name}: {}", run.stderr);
+            assert_eq!(lab.ledger("ledger").len(), 1, "{variable}, {name}: it is tried once");
+            fs::remove_file(lab.path().join("ledger")).unwrap();
+        }
+    }
+    let checkpoints = lab.data().join("results/s/checkpoints");
+    assert!(!checkpoints.exists() && published(&lab, "s").is_empty());
+    assert_eq!(fs::read_to_string(secret.join("key")).unwrap(), "years of work");
+}
+
 /// Values that would clear a screen, set a title, turn text around, hide it, or reach into other lines.
 const NASTY: [&str; 9] = [
     "\u{1b}[2J\u{1b}[1;1Hgone",

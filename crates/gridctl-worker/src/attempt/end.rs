@@ -42,7 +42,7 @@ impl Following {
         let left = self.scratch.look();
         let duration_ms = now.ms_since(self.started);
         let Self { start, scratch, log, checkpoints, extractor, started_unix_ms, .. } = self;
-        let seen = Seen { gone, asked, oom_kills, outcome: extractor.finish() };
+        let seen = Seen { gone, asked, oom_kills, outcome: extractor.finish(), replaced: scratch.replaced() };
         let report = Box::new(Report { started_unix_ms, duration_ms, ..report(&start, &log, seen) });
         let fenced = asked == Some(StopReason::Fenced);
         Over { report, start, scratch, log, checkpoints, left, killed, fenced }
@@ -88,12 +88,14 @@ struct Seen {
     asked: Option<StopReason>,
     oom_kills: bool,
     outcome: Outcome,
+    /// What the trainer put in the place of a directory.
+    replaced: Option<String>,
 }
 
 /// The report but for time and files.
 fn report(start: &worker::Start, log: &Log, seen: Seen) -> Report {
     let spec = &start.sweep.spec;
-    let Seen { gone, asked, oom_kills, outcome } = seen;
+    let Seen { gone, asked, oom_kills, outcome, replaced } = seen;
     let mask = |text: &str| log.mask(text).into_owned();
     let (log_bytes, log_text) = (log.bytes(), log.text());
     let evidence = Evidence {
@@ -104,10 +106,12 @@ fn report(start: &worker::Start, log: &Log, seen: Seen) -> Report {
         has_objective_spec: spec.objective.is_some(),
         objective: outcome.objective,
         done: outcome.done,
+        dir_replaced: replaced.is_some(),
     };
     let (class, fatal) = classify(&evidence, &spec.retry);
     let not_started = gone.not_started.map(|(_, text)| mask(&text));
     let error = match class {
+        Class::Failed if replaced.is_some() => replaced,
         Class::Failed | Class::Oom | Class::Timeout | Class::Released => error_line(&log_text),
         _ => None,
     };

@@ -38,8 +38,7 @@ const EMPTY: State = State(0);
 
 impl State {
     fn of(dir: &Path) -> Self {
-        let is_dir = fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_dir());
-        if !is_dir || !Scratch::is_used(dir) {
+        if !Scratch::is_used(dir) {
             return EMPTY;
         }
         let mut files = Vec::new();
