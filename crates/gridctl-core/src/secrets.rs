@@ -46,7 +46,7 @@ impl Secrets {
         self.values.is_empty()
     }
 
-    /// `text` without secrets.
+    /// `text` without secrets, and without beginnings of them that are as long as a secret must be: it may be a line that was cut.
     #[must_use]
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if self.is_empty() {
@@ -54,13 +54,13 @@ impl Secrets {
         }
         let (mut scan, mut out) = (Scan::default(), Vec::with_capacity(text.len()));
         scan.held.extend_from_slice(text.as_bytes());
-        scan.run(self, true, &mut out);
-        // A secret is text, so it begins and ends with a character.
+        scan.run(&self.first, &mut out, |rest| Some(self.beginning(rest)));
+        // A secret that ends in the middle of a character takes all of it.
         Cow::Owned(String::from_utf8_lossy(&out).into_owned())
     }
 
     /// The longest secret that `bytes` begin with, 0 for none; `None` if only what follows can tell.
-    fn at_front_of(&self, bytes: &[u8], is_end: bool) -> Option<usize> {
+    fn whole(&self, bytes: &[u8], is_end: bool) -> Option<usize> {
         let mut longest = 0;
         for value in self.values.iter().filter(|value| value.first() == bytes.first()) {
             if bytes.starts_with(value) {
@@ -70,6 +70,17 @@ impl Secrets {
             }
         }
         Some(longest)
+    }
+
+    /// How far `bytes` are the beginning of a secret, 0 if that is not far.
+    fn beginning(&self, bytes: &[u8]) -> usize {
+        let alike = |value: &Vec<u8>| {
+            let length = value.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+            // Not through a character.
+            (0..=length).rev().find(|at| value.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80)).unwrap_or(0)
+        };
+        let longest = self.values.iter().map(alike).max().unwrap_or(0);
+        if longest < SHORTEST_SECRET { 0 } else { longest }
     }
 }
 
@@ -95,7 +106,8 @@ impl Masker {
         }
         self.scan.held.extend_from_slice(bytes);
         let mut out = Vec::with_capacity(bytes.len());
-        self.scan.run(&self.secrets, false, &mut out);
+        let secrets = &*self.secrets;
+        self.scan.run(&secrets.first, &mut out, |rest| secrets.whole(rest, false));
         Cow::Owned(out)
     }
 
@@ -103,7 +115,8 @@ impl Masker {
     #[must_use]
     pub fn finish(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.scan.run(&self.secrets, true, &mut out);
+        let secrets = &*self.secrets;
+        self.scan.run(&secrets.first, &mut out, |rest| secrets.whole(rest, true));
         self.scan = Scan::default();
         out
     }
@@ -121,19 +134,20 @@ struct Scan {
 }
 
 impl Scan {
-    /// Decides about each byte in turn, as long as the bytes that are there can tell.
-    fn run(&mut self, secrets: &Secrets, is_end: bool, out: &mut Vec<u8>) {
+    /// Decides about each byte in turn, as long as `found` can tell how many bytes of a secret begin there. A secret begins with
+    /// one of the bytes `first`.
+    fn run(&mut self, first: &[u8], out: &mut Vec<u8>, found: impl Fn(&[u8]) -> Option<usize>) {
         let mut at = 0;
         while at < self.held.len() {
             let rest = &self.held[at..];
-            let plain = rest.iter().take_while(|byte| !secrets.first.contains(byte)).count();
+            let plain = rest.iter().take_while(|byte| !first.contains(byte)).count();
             if at >= self.covered && plain > 0 {
                 out.extend_from_slice(&rest[..plain]);
                 self.inside = false;
                 at += plain;
                 continue;
             }
-            let Some(found) = secrets.at_front_of(&self.held[at..], is_end) else { break };
+            let Some(found) = found(rest) else { break };
             self.covered = self.covered.max(at + found);
             if at >= self.covered {
                 self.inside = false;
@@ -192,15 +206,25 @@ mod tests {
             ("key=hunter2hunter2;", "key=***;"),
             ("hunter2hunter2hunter2hunter2", "***"),
             ("hunter2hunter2hunter2", "***"),
-            ("hunter2hunter", "hunter2hunter"),
             ("spaced-out!", "***!"),
             ("first line\nsecond one\nc", "***"),
-            ("a first line\n b second one\n", "a ***\n b ***\n"),
             ("\u{e9}hunter2hunter2\u{e9}", "\u{e9}***\u{e9}"),
         ] {
             assert_eq!(secrets.mask(text), expected, "{text:?}");
             assert_eq!(masked(&secrets, &[text.as_bytes()]), expected.as_bytes(), "{text:?}");
         }
+        assert_eq!(
+            masked(&secrets, &[b"hunter2hunter"]),
+            b"hunter2hunter",
+            "it does not go on as the secret does"
+        );
+        for (cut, expected) in
+            [("saw `hunter2hunt`", "saw `***`"), ("hunter2", "hunter2"), ("hunter2h!", "***!")]
+        {
+            assert_eq!(secrets.mask(cut), expected, "a line that was cut");
+        }
+        let accents = Secrets::new(["\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}"]);
+        assert_eq!(accents.mask("\u{e9}\u{e9}\u{e9}\u{e9}\u{ea}"), "***\u{ea}");
         assert!(Secrets::new(["short", ""]).is_empty());
         assert!(!format!("{secrets:?}").contains("hunter2"));
     }
