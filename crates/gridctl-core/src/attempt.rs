@@ -73,10 +73,11 @@ pub struct Evidence {
 
 /// The class of an attempt that ended by this evidence, and whether no retry can help.
 ///
-/// `::done` stands for the exit code and outlives a request to stop, but it does not stand for an objective that was
-/// never seen. An exit code that the file lists goes before what the counters say, for the trainer chose it. A trainer that replaced
-/// a directory has failed, whatever it says: what it left cannot be kept, and another try would do the same.
-/// `lost` and `worker_fault` are not for here: the first has no evidence, the second is known before there is any.
+/// `::done` stands for the exit code and outlives a request to stop, but it does not stand for an
+/// objective that was never seen. An exit code that the file lists goes before what the counters
+/// say, for the trainer chose it. A trainer that replaced a directory has failed, whatever it says:
+/// what it left cannot be kept, and another try would do the same. `lost` and `worker_fault` are
+/// not for here: the first has no evidence, the second is known before there is any.
 #[must_use]
 pub fn classify(evidence: &Evidence, retry: &Retry) -> (Class, bool) {
     match by_its_own_end(evidence, retry) {

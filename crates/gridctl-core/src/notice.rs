@@ -19,7 +19,8 @@ pub enum Notice {
         /// What keeps them from it.
         error: String,
     },
-    /// Files that trainers left are not in the results volume: too many, too large, or no ordinary ones.
+    /// Files that trainers left are not in the results volume: too many, too large, or no ordinary
+    /// ones.
     FilesLeftOut {
         /// So many.
         files: u64,

@@ -250,8 +250,9 @@ pub struct Report {
     /// Files published under `trials/<id>/<epoch>-<lease>/`: how many; 0 for none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub files: u64,
-    /// Files that the trainer left, in its output or its newest checkpoint, and that were not published: too many, too large, or no
-    /// ordinary ones. The manifest beside the published ones names them, at most a hundred, and says why.
+    /// Files that the trainer left, in its output or its newest checkpoint, and that were not
+    /// published: too many, too large, or no ordinary ones. The manifest beside the published ones
+    /// names them, at most a hundred, and says why.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
 }

@@ -46,7 +46,8 @@ impl Secrets {
         self.values.is_empty()
     }
 
-    /// `text` without secrets, and without beginnings of them that are as long as a secret must be: it may be a line that was cut.
+    /// `text` without secrets, and without beginnings of them that are as long as a secret must be:
+    /// it may be a line that was cut.
     #[must_use]
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if self.is_empty() {
@@ -59,7 +60,8 @@ impl Secrets {
         Cow::Owned(String::from_utf8_lossy(&out).into_owned())
     }
 
-    /// The longest secret that `bytes` begin with, 0 for none; `None` if only what follows can tell.
+    /// The longest secret that `bytes` begin with, 0 for none; `None` if only what follows can
+    /// tell.
     fn whole(&self, bytes: &[u8], is_end: bool) -> Option<usize> {
         let mut longest = 0;
         for value in self.values.iter().filter(|value| value.first() == bytes.first()) {
@@ -134,8 +136,8 @@ struct Scan {
 }
 
 impl Scan {
-    /// Decides about each byte in turn, as long as `found` can tell how many bytes of a secret begin there. A secret begins with
-    /// one of the bytes `first`.
+    /// Decides about each byte in turn, as long as `found` can tell how many bytes of a secret
+    /// begin there. A secret begins with one of the bytes `first`.
     fn run(&mut self, first: &[u8], out: &mut Vec<u8>, found: impl Fn(&[u8]) -> Option<usize>) {
         let mut at = 0;
         while at < self.held.len() {

@@ -66,7 +66,8 @@ pub struct LocalFleet {
 #[derive(Debug)]
 struct Worker {
     pid: u32,
-    /// Kills it. Who waits for it does that, for its number may pass to a stranger as soon as it has ended.
+    /// Tells the task that waits for the process to kill the process. Once that wait is over, the
+    /// process's number may be a stranger's.
     kill: oneshot::Sender<()>,
     started: Instant,
     /// Closing it ends the worker and all that it runs.

@@ -110,7 +110,8 @@ impl Advert {
         serde_json::from_str(&text).map(Some).map_err(|error| strange(error.to_string()))
     }
 
-    /// Writes it, for its owner alone, in place of an older one. What no master wrote is not replaced.
+    /// Writes it, for its owner alone, in place of an older one. What no master wrote is not
+    /// replaced.
     pub(crate) fn write(&self, dir: &Path) -> io::Result<()> {
         let path = dir.join(ADVERT_FILE);
         if !may_replace(&path)? {

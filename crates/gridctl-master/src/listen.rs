@@ -1,6 +1,7 @@
-//! Where a master listens: the data directory's Unix socket, and a loopback address where one is wanted.
-//! Invariant: the socket is for this user alone, whatever the umask and however long the directory's path. Only a socket is ever
-//! removed to make room for it.
+//! Where a master listens: the data directory's Unix socket, and a loopback address where one is
+//! wanted.
+//! Invariant: the socket is for this user alone, whatever the umask and however long the
+//! directory's path. Only a socket is ever removed to make room for it.
 
 use std::fs;
 use std::io;
@@ -49,7 +50,8 @@ pub(crate) fn unix(data_dir: &Path) -> Result<(UnixListener, PathBuf, Option<Own
     Ok((listener, socket, own_dir))
 }
 
-/// Removes the socket that a killed master left: the journal's lock says that there is no other master.
+/// Removes the socket that a killed master left: the journal's lock says that there is no other
+/// master.
 fn remove_socket(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -62,7 +64,8 @@ fn remove_socket(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A new directory with a short path that nobody else may enter. Those that killed masters left are removed.
+/// A new directory with a short path that nobody else may enter. Those that killed masters left are
+/// removed.
 fn short_dir() -> io::Result<OwnedDir> {
     let base = std::env::var_os("XDG_RUNTIME_DIR")
         .map(PathBuf::from)

@@ -1,7 +1,9 @@
-//! Directories that gridctl makes for itself in places that belong to others too: a work directory, `/dev/shm`, `/tmp`.
-//! Each carries a marker file, and its maker holds a lock on that file for as long as the maker lives.
-//! Invariant: a directory is removed only if its marker says that gridctl made this very directory and nobody holds the lock.
-//! A lock is told apart from a dead one on the whole machine, in every container that sees the file; a process number is not.
+//! Directories that gridctl makes for itself in places that belong to others too: a work directory,
+//! `/dev/shm`, `/tmp`. Each carries a marker file, and its maker holds a lock on that file for as
+//! long as the maker lives.
+//! Invariant: a directory is removed only if its marker says that gridctl made this very directory
+//! and nobody holds the lock. The kernel knows whether a lock is held, in whatever container its
+//! holder lives; a process number means nothing outside of its namespace.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -17,16 +19,19 @@ use rustix::io::Errno;
 /// The marker's name.
 pub const MARKER: &str = ".gridctl-owned";
 
-/// What a marker begins with. The number of the directory's inode follows, so that a copy is not taken for the original.
+/// What a marker begins with. The number of the directory's inode follows, so that a copy is not
+/// taken for the original.
 const MAGIC: &str = "gridctl made the directory with inode";
 /// A longer marker is not ours.
 const LONGEST: u64 = 16 << 10;
-/// Another process may remove a directory that is being made, or hold one only to remove it. So often is it tried to make it.
+/// A directory is tried to be made so often: another process may remove the new one before it is
+/// locked, or still hold the old one in order to remove it.
 const TRIES: u32 = 100;
 /// Between two tries, where another process holds the directory.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A directory that this process made, or that it took over from a process that is gone. Nobody else touches it while this lives.
+/// A directory that this process made, or that it took over from a process that is gone. Nobody
+/// else touches it while this lives.
 #[derive(Debug)]
 pub struct OwnedDir {
     path: PathBuf,
@@ -52,7 +57,8 @@ impl OwnedDir {
     /// Makes `path`, with `note` in its marker. An abandoned one that is in the way is removed.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] if a living process has it, or if it is not gridctl's; else as the system says.
+    /// [`io::ErrorKind::AlreadyExists`] if a living process has it, or if it is not gridctl's; else
+    /// as the system says.
     pub fn make(path: &Path, note: &str) -> io::Result<Self> {
         for _ in 0..TRIES {
             match DirBuilder::new().mode(0o700).create(path) {
@@ -98,7 +104,8 @@ impl OwnedDir {
         Ok(())
     }
 
-    /// Removes it with all that is in it, the marker last. What was put in its place meanwhile is left alone.
+    /// Removes it with all that is in it, the marker last. What was put in its place meanwhile is
+    /// left alone.
     ///
     /// # Errors
     /// As the system says. What is left is still marked, and the next one who looks may go on.
@@ -132,8 +139,9 @@ impl OwnedDir {
     }
 }
 
-/// Gridctl's directories directly below `base` whose names `named` knows. What carries no marker of ours is passed over; it is
-/// removed only if it is empty, as a process leaves it that is killed before it can mark it.
+/// Gridctl's directories directly below `base` whose names `named` knows. What carries no marker of
+/// ours is passed over; it is removed only if it is empty, as a process leaves it that is killed
+/// before it can mark it.
 pub fn found_in(base: &Path, named: impl Fn(&str) -> bool) -> Vec<Found> {
     let Ok(entries) = fs::read_dir(base) else { return Vec::new() };
     let named = entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(&named));
@@ -149,8 +157,8 @@ pub fn found_in(base: &Path, named: impl Fn(&str) -> bool) -> Vec<Found> {
         .collect()
 }
 
-/// Removes those of gridctl's directories directly below `base` whose names `named` knows and whose owners are gone. One that
-/// cannot be removed now is left to the next look.
+/// Removes those of gridctl's directories directly below `base` whose names `named` knows and whose
+/// owners are gone. One that cannot be removed now is left to the next look.
 pub fn remove_abandoned(base: &Path, named: impl Fn(&str) -> bool) {
     for found in found_in(base, named) {
         if let Found::Abandoned(dir) = found {
@@ -197,7 +205,8 @@ fn look(path: &Path) -> Option<Found> {
     }
 }
 
-/// Removes what is in the way at `path`, if it is gridctl's and abandoned, or waits a little for who holds it.
+/// Removes what is in the way at `path`, if it is gridctl's and abandoned, or waits a little for
+/// who holds it.
 fn make_room(path: &Path, error: io::Error) -> io::Result<()> {
     match look(path) {
         Some(Found::Abandoned(dir)) => dir.remove(),
@@ -222,7 +231,8 @@ fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Lets the owner of `path` and of the directories below it look into them and change them. No link is followed.
+/// Lets the owner of `path` and of the directories below it look into them and change them. No link
+/// is followed.
 fn open_up(path: &Path) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = rustix::fs::open(path, flags, Mode::empty())?;
@@ -236,7 +246,8 @@ fn open_up(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts a locked marker into the new directory at `path`; `None` if that is gone again, or another is there.
+/// Puts a locked marker into the new directory at `path`; `None` if that is gone again, or another
+/// is there.
 fn mark(path: &Path, note: &str) -> Result<Option<OwnedDir>, Errno> {
     let dir = open_dir(path)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -1,7 +1,9 @@
-//! A memory cgroup for each slot, version 2 or else 1: it sets the sweep's `mem`, and tells a kill for memory from any other.
-//! What a killed worker left alive in one is ended by the next worker, even if it has cleared its environment.
-//! Invariant: only cgroups that this module made are changed, and those of another worker only once [`crate::leftovers`] knows
-//! that it is dead; where none can be made, [`CgroupSupport::None`] says why.
+//! A memory cgroup for each slot, version 2 or else 1: it sets the sweep's `mem`, and tells a kill
+//! for memory from any other. What a killed worker left alive in one is ended by the next worker,
+//! even if it has cleared its environment.
+//! Invariant: only cgroups that this module made are changed, and those of another worker only once
+//! [`crate::leftovers`] knows that it is dead; where none can be made, [`CgroupSupport::None`] says
+//! why.
 
 use std::fs::{self, File};
 use std::io;
@@ -266,8 +268,8 @@ impl SlotCgroup {
     }
 }
 
-/// Ends what is left in the cgroups below `parent` that the worker of this name made for its slots, and removes them. For
-/// workers that are known to be dead.
+/// Ends what is left in the cgroups below `parent` that the worker of this name made for its slots,
+/// and removes them. For workers that are known to be dead.
 pub(crate) fn end_left(parent: &Path, worker: &str) {
     let prefix = format!("{PREFIX}{worker}-");
     let Ok(entries) = fs::read_dir(parent) else { return };

@@ -1,6 +1,7 @@
-//! What a worker leaves that is killed: its directory, its trainers, its cgroups. The next one ends and removes that.
-//! Invariant: a worker is dead if nobody holds the lock of its directory's marker; nothing of a living one is touched, in
-//! whatever container it lives.
+//! What a worker leaves that is killed: its directory, its trainers, its cgroups. The next one ends
+//! and removes that.
+//! Invariant: a worker is dead if nobody holds the lock of its directory's marker; nothing of a
+//! living one is touched, in whatever container it lives.
 
 use std::path::{Path, PathBuf};
 
@@ -53,8 +54,9 @@ pub fn end_dead(work: &Path) -> Ended {
     end(work, false)
 }
 
-/// As [`end_dead`], and ends the trainers of workers that an earlier `gridctl run` started. For who holds the lock of the data
-/// directory that `work` belongs to: that run is dead then, and its workers, if they live, are about to end.
+/// As [`end_dead`], and ends the trainers of workers that an earlier `gridctl run` started. For who
+/// holds the lock of the data directory that `work` belongs to: that run is dead then, and its
+/// workers, if they live, are about to end.
 pub fn end_dead_and_runs(work: &Path) -> Ended {
     end(work, true)
 }

@@ -65,8 +65,9 @@ fn marked(prefix: &str, spared: &HashSet<Pid>) -> Vec<(Pid, OwnedFd)> {
         .collect()
 }
 
-/// Reads one thing after the other, each in a thread that is left behind if the read does not end. The kernel makes who reads
-/// a process's environment wait for that process's memory, which a file system that does not answer may keep for ever.
+/// Reads one thing after the other, each in a thread that is left behind if the read does not end.
+/// The kernel makes who reads a process's environment wait for that process's memory, which a file
+/// system that does not answer may keep for ever.
 struct PatientReader<Q, A> {
     read: Arc<dyn Fn(Q) -> Option<A> + Send + Sync>,
     thread: Option<(Sender<Q>, Receiver<Option<A>>)>,

@@ -18,7 +18,8 @@ const MEMORY_PREFIX: &str = "gridctl-";
 /// The modification time, in seconds since 1970, of a directory that is known to be empty: whoever makes a file in it changes that.
 const UNTOUCHED: i64 = 86_400;
 
-/// One worker's directories: `<work>/<worker>/`, and one in memory for parameters. Both are marked, and locked by this.
+/// One worker's directories: `<work>/<worker>/`, and one in memory for parameters. Both are marked,
+/// and locked by this.
 #[derive(Debug)]
 pub struct WorkDir {
     dir: PathBuf,
@@ -28,7 +29,8 @@ pub struct WorkDir {
 }
 
 impl WorkDir {
-    /// Makes the directory for the worker `name` under `work`; `note` is for whoever finds it when this worker is dead.
+    /// Makes the directory for the worker `name` under `work`; `note` is for whoever finds it when
+    /// this worker is dead.
     ///
     /// # Errors
     /// As the system says; the error names the directory.
@@ -162,7 +164,8 @@ impl Scratch {
         }
     }
 
-    /// What the trainer put in the place of one of its two directories, if it did, and what to do: for people.
+    /// What the trainer put in the place of one of its two directories, if it did, and what to do:
+    /// for people.
     #[must_use]
     pub fn replaced(&self) -> Option<String> {
         let dirs = [("GRID_OUTPUT_DIR", &self.output), ("GRID_CHECKPOINT_DIR", &self.checkpoint)];

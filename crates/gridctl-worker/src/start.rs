@@ -1,6 +1,8 @@
-//! Starts a worker from its configuration, and ends it: by signals, by its parent's pipe, or because it is done.
-//! Invariant: when [`run`] returns, no slot and no trainer of this worker is alive, and its directories are gone. Before it takes
-//! a trial, and as long as it works, what dead workers of the same work directory left is ended.
+//! Starts a worker from its configuration, and ends it: by signals, by its parent's pipe, or
+//! because it is done.
+//! Invariant: when [`run`] returns, no slot and no trainer of this worker is alive, and its
+//! directories are gone. Before it takes a trial, and as long as it works, what dead workers of the
+//! same work directory left is ended.
 
 use std::collections::HashSet;
 use std::fs::DirBuilder;
@@ -32,8 +34,8 @@ use crate::scratch::WorkDir;
 /// Between publications of a checkpoint that goes on changing, in milliseconds.
 const CHECKPOINT_EVERY_MS: u64 = 300_000;
 
-/// Between looks for workers that have died. Shorter than any lease: what a dead one left is ended before its trials are granted
-/// to another.
+/// Between looks for workers that have died. Shorter than any lease: what a dead one left is ended
+/// before its trials are granted to another.
 const LOOK_FOR_DEAD_EVERY: Duration = Duration::from_secs(5);
 
 /// What a worker is told when it starts.
@@ -47,8 +49,8 @@ pub struct WorkerConfig {
     pub token: Option<String>,
     /// The machine's name: two workers on one machine say the same.
     pub host: String,
-    /// `<data-dir>/work/slots`: there the worker makes a directory of its own, and removes that at the end. Of what else is there
-    /// only the directories of dead workers are removed.
+    /// `<data-dir>/work/slots`: there the worker makes a directory of its own, and removes that at
+    /// the end. Of what else is there only the directories of dead workers are removed.
     pub work_dir: PathBuf,
     /// `<data-dir>/cache`: `GRID_CACHE_DIR`, stays.
     pub cache_dir: PathBuf,

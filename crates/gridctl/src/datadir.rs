@@ -14,7 +14,8 @@ use crate::settings::{Origin, Set};
 /// Its name.
 pub(crate) const NAME: &str = "gridctl-data";
 
-/// Where workers of the data directory `dir` have their slots' directories, unless they are told another place.
+/// Where workers of the data directory `dir` have their slots' directories, unless they are told
+/// another place.
 pub(crate) fn slots(dir: &Path) -> PathBuf {
     dir.join("work").join("slots")
 }

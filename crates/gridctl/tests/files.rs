@@ -130,7 +130,8 @@ fn f67_a_directory_that_a_trainer_replaces_is_not_followed_and_is_the_trainers_f
     assert_eq!(fs::read_to_string(secret.join("key")).unwrap(), "years of work");
 }
 
-/// Values that would clear a screen, set a title, turn text around, hide it, or reach into other lines.
+/// Values that would clear a screen, set a title, turn text around, hide it, or reach into other
+/// lines.
 const NASTY: [&str; 9] = [
     "\u{1b}[2J\u{1b}[1;1Hgone",
     "\u{1b}]0;title\u{7}",

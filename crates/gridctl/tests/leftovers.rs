@@ -1,4 +1,5 @@
-//! What is gridctl's own on a machine is removed once its owner is dead, and nothing else ever is. Dead is who holds no lock.
+//! What is gridctl's own on a machine is removed once its owner is dead, and nothing else ever is.
+//! Dead is who holds no lock.
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
 
 mod lab;
@@ -16,7 +17,8 @@ use rustix::process::{Pid, Signal, kill_process};
 /// The user that owns nothing.
 const NOBODY: u32 = 65_534;
 
-/// The first attempt says who it is and goes on for ever; each further one says whether it goes on beside the first.
+/// The first attempt says who it is and goes on for ever; each further one says whether it goes on
+/// beside the first.
 const LONG: &str = r#"command:
   - sh
   - -c

@@ -1,4 +1,5 @@
-//! A secret's value is nowhere that people or files keep: not in a preview, a record, a log, nor what is printed of them.
+//! A secret's value is nowhere that people or files keep: not in a preview, a record, a log, nor
+//! what is printed of them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
 
 mod lab;
@@ -84,7 +85,8 @@ fn holding(dir: &Path, text: &str, found: &mut Vec<String>) {
 #[test]
 fn c07_a_secret_that_a_trainer_prints_is_kept_nowhere_and_its_metric_is_read_all_the_same() {
     let lab = Lab::new();
-    // The value is a metric's too; it is cut anywhere, mixed over both streams, in the last line of an error, and in a name.
+    // The value is a metric's too; it is cut anywhere, mixed over both streams, in the last line of
+    // an error, and in a name.
     lab.write(
         "train.sh",
         r#"set -eu

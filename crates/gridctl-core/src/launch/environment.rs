@@ -63,7 +63,8 @@ impl BaseEnv {
         Secrets::new(secret_names(frozen).filter_map(|name| self.get(name)))
     }
 
-    /// The same base to be shown to people: in the place of each value that nobody is to see, what `show` makes of its name.
+    /// The same base to be shown to people: in the place of each value that nobody is to see, what
+    /// `show` makes of its name.
     #[must_use]
     pub fn shown(mut self, frozen: &FrozenSweep, show: impl Fn(&str) -> String) -> Self {
         for name in secret_names(frozen) {
@@ -93,7 +94,8 @@ impl BaseEnv {
     }
 }
 
-/// The names of the variables whose values nobody is to see: `secrets:`, and what `env:` passes on under a secret's name.
+/// The names of the variables whose values nobody is to see: `secrets:`, and what `env:` passes on
+/// under a secret's name.
 pub fn secret_names(frozen: &FrozenSweep) -> impl Iterator<Item = &str> {
     let passed_on = frozen.spec.env.iter().filter(|(name, value)| value.is_none() && names_a_secret(name));
     frozen.spec.secrets.iter().chain(passed_on.map(|(name, _)| name)).map(String::as_str)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Core;
 use super::breaker::{self, FAST_MS};
 use super::event::{Ended, Event, Next};
+use super::left_out::LeftOut;
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::step::{Conn, Effect, Outcome};
 use super::sweep::Sweep;
@@ -176,7 +177,7 @@ impl Core {
         }
         sweep.end(now, *pos, next);
         sweep.score(*pos, *objective);
-        sweep.leave_out(*pos, *left_out);
+        LeftOut::add(&mut sweep.left_out, *pos, *left_out);
         sweep.failures += u64::from(Budget::of(*class) == Some(Budget::Failures));
     }
 }

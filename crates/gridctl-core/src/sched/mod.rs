@@ -11,6 +11,7 @@ mod end;
 pub mod event;
 mod grant;
 mod known;
+mod left_out;
 mod person;
 pub mod phase;
 mod save;

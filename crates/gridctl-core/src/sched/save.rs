@@ -7,9 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::breaker::Breaker;
+use super::left_out::LeftOut;
 use super::phase::SweepPhase;
 use super::settled::Settled;
-use super::sweep::{LeftOut, Sweep};
+use super::sweep::Sweep;
 use super::trial::Trial;
 use super::worker::Worker;
 use super::{Core, Timing};

@@ -5,10 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::breaker::Breaker;
 use super::event::Next;
+use super::left_out::LeftOut;
 use super::phase::SweepPhase;
 use super::settled::Settled;
 use super::trial::{Hold, Lease, Trial};
@@ -56,17 +55,6 @@ pub struct Sweep {
     pub(super) ends: VecDeque<Time>,
 }
 
-/// Files that trainers left and that were not published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct LeftOut {
-    /// So many.
-    pub(super) files: u64,
-    /// Of so many attempts.
-    pub(super) attempts: u64,
-    /// The position of the first one's trial.
-    pub(super) first: u64,
-}
-
 /// What the cursor found.
 pub(super) struct Ahead {
     /// The cursor's new position: the next fresh trial, or as far as it looked.
@@ -103,14 +91,6 @@ impl Sweep {
             begun: None,
             leased: 0,
             ends: VecDeque::new(),
-        }
-    }
-
-    /// An attempt of the trial at `pos` has ended, and so many of its files were not published.
-    pub(super) fn leave_out(&mut self, pos: u64, files: u64) {
-        if files > 0 {
-            let sum = self.left_out.get_or_insert(LeftOut { files: 0, attempts: 0, first: pos });
-            (sum.files, sum.attempts) = (sum.files.saturating_add(files), sum.attempts + 1);
         }
     }
 

@@ -1,9 +1,10 @@
 //! A sweep as people see it.
 //! Invariant: the states add up to the trials there are.
 
+use super::left_out::LeftOut;
 use super::phase::SweepPhase;
 use super::status::{Best, SweepStatus};
-use super::sweep::{ENDS_KEPT, LeftOut, Sweep};
+use super::sweep::{ENDS_KEPT, Sweep};
 use crate::id::Time;
 use crate::notice::Notice;
 use crate::record::MetricValue;

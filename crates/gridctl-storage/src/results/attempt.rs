@@ -24,8 +24,8 @@ const LOG: &str = "log.txt";
 pub struct Limits {
     /// Files.
     pub files: u64,
-    /// Bytes of all of them. A sparse file counts as long as it says it is, though holes stay holes: whoever reads, checks or
-    /// fetches it has that much to do.
+    /// Bytes of all of them. A sparse file counts as long as it says it is, though holes stay
+    /// holes: whoever reads, checks or fetches it has that much to do.
     pub bytes: u64,
 }
 
@@ -36,8 +36,8 @@ impl Default for Limits {
     }
 }
 
-/// Copies the files beneath `dir`, less those that `leave` names at the top, into the new directory `into`. What no attempt
-/// publishes, such as links, is left out; says how much that is.
+/// Copies the files beneath `dir`, less those that `leave` names at the top, into the new directory
+/// `into`. What no attempt publishes, such as links, is left out; says how much that is.
 ///
 /// # Errors
 /// As the system says; `dir` must be a directory, and no link to one.

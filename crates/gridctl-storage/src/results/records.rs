@@ -86,8 +86,9 @@ pub struct Shipper {
 }
 
 impl Shipper {
-    /// Looks at what was shipped from the journal of this name, and removes what an interrupted merge left, if the merged segment is
-    /// whole: a damaged one is no reason to lose its parts as well.
+    /// Looks at what was shipped from the journal of this name, and removes what an interrupted
+    /// merge left, if the merged segment is whole: a damaged one is no reason to lose its parts as
+    /// well.
     ///
     /// # Errors
     /// As [`Volume::list`].

@@ -1,6 +1,8 @@
-//! An attempt's output: its end for the record, all of it in a file if the record cannot hold it. Secrets are masked in both.
-//! Invariant: memory is bounded by twice what the record holds, the file by [`SPOOL`]; a full disk costs the file, never the
-//! attempt. The file has no name, so nobody can move it, or put something else in its place.
+//! An attempt's output: its end for the record, all of it in a file if the record cannot hold it.
+//! Secrets are masked in both.
+//! Invariant: memory is bounded by twice what the record holds, the file by [`SPOOL`]; a full disk
+//! costs the file, never the attempt. The file has no name, so nobody can move it, or put something
+//! else in its place.
 
 use std::borrow::Cow;
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
-//! What outlives an attempt: files, full log and checkpoints, published to the results volume in threads of their own.
-//! Invariant: a checkpoint is published only if nothing in it changed while it was copied. No link is followed, be it in the place
-//! of the directory itself, and what is left out is counted.
+//! What outlives an attempt: files, full log and checkpoints, published to the results volume in
+//! threads of their own.
+//! Invariant: a checkpoint is published only if nothing in it changed while it was copied. No link
+//! is followed, be it in the place of the directory itself, and what is left out is counted.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -241,7 +241,8 @@ pub(crate) struct MasterArgs {
 pub(crate) struct WorkerArgs {
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
-    /// Where slots have their directories, in a directory `gridctl-slots` of their own [default: work/slots in the data directory]
+    /// Where slots have their directories, in a directory `gridctl-slots` of their own [default:
+    /// work/slots in the data directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) work_dir: Option<PathBuf>,
     /// Who it is, for a fleet that knows beforehand (not for people)

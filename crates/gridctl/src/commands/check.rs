@@ -1,5 +1,6 @@
 //! `gridctl check`: what a sweep file means, before anything starts.
-//! Invariant: nothing is written or started, no grid is too large to be shown, and no secret's value is.
+//! Invariant: nothing is written or started, no grid is too large to be shown, and no secret's
+//! value is.
 
 use std::fmt::Write as _;
 use std::fs::File;

@@ -60,7 +60,8 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
         master: place.address,
         token: place.token,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        // A directory that a person names may hold what is the person's: ours is one of its own below it.
+        // A directory that a person names may hold what is the person's: ours is one of its own
+        // below it.
         work_dir: args.work_dir.as_ref().map_or_else(|| datadir::slots(&dir), |dir| dir.join(SLOTS)),
         cache_dir: dir.join("cache"),
         slots: args.machine.slots,

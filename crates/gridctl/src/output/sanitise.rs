@@ -9,10 +9,12 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 pub(crate) use gridctl_core::launch::shell;
 pub(crate) use gridctl_core::spec::is_hostile;
 
-/// So many marks without a width of their own (accents, say) may follow a character. More of them reach into other lines.
+/// So many marks without a width of their own (accents, say) may follow a character. More of them
+/// reach into other lines.
 const MOST_MARKS: usize = 4;
 
-/// `text` in one line, with hostile characters written out (`\n`, `\u{1b}`), and marks that are too many or stand alone.
+/// `text` in one line, with hostile characters written out (`\n`, `\u{1b}`), and marks that are too
+/// many or stand alone.
 pub(crate) fn line(text: &str) -> Cow<'_, str> {
     // What stands before the text is none of its characters.
     let mut marks = MOST_MARKS;
@@ -32,7 +34,8 @@ pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| matches!(c, '\n' | '\t') || !is_hostile(c))
 }
 
-/// `text` with each character written out that `keep`, which is asked about one after the other, does not want.
+/// `text` with each character written out that `keep`, which is asked about one after the other,
+/// does not want.
 fn escape(text: &str, mut keep: impl FnMut(char) -> bool) -> Cow<'_, str> {
     let mut out = String::new();
     // So much of the text has been taken over.

@@ -52,7 +52,8 @@ impl Columns {
         text
     }
 
-    /// The table in lines of at most so many columns of a terminal, and how many columns that leaves out.
+    /// The table in lines of at most so many columns of a terminal, and how many columns that
+    /// leaves out.
     fn fit(&self, width: Option<usize>) -> (String, usize) {
         let most = if self.whole { usize::MAX } else { WIDEST };
         let mut limits = vec![most; self.right.len()];

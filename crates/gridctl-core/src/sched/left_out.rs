@@ -1,0 +1,25 @@
+//! The files of a sweep's attempts that were not published, in sum.
+//! Invariant: the sum only grows, until a new version of the sweep begins.
+
+use serde::{Deserialize, Serialize};
+
+/// How much is missing from the results of a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LeftOut {
+    /// So many files.
+    pub(super) files: u64,
+    /// Of so many attempts.
+    pub(super) attempts: u64,
+    /// The position of the first one's trial.
+    pub(super) first: u64,
+}
+
+impl LeftOut {
+    /// An attempt of the trial at `pos` has ended, and so many of its files were not published.
+    pub(super) fn add(sum: &mut Option<Self>, pos: u64, files: u64) {
+        if files > 0 {
+            let sum = sum.get_or_insert(Self { files: 0, attempts: 0, first: pos });
+            (sum.files, sum.attempts) = (sum.files.saturating_add(files), sum.attempts + 1);
+        }
+    }
+}
