@@ -16,12 +16,16 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, flock};
 use rustix::io::Errno;
 
+use crate::journal::fs_check::{self, FsKind};
+
 /// The marker's name.
 pub const MARKER: &str = ".gridctl-owned";
 
-/// What a marker begins with. The number of the directory's inode follows, so that a copy is not
-/// taken for the original.
-const MAGIC: &str = "gridctl made the directory with inode";
+/// What a marker begins with. The directory's inode follows, so that a copy is not taken for the
+/// original, and then the boot of the machine that its owner runs on.
+const MAGIC: &str = "gridctl made the directory with inode and boot";
+/// Different for each start of each machine, and the same in all containers on it.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 /// A longer marker is not ours.
 const LONGEST: u64 = 16 << 10;
 /// A directory is tried to be made so often: another process may remove the new one before it is
@@ -183,8 +187,9 @@ fn look(path: &Path) -> Option<Found> {
     let mut text = String::new();
     (&marker).take(LONGEST).read_to_string(&mut text).ok()?;
     let rest = text.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(' '));
-    let (inode, note) = rest.and_then(|rest| rest.split_once('\n')).unwrap_or_default();
-    let written = inode.parse() == Ok(above.st_ino);
+    let (head, note) = rest.and_then(|rest| rest.split_once('\n')).unwrap_or_default();
+    let (inode, boot) = head.split_once(' ').unwrap_or_default();
+    let written = inode.parse() == Ok(above.st_ino) && knows_its_locks(path, boot);
     match locked {
         // Its maker was killed before it could write: nothing can be in it.
         Ok(()) if text.is_empty() => {
@@ -203,6 +208,16 @@ fn look(path: &Path) -> Option<Found> {
         }
         _ => None,
     }
+}
+
+/// Whether the lock of an owner that runs under this boot is seen here. On a network file system the
+/// owner may live on another machine, whose locks some mounts do not show.
+fn knows_its_locks(path: &Path, boot: &str) -> bool {
+    boot == own_boot() || !matches!(fs_check::kind_of(path), FsKind::Network(_))
+}
+
+fn own_boot() -> String {
+    fs::read_to_string(BOOT).map_or_else(|_| "unknown".to_owned(), |boot| boot.trim().to_owned())
 }
 
 /// Removes what is in the way at `path`, if it is gridctl's and abandoned, or waits a little for
@@ -254,7 +269,7 @@ fn mark(path: &Path, note: &str) -> Result<Option<OwnedDir>, Errno> {
     let mut marker = File::from(rustix::fs::openat(&dir, MARKER, flags, Mode::from_raw_mode(0o600))?);
     flock(&marker, FlockOperation::NonBlockingLockExclusive)?;
     let inode = rustix::fs::fstat(&dir)?.st_ino;
-    let text = format!("{MAGIC} {inode}\n{note}");
+    let text = format!("{MAGIC} {inode} {}\n{note}", own_boot());
     if marker.write_all(text.as_bytes()).is_err() {
         return Err(Errno::NOSPC);
     }
@@ -315,6 +330,17 @@ mod tests {
         let mut left: Vec<_> = fs::read_dir(base).unwrap().map(|it| it.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["a copy", "a file", "a forgery", "a link", "a persons", "living"]);
+    }
+
+    #[test]
+    fn a_directory_from_before_the_machines_last_start_is_abandoned() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("old");
+        drop(OwnedDir::make(&path, "").unwrap());
+        let marker = fs::read_to_string(path.join(MARKER)).unwrap();
+        assert!(marker.contains(&own_boot()), "{marker}");
+        fs::write(path.join(MARKER), marker.replace(&own_boot(), "another")).unwrap();
+        assert_eq!(abandoned(temp.path()), [path], "on a local disk it can only be this machine's");
     }
 
     #[test]
