@@ -4,6 +4,7 @@
 pub mod attempt;
 pub mod capacity;
 pub mod expr;
+pub mod fleet;
 pub mod grid;
 pub mod id;
 pub mod launch;

@@ -1,4 +1,4 @@
-//! Places workers. There is one kind of fleet so far: processes on this machine.
+//! Carries out what the core's fleet plan wants. There is one kind of fleet so far: processes on this machine.
 //! Invariant: a fleet that is gone leaves no worker behind: each one holds a pipe to it, and ends when that closes.
 
 mod clock;
@@ -10,37 +10,13 @@ use gridctl_core::id::WorkerId;
 
 pub use local::{LocalConfig, LocalFleet};
 
-/// Something that places workers.
-pub trait Fleet {
-    /// Starts `count` workers more, and says who they are.
-    ///
-    /// # Errors
-    /// [`FleetError`]: not all of them could be started; those that were go on.
-    fn launch(&mut self, count: usize) -> Result<Vec<WorkerId>, FleetError>;
-
-    /// Asks a worker to end, and does not start another one in its place. One that is unknown has ended already.
-    fn terminate(&mut self, worker: WorkerId);
-
-    /// The workers that there are.
-    fn describe(&self) -> Vec<Placed>;
-}
-
-/// A worker that a fleet has placed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
-    /// Who it is.
-    pub worker: WorkerId,
-    /// Its process on this machine.
-    pub pid: u32,
-}
-
 /// What a fleet notices by itself.
 #[derive(Debug)]
 pub enum FleetEvent {
-    /// This worker's process has ended; what it ran ends with its slots, or has to be ended where those were killed as well.
-    Gone(WorkerId),
     /// Another worker was started in the place of one that had ended by itself.
-    Replaced(WorkerId),
+    Started(WorkerId),
+    /// This worker's process has ended; what it ran ends with its slots, or has to be ended where those were killed as well.
+    Ended(WorkerId),
     /// It gives up: workers end as soon as they start.
     GaveUp(FleetError),
 }

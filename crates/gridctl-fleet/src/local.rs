@@ -1,6 +1,5 @@
 //! Workers as processes of this machine, each in a process group of its own, with a pipe that ties its life to ours.
-//! Invariant: a worker that ends by itself is replaced, later and later, and after [`FAST_DEATHS`] quick ends in a row, without work
-//! done between them, no more.
+//! Invariant: nothing is decided here; what ends, and what is to be started in its place, is the plan's word.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,21 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use gridctl_core::fleet::{FleetAction, FleetPlan};
 use gridctl_core::id::WorkerId;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
-use crate::clock;
-use crate::{Fleet, FleetError, FleetEvent, Placed};
+use crate::clock::Clock;
+use crate::{FleetError, FleetEvent};
 
-/// A worker that lives shorter than this was not able to live.
-const FAST: Duration = Duration::from_secs(10);
-/// After so many quick ends in a row the fleet gives up.
-const FAST_DEATHS: u32 = 5;
-/// The first replacement waits so long, each further one twice as long, up to the second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// A log that is longer than this when a fleet starts is put aside.
 const LONGEST_LOG: u64 = 4 << 20;
 /// So much of the log is shown when the fleet gives up.
@@ -54,26 +47,24 @@ impl LocalConfig {
 #[derive(Debug)]
 pub struct LocalFleet {
     config: LocalConfig,
-    workers: BTreeMap<WorkerId, Worker>,
+    clock: Clock,
+    plan: FleetPlan,
+    workers: BTreeMap<WorkerId, WorkerProcess>,
     /// One future for each worker: its end.
     ends: JoinSet<(WorkerId, io::Result<ExitStatus>)>,
-    fast_deaths: u32,
-    /// So many workers are to be started at this time, in the place of others.
-    owed: Option<(usize, Instant)>,
-    gave_up: bool,
+    /// How the last worker ended.
+    last_end: String,
 }
 
 #[derive(Debug)]
-struct Worker {
+struct WorkerProcess {
+    #[cfg(test)]
     pid: u32,
     /// Tells the task that waits for the process to kill the process. Once that wait is over, the
     /// process's number may be a stranger's.
     kill: oneshot::Sender<()>,
-    started: Instant,
     /// Closing it ends the worker and all that it runs.
     pipe: Option<ChildStdin>,
-    /// It was asked to end: nobody takes its place.
-    dismissed: bool,
 }
 
 impl LocalFleet {
@@ -88,47 +79,69 @@ impl LocalFleet {
         prepare_log(&log).map_err(|source| FleetError::Log { path: log, source })?;
         Ok(Self {
             config,
+            clock: Clock::start(),
+            plan: FleetPlan::default(),
             workers: BTreeMap::new(),
             ends: JoinSet::new(),
-            fast_deaths: 0,
-            owed: None,
-            gave_up: false,
+            last_end: String::new(),
         })
+    }
+
+    /// Starts `count` workers more, and says who they are.
+    ///
+    /// # Errors
+    /// [`FleetError`]: not all of them could be started; those that were go on.
+    pub fn launch(&mut self, count: usize) -> Result<Vec<WorkerId>, FleetError> {
+        let now = self.clock.now();
+        self.plan.want(now, count);
+        let mut started = Vec::with_capacity(count);
+        while let Some(FleetAction::Start) = self.plan.next(now) {
+            started.push(self.start()?);
+        }
+        Ok(started)
     }
 
     /// Waits for the next thing that happens. To be called in a loop; nothing is lost if a call is abandoned.
     pub async fn next_event(&mut self) -> FleetEvent {
         loop {
-            let replace_at = self.owed.map(|(_, at)| at);
-            tokio::select! {
-                Some(ended) = self.ends.join_next() => {
-                    if let Some(event) = self.ended(ended) {
-                        return event;
-                    }
+            match self.plan.next(self.clock.now()) {
+                Some(FleetAction::Start) => {
+                    return self.start().map_or_else(FleetEvent::GaveUp, FleetEvent::Started);
                 }
-                () = sleep_until(replace_at) => match self.replace() {
-                    Ok(Some(worker)) => return FleetEvent::Replaced(worker),
-                    Ok(None) => {}
-                    Err(error) => {
-                        self.gave_up = true;
-                        return FleetEvent::GaveUp(error);
-                    }
-                },
+                Some(FleetAction::GiveUp { deaths }) => {
+                    let (log, how) = (self.config.log(), std::mem::take(&mut self.last_end));
+                    let tail = tail(&log);
+                    return FleetEvent::GaveUp(FleetError::Dying { deaths, how, log, tail });
+                }
+                None => {}
+            }
+            tokio::select! {
+                Some(Ok((worker, status))) = self.ends.join_next() => {
+                    self.on_end(worker, status);
+                    return FleetEvent::Ended(worker);
+                }
+                () = self.clock.until(self.plan.next_at()) => {}
             }
         }
     }
 
-    /// A worker has done what workers are for: they can live here, and whatever ended some of them is not counted any more.
-    pub fn has_worked(&mut self) {
-        self.fast_deaths = 0;
+    /// A trial has succeeded: workers can live here.
+    pub fn on_success(&mut self) {
+        self.plan.on_success();
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.plan.workers()
     }
 
     /// Lets go of every worker, and waits until all have ended; those that have not after `at_most` are killed, which leaves the
     /// ending of what they ran to their slots.
     pub async fn end(mut self, at_most: Duration) {
-        self.owed = None;
-        let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
-        workers.into_iter().for_each(|worker| self.dismiss(worker));
+        self.plan.dismiss_all();
+        // A worker whose pipe closes ends everything that it runs, and itself.
+        self.workers.values_mut().for_each(|worker| worker.pipe = None);
         let all = async { while self.ends.join_next().await.is_some() {} };
         if tokio::time::timeout(at_most, all).await.is_ok() {
             return;
@@ -139,14 +152,6 @@ impl LocalFleet {
             let _ = worker.kill.send(());
         }
         while self.ends.join_next().await.is_some() {}
-    }
-
-    /// Closes a worker's pipe: it ends everything that it runs, and itself.
-    fn dismiss(&mut self, worker: WorkerId) {
-        if let Some(worker) = self.workers.get_mut(&worker) {
-            worker.dismissed = true;
-            worker.pipe = None;
-        }
     }
 
     fn start(&mut self) -> Result<WorkerId, FleetError> {
@@ -172,7 +177,14 @@ impl LocalFleet {
         let pid = child.id().unwrap_or(0);
         let (kill, killed) = oneshot::channel();
         let pipe = child.stdin.take();
-        self.workers.insert(id, Worker { pid, kill, started: clock::now(), pipe, dismissed: false });
+        let process = WorkerProcess {
+            #[cfg(test)]
+            pid,
+            kill,
+            pipe,
+        };
+        self.workers.insert(id, process);
+        self.plan.on_started(self.clock.now(), id);
         self.ends.spawn(end_of(id, child, killed));
         tracing::debug!(worker = %id, pid, "a worker was started");
         Ok(id)
@@ -183,53 +195,13 @@ impl LocalFleet {
     }
 
     /// A worker has ended, asked or not.
-    fn ended(
-        &mut self,
-        ended: Result<(WorkerId, io::Result<ExitStatus>), tokio::task::JoinError>,
-    ) -> Option<FleetEvent> {
-        let (id, status) = ended.ok()?;
-        let worker = self.workers.remove(&id)?;
+    fn on_end(&mut self, worker: WorkerId, status: io::Result<ExitStatus>) {
+        self.workers.remove(&worker);
         let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        if worker.dismissed {
-            return Some(FleetEvent::Gone(id));
+        if self.plan.on_ended(self.clock.now(), worker) {
+            tracing::warn!(%worker, how, "a worker ended by itself");
         }
-        tracing::warn!(worker = %id, how, "a worker ended by itself");
-        let lived = clock::now().saturating_duration_since(worker.started);
-        self.fast_deaths = if lived < FAST { self.fast_deaths + 1 } else { 0 };
-        if self.fast_deaths >= FAST_DEATHS {
-            if self.gave_up {
-                return Some(FleetEvent::Gone(id));
-            }
-            (self.gave_up, self.owed) = (true, None);
-            let log = self.config.log();
-            let tail = tail(&log);
-            return Some(FleetEvent::GaveUp(FleetError::Dying { deaths: self.fast_deaths, how, log, tail }));
-        }
-        let wait = BACKOFF.0.saturating_mul(1 << self.fast_deaths.min(10)).min(BACKOFF.1);
-        let owed = self.owed.map_or(0, |(owed, _)| owed) + 1;
-        self.owed = Some((owed, clock::now() + wait));
-        Some(FleetEvent::Gone(id))
-    }
-
-    fn replace(&mut self) -> Result<Option<WorkerId>, FleetError> {
-        let Some((owed, at)) = self.owed.take() else { return Ok(None) };
-        let worker = self.start()?;
-        self.owed = (owed > 1).then_some((owed - 1, at));
-        Ok(Some(worker))
-    }
-}
-
-impl Fleet for LocalFleet {
-    fn launch(&mut self, count: usize) -> Result<Vec<WorkerId>, FleetError> {
-        (0..count).map(|_| self.start()).collect()
-    }
-
-    fn terminate(&mut self, worker: WorkerId) {
-        self.dismiss(worker);
-    }
-
-    fn describe(&self) -> Vec<Placed> {
-        self.workers.iter().map(|(id, worker)| Placed { worker: *id, pid: worker.pid }).collect()
+        self.last_end = how;
     }
 }
 
@@ -246,14 +218,6 @@ async fn end_of(
         tracing::warn!(worker = %id, %error, "a worker cannot be killed");
     }
     (id, child.wait().await)
-}
-
-/// For ever, if there is nothing to wait for.
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }
 
 fn new_id() -> io::Result<WorkerId> {

@@ -2,6 +2,8 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use gridctl_core::fleet::SHORT_LIVES;
+
 use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -21,6 +23,10 @@ fn config(dir: &Path, script: &str) -> LocalConfig {
     }
 }
 
+fn pids(fleet: &LocalFleet) -> Vec<u32> {
+    fleet.workers.values().map(|worker| worker.pid).collect()
+}
+
 async fn event(fleet: &mut LocalFleet) -> FleetEvent {
     tokio::time::timeout(SOON, fleet.next_event()).await.expect("in time")
 }
@@ -34,10 +40,8 @@ async fn a_worker_is_told_who_it_is_and_ends_with_its_pipe() {
     let mut fleet = LocalFleet::new(config, || ended = true).unwrap();
     assert!(ended);
     let [id] = fleet.launch(1).unwrap()[..] else { panic!("one was asked for") };
-    assert_eq!(fleet.describe().iter().map(|placed| placed.worker).collect::<Vec<_>>(), [id]);
-    fleet.terminate(id);
-    assert!(matches!(event(&mut fleet).await, FleetEvent::Gone(gone) if gone == id));
-    assert!(fleet.describe().is_empty());
+    assert_eq!(fleet.workers(), 1);
+    fleet.end(SOON).await;
     let data = dir.path().join("data");
     let expected = format!(
         "worker --master unix:/tmp/m.sock --id {id} --data-dir {} --parent-pipe --slots 2\nbye\n",
@@ -51,7 +55,7 @@ async fn a_worker_is_in_a_process_group_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = LocalFleet::new(config(dir.path(), "cat"), || ()).unwrap();
     fleet.launch(1).unwrap();
-    let pid = Pid::from_raw(i32::try_from(fleet.describe()[0].pid).unwrap()).unwrap();
+    let pid = Pid::from_raw(i32::try_from(pids(&fleet)[0]).unwrap()).unwrap();
     assert_eq!(rustix::process::getpgid(Some(pid)).unwrap(), pid);
     fleet.end(SOON).await;
     assert!(rustix::process::test_kill_process(pid).is_err());
@@ -62,12 +66,12 @@ async fn a_worker_that_was_killed_is_reported_and_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = LocalFleet::new(config(dir.path(), "cat"), || ()).unwrap();
     let first = fleet.launch(1).unwrap()[0];
-    let pid = Pid::from_raw(i32::try_from(fleet.describe()[0].pid).unwrap()).unwrap();
+    let pid = Pid::from_raw(i32::try_from(pids(&fleet)[0]).unwrap()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
-    assert!(matches!(event(&mut fleet).await, FleetEvent::Gone(gone) if gone == first));
-    let FleetEvent::Replaced(second) = event(&mut fleet).await else { panic!("nobody took its place") };
+    assert!(matches!(event(&mut fleet).await, FleetEvent::Ended(gone) if gone == first));
+    let FleetEvent::Started(second) = event(&mut fleet).await else { panic!("nobody took its place") };
     assert_ne!(first, second);
-    assert_eq!(fleet.describe().len(), 1);
+    assert_eq!(fleet.workers(), 1);
     fleet.end(SOON).await;
 }
 
@@ -90,10 +94,10 @@ async fn workers_that_have_worked_are_replaced_however_often_they_end() {
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = LocalFleet::new(config(dir.path(), "exit 7"), || ()).unwrap();
     fleet.launch(1).unwrap();
-    for _ in 0..=FAST_DEATHS {
-        fleet.has_worked();
-        assert!(matches!(event(&mut fleet).await, FleetEvent::Gone(_)));
-        assert!(matches!(event(&mut fleet).await, FleetEvent::Replaced(_)));
+    for _ in 0..=SHORT_LIVES {
+        fleet.on_success();
+        assert!(matches!(event(&mut fleet).await, FleetEvent::Ended(_)));
+        assert!(matches!(event(&mut fleet).await, FleetEvent::Started(_)));
     }
 }
 
@@ -102,7 +106,7 @@ async fn a_worker_that_ignores_the_closed_pipe_is_killed_at_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = LocalFleet::new(config(dir.path(), "trap '' TERM; exec sleep 600"), || ()).unwrap();
     fleet.launch(2).unwrap();
-    let pids: Vec<u32> = fleet.describe().iter().map(|placed| placed.pid).collect();
+    let pids: Vec<u32> = pids(&fleet);
     fleet.end(Duration::from_millis(100)).await;
     for pid in pids {
         let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();

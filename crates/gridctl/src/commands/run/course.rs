@@ -200,7 +200,7 @@ async fn follow(
     loop {
         let status = plan.status(&handle)?;
         if status.succeeded > succeeded {
-            fleet.have_worked();
+            fleet.on_success();
         }
         succeeded = status.succeeded;
         watch.look(&status, progress, &plan.hint)?;
@@ -220,9 +220,9 @@ async fn follow(
         }
         // Outside of the select, so that nothing else can make it be forgotten.
         match fleet_event {
-            Some(FleetEvent::Gone(worker)) => fleet.bury(worker, &handle).await?,
+            Some(FleetEvent::Ended(worker)) => fleet.bury(worker, &handle).await?,
             Some(FleetEvent::GaveUp(error)) => return Err(place::failure(&error)),
-            Some(FleetEvent::Replaced(_)) | None => {}
+            Some(FleetEvent::Started(_)) | None => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use gridctl_core::id::WorkerId;
-use gridctl_fleet::{Fleet as _, FleetError, FleetEvent, LocalConfig, LocalFleet};
+use gridctl_fleet::{FleetError, FleetEvent, LocalConfig, LocalFleet};
 use gridctl_master::{Handle, Running};
 use gridctl_worker::leftovers::{Ended, end_dead_and_runs};
 
@@ -70,15 +70,15 @@ impl Workers {
     /// Waits for the next thing that happens to a worker; nothing is lost if that is abandoned.
     pub(super) async fn next(&mut self) -> FleetEvent {
         let event = self.fleet.next_event().await;
-        if let FleetEvent::Replaced(worker) = event {
+        if let FleetEvent::Started(worker) = event {
             self.unburied.insert(worker);
         }
         event
     }
 
-    /// Trials succeed: the workers can live.
-    pub(super) fn have_worked(&mut self) {
-        self.fleet.has_worked();
+    /// Trials succeed: workers can live.
+    pub(super) fn on_success(&mut self) {
+        self.fleet.on_success();
     }
 
     /// A worker has ended. Its slots see that and end what they run; where one was killed as well, that is done here. Only then may
@@ -93,7 +93,7 @@ impl Workers {
     pub(super) async fn end(mut self, handle: &Handle, grace: Duration, interrupts: &mut Interrupts) {
         let drained = async {
             let mut asked = tokio::time::interval(ASK_EVERY);
-            while !self.fleet.describe().is_empty() {
+            while self.fleet.workers() > 0 {
                 tokio::select! {
                     _ = self.next() => {}
                     // Again and again, for a worker may connect only now. They are ended below whether they could be asked or not.
