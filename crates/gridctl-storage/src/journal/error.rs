@@ -86,6 +86,35 @@ pub enum StoreError {
         /// The number of the event or outcome; 0 if SQLite itself found it.
         at: u64,
     },
+    /// The journal is shorter than it was.
+    #[error(
+        "{} is behind: it ends with event {} and outcome {}, and event {} and outcome {} were recorded",
+        path.display(), events.0, outcomes.0, events.1, outcomes.1
+    )]
+    Behind {
+        /// The file.
+        path: PathBuf,
+        /// The journal's own name, as its head has it; empty if that is not known.
+        journal: String,
+        /// The last event that is there, and the last one that was.
+        events: (u64, u64),
+        /// The same of outcomes.
+        outcomes: (u64, u64),
+    },
+    /// The journal is not the one that its head was written for, or went another way since.
+    #[error("{} is not the journal that {} was written for: {what}", path.display(), super::HEAD_FILE)]
+    Diverged {
+        /// The file.
+        path: PathBuf,
+        /// What is different.
+        what: String,
+    },
+    /// The journal's files were removed, moved or replaced while a master had them open.
+    #[error("{} is not there any more, or is another file", path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// The disk is full; nothing was written and nothing is lost.
     #[error("no space left on the device that holds {}", path.display())]
     NoSpace {
@@ -181,6 +210,16 @@ impl StoreError {
                  the outcomes that were shipped are whole in the results volume"
                     .to_owned()
             }
+            Self::Behind { .. } | Self::Diverged { .. } => format!(
+                "its log ({0}-wal) was removed or damaged, or another copy was put in its place: put \
+                 the newer files back. What was shipped is whole in the results volume. To go on with \
+                 what is here, remove {1}",
+                super::JOURNAL_FILE,
+                super::HEAD_FILE
+            ),
+            Self::Gone { .. } => "the data directory was removed, moved or replaced while a master was \
+                 using it: put it back before you start again"
+                .to_owned(),
             Self::NoSpace { .. } => {
                 "free some space: the master goes on by itself, and nothing is lost".to_owned()
             }

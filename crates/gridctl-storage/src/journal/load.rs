@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::StoreError;
+use super::head::Head;
 use super::row::{Chain, damaged_value, snapshot_crc};
 use super::{EventRow, Loaded};
 
@@ -40,6 +41,51 @@ pub(crate) fn chain_at(
         .optional()
         .map(|crc| crc.map(|crc| Chain { seq, crc }))
         .map_err(|error| damaged_value(path, error))
+}
+
+/// Refuses a journal that is behind its head, or that has another past.
+pub(crate) fn check_head(
+    conn: &Connection,
+    path: &Path,
+    journal: &str,
+    head: &Head,
+) -> Result<(), StoreError> {
+    let other = |what: String| Err(StoreError::Diverged { path: path.to_owned(), what });
+    if head.journal != journal {
+        return other(format!("this is the journal {journal}, and that one is of {}", head.journal));
+    }
+    let last = last_event(conn, path, Chain::start(journal))?;
+    let last_outcome = last_outcome(conn, path)?;
+    if head.event.seq > last.seq || head.outcome > last_outcome {
+        return Err(behind(path, Some(head), last, last_outcome));
+    }
+    match chain_at(conn, path, Chain::start(journal), head.event.seq)? {
+        Some(chain) if chain == head.event => Ok(()),
+        _ => other(format!("event {} is another one", head.event.seq)),
+    }
+}
+
+/// The error for a journal that ends at `last`, before what its head knows of.
+pub(crate) fn behind(path: &Path, head: Option<&Head>, last: Chain, last_outcome: u64) -> StoreError {
+    let known = |number: fn(&Head) -> u64| head.map_or(0, number);
+    StoreError::Behind {
+        path: path.to_owned(),
+        journal: head.map_or_else(String::new, |head| head.journal.clone()),
+        events: (last.seq, known(|head| head.event.seq).max(last.seq)),
+        outcomes: (last_outcome, known(|head| head.outcome).max(last_outcome)),
+    }
+}
+
+/// Refuses a journal in which an outcome is missing: outcomes are numbered from 1 without gaps.
+pub(crate) fn check_numbers(conn: &Connection, path: &Path, last: u64) -> Result<(), StoreError> {
+    let count = conn
+        .query_row("SELECT count(*) FROM outcome", [], |row| row.get(0))
+        .map(i64::cast_unsigned)
+        .map_err(|error| damaged_value(path, error))?;
+    if count != last {
+        return Err(damaged(path, &format!("of {last} outcomes {count} are there"), last));
+    }
+    Ok(())
 }
 
 /// Calls `each` with the events after `chain`, at most `limit` of them, and returns the chain after the last one.

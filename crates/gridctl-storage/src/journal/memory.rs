@@ -173,6 +173,9 @@ impl Store for MemoryStore {
             if outcome.seq <= last {
                 return Err(StoreError::Duplicate { seq: outcome.seq });
             }
+            if outcome.seq > last + 1 {
+                return Err(StoreError::Gap { expected: last + 1, got: outcome.seq });
+            }
             last = outcome.seq;
         }
         inner.may_fail()?;

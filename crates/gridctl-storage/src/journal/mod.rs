@@ -2,11 +2,16 @@
 //! Invariant: [`Store::append`] returns only when the whole group is durable; after a crash the journal holds a prefix of the
 //! groups, with all that were acknowledged.
 
+mod check;
 mod error;
 pub mod fs_check;
+mod head;
+mod home;
 mod load;
 mod lock;
 pub mod memory;
+mod open;
+mod open_files;
 mod points;
 pub mod reader;
 mod row;
@@ -14,11 +19,16 @@ mod schema;
 pub mod sqlite;
 #[cfg(test)]
 mod testing;
+mod walks;
 
 use gridctl_core::id::{CodeHash, TrialId};
 use gridctl_core::record::{Class, TrialState};
 
+pub use check::Stopper;
 pub use error::StoreError;
+pub use head::HEAD_FILE;
+pub use home::Home;
+pub use lock::living_master;
 pub use memory::MemoryStore;
 pub use reader::Reader;
 pub use schema::{FORMAT, JOURNAL_FILE};
@@ -36,7 +46,7 @@ pub struct EventRow {
 /// The end of one attempt, as queries need it; `record` is everything that is known of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutcomeRow {
-    /// Its number among outcomes; grows, and may skip.
+    /// Its number among outcomes, from 1, without gaps.
     pub seq: u64,
     /// The sweep's number.
     pub sweep: u32,
@@ -129,4 +139,17 @@ pub trait Store: Send {
 
     /// Housekeeping while nothing waits for a commit.
     fn idle(&mut self) {}
+
+    /// Looks whether what was written can still be found.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`]: the journal was removed, moved or replaced; what this store can still
+    /// read is all that is left.
+    fn still_there(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Nothing more will be written, and the journal is known to be sound: the next start need not
+    /// check it.
+    fn close(&mut self) {}
 }

@@ -1,6 +1,7 @@
 //! Ranking in SQL: the best trials straight from an index, and after them those that nothing ranks.
 //! Invariant: only the newest generation of a trial counts, an objective that is not finite never ranks, ties go to the lower index.
 
+use gridctl_core::record::Class;
 use gridctl_core::spec::Goal;
 use rusqlite::{OptionalExtension, params};
 
@@ -43,7 +44,7 @@ impl Reader {
         }
         let way = if goal == Goal::Minimize { "ASC" } else { "DESC" };
         let order = format!("ORDER BY o.objective {way}, o.idx ASC LIMIT ?3 OFFSET ?4");
-        self.ranked(&order, params![sweep, version, clamp(k), clamp(offset)])
+        self.ranked((sweep, version), &order, params![sweep, version, clamp(k), clamp(offset)])
     }
 
     /// The `k` successes without a finite objective after the first `offset` of everything that succeeded, by their places: they come
@@ -66,7 +67,9 @@ impl Reader {
         let sql = format!(
             "SELECT {COLUMNS} FROM outcome o WHERE {UNRANKED} AND {newest} ORDER BY o.idx LIMIT ?3 OFFSET ?4"
         );
-        self.outcomes_of(&sql, params![sweep, version, clamp(k.saturating_sub(above)), clamp(skip)])
+        let rows =
+            self.outcomes_of(&sql, params![sweep, version, clamp(k.saturating_sub(above)), clamp(skip)])?;
+        self.fitting(rows, |row| is_success_of((sweep, version), row) && row.objective.is_none())
     }
 
     fn count_ranked(&self, (sweep, version): (u32, u32)) -> Result<u64, StoreError> {
@@ -108,6 +111,7 @@ impl Reader {
             let Some(value) = self.next_objective((sweep, version), below)? else { break };
             let wanted = k - rows.len() as u64 + skip;
             let found = self.ranked(
+                (sweep, version),
                 "AND o.objective = ?3 ORDER BY o.idx ASC LIMIT ?4",
                 params![sweep, version, value, clamp(wanted)],
             )?;
@@ -131,24 +135,48 @@ impl Reader {
         })
     }
 
-    /// What the ranking says: numbers first, from the index alone, and then only those rows.
-    fn ranked(&self, rest: &str, params: &[&dyn rusqlite::ToSql]) -> Result<Vec<OutcomeRow>, StoreError> {
+    /// What the ranking says: numbers first, from the index alone, and then only those rows, each
+    /// compared with its entry.
+    fn ranked(
+        &self,
+        (sweep, version): (u32, u32),
+        rest: &str,
+        params: &[&dyn rusqlite::ToSql],
+    ) -> Result<Vec<OutcomeRow>, StoreError> {
         let newest = newest("o");
-        let sql =
-            format!("SELECT o.seq FROM outcome o INDEXED BY outcome_rank WHERE {RANKED} AND {newest} {rest}");
-        let seqs: Vec<u64> = self.timed(|conn, path| {
+        let sql = format!(
+            "SELECT o.seq, o.objective, o.idx FROM outcome o INDEXED BY outcome_rank
+             WHERE {RANKED} AND {newest} {rest}"
+        );
+        let entries: Vec<(u64, f64, u64)> = self.timed(|conn, path| {
             let query = || -> rusqlite::Result<_> {
                 let mut statement = conn.prepare_cached(&sql)?;
-                statement.query_map(params, |row| row.get(0).map(i64::cast_unsigned))?.collect()
+                let entry = |row: &rusqlite::Row<'_>| {
+                    Ok((
+                        row.get::<_, i64>(0)?.cast_unsigned(),
+                        row.get(1)?,
+                        row.get::<_, i64>(2)?.cast_unsigned(),
+                    ))
+                };
+                statement.query_map(params, entry)?.collect()
             };
             query().map_err(|error| damaged_value(path, error))
         })?;
+        let seqs: Vec<u64> = entries.iter().map(|(seq, ..)| *seq).collect();
         let rows = self.by_seq(&seqs)?;
-        if rows.len() != seqs.len() || rows.iter().any(|row| row.objective.is_none()) {
+        let fits = |(row, (_, objective, index)): (&OutcomeRow, &(u64, f64, u64))| {
+            is_success_of((sweep, version), row) && row.objective == Some(*objective) && row.index == *index
+        };
+        if rows.len() != entries.len() || !rows.iter().zip(&entries).all(fits) {
             return Err(load::damaged(self.path(), "the ranking does not fit the outcomes", 0));
         }
         Ok(rows)
     }
+}
+
+/// Whether a row is what the indexes of successes are for.
+pub(crate) fn is_success_of((sweep, version): (u32, u32), row: &OutcomeRow) -> bool {
+    (row.sweep, row.version) == (sweep, version) && row.terminal && row.class == Class::Succeeded
 }
 
 pub(crate) fn clamp(number: u64) -> i64 {

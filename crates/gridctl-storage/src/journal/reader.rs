@@ -1,5 +1,7 @@
-//! Reading a journal beside its master, or without one: queries over outcomes, and the same `load` that a master uses.
-//! Invariant: a reader writes nothing and makes no file; no query holds up the master for longer than [`QUERY_SECONDS`].
+//! Reading a journal beside its master, or without one: queries over outcomes, and the same `load`
+//! that a master uses.
+//! Invariant: a reader writes nothing and makes no file; no query holds up the master for longer
+//! than [`QUERY_SECONDS`]; a row that an index led to is compared with what was asked for.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,10 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use gridctl_core::id::{CodeHash, TrialId};
+use gridctl_core::id::TrialId;
 use rusqlite::{Connection, OpenFlags, ToSql, params};
 
+use super::check::Stopper;
 use super::error::StoreError;
+use super::head::{self, Head};
+use super::home;
 use super::points::{clamp, newest};
 use super::row::{COLUMNS, Chain, damaged_value, read_outcome};
 use super::schema::{self, Found, JOURNAL_FILE};
@@ -22,9 +27,6 @@ use crate::clock;
 pub const QUERY_SECONDS: u64 = 5;
 /// Instructions of SQLite's machine between two looks at the clock: well under a millisecond.
 const INSTRUCTIONS: i32 = 20_000;
-/// Rows that one query of a long walk fetches; between two of them the master is free to checkpoint.
-const CHUNK: u64 = 512;
-
 /// A read-only connection to a journal.
 #[derive(Debug)]
 pub struct Reader {
@@ -34,6 +36,7 @@ pub struct Reader {
     began: Instant,
     /// Milliseconds after `began` when the current query is ended.
     deadline: Arc<AtomicU64>,
+    pub(super) stopper: Stopper,
 }
 
 impl Reader {
@@ -43,35 +46,63 @@ impl Reader {
     /// [`StoreError::NoJournal`] if there is none; [`StoreError::NotReadable`], [`StoreError::NewerFormat`], [`StoreError::Foreign`] and
     /// [`StoreError::Corrupt`] as they say.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Self::connected(dir).map_err(|error| match error {
-            StoreError::NotWritable { path, why } => StoreError::NotReadable { path, why },
-            error => error,
-        })
+        Self::connected(dir, head::read).map_err(reading)
     }
 
-    fn connected(dir: &Path) -> Result<Self, StoreError> {
+    /// The same, but a journal that is shorter than it was is read as it is.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn open_as_it_is(dir: &Path) -> Result<Self, StoreError> {
+        Self::connected(dir, |_| None).map_err(reading)
+    }
+
+    fn connected(dir: &Path, read_head: impl Fn(&Path) -> Option<Head>) -> Result<Self, StoreError> {
         schema::check_sqlite()?;
         let none = || StoreError::NoJournal { dir: dir.to_owned() };
-        let path = dir.canonicalize().map_err(|_| none())?.join(JOURNAL_FILE);
+        let dir = dir.canonicalize().map_err(|_| none())?;
+        let path = dir.join(JOURNAL_FILE);
+        // A master beside this reader writes the head after the commit: what is read first is never
+        // ahead.
+        let head = read_head(&dir);
+        let nothing = || {
+            let behind = |head| load::behind(&path, Some(head), Chain { seq: 0, crc: 0 }, 0);
+            head.as_ref().map_or_else(none, behind)
+        };
         if fs::metadata(&path).map_or(0, |metadata| metadata.len()) == 0 {
-            return Err(none());
+            return Err(nothing());
         }
         let mut conn =
             connect(&path).map_err(|error| StoreError::from_sqlite(&path, "being opened", error))?;
         let (began, deadline) = (clock::now(), Arc::new(AtomicU64::new(u64::MAX)));
-        limit_time(&mut conn, began, Arc::clone(&deadline))
+        let stopper = Stopper::default();
+        limit_time(&mut conn, began, Arc::clone(&deadline), stopper.clone())
             .map_err(|error| StoreError::from_sqlite(&path, "being opened", error))?;
         if schema::inspect(&conn, &path)? == Found::Empty {
-            return Err(none());
+            return Err(nothing());
         }
+        schema::check_tables(&conn, &path)?;
         let journal = schema::journal_id(&conn, &path)?;
-        Ok(Self { conn, path, journal, began, deadline })
+        if let Some(head) = &head {
+            load::check_head(&conn, &path, &journal, head)?;
+        }
+        Ok(Self { conn, path, journal, began, deadline, stopper })
     }
 
     /// The journal's own name, drawn when it was made.
     #[must_use]
     pub fn journal_id(&self) -> &str {
         &self.journal
+    }
+
+    /// The journal's name, and of a copy the mark that tells it from its original: what a new sweep
+    /// is named after.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn identity(&self) -> Result<String, StoreError> {
+        let mark = self.timed(home::copy_mark)?;
+        Ok(mark.map_or_else(|| self.journal.clone(), |mark| format!("{}-{mark}", self.journal)))
     }
 
     /// What a master would start from: the newest snapshot and the events after it.
@@ -97,80 +128,6 @@ impl Reader {
         self.outcomes_of(&sql, params![clamp(seq), sweep, clamp(limit)])
     }
 
-    /// Calls `each` with every success that stands, oldest first: for filters, other sort keys, and statistics over repeats.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
-    pub fn successes(
-        &self,
-        (sweep, version): (u32, u32),
-        each: &mut dyn FnMut(OutcomeRow),
-    ) -> Result<(), StoreError> {
-        let newest = newest("o");
-        let sql = format!(
-            "SELECT {COLUMNS} FROM outcome o WHERE o.seq > ?3 AND o.sweep = ?1 AND o.version = ?2
-             AND o.terminal = 1 AND o.class = 'succeeded' AND {newest} ORDER BY o.seq LIMIT ?4"
-        );
-        self.walk(|last| self.outcomes_of(&sql, params![sweep, version, clamp(last), clamp(CHUNK)]), each)
-    }
-
-    /// Calls `each` with every attempt that did not succeed, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
-    pub fn failures(
-        &self,
-        (sweep, version): (u32, u32),
-        each: &mut dyn FnMut(OutcomeRow),
-    ) -> Result<(), StoreError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM outcome o INDEXED BY outcome_failure
-             WHERE o.sweep = ?1 AND o.version = ?2 AND o.class <> 'succeeded' AND o.seq > ?3 ORDER BY o.seq LIMIT ?4"
-        );
-        self.walk(|last| self.outcomes_of(&sql, params![sweep, version, clamp(last), clamp(CHUNK)]), each)
-    }
-
-    /// Calls `each` with every success under `code`, of any sweep, oldest first: of two with one trial the later one counts.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
-    pub fn known(&self, code: CodeHash, each: &mut dyn FnMut(OutcomeRow)) -> Result<(), StoreError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM outcome o INDEXED BY outcome_code
-             WHERE o.code = ?1 AND o.terminal = 1 AND o.class = 'succeeded' AND o.seq > ?2 ORDER BY o.seq LIMIT ?3"
-        );
-        let code = code.to_string();
-        self.walk(|last| self.outcomes_of(&sql, params![code, clamp(last), clamp(CHUNK)]), each)
-    }
-
-    /// Calls `each` with every attempt of a version in the order of the grid. Keeps 16 bytes an attempt in memory.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
-    pub fn outcomes(
-        &self,
-        (sweep, version): (u32, u32),
-        each: &mut dyn FnMut(OutcomeRow),
-    ) -> Result<(), StoreError> {
-        let sql = "SELECT idx, seq FROM outcome WHERE sweep = ?1 AND version = ?2";
-        let mut places: Vec<(u64, u64)> = self.timed(|conn, path| {
-            let query = || -> rusqlite::Result<_> {
-                let mut statement = conn.prepare_cached(sql)?;
-                let pair = |row: &rusqlite::Row<'_>| {
-                    Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()))
-                };
-                statement.query_map(params![sweep, version], pair)?.collect()
-            };
-            query().map_err(|error| damaged_value(path, error))
-        })?;
-        places.sort_unstable();
-        for chunk in places.chunks(64) {
-            let seqs: Vec<u64> = chunk.iter().map(|(_, seq)| *seq).collect();
-            self.by_seq(&seqs)?.into_iter().for_each(&mut *each);
-        }
-        Ok(())
-    }
-
     /// Every attempt of a trial in a sweep, oldest first, over all versions and generations.
     ///
     /// # Errors
@@ -179,7 +136,8 @@ impl Reader {
         let sql = format!(
             "SELECT {COLUMNS} FROM outcome o INDEXED BY outcome_trial WHERE o.trial = ?1 AND o.sweep = ?2 ORDER BY o.seq"
         );
-        self.outcomes_of(&sql, params![trial.to_string(), sweep])
+        let rows = self.outcomes_of(&sql, params![trial.to_string(), sweep])?;
+        self.fitting(rows, |row| (row.trial, row.sweep) == (trial, sweep))
     }
 
     /// Trials with an outcome whose id begins with `prefix`, with their sweep: at most `limit`.
@@ -226,6 +184,36 @@ impl Reader {
         })
     }
 
+    /// Whether the master that wrote it last ended as it should, so that the journal need not be
+    /// checked.
+    #[must_use]
+    pub fn was_closed(dir: &Path) -> bool {
+        head::read(dir).is_some_and(|head| head.is_closed)
+    }
+
+    /// What the chain of checksums is after event `seq`; `None` if there is no such event.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`].
+    pub fn chain_at(&self, seq: u64) -> Result<Option<u32>, StoreError> {
+        let start = Chain::start(&self.journal);
+        self.timed(|conn, path| Ok(load::chain_at(conn, path, start, seq)?.map(|chain| chain.crc)))
+    }
+
+    /// How many outcomes a sweep has after number `seq`.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
+    pub fn count_after(&self, seq: u64, sweep: u32) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM outcome WHERE seq > ?1 AND sweep = ?2";
+        self.timed(|conn, path| {
+            conn.prepare_cached(sql)
+                .and_then(|mut it| it.query_row(params![clamp(seq), sweep], |row| row.get::<_, i64>(0)))
+                .map(i64::cast_unsigned)
+                .map_err(|error| damaged_value(path, error))
+        })
+    }
+
     /// The number of the last outcome; 0 if there is none.
     ///
     /// # Errors
@@ -266,18 +254,15 @@ impl Reader {
         })
     }
 
-    /// Calls `each` with what `fetch` finds after the last number, until it finds nothing.
-    fn walk(
+    /// `rows`, to which an index led, if every one is what was asked for.
+    pub(crate) fn fitting(
         &self,
-        fetch: impl Fn(u64) -> Result<Vec<OutcomeRow>, StoreError>,
-        each: &mut dyn FnMut(OutcomeRow),
-    ) -> Result<(), StoreError> {
-        let mut last = 0;
-        loop {
-            let rows = fetch(last)?;
-            let Some(row) = rows.last() else { return Ok(()) };
-            last = row.seq;
-            rows.into_iter().for_each(&mut *each);
+        rows: Vec<OutcomeRow>,
+        fits: impl Fn(&OutcomeRow) -> bool,
+    ) -> Result<Vec<OutcomeRow>, StoreError> {
+        match rows.iter().find(|row| !fits(row)) {
+            Some(row) => Err(load::damaged(&self.path, "an index does not fit its table", row.seq)),
+            None => Ok(rows),
         }
     }
 
@@ -288,9 +273,25 @@ impl Reader {
     ) -> Result<T, StoreError> {
         let limit = self.began.elapsed() + Duration::from_secs(QUERY_SECONDS);
         self.deadline.store(millis(limit), Ordering::Relaxed);
-        let result = query(&self.conn, &self.path);
+        let result = self.untimed(query);
         self.deadline.store(u64::MAX, Ordering::Relaxed);
         result
+    }
+
+    /// One query, which only the stopper ends.
+    pub(crate) fn untimed<T>(
+        &self,
+        query: impl FnOnce(&Connection, &Path) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        query(&self.conn, &self.path)
+    }
+}
+
+/// What cannot be written and was only to be read, cannot be read.
+fn reading(error: StoreError) -> StoreError {
+    match error {
+        StoreError::NotWritable { path, why } => StoreError::NotReadable { path, why },
+        error => error,
     }
 }
 
@@ -298,8 +299,13 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn limit_time(conn: &mut Connection, began: Instant, deadline: Arc<AtomicU64>) -> rusqlite::Result<()> {
-    let late = move || millis(began.elapsed()) > deadline.load(Ordering::Relaxed);
+fn limit_time(
+    conn: &mut Connection,
+    began: Instant,
+    deadline: Arc<AtomicU64>,
+    stopper: Stopper,
+) -> rusqlite::Result<()> {
+    let late = move || stopper.is_stopped() || millis(began.elapsed()) > deadline.load(Ordering::Relaxed);
     conn.progress_handler(INSTRUCTIONS, Some(late))
 }
 

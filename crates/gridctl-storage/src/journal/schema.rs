@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::StoreError;
+use super::row::damaged_value;
 
 /// The file's name in the data directory.
 pub const JOURNAL_FILE: &str = "journal.sqlite";
@@ -82,6 +83,23 @@ pub(crate) fn create(conn: &Connection) -> rusqlite::Result<()> {
         "BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES}
          INSERT INTO meta VALUES ('journal', lower(hex(randomblob(6)))); COMMIT;"
     ))
+}
+
+/// Refuses a journal that lacks a table or an index, or has one that is not as [`create`] made it.
+pub(crate) fn check_tables(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+    let fail = |error| StoreError::from_sqlite(path, "being looked at", error);
+    let mut statement = conn.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").map_err(fail)?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(fail)?;
+    let found = rows.collect::<Result<Vec<_>, _>>().map_err(|error| damaged_value(path, error))?;
+    let made = TABLES.split(';').map(str::trim).filter(|made| !made.is_empty());
+    match made.into_iter().find(|made| !found.iter().any(|sql| sql == made)) {
+        None => Ok(()),
+        Some(made) => {
+            let name = made.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+            let what = format!("what `{name}` made is missing or has changed");
+            Err(StoreError::Corrupt { path: path.to_owned(), what, at: 0 })
+        }
+    }
 }
 
 /// The journal's own name, drawn when it was made.

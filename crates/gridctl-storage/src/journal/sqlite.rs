@@ -1,26 +1,26 @@
 //! The journal as one SQLite file: write-ahead log, a sync for each commit, one connection that writes and checkpoints.
 //! Invariant: after an error that leaves the disk's content unknown this store refuses everything; only a new start may go on.
+//! A journal that is refused is left as it is, with its log.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, params};
 
 use super::error::StoreError;
 use super::fs_check::{FsKind, kind_of};
+use super::head::{self, Head, HeadFile};
+use super::home::{self, Home};
 use super::load;
-use super::lock::MasterLock;
+use super::lock::{self, MasterLock};
+use super::open::{BUSY, Opened, keep_log, length, sync_dir};
+use super::open_files::OpenFiles;
 use super::row::{self, Chain, snapshot_crc};
-use super::schema::{self, Found, JOURNAL_FILE};
+use super::schema::{self, JOURNAL_FILE};
 use super::{Group, Loaded, Snapshot, Store};
 
 /// The write-ahead log is copied into the file when it has grown by so much.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
-/// How long to wait for another program that has the file locked.
-const BUSY: Duration = Duration::from_secs(5);
 const SNAPSHOTS_KEPT: u32 = 2;
 
 /// How to open a journal.
@@ -36,12 +36,24 @@ pub struct SqliteStore {
     conn: Connection,
     path: PathBuf,
     wal: PathBuf,
+    dir: PathBuf,
     journal: String,
+    home: Home,
     last: Chain,
     last_outcome: u64,
     warnings: Vec<String>,
+    head: HeadFile,
+    files: OpenFiles,
     /// Checkpoint when the log is longer than this.
     checkpoint_at: u64,
+    /// Nothing was committed since the log was last emptied: the head is synced with the next
+    /// commit, so that a log which is deleted is always missed.
+    log_is_empty: bool,
+    /// This store has committed nothing yet.
+    is_first: bool,
+    /// The journal was not closed as it should be: its indexes may not fit.
+    needs_check: bool,
+    doubt: Option<String>,
     /// Something failed in a way that leaves the disk's content unknown.
     dead: bool,
     _lock: MasterLock,
@@ -55,44 +67,33 @@ impl SqliteStore {
     /// [`StoreError::NewerFormat`], [`StoreError::Foreign`], [`StoreError::Corrupt`] as they say.
     pub fn open(dir: &Path, options: Options) -> Result<Self, StoreError> {
         schema::check_sqlite()?;
-        let mut warnings = Vec::new();
-        match kind_of(dir) {
-            FsKind::Network(kind) if !options.allow_network_fs => {
-                return Err(StoreError::NetworkFs { dir: dir.to_owned(), kind });
-            }
-            FsKind::Network(kind) => {
-                warnings.push(format!("the journal in {} is on {kind}: a crash may damage it", dir.display()));
-            }
-            FsKind::Memory => warnings.push(format!(
-                "the journal in {} is on a file system in memory: it does not survive a restart of the machine",
-                dir.display()
-            )),
-            FsKind::Local => {}
-        }
+        let warnings = place_warnings(dir, options)?;
         let dir = make_dir(dir)?;
         let lock = MasterLock::acquire(&dir)?;
-        let path = dir.join(JOURNAL_FILE);
-        let conn = connect(&path)?;
-        if schema::inspect(&conn, &path)? == Found::Empty {
-            prepare(&conn, &path)?;
-            schema::create(&conn).map_err(|error| fail(&path, "being made", error))?;
-            sync_dir(&dir)?;
-        } else {
-            prepare(&conn, &path)?;
-        }
-        let journal = schema::journal_id(&conn, &path)?;
-        let last = load::last_event(&conn, &path, Chain::start(&journal))?;
-        let last_outcome = load::last_outcome(&conn, &path)?;
-        let wal = dir.join(format!("{JOURNAL_FILE}-wal"));
+        let opened = Opened::at(&dir)?;
+        let head = HeadFile::open(&dir)
+            .map_err(|error| StoreError::from_io(&head::path(&dir), "being opened", error))?;
+        sync_dir(&dir)?;
+        let beside = |suffix: &str| dir.join(format!("{JOURNAL_FILE}{suffix}"));
+        let wal = beside("-wal");
+        let files = OpenFiles::note([beside(""), wal.clone(), beside("-shm"), lock::path(&dir)]);
         Ok(Self {
-            conn,
-            path,
+            conn: opened.conn,
+            path: opened.path,
             wal,
-            journal,
-            last,
-            last_outcome,
+            dir,
+            journal: opened.journal,
+            home: opened.home,
+            last: opened.last,
+            last_outcome: opened.last_outcome,
             warnings,
+            head,
+            files,
             checkpoint_at: CHECKPOINT_BYTES,
+            log_is_empty: true,
+            is_first: true,
+            needs_check: opened.needs_check,
+            doubt: opened.doubt,
             dead: false,
             _lock: lock,
         })
@@ -110,6 +111,24 @@ impl SqliteStore {
         &self.journal
     }
 
+    /// Why it cannot be told whether the journal is as long as it was.
+    #[must_use]
+    pub fn doubt(&self) -> Option<&str> {
+        self.doubt.as_deref()
+    }
+
+    /// What this directory is to the one that the journal has lived in.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Whether the journal was not closed as it should be, so that [`super::Reader::check`] is due.
+    #[must_use]
+    pub fn needs_check(&self) -> bool {
+        self.needs_check
+    }
+
     /// Whether `group` follows what is there.
     fn check_order(&self, group: &Group<'_>) -> Result<(), StoreError> {
         let mut expected = self.last.seq + 1;
@@ -120,18 +139,22 @@ impl SqliteStore {
                 got => return Err(StoreError::Gap { expected, got }),
             }
         }
-        let mut last = self.last_outcome;
+        let mut expected = self.last_outcome + 1;
         for outcome in group.outcomes {
-            if outcome.seq <= last {
-                return Err(StoreError::Duplicate { seq: outcome.seq });
+            match outcome.seq {
+                seq if seq == expected => expected += 1,
+                seq if seq < expected => return Err(StoreError::Duplicate { seq }),
+                got => return Err(StoreError::Gap { expected, got }),
             }
-            last = outcome.seq;
         }
         Ok(())
     }
 
     fn write_group(&self, group: &Group<'_>) -> rusqlite::Result<Chain> {
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        if self.is_first {
+            home::settle(&self.conn, &self.home, &self.dir)?;
+        }
         let mut chain = self.last;
         if !group.events.is_empty() {
             let mut insert = self.conn.prepare_cached(row::INSERT_EVENT)?;
@@ -167,9 +190,29 @@ impl SqliteStore {
     /// Leaves the transaction that failed, and tells errors that lost nothing from those that may have.
     fn roll_back(&mut self, doing: &'static str, error: rusqlite::Error) -> StoreError {
         let left = self.conn.is_autocommit() || self.conn.execute_batch("ROLLBACK").is_ok();
+        if let Err(gone) = self.still_there() {
+            return gone;
+        }
         let error = fail(&self.path, doing, error);
-        self.dead = !(left && error.is_retryable());
+        if !(left && error.is_retryable()) {
+            self.die();
+        }
         error
+    }
+
+    /// From now on nothing is written, not even when the connection is closed: by its path that may
+    /// be another journal's log.
+    fn die(&mut self) {
+        self.dead = true;
+        // Where even this fails, the process ends anyway.
+        let _ = keep_log(&self.conn, &self.path, true);
+    }
+
+    /// Writes down how far the journal is. Where that fails the head is late, which makes it weaker
+    /// and not wrong.
+    fn note_head(&mut self, is_closed: bool, now: bool) {
+        let (journal, event, outcome) = (self.journal.clone(), self.last, self.last_outcome);
+        let _ = self.head.write(&Head { journal, event, outcome, is_closed }, now);
     }
 
     fn check_alive(&self) -> Result<(), StoreError> {
@@ -189,13 +232,16 @@ impl SqliteStore {
         let restored = self.conn.busy_timeout(BUSY);
         let length = self.wal_length();
         self.checkpoint_at = CHECKPOINT_BYTES.max(length + CHECKPOINT_BYTES / 4);
-        if let Err(error) = emptied.and(restored.map(|()| 0)) {
-            self.dead = !fail(&self.path, "copying its log", error).is_retryable();
+        self.log_is_empty |= length == 0;
+        if let Err(error) = emptied.and(restored.map(|()| 0))
+            && !fail(&self.path, "copying its log", error).is_retryable()
+        {
+            self.die();
         }
     }
 
     fn wal_length(&self) -> u64 {
-        fs::metadata(&self.wal).map_or(0, |metadata| metadata.len())
+        length(&self.wal)
     }
 }
 
@@ -211,6 +257,12 @@ impl Store for SqliteStore {
             Err(error) => return Err(self.roll_back("committing", error)),
         }
         self.last_outcome = group.outcomes.last().map_or(self.last_outcome, |outcome| outcome.seq);
+        self.still_there()?;
+        self.note_head(false, self.log_is_empty);
+        if self.is_first {
+            keep_log(&self.conn, &self.path, false)?;
+        }
+        (self.log_is_empty, self.is_first) = (false, false);
         if self.wal_length() > self.checkpoint_at {
             self.checkpoint();
         }
@@ -235,6 +287,19 @@ impl Store for SqliteStore {
             self.checkpoint();
         }
     }
+
+    fn still_there(&mut self) -> Result<(), StoreError> {
+        let Some(path) = self.files.gone().cloned() else { return Ok(()) };
+        self.die();
+        Err(StoreError::Gone { path })
+    }
+
+    fn close(&mut self) {
+        self.idle();
+        if !self.dead && !self.is_first {
+            self.note_head(true, true);
+        }
+    }
 }
 
 fn fail(path: &Path, doing: &'static str, error: rusqlite::Error) -> StoreError {
@@ -248,46 +313,23 @@ fn make_dir(dir: &Path) -> Result<PathBuf, StoreError> {
     dir.canonicalize().map_err(io)
 }
 
-fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|error| StoreError::from_io(dir, "syncing the data directory", error))
-}
-
-/// Opens the file, which only its owner may read, and changes nothing in it.
-fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    match created {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(StoreError::from_io(path, "making the file", error));
+/// What a person should know about the place of a journal.
+fn place_warnings(dir: &Path, options: Options) -> Result<Vec<String>, StoreError> {
+    let dir = dir.to_owned();
+    match kind_of(&dir) {
+        FsKind::Network(kind) if !options.allow_network_fs => Err(StoreError::NetworkFs { dir, kind }),
+        FsKind::Network(kind) => {
+            Ok(vec![format!("the journal in {} is on {kind}: a crash may damage it", dir.display())])
         }
-        _ => {}
+        FsKind::Memory => Ok(vec![format!(
+            "the journal in {} is on a file system in memory: it does not survive a restart of the machine",
+            dir.display()
+        )]),
+        FsKind::Local => Ok(Vec::new()),
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW
-        | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    let opened =
-        Connection::open_with_flags(path, flags).and_then(|conn| conn.busy_timeout(BUSY).map(|()| conn));
-    opened.map_err(|error| fail(path, "being opened", error))
 }
 
-/// Sets what a connection must be told each time.
-fn prepare(conn: &Connection, path: &Path) -> Result<(), StoreError> {
-    let fail = |error| fail(path, "being opened", error);
-    let mode: String =
-        conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)).map_err(fail)?;
-    if mode != "wal" {
-        let why = "its file system cannot share memory between processes".to_owned();
-        return Err(StoreError::NotWritable { path: path.to_owned(), why });
-    }
-    conn.execute_batch(
-        "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0; PRAGMA cache_size = -4096;
-         PRAGMA temp_store = FILE; PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF;",
-    )
-    .map_err(fail)?;
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true).map(drop).map_err(fail)
-}
-
+#[cfg(test)]
+mod lost;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Queries beside a writing master and without one, on hand-made outcomes and on a hundred thousand.
 
+use gridctl_core::id::CodeHash;
 use gridctl_core::record::{Class, TrialState};
 use gridctl_core::spec::Goal;
 
