@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, Seek, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use gridctl_core::id::{Epoch, LeaseSeq, Token, TrialId};
 use sha2::{Digest, Sha256};
@@ -18,6 +19,9 @@ use crate::volume::{VolumeError, check_path};
 /// Bytes that are read at once.
 const CHUNK: u64 = 1 << 20;
 const LOG: &str = "log.txt";
+/// What is not as its manifest says is looked at again, after so long at first and at last:
+/// machines that share a volume may see a manifest before the files that it lists.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(320));
 
 /// How much an attempt may publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +112,8 @@ impl Results {
             return Ok(None);
         };
         let entry = FileEntry { path: LOG.to_owned(), ..entry };
-        self.read_entry(&self.attempt_dir(trial, token.epoch, token.lease), &entry, &mut std::io::sink())?;
+        let dir = self.attempt_dir(trial, token.epoch, token.lease);
+        settled(|| self.read_entry(&dir, &entry, &mut std::io::sink()))?;
         Ok(Some(entry.size))
     }
 
@@ -196,9 +201,12 @@ impl Results {
             let io = |error| VolumeError::from_io(&local.display().to_string(), error);
             local.parent().map_or(Ok(()), fs::create_dir_all).map_err(io)?;
             let mut file = File::options().write(true).create_new(true).open(&local).map_err(io)?;
-            let mut sparse = SparseWriter::new(&mut file);
-            self.read_entry(dir, entry, &mut sparse)?;
-            sparse.finish().map_err(io)?;
+            settled(|| {
+                file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
+                let mut sparse = SparseWriter::new(&mut file);
+                self.read_entry(dir, entry, &mut sparse)?;
+                sparse.finish().map_err(io)
+            })?;
         }
         Ok(())
     }
@@ -221,5 +229,18 @@ impl Results {
             return Err(VolumeError::Damaged { path, what: "it is not what its manifest says".to_owned() });
         }
         Ok(())
+    }
+}
+
+/// Reads until what is read is what was published, but not for ever.
+fn settled(mut read: impl FnMut() -> Result<(), VolumeError>) -> Result<(), VolumeError> {
+    let mut pause = LOOK_AGAIN.0;
+    loop {
+        match read() {
+            Err(VolumeError::Damaged { .. } | VolumeError::NotFound { .. }) if pause <= LOOK_AGAIN.1 => {}
+            result => return result,
+        }
+        std::thread::sleep(pause);
+        pause *= 2;
     }
 }

@@ -102,17 +102,8 @@ impl DirVolume {
             Unlinked::create(&dir).map_err(|error| VolumeError::from_io(path, error.into()))?;
         let filled = fill(&mut unlinked.file).and_then(|()| unlinked.file.sync_all());
         filled.map_err(|error| VolumeError::from_io(path, error))?;
-        let put = match unlinked.link(name) {
-            Ok(()) => Put::Written,
-            // It is there, or an answer was lost on the way: only what lies there tells.
-            Err(error) => match same_content(&mut unlinked.file, &dir, name) {
-                Ok(true) if error == Errno::EXIST => Put::Same,
-                Ok(true) => Put::Written,
-                Ok(false) => return Err(VolumeError::Conflict { path: path.to_owned() }),
-                Err(Refusal::Io(_)) => return Err(VolumeError::from_io(path, error.into())),
-                Err(refusal) => return Err(refusal.at(path)),
-            },
-        };
+        let linked = unlinked.link(name);
+        let put = outcome(linked, &mut unlinked.file, (&dir, name), path)?;
         drop(unlinked);
         rustix::fs::fsync(&dir).map_err(|error| VolumeError::from_io(path, error.into()))?;
         Ok(put)
@@ -241,6 +232,24 @@ pub(crate) fn temporary_name() -> String {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     format!(".tmp-{:016x}-{}", *PROCESS, COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What became of a file that was given its name.
+fn outcome(
+    linked: Result<(), Errno>,
+    file: &mut File,
+    (dir, name): (&OwnedFd, &str),
+    path: &str,
+) -> Result<Put, VolumeError> {
+    let Err(error) = linked else { return Ok(Put::Written) };
+    // It is there, or an answer was lost on the way: only what lies there tells.
+    match same_content(file, dir, name) {
+        Ok(true) if error == Errno::EXIST => Ok(Put::Same),
+        Ok(true) => Ok(Put::Written),
+        Ok(false) => Err(VolumeError::Conflict { path: path.to_owned() }),
+        Err(Refusal::Io(_)) => Err(VolumeError::from_io(path, error.into())),
+        Err(refusal) => Err(refusal.at(path)),
+    }
 }
 
 /// What stops a name from being opened.

@@ -214,6 +214,27 @@ fn f74_a_full_volume_is_no_space() {
 }
 
 #[test]
+fn f75_a_link_that_was_made_although_it_failed_is_found_by_what_lies_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let fd = rustix::fs::open(dir.path(), OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap();
+    let outcome_of = |there: Option<&str>, error: Errno| {
+        drop(std::fs::remove_file(dir.path().join("a")));
+        there.map_or(Ok(()), |there| std::fs::write(dir.path().join("a"), there)).unwrap();
+        let mut ours = tempfile::tempfile().unwrap();
+        ours.write_all(b"ours").unwrap();
+        outcome(Err(error), &mut ours, (&fd, "a"), "s/a")
+    };
+    for lost in [Errno::IO, Errno::TIMEDOUT, Errno::STALE, Errno::NOENT] {
+        assert!(matches!(outcome_of(Some("ours"), lost), Ok(Put::Written)), "{lost}: it was made");
+        let other = outcome_of(Some("theirs"), lost);
+        assert!(matches!(other, Err(VolumeError::Conflict { .. })), "{lost}: {other:?}");
+        assert!(outcome_of(None, lost).is_err(), "{lost}: it was not made");
+    }
+    assert!(matches!(outcome_of(Some("ours"), Errno::EXIST), Ok(Put::Same)));
+    assert!(matches!(outcome_of(None, Errno::IO), Err(error) if error.is_retryable()));
+}
+
+#[test]
 fn f74_where_files_need_a_temporary_name_it_is_gone_afterwards() {
     let dir = tempfile::tempdir().unwrap();
     let fd = rustix::fs::open(dir.path(), OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap();
