@@ -31,7 +31,8 @@ pub struct FrozenSweep {
     pub workdir: Option<String>,
     /// The absolute directory of the data, if there is one.
     pub data: Option<String>,
-    /// The results volume: an absolute directory, in which this sweep has `<name>/`.
+    /// The results volume, in which this sweep has `<name>/`: an absolute directory, or
+    /// [`DEFAULT_OUTPUT`] in the data directory of the master, wherever that is.
     pub output: String,
     /// `env:` with the values that are passed on filled in; no secrets.
     pub env: Vec<(String, String)>,
@@ -41,6 +42,26 @@ pub struct FrozenSweep {
     /// absolute one, each with its hash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<(String, String)>,
+}
+
+/// The results volume of a sweep that names none, as a path in the master's data directory.
+pub const DEFAULT_OUTPUT: &str = "results";
+
+impl FrozenSweep {
+    /// The results volume for a master whose data directory is `data_dir`.
+    #[must_use]
+    pub fn volume_in(&self, data_dir: &str) -> String {
+        match self.output.as_str() {
+            DEFAULT_OUTPUT => format!("{}/{DEFAULT_OUTPUT}", data_dir.trim_end_matches('/')),
+            output => output.to_owned(),
+        }
+    }
+
+    /// Whether the results volume goes where the data directory goes.
+    #[must_use]
+    pub fn is_in_data_dir(&self) -> bool {
+        self.output == DEFAULT_OUTPUT
+    }
 }
 
 /// What a worker can hold.

@@ -129,6 +129,12 @@ impl Advert {
         fs::rename(&draft, path)
     }
 
+    /// Whether it is the one in `dir`: another master's may be there, if the directory was
+    /// replaced.
+    pub(crate) fn is_in(&self, dir: &Path) -> bool {
+        Self::read(dir).is_ok_and(|there| there.as_ref() == Some(self))
+    }
+
     /// Removes it at a clean end.
     pub(crate) fn remove(dir: &Path) {
         if let Err(error) = remove(&dir.join(ADVERT_FILE)) {

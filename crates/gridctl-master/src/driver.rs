@@ -2,7 +2,8 @@
 //! Invariant: this thread alone has the core and the store, and nothing that it says is ahead of the disk.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gridctl_core::id::Time;
@@ -14,14 +15,17 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::commit::Rows;
-use crate::error::MasterError;
+use crate::error::{MasterError, chain};
 use crate::know;
 use crate::message::{Answered, Board, Line, Look, Message};
+use crate::rescue;
 
 /// Messages that are taken at once.
 const BATCH: usize = 1024;
 /// The loop goes round at least so often.
 const TICK: Duration = Duration::from_secs(1);
+/// The journal's files are looked for at most so often beside each commit.
+const LOOK_MS: u64 = 1_000;
 /// The board is renewed at most so often, unless somebody waits for what changed.
 const BOARD_MS: u64 = 100;
 /// While the disk is full the commit is tried again after so long at first, and at last.
@@ -40,6 +44,9 @@ pub(crate) struct Shell {
     pub(crate) board: watch::Sender<Board>,
     /// Outcomes are there to be shipped.
     pub(crate) outcomes: Arc<Notify>,
+    pub(crate) data_dir: PathBuf,
+    /// Why the loop ended, for those who asked and got no answer.
+    pub(crate) failure: Arc<OnceLock<String>>,
     pub(crate) own: Own,
 }
 
@@ -54,10 +61,14 @@ pub(crate) struct Own {
     /// Something was written since the store last did its housekeeping.
     untidy: bool,
     shown: Option<Time>,
+    /// When the journal's files were last looked for.
+    looked: Option<Time>,
     /// What the board shows may be older than what is durable.
     stale: bool,
     turned: bool,
     stop: Option<oneshot::Sender<()>>,
+    /// The journal is known to be sound.
+    is_sound: bool,
 }
 
 impl Shell {
@@ -66,6 +77,28 @@ impl Shell {
     /// # Errors
     /// What is on the disk is unknown: the process must end, and say nothing to anybody.
     pub(crate) async fn go(mut self, mut inbox: mpsc::Receiver<Message>) -> Result<(), MasterError> {
+        let error = match self.rounds(&mut inbox).await {
+            Ok(()) => {
+                let failure = Arc::clone(&self.failure);
+                return self.end().inspect_err(|error| _ = failure.set(chain(error)));
+            }
+            Err(error) => error,
+        };
+        // Whatever was noticed first.
+        let error = match self.store.still_there() {
+            Err(StoreError::Gone { path }) => {
+                let rescued = rescue::all(self.driver.core(), &self.reader, &self.data_dir);
+                MasterError::Gone { path, rescued }
+            }
+            _ => error,
+        };
+        // Before anybody finds that nobody answers any more.
+        let _ = self.failure.set(chain(&error));
+        Err(error)
+    }
+
+    /// Goes round until there is nothing left to do.
+    async fn rounds(&mut self, inbox: &mut mpsc::Receiver<Message>) -> Result<(), MasterError> {
         let mut arrived = Vec::with_capacity(BATCH);
         loop {
             let wait = if self.driver.waiting() > 0 { Duration::ZERO } else { self.until_due() };
@@ -75,16 +108,27 @@ impl Shell {
             if got.is_err() {
                 self.driver.push(Input::Tick);
             }
-            self.round(&mut inbox).await?;
+            self.round(inbox).await?;
+            self.look_for_the_files()?;
             self.snapshot_if_due()?;
             if got == Ok(0) || (self.own.stop.is_some() && self.driver.waiting() == 0) {
-                return self.end();
+                return Ok(self.store.still_there()?);
             }
             if is_quiet && self.own.untidy {
                 self.store.idle();
                 self.own.untidy = false;
             }
         }
+    }
+
+    /// Now and then, whether the journal can still be found.
+    fn look_for_the_files(&mut self) -> Result<(), MasterError> {
+        let now = clock::now();
+        if self.own.looked.is_none_or(|looked| now.ms_since(looked) >= LOOK_MS) {
+            self.own.looked = Some(now);
+            self.store.still_there()?;
+        }
+        Ok(())
     }
 
     fn until_due(&self) -> Duration {
@@ -112,7 +156,10 @@ impl Shell {
                 self.driver.push(input(request));
             }
             Message::Look(look) => self.own.looks.push(look),
-            Message::Stop(done) => self.own.stop = Some(done),
+            Message::Stop { is_sound, done } => {
+                self.own.is_sound = is_sound;
+                self.own.stop = Some(done);
+            }
         }
     }
 
@@ -165,6 +212,7 @@ impl Shell {
                     self.hold_out(&error, pause, inbox).await;
                     pause = (pause * 2).min(RETRY.1);
                 }
+                Err(source) if source.is_retryable() => return Err(MasterError::Unrecorded { source }),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -210,6 +258,7 @@ impl Shell {
     }
 
     fn say(&mut self, conn: Conn, message: ToWorker) {
+        let message = self.located(message);
         let Some(line) = self.own.lines.get(&conn) else { return };
         if let Err(error) = line.say.try_send(message) {
             if matches!(error, mpsc::error::TrySendError::Full(_)) {
@@ -218,6 +267,18 @@ impl Shell {
             self.own.lines.remove(&conn);
             self.driver.push(Input::Closed(conn));
         }
+    }
+
+    /// The message with absolute results volumes: a worker need not know the data directory.
+    fn located(&self, mut message: ToWorker) -> ToWorker {
+        if let ToWorker::Update(update) = &mut message {
+            let sweeps = update.sweeps.iter_mut().map(|(.., frozen)| frozen);
+            for frozen in sweeps.filter(|frozen| frozen.is_in_data_dir()) {
+                let volume = frozen.volume_in(&self.data_dir.to_string_lossy());
+                Arc::make_mut(frozen).output = volume;
+            }
+        }
+        message
     }
 
     /// Renews what everybody sees, if it is time or somebody waits for it.
@@ -266,7 +327,10 @@ impl Shell {
         if self.own.since_snapshot > 0 {
             self.snapshot()?;
         }
-        self.store.idle();
+        match self.own.is_sound {
+            true => self.store.close(),
+            false => self.store.idle(),
+        }
         drop(self.store);
         if let Some(done) = self.own.stop {
             // Who asked for it may have gone.

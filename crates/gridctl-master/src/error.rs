@@ -60,7 +60,8 @@ pub enum MasterError {
     },
     /// Another master has taken over the results volume.
     #[error(
-        "a master of epoch {theirs} has taken over the results of `{sweep}`; this one is of epoch {ours}"
+        "a master of epoch {theirs}{} has taken over the results of `{sweep}`; this one is of epoch {ours}",
+        seat(by)
     )]
     Superseded {
         /// The sweep.
@@ -69,10 +70,165 @@ pub enum MasterError {
         ours: Epoch,
         /// The other one's.
         theirs: Epoch,
+        /// The other one's data directory and machine, if it said so.
+        by: Option<String>,
+    },
+    /// The results hold what the journal lacks.
+    #[error("the journal in {} is behind the results of `{sweep}` in {volume}: {lack}", dir.display())]
+    Behind {
+        /// The data directory.
+        dir: PathBuf,
+        /// The sweep.
+        sweep: String,
+        /// The sweep's directory in the results volume.
+        volume: String,
+        /// What it lacks.
+        lack: Lack,
+    },
+    /// The journal is shorter than it was, and some of what it lacks is in the results.
+    #[error("{source}; {}", kept.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Lost {
+        /// What the journal says of itself.
+        source: StoreError,
+        /// What the results have.
+        kept: Vec<Kept>,
+    },
+    /// The data directory is a copy, and the results are the original's.
+    #[error(
+        "{} is a copy of {}, and the results of `{sweep}` in {volume} belong to the original",
+        dir.display(), original.display()
+    )]
+    Copied {
+        /// The copy.
+        dir: PathBuf,
+        /// The original.
+        original: PathBuf,
+        /// A sweep with results elsewhere.
+        sweep: String,
+        /// The results volume.
+        volume: String,
+    },
+    /// The data directory was removed, moved or replaced while the master was using it.
+    #[error("the data directory is gone: {} is not there any more, or is another file", path.display())]
+    Gone {
+        /// The file that was missed first.
+        path: PathBuf,
+        /// What became of each sweep's records.
+        rescued: Vec<Rescued>,
+    },
+    /// The master ended while the disk was full.
+    #[error("the master ended while nothing could be recorded: {source}")]
+    Unrecorded {
+        /// What the journal says.
+        source: StoreError,
+    },
+    /// A part of the master could not begin.
+    #[error("cannot begin the master's {part}")]
+    NotBegun {
+        /// Which.
+        part: &'static str,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
     },
     /// A part of the master ended that never should.
-    #[error("the master's {0} ended unexpectedly")]
-    Broken(&'static str),
+    #[error("the master's {part} ended unexpectedly{}", reason(why))]
+    Broken {
+        /// Which.
+        part: &'static str,
+        /// What is known of why; may be empty.
+        why: String,
+    },
+}
+
+/// What a journal lacks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Lack {
+    /// Records after the last outcome.
+    #[error("records up to {last} are there, and the journal ends with outcome {ends}")]
+    Records {
+        /// The number of the last record.
+        last: u64,
+        /// The number of the journal's last outcome.
+        ends: u64,
+    },
+    /// The journal has another outcome of this number.
+    #[error("record {seq} is another one than the journal's outcome {seq}")]
+    Record {
+        /// The number.
+        seq: u64,
+    },
+    /// A version of the sweep.
+    #[error("version {theirs} is there, and the journal knows of version {ours}")]
+    Version {
+        /// The version.
+        theirs: u32,
+        /// The journal's.
+        ours: u32,
+    },
+    /// The start of a master.
+    #[error("epoch {theirs} has begun there, and the journal ends with epoch {ours}")]
+    Epoch {
+        /// The epoch.
+        theirs: Epoch,
+        /// The journal's.
+        ours: Epoch,
+    },
+    /// What the journal held when an epoch began.
+    #[error("when epoch {epoch} began, the journal had another event {event} than it has now")]
+    Event {
+        /// The epoch.
+        epoch: Epoch,
+        /// The event's number.
+        event: u64,
+    },
+}
+
+/// Records that a journal lacks and the results have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("records {first} to {last} are in {volume}/records")]
+pub struct Kept {
+    /// The first number that the journal lacks.
+    pub first: u64,
+    /// The last one that is there.
+    pub last: u64,
+    /// The sweep's directory in the results volume.
+    pub volume: String,
+}
+
+/// What became of a sweep's records when the data directory was gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rescued {
+    /// The sweep.
+    pub sweep: String,
+    /// Records that the results volume lacks.
+    pub records: u64,
+    /// The file that they were written to, or why they could not be.
+    pub written: Result<PathBuf, String>,
+}
+
+/// An error with its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn seat(by: &Option<String>) -> String {
+    by.as_ref().map_or_else(String::new, |by| format!(" in {by}"))
+}
+
+fn reason(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(": {why}") }
 }
 
 impl MasterError {
@@ -91,9 +247,36 @@ impl MasterError {
             Self::Superseded { .. } => {
                 Some("use the other master, or give the sweep another `output:`".to_owned())
             }
-            Self::File { .. } | Self::Broken(_) => None,
+            Self::Behind { volume, .. } => Some(format!(
+                "an older copy of the journal was put in its place, or its log was lost: put the newer \
+                 files back. The records are whole: `gridctl leaderboard {volume}` shows them. To begin \
+                 anew, name another data directory with --data-dir, and in the file another `output:` \
+                 if it has one"
+            )),
+            Self::Lost { source, .. } => source.help(),
+            Self::Unrecorded { .. } => {
+                Some("free some space and start again: what ended meanwhile is tried again".to_owned())
+            }
+            Self::Copied { original, .. } => Some(format!(
+                "go on in the original with --data-dir {0}; or move that away, and the copy takes its \
+                 place; or begin in a new directory",
+                original.display()
+            )),
+            Self::Gone { rescued, .. } => Some(rescue_help(rescued)),
+            Self::File { .. } | Self::NotBegun { .. } | Self::Broken { .. } => None,
         }
     }
+}
+
+fn rescue_help(rescued: &[Rescued]) -> String {
+    let line = |it: &Rescued| match &it.written {
+        _ if it.records == 0 => format!("all records of `{}` are in its results", it.sweep),
+        Ok(path) => format!("{} records of `{}` were saved to {}", it.records, it.sweep, path.display()),
+        Err(why) => format!("{} records of `{}` could not be saved: {why}", it.records, it.sweep),
+    };
+    let mut lines: Vec<String> = rescued.iter().map(line).collect();
+    lines.push("put the directory back, or begin in another one with --data-dir".to_owned());
+    lines.join("; ")
 }
 
 /// Why a master does not do what a person asks.
@@ -145,6 +328,12 @@ pub enum AskError {
     /// The disk is full, and nothing can be decided until there is space again.
     #[error("{0}: nothing is decided until there is space again")]
     DiskFull(String),
+    /// The master cannot go on.
+    #[error("the master has failed: {0}")]
+    Failed(String),
+    /// The journal is behind the results.
+    #[error(transparent)]
+    Master(Box<MasterError>),
     /// The master is ending.
     #[error("the master is ending")]
     Ending,
@@ -165,6 +354,7 @@ impl AskError {
             ),
             Self::Ambiguous { .. } => Some("give more characters of the id".to_owned()),
             Self::Store(error) => error.help(),
+            Self::Master(error) => error.help(),
             Self::Volume(error) => error.help().map(str::to_owned),
             Self::Refused(Refusal::Over { .. }) => Some(
                 "`gridctl trials retry` tries failed trials again; a new version of the file begins anew"

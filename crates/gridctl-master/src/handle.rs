@@ -1,8 +1,8 @@
 //! What a master can be asked, in process and by its services alike. Invariant: every answer is about durable state.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gridctl_core::id::{SweepId, Time, TrialId, WorkerId};
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     /// One submission at a time: who is first claims the results.
     pub(crate) submitting: tokio::sync::Mutex<()>,
     pub(crate) last_conn: AtomicU64,
+    /// Why the master cannot go on, once that is so.
+    pub(crate) failure: Arc<OnceLock<String>>,
 }
 
 impl std::fmt::Debug for Handle {
@@ -53,7 +55,7 @@ impl Handle {
     }
 
     pub(crate) async fn tell(&self, message: Message) -> Result<(), AskError> {
-        self.inbox.send(message).await.map_err(|_| AskError::Ending)
+        self.inbox.send(message).await.map_err(|_| self.why_no_answer())
     }
 
     /// Looks at durable state.
@@ -71,6 +73,9 @@ impl Handle {
     }
 
     fn why_no_answer(&self) -> AskError {
+        if let Some(why) = self.shared.failure.get() {
+            return AskError::Failed(why.clone());
+        }
         self.board.borrow().full.clone().map_or(AskError::Ending, AskError::DiskFull)
     }
 
@@ -149,7 +154,7 @@ impl Handle {
                 Some(_) => {}
                 None => return Err(Refusal::UnknownSweep(sweep).into()),
             }
-            board.changed().await.map_err(|_| AskError::Ending)?;
+            board.changed().await.map_err(|_| self.why_no_answer())?;
         }
     }
 
@@ -159,9 +164,15 @@ impl Handle {
     /// The master is ending.
     pub async fn changed(&mut self, at_most: Duration) -> Result<(), AskError> {
         match tokio::time::timeout(at_most, self.board.changed()).await {
-            Ok(Err(_)) => Err(AskError::Ending),
+            Ok(Err(_)) => Err(self.why_no_answer()),
             Ok(Ok(())) | Err(_) => Ok(()),
         }
+    }
+
+    /// Records from before this master's start that it has shipped since the last call, by sweep.
+    #[must_use]
+    pub fn shipped_late(&self) -> Vec<(String, u64)> {
+        self.shared.shipper.take_late()
     }
 
     /// Pauses, resumes, stops or cancels a sweep; returns whether that made a difference.

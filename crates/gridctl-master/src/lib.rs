@@ -3,8 +3,10 @@
 
 pub mod advert;
 pub mod api;
+mod begin;
 mod clock;
 mod commit;
+mod compare;
 mod config;
 mod driver;
 mod error;
@@ -14,19 +16,23 @@ mod listen;
 mod message;
 mod query;
 mod reading;
+mod rescue;
 mod serve;
 mod ship;
+mod soundness;
 mod start;
 mod submit;
 mod tasks;
 mod trial;
+mod waiting;
 
 pub use advert::{Advert, AdvertError};
 pub use config::MasterConfig;
-pub use error::{AskError, MasterError};
+pub use error::{AskError, Kept, Lack, MasterError, Rescued, chain};
 pub use handle::Handle;
 pub use reading::{fold, reading, reading_beside_master};
-pub use start::{Master, Running, run};
+pub use start::{Master, Running, Stopped, run};
+pub use waiting::{Unshipped, waiting};
 
 #[cfg(test)]
 mod tests;

@@ -42,7 +42,12 @@ pub(crate) enum Message {
     /// A question.
     Look(Look),
     /// The end; answered when everything is durable and a snapshot is made.
-    Stop(oneshot::Sender<()>),
+    Stop {
+        /// Whether the journal is known to be sound, so that the next start need not check it.
+        is_sound: bool,
+        /// The answer.
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// What everybody may see at any time.

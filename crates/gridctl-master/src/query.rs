@@ -6,9 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use gridctl_core::id::SweepId;
 use gridctl_core::leaderboard::{self, Board, Brief, Layout, Page, Query, Row};
+use gridctl_core::sched::Best;
 use gridctl_core::spec::Goal;
 use gridctl_core::view::{Leaderboard, LeaderboardQuery, MAX_ANSWER_BYTES, MAX_ROWS};
-use gridctl_storage::journal::{OutcomeRow, Reader, StoreError};
+use gridctl_storage::journal::{JOURNAL_FILE, OutcomeRow, Reader, StoreError};
 use tokio::sync::Semaphore;
 
 use crate::error::AskError;
@@ -54,7 +55,8 @@ impl Handle {
     ) -> Result<T, AskError> {
         let _permit = self.shared.readers.at_once.acquire().await.map_err(|_| AskError::Ending)?;
         let shared = std::sync::Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || shared.readers.ask(ask)).await.map_err(|_| AskError::Ending)?
+        let asked = tokio::task::spawn_blocking(move || shared.readers.ask(ask)).await;
+        asked.map_err(|error| AskError::Failed(error.to_string()))?
     }
 
     /// The best points of a sweep.
@@ -74,12 +76,14 @@ impl Handle {
             .await?
             .ok_or(AskError::NoSweep)?;
         let objective = layout.objective.clone();
-        let succeeded = status.succeeded;
+        let (succeeded, best) = (status.succeeded, status.best.filter(|_| status.version == version));
         let mut page = self
             .read(move |reader| match layout.objective {
                 Some((_, goal)) if query.is_plain() && layout.repeats == 1 => {
                     let limits = (u64::from(k), query.offset as u64);
-                    plain(reader, (id, version), goal, limits, succeeded)
+                    let page = plain(reader, (id, version), goal, limits, succeeded)?;
+                    check_best(&page, best.as_ref(), goal, query.offset)?;
+                    Ok(page)
                 }
                 _ => full(reader, (id, version), layout, query),
             })
@@ -116,6 +120,21 @@ fn plain(
     let mixed_code = reader.is_mixed(at)?;
     let briefs = rows.iter().map(brief).collect::<Result<Vec<_>, _>>()?;
     Ok(Page { rows: leaderboard::ranked(briefs, offset), total, mixed_code })
+}
+
+/// Refuses a ranking that lacks the best trial, which the core knows from the events.
+fn check_best(page: &Page, best: Option<&Best>, goal: Goal, offset: usize) -> Result<(), AskError> {
+    let (Some(best), 0) = (best, offset) else { return Ok(()) };
+    let first = page.rows.first().and_then(|row| row.objective);
+    let is_as_good = first.is_some_and(|first| match goal {
+        Goal::Maximize => first.0 >= best.objective.0,
+        Goal::Minimize => first.0 <= best.objective.0,
+    });
+    if is_as_good {
+        return Ok(());
+    }
+    let what = format!("the ranking lacks the best trial, {}", best.trial);
+    Err(StoreError::Corrupt { path: JOURNAL_FILE.into(), what, at: 0 }.into())
 }
 
 /// Everything that was asked, from all outcomes of the version.

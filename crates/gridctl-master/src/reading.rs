@@ -8,23 +8,30 @@ use std::thread;
 
 use gridctl_core::sched::{Core, SweepStatus};
 use gridctl_storage::journal::Reader;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
+use crate::begin::restore;
 use crate::clock;
+use crate::compare;
 use crate::config::MasterConfig;
 use crate::error::MasterError;
 use crate::handle::{Handle, Shared};
 use crate::message::{Board, INCOMING, Message};
 use crate::query::Readers;
 use crate::ship::Shipper;
-use crate::start::restore;
 
 /// The state that the journal in `dir` holds; beside a living master, as of this moment.
 ///
 /// # Errors
 /// There is no journal, or it cannot be read.
 pub fn fold(dir: &Path) -> Result<Core, MasterError> {
-    restore(&MasterConfig::new(dir), Reader::open(dir)?.load()?)
+    let reader = Reader::open(dir).map_err(|error| compare::explain(dir, error))?;
+    restore(&MasterConfig::new(dir), reader.load()?)
+}
+
+/// The same of a journal that is shorter than it was.
+pub(crate) fn fold_as_it_is(dir: &Path) -> Result<Core, MasterError> {
+    restore(&MasterConfig::new(dir), Reader::open_as_it_is(dir)?.load()?)
 }
 
 /// A handle that answers questions about the journal in `dir`; no master is there to go on with its sweeps.
@@ -55,10 +62,11 @@ fn reading_as(dir: &Path, show: impl Fn(SweepStatus) -> SweepStatus) -> Result<H
         board,
         shared: Arc::new(Shared {
             readers: Readers::new(dir),
-            shipper: Shipper::new("", core.epoch(), dir, Arc::new(Notify::new())),
+            shipper: Shipper::idle(dir),
             data_dir: dir.to_owned(),
             submitting: tokio::sync::Mutex::new(()),
             last_conn: AtomicU64::new(0),
+            failure: Arc::default(),
         }),
     };
     // Ends when the last handle goes; who asks for anything else finds that nobody answers.
@@ -69,7 +77,7 @@ fn reading_as(dir: &Path, show: impl Fn(SweepStatus) -> SweepStatus) -> Result<H
             }
         }
     };
-    let broken = |_| MasterError::Broken("reading");
-    thread::Builder::new().name("gridctl-reading".to_owned()).spawn(answer).map_err(broken)?;
+    let failed = |source| MasterError::NotBegun { part: "reading", source };
+    thread::Builder::new().name("gridctl-reading".to_owned()).spawn(answer).map_err(failed)?;
     Ok(handle)
 }

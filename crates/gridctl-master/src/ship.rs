@@ -1,5 +1,6 @@
 //! Shipping: the journal's outcomes to the results volumes, where people keep them.
-//! Invariant: what was shipped is what the volume lists, so a failing volume is only late; a sweep whose claim is gone gets nothing.
+//! Invariant: what was shipped is what the volume lists, so a failing volume is only late; a sweep
+//! whose claim is gone gets nothing, and neither does one whose results know more than the journal.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,13 +10,14 @@ use std::time::Duration;
 use gridctl_core::id::{Epoch, LeaseSeq, SweepId};
 use gridctl_core::notice::Notice;
 use gridctl_core::protocol::FrozenSweep;
-use gridctl_core::sched::Sweep;
-use gridctl_storage::journal::Reader;
-use gridctl_storage::results::{self, Results};
+use gridctl_core::sched::{Core, Sweep};
+use gridctl_storage::journal::{Reader, StoreError};
+use gridctl_storage::results::{self, EpochClaim, Results};
 use gridctl_storage::volume::{DirVolume, VolumeError};
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::error::MasterError;
+use crate::compare::{self, Journal, Trouble};
+use crate::error::{AskError, Lack, MasterError, chain};
 use crate::handle::Handle;
 
 /// Between two shipments.
@@ -24,22 +26,45 @@ const EVERY: Duration = Duration::from_secs(2);
 const SEGMENT: u64 = 2_048;
 
 /// What is to be shipped for one sweep.
-struct Cargo {
-    sweep: SweepId,
-    version: u32,
-    frozen: Arc<FrozenSweep>,
+pub(crate) struct Cargo {
+    pub(crate) sweep: SweepId,
+    pub(crate) version: u32,
+    pub(crate) frozen: Arc<FrozenSweep>,
+    /// The results volume.
+    pub(crate) volume: String,
+}
+
+/// What is to be shipped, for the master of this data directory.
+pub(crate) fn cargo(core: &Core, data_dir: &Path) -> Vec<Cargo> {
+    let data_dir = data_dir.to_string_lossy();
+    let cargo = |sweep: &Sweep| Cargo {
+        sweep: sweep.id(),
+        version: sweep.version(),
+        frozen: Arc::clone(sweep.frozen()),
+        volume: sweep.frozen().volume_in(&data_dir),
+    };
+    core.sweeps().map(cargo).collect()
+}
+
+/// The start of a master, as shipping needs it.
+pub(crate) struct Start {
+    pub(crate) epoch: Epoch,
+    /// What it claims each volume with.
+    pub(crate) claim: EpochClaim,
+    /// What a new sweep is named after.
+    pub(crate) identity: String,
+    /// The number of the journal's last outcome.
+    pub(crate) last_outcome: u64,
 }
 
 /// Ships.
 pub(crate) struct Shipper {
-    /// The journal's name, by which its records are told from another one's.
-    journal: String,
-    epoch: Epoch,
-    /// A text that no other start of a master has.
-    who: String,
-    scratch: PathBuf,
+    start: Start,
+    data_dir: PathBuf,
     ways: Mutex<BTreeMap<SweepId, Way>>,
     problems: Mutex<BTreeMap<SweepId, String>>,
+    /// Records from before the start that were shipped since somebody asked, by sweep.
+    late: Mutex<BTreeMap<String, u64>>,
     /// There is something to ship.
     wanted: Arc<Notify>,
 }
@@ -47,7 +72,7 @@ pub(crate) struct Shipper {
 /// The way to one sweep's results.
 #[derive(Debug)]
 struct Way {
-    output: String,
+    volume: String,
     shipper: results::Shipper,
     results: Results,
     /// The versions up to this one are kept.
@@ -57,16 +82,29 @@ struct Way {
 }
 
 impl Shipper {
-    pub(crate) fn new(journal: &str, epoch: Epoch, scratch: &Path, wanted: Arc<Notify>) -> Self {
+    pub(crate) fn new(start: Start, data_dir: &Path, wanted: Arc<Notify>) -> Self {
         Self {
-            journal: journal.to_owned(),
-            epoch,
-            who: format!("{} process {}", uuid::Uuid::now_v7(), std::process::id()),
-            scratch: scratch.to_owned(),
+            start,
+            data_dir: data_dir.to_owned(),
             ways: Mutex::default(),
             problems: Mutex::default(),
+            late: Mutex::default(),
             wanted,
         }
+    }
+
+    /// One that never ships, where no master is.
+    pub(crate) fn idle(data_dir: &Path) -> Self {
+        let claim = EpochClaim {
+            start: String::new(),
+            journal: String::new(),
+            data_dir: String::new(),
+            host: String::new(),
+            event: 0,
+            chain: 0,
+        };
+        let start = Start { epoch: Epoch(0), claim, identity: String::new(), last_outcome: 0 };
+        Self::new(start, data_dir, Arc::default())
     }
 
     /// There is something to ship.
@@ -74,20 +112,35 @@ impl Shipper {
         self.wanted.notify_one();
     }
 
-    /// The uuid of a sweep that is new to the journal. It is not drawn: a master that ends between its claim and its commit leaves the
-    /// claim to the next one, for which the sweep is new again.
+    /// The uuid of a sweep that is new to the journal. It is not drawn: a master that ends between
+    /// its claim and its commit leaves the claim to the next one, for which the sweep is new again.
     pub(crate) fn uuid_of(&self, sweep: &str) -> String {
-        format!("{}-{sweep}", self.journal)
+        format!("{}-{sweep}", self.start.identity)
     }
 
-    /// Makes sure that the sweep's directory is its own, and that no checkpoint from before the lease `since` counts; blocks.
-    pub(crate) fn claim(&self, frozen: &FrozenSweep, since: Option<LeaseSeq>) -> Result<(), VolumeError> {
-        let volume = DirVolume::create(Path::new(&frozen.output))?;
+    /// Makes sure that the sweep's directory is its own, and that no checkpoint from before the
+    /// lease `since` counts; blocks.
+    pub(crate) fn claim(
+        &self,
+        frozen: &FrozenSweep,
+        is_new: bool,
+        since: Option<LeaseSeq>,
+    ) -> Result<(), AskError> {
+        let root = frozen.volume_in(&self.data_dir.to_string_lossy());
+        let volume = DirVolume::create(Path::new(&root))?;
         let results = Results::new(Arc::new(volume), &frozen.spec.name, &frozen.uuid)?;
         results.claim()?;
+        if let Some(&theirs) = results.versions()?.last().filter(|_| is_new) {
+            return Err(AskError::Master(Box::new(MasterError::Behind {
+                dir: self.data_dir.clone(),
+                sweep: frozen.spec.name.clone(),
+                volume: format!("{root}/{}", frozen.spec.name),
+                lack: Lack::Version { theirs, ours: 0 },
+            })));
+        }
         // It may be a new one: what was wrong before is looked at anew.
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        since.map_or(Ok(()), |since| results.begin_anew(since))
+        Ok(since.map_or(Ok(()), |since| results.begin_anew(since))?)
     }
 
     /// What keeps a sweep's records from being shipped, if something does.
@@ -96,26 +149,40 @@ impl Shipper {
         problems.get(&sweep).map(|error| Notice::RecordsNotShipped { error: error.clone() })
     }
 
+    /// What keeps each sweep's records.
+    pub(crate) fn problems(&self) -> BTreeMap<SweepId, String> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The journal's name.
+    pub(crate) fn journal(&self) -> &str {
+        &self.start.claim.journal
+    }
+
+    /// Records from before this master's start that have been shipped since the last call, by
+    /// sweep.
+    pub(crate) fn take_late(&self) -> Vec<(String, u64)> {
+        let late = std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner));
+        late.into_iter().collect()
+    }
+
     /// Ships what there is; blocks. What fails is said, and tried again with the next call.
     ///
     /// # Errors
-    /// [`MasterError::Superseded`]: another master has taken over.
+    /// This master must not write to one of the volumes: [`MasterError::Superseded`],
+    /// [`MasterError::Behind`].
     fn ship(&self, cargo: &[Cargo], reader: &Reader) -> Result<(), MasterError> {
         let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         for cargo in cargo {
-            let result = self.ship_one(&mut ways, cargo, reader);
-            let problem = match result {
+            let problem = match self.ship_one(&mut ways, cargo, reader) {
                 Ok(()) => None,
-                Err(Trouble::Superseded(theirs)) => {
-                    let sweep = cargo.frozen.spec.name.clone();
-                    return Err(MasterError::Superseded { sweep, ours: self.epoch, theirs });
-                }
+                Err(Trouble::Refused(error)) => return Err(*error),
                 Err(Trouble::Volume(error)) => {
                     // The volume may be another one when it comes back: look again.
                     ways.remove(&cargo.sweep);
-                    Some(error.to_string())
+                    Some(chain(&error))
                 }
-                Err(Trouble::Store(error)) => Some(error.to_string()),
+                Err(Trouble::Store(error)) => Some(chain(&error)),
             };
             self.note(cargo, problem);
         }
@@ -142,8 +209,8 @@ impl Shipper {
         cargo: &Cargo,
         reader: &Reader,
     ) -> Result<(), Trouble> {
-        if ways.get(&cargo.sweep).is_none_or(|way| way.output != cargo.frozen.output) {
-            ways.insert(cargo.sweep, self.find_way(cargo)?);
+        if ways.get(&cargo.sweep).is_none_or(|way| way.volume != cargo.volume) {
+            ways.insert(cargo.sweep, self.find_way(cargo, reader)?);
         }
         let Some(way) = ways.get_mut(&cargo.sweep) else { return Ok(()) };
         if way.version < cargo.version {
@@ -156,67 +223,96 @@ impl Shipper {
             if from >= upto {
                 return Ok(());
             }
-            let rows = reader.after(from, Some(cargo.sweep.0), SEGMENT)?;
-            if rows.is_empty() {
+            let records = records(reader, (from, u64::MAX), cargo.sweep)?;
+            if records.is_empty() {
                 way.upto = upto;
                 return Ok(());
             }
-            let records: Vec<(u64, String)> = rows.into_iter().map(|row| (row.seq, row.record)).collect();
             way.shipper.ship(&records)?;
+            self.note_late(cargo, &records);
         }
     }
 
-    /// Opens a sweep's results, makes sure that they are its own, and says that this master's epoch has begun.
-    fn find_way(&self, cargo: &Cargo) -> Result<Way, Trouble> {
-        let frozen = &cargo.frozen;
-        // It was made and claimed when the sweep was submitted. If that is gone, a disk may not be mounted: nothing is made anew.
-        let volume = DirVolume::open(Path::new(&frozen.output))?;
-        let results = Results::new(Arc::new(volume), &frozen.spec.name, &frozen.uuid)?;
-        results.check_claim()?;
-        if let Some(theirs) = results.highest_epoch()?
-            && theirs > self.epoch
-        {
-            return Err(Trouble::Superseded(theirs));
+    fn note_late(&self, cargo: &Cargo, records: &[(u64, String)]) {
+        let late = records.iter().filter(|(seq, _)| *seq <= self.start.last_outcome).count() as u64;
+        if late > 0 {
+            tracing::info!(sweep = cargo.frozen.spec.name, late, "shipped records from before this start");
+            let mut all = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+            *all.entry(cargo.frozen.spec.name.clone()).or_default() += late;
         }
-        match results.claim_epoch(self.epoch, &self.who) {
+    }
+
+    /// Opens a sweep's results, makes sure that they are its own and that the journal is not behind
+    /// them, says that this master's epoch has begun, and fills in what is missing.
+    fn find_way(&self, cargo: &Cargo, reader: &Reader) -> Result<Way, Trouble> {
+        let Start { epoch, claim, .. } = &self.start;
+        let results = compare::open(cargo)?;
+        let journal = Journal { name: &claim.journal, data_dir: &self.data_dir, epoch: *epoch, reader };
+        compare::one(&journal, cargo, &results)?;
+        match results.claim_epoch(*epoch, claim) {
             Ok(()) => {}
-            Err(VolumeError::Conflict { .. }) => return Err(Trouble::Superseded(self.epoch)),
+            Err(VolumeError::Conflict { .. }) => {
+                let theirs = results.epoch_claim(*epoch)?;
+                return Err(compare::superseded(*epoch, cargo, *epoch, theirs.as_ref()));
+            }
             Err(error) => return Err(error.into()),
         }
-        let shipper = results::Shipper::open(&results, &self.journal, &self.scratch)?;
+        let mut shipper = results::Shipper::open(&results, &claim.journal, &self.data_dir)?;
+        for (mut first, last) in shipper.gaps() {
+            while first <= last {
+                let records = records(reader, (first - 1, last), cargo.sweep)?;
+                let is_full = records.len() as u64 == SEGMENT;
+                let upto = records.last().filter(|_| is_full).map_or(last, |(seq, _)| *seq);
+                shipper.fill((first, upto), &records)?;
+                self.note_late(cargo, &records);
+                first = upto + 1;
+            }
+        }
         let version = results.versions()?.last().copied().unwrap_or(0);
-        Ok(Way { output: cargo.frozen.output.clone(), shipper, results, version, upto: 0 })
+        Ok(Way { volume: cargo.volume.clone(), shipper, results, version, upto: 0 })
     }
 }
 
-/// Ships what there is for every sweep. What fails for now is said in the sweep's status, and tried again.
+/// Records of a sweep after one number, up to another one: at most those of one segment.
+fn records(
+    reader: &Reader,
+    (after, upto): (u64, u64),
+    sweep: SweepId,
+) -> Result<Vec<(u64, String)>, StoreError> {
+    let rows = reader.after(after, Some(sweep.0), SEGMENT)?.into_iter();
+    Ok(rows.take_while(|row| row.seq <= upto).map(|row| (row.seq, row.record)).collect())
+}
+
+/// Ships what there is for every sweep. What fails for now is said in the sweep's status, and tried
+/// again.
 ///
 /// # Errors
-/// [`MasterError::Superseded`].
+/// This master must not write to one of the volumes.
 pub(crate) async fn all(handle: &Handle) -> Result<(), MasterError> {
-    let cargo = handle
-        .look(|core, _| {
-            let cargo = |sweep: &Sweep| Cargo {
-                sweep: sweep.id(),
-                version: sweep.version(),
-                frozen: Arc::clone(sweep.frozen()),
-            };
-            core.sweeps().map(cargo).collect::<Vec<_>>()
-        })
-        .await;
+    let shipped = with_cargo(handle, |shipper, cargo, reader| shipper.ship(cargo, reader)).await?;
     // While the disk is full nothing new is recorded, so there is nothing to ship.
-    let Ok(cargo) = cargo else { return Ok(()) };
+    shipped.unwrap_or(Ok(()))
+}
+
+/// Does something with all cargo, off the threads that serve; `None` if it cannot be asked for now.
+pub(crate) async fn with_cargo<T: Send + 'static>(
+    handle: &Handle,
+    work: impl FnOnce(&Shipper, &[Cargo], &Reader) -> T + Send + 'static,
+) -> Result<Option<T>, MasterError> {
+    let data_dir = handle.shared.data_dir.clone();
+    let Ok(cargo) = handle.look(move |core, _| cargo(core, &data_dir)).await else { return Ok(None) };
     let shared = Arc::clone(&handle.shared);
-    let ship = move || {
+    let work = move || {
         let reader = Reader::open(&shared.data_dir)?;
-        shared.shipper.ship(&cargo, &reader)
+        Ok::<T, StoreError>(work(&shared.shipper, &cargo, &reader))
     };
-    match tokio::task::spawn_blocking(ship).await.map_err(|_| MasterError::Broken("shipping"))? {
-        Err(error) if !matches!(error, MasterError::Superseded { .. }) => {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(done)) => Ok(Some(done)),
+        Ok(Err(error)) => {
             tracing::warn!(%error, "records wait to be shipped; it is tried again");
-            Ok(())
+            Ok(None)
         }
-        result => result,
+        Err(error) => Err(MasterError::Broken { part: "shipping", why: error.to_string() }),
     }
 }
 
@@ -242,23 +338,5 @@ pub(crate) async fn keep_on(
             () = tokio::time::sleep(EVERY) => {}
             _ = ended.wait_for(|ended| *ended) => return,
         }
-    }
-}
-
-enum Trouble {
-    Volume(VolumeError),
-    Store(gridctl_storage::journal::StoreError),
-    Superseded(Epoch),
-}
-
-impl From<VolumeError> for Trouble {
-    fn from(error: VolumeError) -> Self {
-        Self::Volume(error)
-    }
-}
-
-impl From<gridctl_storage::journal::StoreError> for Trouble {
-    fn from(error: gridctl_storage::journal::StoreError) -> Self {
-        Self::Store(error)
     }
 }

@@ -1,35 +1,34 @@
 //! A master's beginning and end. Invariant: it serves only once its epoch is durable, and at a clean end nothing is left to be shipped
 //! that could have been.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
-use gridctl_core::id::Epoch;
-use gridctl_core::sched::driver::Driver;
-use gridctl_core::sched::{Core, Event};
-use gridctl_storage::journal::{Loaded, Options, Reader, SqliteStore, Store};
+use gridctl_storage::journal::{SqliteStore, Store};
 use gridctl_storage::owned::OwnedDir;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::advert::{self, Advert};
+use crate::begin::{self, Begun};
 use crate::clock;
 use crate::config::MasterConfig;
-use crate::driver::{Own, Shell};
+use crate::driver::Shell;
 use crate::error::MasterError;
-use crate::handle::{Handle, Shared};
+use crate::handle::Handle;
 use crate::listen;
-use crate::message::{Board, INCOMING, Message};
-use crate::query::Readers;
+use crate::message::Message;
 use crate::serve;
-use crate::ship::{self, Shipper};
+use crate::ship;
+use crate::soundness::SoundnessCheck;
+use crate::waiting::{self, Unshipped};
 
 /// At the start, who has the results volumes must be known after so long, or the master starts without.
 const FIRST_SHIPMENT: Duration = Duration::from_secs(10);
-/// At a clean end shipping may take so long.
-const LAST_SHIPMENT: Duration = Duration::from_secs(60);
+/// At a clean end a shipment may take so long.
+const LAST_SHIPMENT: Duration = Duration::from_secs(30);
+/// At a clean end a shipment that failed is tried again after so long.
+const SHIP_AGAIN: Duration = Duration::from_secs(1);
 /// Connections get so long to end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -47,7 +46,22 @@ pub struct Running {
     ended: watch::Sender<bool>,
     server: JoinHandle<()>,
     shipping: JoinHandle<()>,
+    /// The check of a journal that was not closed as it should be.
+    check: Option<SoundnessCheck>,
     failures: mpsc::Receiver<MasterError>,
+    /// The first failure was told.
+    has_told: bool,
+    doubt: Option<String>,
+}
+
+/// What a master leaves that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stopped {
+    /// Records that the results lack.
+    pub unshipped: Vec<Unshipped>,
+    /// Records from before this master's start that it has shipped, by sweep; what
+    /// [`Handle::shipped_late`] has told is not told again.
+    pub shipped_late: Vec<(String, u64)>,
 }
 
 impl Master {
@@ -64,10 +78,12 @@ impl Master {
         config: MasterConfig,
         wrap: impl FnOnce(SqliteStore) -> Box<dyn Store> + Send + 'static,
     ) -> Result<Running, MasterError> {
-        let (shell, begun) = blocking(move || open(config, wrap)).await?;
-        let Begun { config, handle, inbox, epoch } = begun;
+        let (shell, begun) = begin::begin(config, wrap).await?;
+        let Begun { config, handle, inbox, epoch, needs_check, doubt } = begun;
         let (failed, failures) = mpsc::channel(4);
         drive(shell, inbox, failed.clone())?;
+        let check = needs_check.then(|| SoundnessCheck::begin(&config.data_dir, failed.clone()));
+        let check = check.transpose()?;
         match tokio::time::timeout(FIRST_SHIPMENT, ship::all(&handle)).await {
             Ok(shipped) => shipped?,
             Err(_) => tracing::warn!("a results volume does not answer; records are shipped when it does"),
@@ -90,89 +106,19 @@ impl Master {
         let server = spawn(server);
         advert.write(&config.data_dir).map_err(file)?;
         let shipping = spawn(ship::keep_on(handle.clone(), is_ended, failed));
-        Ok(Running { handle, advert, socket_dir, ended, server, shipping, failures })
+        Ok(Running {
+            handle,
+            advert,
+            socket_dir,
+            ended,
+            server,
+            shipping,
+            check,
+            failures,
+            has_told: false,
+            doubt,
+        })
     }
-}
-
-/// What [`open`] hands on beside the loop itself.
-struct Begun {
-    config: MasterConfig,
-    handle: Handle,
-    inbox: mpsc::Receiver<Message>,
-    epoch: Epoch,
-}
-
-/// Opens the journal and begins an epoch; blocks.
-fn open(
-    mut config: MasterConfig,
-    wrap: impl FnOnce(SqliteStore) -> Box<dyn Store>,
-) -> Result<(Shell, Begun), MasterError> {
-    let store = SqliteStore::open(&config.data_dir, Options { allow_network_fs: config.allow_network_fs })?;
-    for warning in store.warnings() {
-        tracing::warn!("{warning}");
-    }
-    let file = |source| MasterError::File { doing: "use", path: config.data_dir.clone(), source };
-    config.data_dir = config.data_dir.canonicalize().map_err(file)?;
-    let journal = store.journal_id().to_owned();
-    let mut store = wrap(store);
-    let mut core = restore(&config, store.load()?)?;
-    core.begin(clock::now());
-    let begun = core.take();
-    let events: Vec<_> = begun.events.iter().map(crate::commit::event_row).collect();
-    store.append(&gridctl_storage::journal::Group { events: &events, outcomes: &[] })?;
-    let reader = Reader::open(&config.data_dir)?;
-    let next_outcome = reader.last_outcome()? + 1;
-    let now = clock::now();
-    let sweeps = core.latest_first().into_iter().filter_map(|sweep| core.status(sweep.id(), now)).collect();
-    let (board, seen) = watch::channel(Board { sweeps: Arc::new(sweeps), full: None });
-    let (sender, inbox) = mpsc::channel(INCOMING);
-    let outcomes = Arc::new(Notify::new());
-    let epoch = core.epoch();
-    let scratch = config.data_dir.clone();
-    let handle = Handle {
-        inbox: sender,
-        board: seen,
-        shared: Arc::new(Shared {
-            readers: Readers::new(&config.data_dir),
-            shipper: Shipper::new(&journal, epoch, &scratch, Arc::clone(&outcomes)),
-            data_dir: config.data_dir.clone(),
-            submitting: tokio::sync::Mutex::new(()),
-            last_conn: AtomicU64::new(0),
-        }),
-    };
-    let shell = Shell {
-        driver: Driver::new(core),
-        store,
-        reader,
-        next_outcome,
-        snapshot_every: config.snapshot_every,
-        board,
-        outcomes,
-        own: Own::default(),
-    };
-    Ok((shell, Begun { config, handle, inbox, epoch }))
-}
-
-/// The core as the journal has it: the newest snapshot and what follows, by the one `apply`.
-pub(crate) fn restore(config: &MasterConfig, loaded: Loaded) -> Result<Core, MasterError> {
-    let now = clock::now();
-    if loaded.damaged_snapshots > 0 {
-        tracing::warn!(
-            "{} damaged snapshots were passed over; the events make up for them",
-            loaded.damaged_snapshots
-        );
-    }
-    let mut core = match loaded.snapshot {
-        None => Core::new(config.timing),
-        Some((seq, bytes)) => Core::restore(config.timing, now, &bytes)
-            .map_err(|source| MasterError::Snapshot { seq, source })?,
-    };
-    for row in loaded.tail {
-        let event: Event = serde_json::from_slice(&row.payload)
-            .map_err(|error| MasterError::Event { seq: row.seq, problem: error.to_string() })?;
-        core.apply(now, &event);
-    }
-    Ok(core)
 }
 
 /// Starts the loop on a thread of its own, which it may block.
@@ -182,8 +128,8 @@ fn drive(
     failed: mpsc::Sender<MasterError>,
 ) -> Result<(), MasterError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let broken = |_| MasterError::Broken("loop");
-    let runtime = runtime.map_err(broken)?;
+    let not_begun = |source| MasterError::NotBegun { part: "loop", source };
+    let runtime = runtime.map_err(not_begun)?;
     let driver = move || {
         let last_word = LastWord(failed);
         if let Err(error) = runtime.block_on(shell.go(inbox)) {
@@ -191,7 +137,7 @@ fn drive(
             let _ = last_word.0.try_send(error);
         }
     };
-    thread::Builder::new().name("gridctl-master".to_owned()).spawn(driver).map(drop).map_err(broken)
+    thread::Builder::new().name("gridctl-master".to_owned()).spawn(driver).map(drop).map_err(not_begun)
 }
 
 /// Says that the loop has ended, even if it panicked. After a clean end nobody listens.
@@ -199,14 +145,12 @@ struct LastWord(mpsc::Sender<MasterError>);
 
 impl Drop for LastWord {
     fn drop(&mut self) {
-        let _ = self.0.try_send(MasterError::Broken("loop"));
+        let _ = self.0.try_send(broken("loop"));
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, MasterError> + Send + 'static,
-) -> Result<T, MasterError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| MasterError::Broken("start"))?
+fn broken(part: &'static str) -> MasterError {
+    MasterError::Broken { part, why: String::new() }
 }
 
 /// The handle is kept by [`Running`], which looks at its end.
@@ -222,53 +166,126 @@ impl Running {
         &self.handle
     }
 
+    /// Why it cannot be told whether the journal is whole, for people.
+    #[must_use]
+    pub fn doubt(&self) -> Option<&str> {
+        self.doubt.as_deref()
+    }
+
     /// How others reach it.
     #[must_use]
     pub fn advert(&self) -> &Advert {
         &self.advert
     }
 
-    /// Waits until the master cannot go on, and says why: the process must end, with an error, and acknowledge nothing more.
+    /// Waits until the master cannot go on, and says why: the process must end, with an error, and
+    /// acknowledge nothing more.
     pub async fn failed(&mut self) -> MasterError {
-        tokio::select! {
-            failure = self.failures.recv() => failure.unwrap_or(MasterError::Broken("loop")),
-            _ = &mut self.server => MasterError::Broken("server"),
-        }
+        let failure = tokio::select! {
+            failure = self.failures.recv() => failure.unwrap_or_else(|| broken("loop")),
+            ended = &mut self.server => server_failure(ended),
+        };
+        self.has_told = true;
+        failure
     }
 
-    /// Ends it: hangs up, ships what is left, keeps a snapshot, and tidies up. Workers that were not drained go on, and connect
-    /// to the next master.
+    /// Why the master cannot go on, if that is so and [`Running::failed`] has not told it: what was
+    /// asked of it meanwhile failed for that.
+    pub async fn failure(&mut self) -> Option<MasterError> {
+        if self.has_told {
+            return None;
+        }
+        if self.handle.inbox.is_closed() {
+            // The loop's last word comes after it has let go of everything.
+            return self.failures.recv().await;
+        }
+        self.failures.try_recv().ok()
+    }
+
+    /// As [`Running::stop_when`], without waiting for a results volume that does not take its
+    /// records.
     ///
     /// # Errors
     /// Something could not be made durable; what was acknowledged is.
-    pub async fn stop(mut self) -> Result<(), MasterError> {
-        Advert::remove(&self.handle.shared.data_dir);
+    pub async fn stop(self) -> Result<Stopped, MasterError> {
+        self.stop_when("", std::future::ready(())).await
+    }
+
+    /// Ends it: hangs up, ships what is left, keeps a snapshot, and tidies up. Workers that were
+    /// not drained go on, and connect to the next master. While records of `sweep` cannot be
+    /// shipped, that is tried again until `enough`.
+    ///
+    /// # Errors
+    /// Something could not be made durable; what was acknowledged is.
+    pub async fn stop_when(
+        mut self,
+        sweep: &str,
+        enough: impl Future<Output = ()>,
+    ) -> Result<Stopped, MasterError> {
+        let is_advertised = self.advert.is_in(&self.handle.shared.data_dir);
+        if is_advertised {
+            Advert::remove(&self.handle.shared.data_dir);
+        }
         // Nobody listens if everything has ended already.
         let _ = self.ended.send(true);
         if !self.server.is_finished() && tokio::time::timeout(LAST_WORDS, &mut self.server).await.is_err() {
             self.server.abort();
         }
         // Connections that ended meanwhile have said so; now everything is recorded that will be.
-        let last = async {
-            if !self.shipping.is_finished() {
-                let _ = (&mut self.shipping).await;
-            }
-            ship::all(&self.handle).await
+        let shipped = self.ship_the_last(sweep, enough).await;
+        let verdict = match &mut self.check {
+            None => Some(true),
+            Some(check) => check.finish().await,
         };
-        let shipped = tokio::time::timeout(LAST_SHIPMENT, last).await;
-        if !matches!(shipped, Ok(Ok(()))) {
-            tracing::warn!("records are left to be shipped: the next master on this data directory does it");
-        }
+        let is_sound = verdict == Some(true);
+        let shipped_late = self.handle.shared.shipper.take_late();
         let (done, is_done) = oneshot::channel();
-        let ended = match self.handle.tell(Message::Stop(done)).await {
+        let ended = match self.handle.tell(Message::Stop { is_sound, done }).await {
             Ok(()) => is_done.await.is_ok(),
             Err(_) => false,
         };
-        self.tidy();
-        if ended {
-            return Ok(());
+        if is_advertised || self.socket_dir.is_some() {
+            self.tidy();
         }
-        Err(self.failures.try_recv().unwrap_or(MasterError::Broken("loop")))
+        if !ended || verdict == Some(false) {
+            return Err(self.failure_of("loop").await);
+        }
+        Ok(Stopped { unshipped: shipped?, shipped_late })
+    }
+
+    /// Ships what is left; returns what could not be shipped.
+    async fn ship_the_last(
+        &mut self,
+        sweep: &str,
+        enough: impl Future<Output = ()>,
+    ) -> Result<Vec<Unshipped>, MasterError> {
+        if !self.shipping.is_finished() {
+            // It ends by itself, or hangs on a volume.
+            let _ = tokio::time::timeout(LAST_SHIPMENT, &mut self.shipping).await;
+        }
+        tokio::pin!(enough);
+        loop {
+            let last = async {
+                ship::all(&self.handle).await?;
+                waiting::unshipped(&self.handle).await
+            };
+            let Ok(left) = tokio::time::timeout(LAST_SHIPMENT, last).await else {
+                return waiting::unanswered(&self.handle).await;
+            };
+            let left = left?;
+            if !left.iter().any(|left| left.sweep == sweep) {
+                return Ok(left);
+            }
+            tokio::select! {
+                () = &mut enough => return Ok(left),
+                () = tokio::time::sleep(SHIP_AGAIN) => {}
+            }
+        }
+    }
+
+    async fn failure_of(&mut self, part: &'static str) -> MasterError {
+        let failure = tokio::time::timeout(LAST_WORDS, self.failures.recv()).await;
+        failure.ok().flatten().unwrap_or_else(|| broken(part))
     }
 
     fn tidy(&mut self) {
@@ -287,6 +304,11 @@ impl Drop for Running {
     }
 }
 
+fn server_failure(ended: Result<(), tokio::task::JoinError>) -> MasterError {
+    let why = ended.err().map_or_else(String::new, |error| error.to_string());
+    MasterError::Broken { part: "server", why }
+}
+
 /// A master as a daemon: until SIGTERM or SIGINT, or until it cannot go on.
 ///
 /// # Errors
@@ -294,7 +316,7 @@ impl Drop for Running {
 pub async fn run(config: MasterConfig, ready: impl FnOnce(&Advert)) -> Result<(), MasterError> {
     use tokio::signal::unix::{SignalKind, signal};
     listen::raise_open_files();
-    let signals = |_| MasterError::Broken("signal handling");
+    let signals = |source| MasterError::NotBegun { part: "signal handling", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
     let mut running = Master::start(config).await?;
@@ -304,5 +326,9 @@ pub async fn run(config: MasterConfig, ready: impl FnOnce(&Advert)) -> Result<()
         _ = interrupt.recv() => {}
         error = running.failed() => return Err(error),
     }
-    running.stop().await
+    for left in running.stop().await?.unshipped {
+        let Unshipped { sweep, records, volume, why } = left;
+        tracing::warn!(sweep, records, volume, why, "records wait to be shipped by the next master");
+    }
+    Ok(())
 }

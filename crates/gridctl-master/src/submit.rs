@@ -49,11 +49,12 @@ impl Handle {
                 }
             }
         }
-        if frozen.uuid.is_empty() {
+        let is_new = frozen.uuid.is_empty();
+        if is_new {
             frozen.uuid = self.shared.shipper.uuid_of(&name);
         }
         let since = if rerun { Some(self.look(|core, _| core.next_lease()).await?) } else { None };
-        self.claim(frozen.clone(), since).await?;
+        self.claim(frozen.clone(), is_new, since).await?;
         let (answer, answered) = oneshot::channel();
         let submission = Box::new(Submission { frozen, known: Vec::new(), changed, retry_failed, rerun });
         self.tell(Message::Ask(Box::new(|request| Input::Submit(request, submission)), answer)).await?;
@@ -62,7 +63,7 @@ impl Handle {
                 self.shared.shipper.wake();
                 Ok(Submitted::Stands { sweep: name, version, new, known, left })
             }
-            Answer::Done(_) => Err(AskError::Ending),
+            Answer::Done(_) => Err(AskError::Failed("it answered another question".to_owned())),
         }
     }
 
@@ -76,10 +77,15 @@ impl Handle {
 
     /// Makes sure that the sweep's directory in the results volume is its own; checkpoints from before the lease `since` are
     /// for nobody from then on.
-    async fn claim(&self, frozen: FrozenSweep, since: Option<LeaseSeq>) -> Result<(), AskError> {
+    async fn claim(
+        &self,
+        frozen: FrozenSweep,
+        is_new: bool,
+        since: Option<LeaseSeq>,
+    ) -> Result<(), AskError> {
         let handle = self.clone();
-        let claim = tokio::task::spawn_blocking(move || handle.shared.shipper.claim(&frozen, since));
-        Ok(claim.await.map_err(|_| AskError::Ending)??)
+        let claim = tokio::task::spawn_blocking(move || handle.shared.shipper.claim(&frozen, is_new, since));
+        claim.await.map_err(|error| AskError::Failed(error.to_string()))?
     }
 }
 

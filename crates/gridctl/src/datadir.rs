@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use gridctl_core::protocol::DEFAULT_OUTPUT;
 use gridctl_storage::journal::fs_check::{self, FsKind};
 
 use crate::exit::Failure;
@@ -77,7 +78,7 @@ impl DataDir {
 
     /// The directory `dir`, which is on a file system of this kind.
     fn on(dir: PathBuf, kind: FsKind, state_home: Option<PathBuf>) -> Self {
-        let results = dir.join("results");
+        let results = dir.join(DEFAULT_OUTPUT);
         match (kind, state_home) {
             (FsKind::Network(kind), Some(home)) => {
                 let hash = blake3::hash(dir.as_os_str().as_encoded_bytes()).to_hex();
@@ -91,6 +92,11 @@ impl DataDir {
             }
             _ => Self { journal: dir, results, moved: None },
         }
+    }
+
+    /// The results volume of a sweep that names none, as a frozen sweep has it.
+    pub(crate) fn output(&self) -> PathBuf {
+        if self.moved.is_some() { self.results.clone() } else { PathBuf::from(DEFAULT_OUTPUT) }
     }
 
     /// Makes what is not there, and says where the journal is if that is elsewhere.
@@ -189,12 +195,13 @@ mod tests {
         let home = Some(PathBuf::from("/var/state"));
         let moved = DataDir::on(dir.clone(), FsKind::Network("NFS"), home.clone());
         assert!(moved.journal.starts_with("/var/state/gridctl"));
-        assert_eq!(moved.results, dir.join("results"));
+        assert_eq!((&moved.results, moved.output()), (&dir.join("results"), dir.join("results")));
         assert!(moved.moved.unwrap().contains("is on NFS"));
         let other =
             DataDir::on(PathBuf::from("/home/you/gridctl-data"), FsKind::Network("NFS"), home.clone());
         assert_ne!(other.journal, moved.journal);
-        assert_eq!(DataDir::on(dir.clone(), FsKind::Local, home).journal, dir);
+        let local = DataDir::on(dir.clone(), FsKind::Local, home);
+        assert_eq!((&local.journal, local.output()), (&dir, PathBuf::from("results")));
     }
 
     #[test]

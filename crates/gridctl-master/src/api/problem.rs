@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use gridctl_core::sched::Refusal;
 use gridctl_core::view::Problem;
 
-use crate::error::AskError;
+use crate::error::{AskError, chain};
 
 /// An answer of no.
 #[derive(Debug)]
@@ -35,16 +35,7 @@ impl IntoResponse for ApiError {
 impl From<AskError> for ApiError {
     fn from(error: AskError) -> Self {
         let (status, code) = kind(&error);
-        let mut message = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            let text = cause.to_string();
-            if !message.ends_with(&text) {
-                message = format!("{message}: {text}");
-            }
-            source = cause.source();
-        }
-        let mut answer = Self::new(status, code, message);
+        let mut answer = Self::new(status, code, chain(&error));
         answer.problem.help = error.help();
         answer
     }
@@ -69,6 +60,8 @@ fn kind(error: &AskError) -> (StatusCode, &'static str) {
         AskError::Volume(error) if error.is_retryable() => (StatusCode::SERVICE_UNAVAILABLE, "results"),
         AskError::Volume(_) => (StatusCode::CONFLICT, "results"),
         AskError::DiskFull(_) => (StatusCode::INSUFFICIENT_STORAGE, "journal_full"),
+        AskError::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
+        AskError::Master(_) => (StatusCode::CONFLICT, "behind"),
         AskError::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending"),
         AskError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "journal"),
     }

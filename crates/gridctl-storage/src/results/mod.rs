@@ -5,18 +5,21 @@
 pub mod attempt;
 pub mod checkpoint;
 mod collect;
+mod epochs;
 mod manifest;
 pub mod records;
+mod shipped;
 
 use std::sync::Arc;
 
-use gridctl_core::id::Epoch;
 use serde::{Deserialize, Serialize};
 
 pub use attempt::{Limits, copy_files};
 pub use checkpoint::{Checkpoint, Restored};
+pub use epochs::EpochClaim;
 pub use manifest::{FileEntry, Manifest, Skipped};
 pub use records::{RecordLine, Shipper};
+pub use shipped::Shipped;
 
 use crate::volume::{Put, Volume, VolumeError, check_path};
 
@@ -156,22 +159,6 @@ impl Results {
     pub fn version(&self, version: u32) -> Result<String, VolumeError> {
         let bytes = self.volume.get(&self.path(&format!("versions/v{version}.yaml")), 0..SMALL)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    /// Says that the master `who`, a text that no other start of a master has, begins this epoch.
-    ///
-    /// # Errors
-    /// [`VolumeError::Conflict`] if another one did: this master must not serve.
-    pub fn claim_epoch(&self, epoch: Epoch, who: &str) -> Result<(), VolumeError> {
-        self.volume.put_new(&self.path(&format!("epochs/{epoch}")), who.as_bytes()).map(drop)
-    }
-
-    /// The highest epoch that a master began.
-    ///
-    /// # Errors
-    /// As [`Volume::list`].
-    pub fn highest_epoch(&self) -> Result<Option<Epoch>, VolumeError> {
-        Ok(self.numbers("epochs", |name| name.parse().ok())?.last().copied().map(Epoch))
     }
 
     fn numbers(&self, below: &str, parse: impl Fn(&str) -> Option<u32>) -> Result<Vec<u32>, VolumeError> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use gridctl_core::record::Record;
 
 use super::Results;
+use super::shipped::gaps;
 use crate::volume::{Volume, VolumeError};
 
 /// So many segments at the end are merged, if the largest of them is at most a quarter of all.
@@ -42,14 +43,20 @@ impl RecordLine {
     pub fn record(&self) -> Result<Record, serde_json::Error> {
         serde_json::from_str(&self.text)
     }
+
+    /// Whether it is this record, given as the journal has it.
+    #[must_use]
+    pub fn holds(&self, record: &str) -> bool {
+        line(self.seq, record).is_some_and(|line| line.trim_end() == self.text)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Segment {
-    journal: String,
-    first: u64,
-    last: u64,
-    size: u64,
+pub(super) struct Segment {
+    pub(super) journal: String,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) size: u64,
 }
 
 impl Segment {
@@ -65,7 +72,7 @@ impl Segment {
         })
     }
 
-    fn path(&self, results: &Results) -> String {
+    pub(super) fn path(&self, results: &Results) -> String {
         results.path(&format!("records/{}-{}-{}.jsonl", self.journal, self.first, self.last))
     }
 
@@ -125,17 +132,8 @@ impl Shipper {
         let new: Vec<_> = records.iter().filter(|(seq, _)| *seq > shipped).collect();
         let Some((last, _)) = new.last() else { return Ok(()) };
         self.results.check_claim()?;
-        let mut segment = Segment { journal: self.journal.clone(), first: shipped + 1, last: *last, size: 0 };
-        let path = segment.path(&self.results);
-        let mut text = String::new();
-        for (seq, line) in &new {
-            seal(*seq, line, &mut text).ok_or_else(|| VolumeError::Damaged {
-                path: path.clone(),
-                what: "a record is no JSON object".into(),
-            })?;
-        }
-        segment.size = text.len() as u64;
-        self.results.volume.put_new(&path, text.as_bytes())?;
+        let records = new.into_iter().map(|(seq, line)| (*seq, line.as_str()));
+        let segment = self.publish((shipped + 1, *last), records)?;
         self.segments.push(segment);
         while let Some(from) = mergeable(&self.segments) {
             // What cannot be merged stays in pieces: readers do not care.
@@ -144,6 +142,45 @@ impl Shipper {
             }
         }
         Ok(())
+    }
+
+    /// What lies between segments and was shipped once: (first number, last number).
+    #[must_use]
+    pub fn gaps(&self) -> Vec<(u64, u64)> {
+        gaps(&self.segments)
+    }
+
+    /// Publishes again what is missing from number `first` to number `last`: all records between
+    /// them.
+    ///
+    /// # Errors
+    /// As [`Shipper::ship`].
+    pub fn fill(&mut self, (first, last): (u64, u64), records: &[(u64, String)]) -> Result<(), VolumeError> {
+        self.results.check_claim()?;
+        let records = records.iter().map(|(seq, line)| (*seq, line.as_str()));
+        let segment = self.publish((first, last), records)?;
+        let place = self.segments.partition_point(|other| other.first < first);
+        self.segments.insert(place, segment);
+        Ok(())
+    }
+
+    fn publish<'a>(
+        &self,
+        (first, last): (u64, u64),
+        records: impl Iterator<Item = (u64, &'a str)>,
+    ) -> Result<Segment, VolumeError> {
+        let mut segment = Segment { journal: self.journal.clone(), first, last, size: 0 };
+        let path = segment.path(&self.results);
+        let mut text = String::new();
+        for (seq, line) in records {
+            seal(seq, line, &mut text).ok_or_else(|| VolumeError::Damaged {
+                path: path.clone(),
+                what: "a record is no JSON object".into(),
+            })?;
+        }
+        segment.size = text.len() as u64;
+        self.results.volume.put_new(&path, text.as_bytes())?;
+        Ok(segment)
     }
 
     /// Puts the segments from `from` on into one, which is published before they are removed.
@@ -246,7 +283,7 @@ fn is_whole(results: &Results, segment: &Segment) -> bool {
 }
 
 /// The segments of every journal, ascending by their first number.
-fn segments(results: &Results) -> Result<BTreeMap<String, Vec<Segment>>, VolumeError> {
+pub(super) fn segments(results: &Results) -> Result<BTreeMap<String, Vec<Segment>>, VolumeError> {
     let mut found: BTreeMap<String, Vec<Segment>> = BTreeMap::new();
     for entry in results.volume.list(&results.path("records"))? {
         if let Some(segment) = Segment::parse(&entry.name, entry.size).filter(|_| !entry.is_dir) {
@@ -275,6 +312,13 @@ fn mergeable(segments: &[Segment]) -> Option<usize> {
     None
 }
 
+/// The line of a record with its number and checksum; `None` if it is no JSON object in one line.
+#[must_use]
+pub fn line(seq: u64, record: &str) -> Option<String> {
+    let mut line = String::new();
+    seal(seq, record, &mut line).map(|()| line)
+}
+
 /// Appends the line with its number and checksum; `None` if it is no JSON object in one line.
 fn seal(seq: u64, line: &str, out: &mut String) -> Option<()> {
     use std::fmt::Write as _;
@@ -291,7 +335,7 @@ fn seal(seq: u64, line: &str, out: &mut String) -> Option<()> {
 const CHECKSUM: &str = ",\"checksum\":\"crc32:";
 
 /// The number in a line, if its checksum fits.
-fn unseal(line: &str) -> Option<u64> {
+pub(super) fn unseal(line: &str) -> Option<u64> {
     let (body, checksum) = line.rsplit_once(CHECKSUM)?;
     let crc = u32::from_str_radix(checksum.strip_suffix("\"}")?, 16).ok()?;
     let (_, seq) = body.rsplit_once(",\"seq\":")?;

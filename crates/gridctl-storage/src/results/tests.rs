@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gridctl_core::id::{Fingerprint, LeaseSeq, Token, TrialId};
+use gridctl_core::id::{Epoch, Fingerprint, LeaseSeq, Token, TrialId};
 
 use super::*;
 use crate::volume::DirVolume;
@@ -82,11 +82,22 @@ fn versions_and_epochs_are_written_once() {
     assert_eq!(results.version(10).unwrap(), "name: v10");
     assert_eq!(results.put_version(2, "name: v2").unwrap(), Put::Same);
     assert!(matches!(results.put_version(2, "name: other"), Err(VolumeError::Conflict { .. })));
-    results.claim_epoch(Epoch(9), "one").unwrap();
-    results.claim_epoch(Epoch(10), "one").unwrap();
-    results.claim_epoch(Epoch(10), "one").unwrap();
-    assert!(matches!(results.claim_epoch(Epoch(10), "two"), Err(VolumeError::Conflict { .. })));
+    let claim = |start: &str| EpochClaim {
+        start: start.to_owned(),
+        journal: "j1".to_owned(),
+        data_dir: "/data".to_owned(),
+        host: "here".to_owned(),
+        event: 7,
+        chain: 8,
+    };
+    results.claim_epoch(Epoch(9), &claim("one")).unwrap();
+    results.claim_epoch(Epoch(10), &claim("one")).unwrap();
+    results.claim_epoch(Epoch(10), &claim("one")).unwrap();
+    let taken = results.claim_epoch(Epoch(10), &claim("two"));
+    assert!(matches!(taken, Err(VolumeError::Conflict { .. })));
     assert_eq!(results.highest_epoch().unwrap(), Some(Epoch(10)));
+    assert_eq!(results.epoch_claim(Epoch(10)).unwrap(), Some(claim("one")));
+    assert_eq!(results.epoch_claim(Epoch(11)).unwrap(), None);
 }
 
 #[test]
@@ -226,6 +237,35 @@ fn a_segment_that_is_missing_is_noticed() {
 }
 
 #[test]
+fn how_far_a_journal_was_shipped_is_read_and_what_is_missing_is_filled_in() {
+    let (dir, results) = results();
+    let mut shipper = Shipper::open(&results, "j1", dir.path()).unwrap();
+    assert_eq!(results.shipped("j1").unwrap(), Shipped::default());
+    for (from, to) in [(1, 4), (5, 10), (11, 12)] {
+        shipper.ship(&lines(from..=to)).unwrap();
+    }
+    let long = format!(r#"{{"log":"{}"}}"#, "x".repeat(200_000));
+    shipper.ship(&[(13, long.clone())]).unwrap();
+    let shipped = results.shipped("j1").unwrap();
+    let line = shipped.line.unwrap();
+    assert!(shipped.last == 13 && line.seq == 13 && line.holds(&long) && !line.holds("{\"log\":\"y\"}"));
+    assert_eq!(results.shipped("j2").unwrap().last, 0, "another journal counts for itself");
+
+    let records = dir.path().join("results/wine/records");
+    fs::write(records.join("j1-13-13.jsonl"), "{}\n").unwrap();
+    assert_eq!((results.shipped("j1").unwrap().last, results.shipped("j1").unwrap().line), (13, None));
+    fs::remove_file(records.join("j1-5-10.jsonl")).unwrap();
+    assert_eq!(results.shipped("j1").unwrap().gaps, [(5, 10)]);
+    let mut shipper = Shipper::open(&results, "j1", dir.path()).unwrap();
+    assert_eq!(shipper.gaps(), [(5, 10)]);
+    shipper.fill((5, 8), &lines(5..=8)).unwrap();
+    shipper.fill((9, 10), &lines(9..=10)).unwrap();
+    assert_eq!((shipper.gaps(), shipper.shipped()), (vec![], 13));
+    fs::remove_file(records.join("j1-13-13.jsonl")).unwrap();
+    assert_eq!(numbers(&results), (1..=12).collect::<Vec<_>>());
+}
+
+#[test]
 fn f80_a_volume_that_was_unmounted_takes_no_records() {
     let (dir, results) = results();
     let mut shipper = Shipper::open(&results, "j1", dir.path()).unwrap();
@@ -263,6 +303,47 @@ fn an_attempt_is_there_whole_with_its_manifest_or_not_at_all() {
     let empty = results.publish_attempt((TRIAL, token(8)), &nothing, None, &Limits::default()).unwrap();
     assert!(empty.is_empty() && results.attempt_manifest(TRIAL, token(8)).unwrap().is_none());
     assert_eq!(results.volume.list("wine/trials").unwrap().len(), 1);
+}
+
+/// Where several machines share a volume, one may see a manifest while it does not see the files
+/// yet.
+#[test]
+fn f76_a_manifest_that_is_seen_before_its_files_is_believed_once_they_are_there() {
+    let (dir, results) = results();
+    let output = tree(dir.path());
+    let log = dir.path().join("log");
+    fs::write(&log, "line\n").unwrap();
+    let limits = Limits::default();
+    let log = fs::File::open(&log).unwrap();
+    let manifest = results.publish_attempt((TRIAL, token(7)), &output, Some(&log), &limits).unwrap();
+    results.publish_checkpoint(PRINT, (token(7), 1), &output, &limits).unwrap();
+    let into = tempfile::tempdir().unwrap();
+    // Hides what lies at the path, and shows it again after a while: first a part of it, then all.
+    let late = |path: &str, read: &dyn Fn()| {
+        let path = dir.path().join("results/wine").join(path);
+        let whole = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                fs::write(&path, &whole).unwrap();
+            });
+            read();
+        });
+    };
+    late(&format!("trials/{TRIAL}/2-7/files/sub/my%20plot.png"), &|| {
+        results.fetch_attempt(&manifest, &into.path().join("attempt")).unwrap();
+        assert_eq!(fs::read(into.path().join("attempt/sub/my plot.png")).unwrap(), vec![9; 300_000]);
+    });
+    late(&format!("trials/{TRIAL}/2-7/log.txt"), &|| {
+        assert_eq!(results.check_log(TRIAL, token(7)).unwrap(), Some(5));
+    });
+    late(&format!("checkpoints/{PRINT}/2-7-1/files/model.bin"), &|| {
+        let restored = results.restore_checkpoint(PRINT, &into.path().join("checkpoint")).unwrap();
+        assert!(restored.checkpoint.is_some() && restored.damaged.is_empty(), "{restored:?}");
+    });
 }
 
 #[test]

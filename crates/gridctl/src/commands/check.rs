@@ -34,9 +34,9 @@ const LOG_BYTES: u64 = 1 << 30;
 /// Runs the command.
 pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
     let checked = submit::check(&args.file)?;
-    let results = settings.data_dir.for_sweep(&checked.file.base)?.results;
+    let dir = settings.data_dir.for_sweep(&checked.file.base)?;
     let caller = |name: &str| std::env::var(name).ok();
-    let resolved = freeze::resolve(&checked, &results, &caller)?;
+    let resolved = freeze::resolve(&checked, &dir, &caller)?;
     let only_warn = |problem| Diagnostic { severity: Severity::Warning, ..problem };
     let missing = resolved.missing.into_iter().map(only_warn);
     let mut warnings: Vec<Diagnostic> = checked.warnings.iter().cloned().chain(missing).collect();

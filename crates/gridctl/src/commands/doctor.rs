@@ -5,15 +5,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use gridctl_storage::journal::fs_check::{self, FsKind};
+use gridctl_storage::journal::{HEAD_FILE, JOURNAL_FILE, Reader};
 use gridctl_worker::cgroup::CgroupSupport;
 use gridctl_worker::resources;
 use serde_json::{Value as Json, json};
 
 use crate::cli::DoctorArgs;
 use crate::exit::{Exit, Outcome};
-use crate::output::{self, TextOrJson};
+use crate::output::{self, TextOrJson, number};
 use crate::settings::Settings;
-use crate::{address, datadir};
+use crate::{address, datadir, source};
 
 /// One finding.
 struct Finding {
@@ -109,5 +110,40 @@ fn data_dir(settings: &Settings) -> Vec<Finding> {
         }
     };
     findings.push(master);
+    if dir.join(JOURNAL_FILE).exists() || dir.join(HEAD_FILE).exists() {
+        findings.push(journal(&dir));
+        findings.push(records(&dir));
+    }
     findings
+}
+
+/// Whether the journal is whole: everything in it is read.
+fn journal(dir: &Path) -> Finding {
+    let (how, text) = match Reader::open(dir).and_then(|reader| reader.check()) {
+        Ok(outcomes) => {
+            let outcomes = number::of(outcomes.unwrap_or_default(), "outcome");
+            ("ok", format!("{outcomes}, every one whole, and every index fits"))
+        }
+        Err(error) => {
+            let help = error.help().map_or_else(String::new, |help| format!(": {help}"));
+            ("problem", format!("{}{help}", source::chain(&error)))
+        }
+    };
+    Finding { what: "journal", how, text }
+}
+
+/// Whether the results have what the journal has.
+fn records(dir: &Path) -> Finding {
+    let (how, text) = match gridctl_master::waiting(dir, None) {
+        Ok(left) if left.is_empty() => ("ok", "the results have every record".to_owned()),
+        Ok(left) => {
+            let one = |left: &gridctl_master::Unshipped| {
+                let records = number::of(left.records, "record");
+                format!("{records} of {} are not in {}: {}", left.sweep, left.volume, left.why)
+            };
+            ("note", left.iter().map(one).collect::<Vec<_>>().join("; "))
+        }
+        Err(error) => ("problem", source::chain(&error)),
+    };
+    Finding { what: "records", how, text }
 }

@@ -2,7 +2,11 @@
 //! Invariant: a state is told by its word.
 
 use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
+use gridctl_core::notice::Notice;
 use gridctl_core::sched::SweepStatus;
 
 use super::run::progress;
@@ -14,6 +18,9 @@ use crate::output::{self, Format, csv, number};
 use crate::settings::Settings;
 use crate::source::{Source, target};
 
+/// The results volume is looked at for so long.
+const LOOK: Duration = Duration::from_secs(3);
+
 /// Runs the command.
 pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
     let (name, from) = target::sweep(args.sweep.as_deref(), settings)?;
@@ -22,12 +29,15 @@ pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
         print_all(&source.sweeps()?, args.output)?;
         return Ok(Exit::Ok);
     }
-    let status = source.status(&name)?;
+    let mut status = source.status(&name)?;
     let live = source.is_live();
     if source.is_without_master() && !status.state.is_over() {
         output::say(
             "no master is running: this is what the journal says; `gridctl run FILE` goes on with it",
         );
+    }
+    if let Some(dir) = source.dir.clone().filter(|_| source.is_without_master()) {
+        status.notices.extend(waiting(&dir, &status.sweep));
     }
     if !args.watch {
         print_one(&status, args.output)?;
@@ -43,6 +53,17 @@ pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
         Ok(true)
     })?;
     Ok(Exit::Ok)
+}
+
+/// Whether records wait that no master ships; a results volume that does not answer is not waited
+/// for.
+fn waiting(dir: &Path, sweep: &str) -> Option<Notice> {
+    let (dir, sweep) = (dir.to_owned(), sweep.to_owned());
+    let (say, said) = mpsc::channel();
+    std::thread::spawn(move || say.send(gridctl_master::waiting(&dir, Some(&sweep))));
+    let left = said.recv_timeout(LOOK).ok()?.ok()?.pop()?;
+    let error = format!("{} of {}: {}", number::of(left.records, "record"), left.sweep, left.why);
+    Some(Notice::RecordsNotShipped { error })
 }
 
 /// One line of those that follow a sweep.

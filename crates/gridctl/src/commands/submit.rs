@@ -7,6 +7,7 @@ use gridctl_core::view::{SubmitRequest, Submitted, SweepStatus};
 use super::run::changed;
 use super::run::progress::{done, points};
 use crate::cli::{AgainArgs, SubmitArgs};
+use crate::datadir::DataDir;
 use crate::diagnose;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, number};
@@ -21,7 +22,7 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
     checked.show_warnings();
     let mut master = Source::master(settings, &checked.file.base)?;
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
-    let frozen = prepare(&checked, &dir.results)?;
+    let frozen = prepare(&checked, &dir)?;
     let mut submit = request(frozen, &args.again);
     let answer = match master.submit(&submit)? {
         Submitted::CodeChanged { version, lines, succeeded, failed } => {
@@ -62,10 +63,10 @@ fn stands(status: &SweepStatus, known: Option<u64>) -> String {
 }
 
 /// Everything that can be said about a sweep without a master: resolved, checked against this machine's files, and marked.
-pub(crate) fn prepare(checked: &Checked, results: &std::path::Path) -> Result<FrozenSweep, Failure> {
+pub(crate) fn prepare(checked: &Checked, dir: &DataDir) -> Result<FrozenSweep, Failure> {
     let source = &checked.file.source;
     let caller = |name: &str| std::env::var(name).ok();
-    let resolved = freeze::resolve(checked, results, &caller)?;
+    let resolved = freeze::resolve(checked, dir, &caller)?;
     let mut frozen = resolved.frozen;
     for warning in precheck::served(&frozen, source)? {
         diagnose::print(&warning, Some(source));
@@ -75,7 +76,7 @@ pub(crate) fn prepare(checked: &Checked, results: &std::path::Path) -> Result<Fr
     }
     let grid = preview::grid(&frozen)?;
     precheck::command(&frozen, &grid, source)?;
-    if let Some(warning) = freeze::seal(&mut frozen)? {
+    if let Some(warning) = freeze::seal(&mut frozen, dir)? {
         diagnose::print(&warning, None);
     }
     Ok(frozen)

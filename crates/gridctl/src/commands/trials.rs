@@ -1,6 +1,8 @@
 //! `gridctl trials`: lists trials, shows one, prints what trains it again.
 //! Invariant: what is printed to be pasted is quoted for a shell.
 
+use std::path::Path;
+
 use gridctl_core::id::{Epoch, LeaseSeq};
 use gridctl_core::launch::{BaseEnv, secret_names};
 use gridctl_core::record::{Exit as End, Record, TrialState};
@@ -152,8 +154,10 @@ fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {
     } else if args.command || args.env {
         output::text(&again(&details, &source, args.env)?)?;
     } else {
-        let core = source.dir.as_deref().and_then(|dir| fold::core(dir).ok()?);
-        output::text(&text(&details, core.as_ref()))?;
+        let dir = source.dir.as_deref();
+        let known = dir.and_then(|dir| Some((dir, fold::core(dir).ok()??)));
+        let volume = |record: &Record| known.as_ref().and_then(|(dir, core)| volume(record, dir, core));
+        output::text(&text(&details, &volume))?;
     }
     Ok(Exit::Ok)
 }
@@ -167,14 +171,14 @@ fn state(word: &str) -> Result<TrialState, Failure> {
     })
 }
 
-/// The directory of the results that have what the attempt published, as far as it is known here.
-fn volume(record: &Record, core: Option<&Core>) -> Option<String> {
+/// The directory of the results that have what the attempt published, by the journal in `dir`.
+fn volume(record: &Record, dir: &Path, core: &Core) -> Option<String> {
     let sweep = results::publisher(record);
-    let output = &core?.sweep_named(sweep)?.frozen().output;
+    let output = core.sweep_named(sweep)?.frozen().volume_in(dir.to_str()?);
     Some(format!("{output}/{sweep}"))
 }
 
-fn text(details: &TrialDetails, core: Option<&Core>) -> String {
+fn text(details: &TrialDetails, volume: &dyn Fn(&Record) -> Option<String>) -> String {
     use std::fmt::Write as _;
     let TrialDetails { trial, attempts, .. } = details;
     let mut out = format!(
@@ -229,7 +233,7 @@ fn text(details: &TrialDetails, core: Option<&Core>) -> String {
                 out,
                 "     {} in {}/trials/{}/{epoch}-{lease}",
                 number::of(report.files, "file"),
-                sanitise::line(volume(record, core).as_deref().unwrap_or("the results")),
+                sanitise::line(volume(record).as_deref().unwrap_or("the results")),
                 report.trial
             );
         }

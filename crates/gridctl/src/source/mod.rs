@@ -15,7 +15,9 @@ use gridctl_core::view::{
     DrainRequest, LATEST, Leaderboard, LeaderboardQuery, RetryRequest, SteerRequest, SubmitRequest,
     Submitted, SweepStatus, Touched, TrialDetails, TrialsPage, TrialsQuery,
 };
+pub(crate) use gridctl_master::chain;
 use gridctl_master::{Handle, MasterError};
+use gridctl_storage::journal::living_master;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
@@ -44,7 +46,7 @@ enum Asked {
     NamedMaster,
     /// The data directory's master; its journal is read instead when it stands still.
     MasterOf(PathBuf),
-    /// The journal, beside a master that stands still.
+    /// The journal, beside a master that stands still or cannot be reached.
     BesideMaster,
     /// The journal, for want of a master.
     Journal,
@@ -65,15 +67,26 @@ impl Source {
         {
             return Ok(Self { runtime, client, asked: Asked::MasterOf(dir.clone()), dir: Some(dir) });
         }
-        let client = journal(&runtime, || gridctl_master::reading(&dir))?;
-        Ok(Self { runtime, client, asked: Asked::Journal, dir: Some(dir) })
+        let Some(pid) = living_master(&dir) else {
+            let client = journal(&runtime, || gridctl_master::reading(&dir))?;
+            return Ok(Self { runtime, client, asked: Asked::Journal, dir: Some(dir) });
+        };
+        output::say(format_args!(
+            "{}, but cannot be reached; this is what its journal holds",
+            holds(pid, &dir)
+        ));
+        let client = journal(&runtime, || gridctl_master::reading_beside_master(&dir))?;
+        Ok(Self { runtime, client, asked: Asked::BesideMaster, dir: Some(dir) })
     }
 
     /// The master alone: for what only a master can do.
     pub(crate) fn master(settings: &Settings, from: &Path) -> Result<MasterSource, Failure> {
         let runtime = runtime()?;
         let place = place(settings, from)?;
-        let client = runtime.block_on(ApiClient::connect(&place))?;
+        let client = runtime.block_on(ApiClient::connect(&place)).map_err(|failure| {
+            let dir = settings.data_dir.find(from).ok().filter(|_| settings.master.is_none());
+            dir.and_then(|dir| unreachable(&dir)).unwrap_or(failure)
+        })?;
         Ok(MasterSource { runtime, client })
     }
 
@@ -242,8 +255,29 @@ pub(crate) fn place(settings: &Settings, from: &Path) -> Result<Place, Failure> 
     address::advertised(&dir)?.ok_or_else(|| no_master(&dir))
 }
 
+/// A master that holds `dir`, in words.
+fn holds(pid: u32, dir: &Path) -> String {
+    format!("a master, process {pid}, holds {}", dir.display())
+}
+
+/// A master holds this directory, and its socket leads nowhere.
+fn unreachable(dir: &Path) -> Option<Failure> {
+    let pid = living_master(dir)?;
+    let problem =
+        Diagnostic::error("master::unreachable", format!("{}, but cannot be reached", holds(pid, dir))).help(
+            format!(
+                "its socket was removed or is not readable: end it with `kill {pid}`, which loses nothing, \
+                 and start it again"
+            ),
+        );
+    Some(Failure::new(Exit::Unreachable, problem))
+}
+
 /// Nobody serves this directory.
 pub(crate) fn no_master(dir: &Path) -> Failure {
+    if let Some(failure) = unreachable(dir) {
+        return failure;
+    }
     let problem =
         Diagnostic::error("master::unreachable", format!("no master is running for {}", dir.display()))
             .help("`gridctl master` starts one; `gridctl run FILE` needs none");
@@ -265,19 +299,4 @@ pub(crate) fn ask_failure(error: &gridctl_master::AskError) -> Failure {
 /// Why a master did not start.
 pub(crate) fn master_failure(error: &gridctl_master::MasterError) -> Failure {
     Failure::error("master", chain(error)).maybe_help(error.help())
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

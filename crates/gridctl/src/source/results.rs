@@ -22,10 +22,12 @@ use crate::exit::Failure;
 pub(crate) fn of_attempt(dir: Option<&Path>, record: &Record) -> Result<Results, Failure> {
     let unknown =
         || Failure::error("results", "where its results are is not known here").help("use --data-dir DIR");
-    let core = fold::core(dir.ok_or_else(unknown)?)?.ok_or_else(unknown)?;
+    let dir = dir.ok_or_else(unknown)?;
+    let core = fold::core(dir)?.ok_or_else(unknown)?;
     let name = publisher(record);
     let frozen = core.sweep_named(name).ok_or_else(unknown)?.frozen();
-    let volume = DirVolume::open(Path::new(&frozen.output)).map_err(fail)?;
+    let output = frozen.volume_in(dir.to_str().ok_or_else(unknown)?);
+    let volume = DirVolume::open(Path::new(&output)).map_err(fail)?;
     let results = Results::new(Arc::new(volume), name, &frozen.uuid).map_err(fail)?;
     results.check_claim().map_err(fail)?;
     Ok(results)

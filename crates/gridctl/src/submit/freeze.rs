@@ -8,6 +8,7 @@ use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::spec::{Diagnostic, SweepSpec};
 
 use super::{Checked, at_key};
+use crate::datadir::DataDir;
 use crate::exit::{Exit, Failure, Source};
 use crate::workdir;
 
@@ -23,8 +24,9 @@ pub(crate) struct Resolved {
     pub(crate) missing: Vec<Diagnostic>,
 }
 
-/// Resolves paths and variables of a sweep whose results go to `results` unless the file says otherwise.
-pub(crate) fn resolve(checked: &Checked, results: &Path, caller: Caller<'_>) -> Result<Resolved, Failure> {
+/// Resolves paths and variables of a sweep whose results go to `dir` unless the file says
+/// otherwise.
+pub(crate) fn resolve(checked: &Checked, dir: &DataDir, caller: Caller<'_>) -> Result<Resolved, Failure> {
     let Checked { file, spec, .. } = checked;
     let source = &file.source;
     let text = |path: &Path| utf8(path).map_err(|failure| failure.within(source));
@@ -38,7 +40,10 @@ pub(crate) fn resolve(checked: &Checked, results: &Path, caller: Caller<'_>) -> 
     };
     let output = match &spec.output {
         Some(output) if !output.contains("://") => absolute(&file.base.join(output)),
-        _ => results.to_owned(),
+        _ => {
+            text(&dir.results)?;
+            dir.output()
+        }
     };
     let mut missing = Vec::new();
     let mut env = Vec::new();
@@ -70,12 +75,13 @@ pub(crate) fn resolve(checked: &Checked, results: &Path, caller: Caller<'_>) -> 
 }
 
 /// Hashes workdir and data, and marks the code. Returns a warning where that is much to look through.
-pub(crate) fn seal(frozen: &mut FrozenSweep) -> Result<Option<Diagnostic>, Failure> {
+pub(crate) fn seal(frozen: &mut FrozenSweep, data_dir: &DataDir) -> Result<Option<Diagnostic>, Failure> {
     let mut warning = None;
     let mut digest = String::new();
     if let Some(dir) = &frozen.workdir {
-        let apart: Vec<PathBuf> =
-            [Some(&frozen.output), frozen.data.as_ref()].into_iter().flatten().map(PathBuf::from).collect();
+        let output = data_dir.journal.join(&frozen.output);
+        let data = frozen.data.as_ref().map(PathBuf::from);
+        let apart: Vec<PathBuf> = [Some(output), data].into_iter().flatten().collect();
         let hashed = workdir::hash(Path::new(dir), &apart)?;
         digest = hashed.digest();
         warning = hashed.is_large().map(|size| {

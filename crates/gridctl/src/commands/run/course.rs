@@ -20,6 +20,7 @@ use super::progress::{self, Progress};
 use super::{Hint, ended, failure};
 use crate::cli::RunArgs;
 use crate::commands::{daemon, leaderboard};
+use crate::diagnose;
 use crate::exit::{Exit, Failure};
 use crate::output::sentence::{self, NoticeTeller};
 use crate::output::{self, number};
@@ -27,6 +28,8 @@ use crate::source::{self, fold};
 
 /// Between two looks where nothing changes.
 const LOOK: Duration = Duration::from_millis(500);
+/// Records of a sweep that is over must be shipped within this time.
+const SHIPMENT: Duration = Duration::from_secs(30);
 /// From SIGTERM to SIGKILL after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -78,26 +81,90 @@ pub(super) async fn run(mut plan: Plan<'_>) -> Result<(Exit, Option<Leaderboard>
         let mut config = MasterConfig::new(&plan.dir);
         config.timing = daemon::timing(plan.args.lease_ttl)?;
         let mut running = Master::start(config).await.map_err(|error| source::master_failure(&error))?;
-        let result = serve(&plan, &mut running).await;
-        let stopped = running.stop().await.map_err(|error| source::master_failure(&error));
-        let served = result?;
-        stopped?;
+        running.doubt().iter().for_each(|doubt| output::say(format_args!("note: {doubt}")));
+        say_late(running.handle().shipped_late());
+        let served = match serve(&plan, &mut running).await {
+            Ok(served) => served,
+            Err(failure) => {
+                // What was asked of a master that has failed says less than why it has.
+                let why = running.failure().await.map(|error| source::master_failure(&error));
+                // Whatever else is wrong comes from that.
+                drop(running.stop().await);
+                return Err(why.unwrap_or(failure));
+            }
+        };
         match served {
-            Served::Ended(exit, board) => return Ok((exit, board)),
+            Served::Ended(exit, board, mut interrupts) => {
+                let exit = stop(&plan, running, exit, &mut interrupts).await?;
+                return Ok((exit, board));
+            }
             Served::Asks(found) => {
+                running.stop().await.map_err(|error| source::master_failure(&error))?;
                 let asked = tokio::task::spawn_blocking(move || changed::ask(&found)).await;
-                let answer =
-                    asked.map_err(|_| Failure::error("run::changed", "the question could not be asked"))?;
+                let answer = asked.map_err(|error| {
+                    let what = format!("the question could not be asked: {error}");
+                    Failure::error("run::changed", what)
+                })?;
                 plan.submit.changed = Some(answer?);
             }
         }
     }
 }
 
+/// Stops the master. Records of a sweep that is over are shipped first, if that can be done in
+/// time.
+async fn stop(
+    plan: &Plan<'_>,
+    running: Running,
+    exit: Exit,
+    interrupts: &mut Interrupts,
+) -> Result<Exit, Failure> {
+    let sweep = plan.submit.frozen.spec.name.as_str();
+    let is_over = !matches!(exit, Exit::Interrupted | Exit::Paused);
+    let enough = async {
+        let patience = if is_over { SHIPMENT } else { Duration::ZERO };
+        tokio::select! {
+            () = tokio::time::sleep(patience) => {}
+            () = interrupts.next() => {}
+        }
+    };
+    let stopped = running.stop_when(sweep, enough).await.map_err(|error| source::master_failure(&error))?;
+    say_late(stopped.shipped_late);
+    let Some(left) = stopped.unshipped.into_iter().find(|left| left.sweep == sweep) else { return Ok(exit) };
+    let message = format!(
+        "{} of `{sweep}` could not be shipped to {}: {}",
+        number::of(left.records, "record"),
+        left.volume,
+        left.why
+    );
+    let help = format!(
+        "the journal in {} has them: put the volume right, and the next `{}` ships them",
+        plan.dir.display(),
+        plan.hint.run("")
+    );
+    let failure = Failure::error("run::unshipped", message).help(help);
+    if !is_over {
+        failure.problems.iter().for_each(|problem| output::say(format_args!("note: {}", problem.message)));
+        return Ok(exit);
+    }
+    diagnose::failure(&failure);
+    Ok(Exit::Error)
+}
+
+/// Says which records waited since before this start.
+fn say_late(late: Vec<(String, u64)>) {
+    for (sweep, records) in late {
+        output::say(format_args!(
+            "shipped {} of `{sweep}` that the results did not have yet",
+            number::of(records, "record")
+        ));
+    }
+}
+
 /// What a master's time came to.
 enum Served {
     /// There is nothing left to do, or somebody wants it to stop: the exit code, and what to show.
-    Ended(Exit, Option<Leaderboard>),
+    Ended(Exit, Option<Leaderboard>, Interrupts),
     /// Outcomes of other code are there, and nobody has said what they are worth.
     Asks(Found),
 }
@@ -156,7 +223,7 @@ async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure
                 number::of(progress::points(&status), "trial"),
                 plan.hint.run("")
             ));
-            return Ok(Served::Ended(Exit::Interrupted, None));
+            return Ok(Served::Ended(Exit::Interrupted, None, interrupts));
         }
         Err(failure) => {
             if let Some(fleet) = fleet {
@@ -169,7 +236,7 @@ async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure
         .leaderboard(&name, leaderboard::asked(plan.args.k))
         .await
         .map_err(|error| source::ask_failure(&error))?;
-    Ok(Served::Ended(exit, Some(board)))
+    Ok(Served::Ended(exit, Some(board), interrupts))
 }
 
 fn announce(status: &SweepStatus, stands: &Stands, trials: Count) {

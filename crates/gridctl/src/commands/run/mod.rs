@@ -13,6 +13,7 @@ use std::path::Path;
 
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::sched::{CloseReason, SweepPhase, SweepStatus};
+use gridctl_storage::journal::{self, Reader};
 use gridctl_worker::cgroup::CgroupSupport;
 use gridctl_worker::resources;
 
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     let checked = submit::check(&args.file)?;
     checked.show_warnings();
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
-    let frozen = prepare(&checked, &dir.results)?;
+    let frozen = prepare(&checked, &dir)?;
     let gpus = args.machine.gpus.clone().map_or_else(resources::gpus, |list| list.0);
     let capacity = resources::capacity(args.machine.slots, &gpus, CgroupSupport::detect().limit());
     precheck::resources(&frozen, &capacity, &checked.file.source)?;
@@ -56,7 +57,11 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     let trials = preview::count(&preview::grid(&frozen)?);
     let submit = request(frozen, &args.again);
     let plan = course::Plan { submit, args, hint, mark: mark::of(&dir), dir, trials, slots };
-    let (exit, board) = super::daemon::runtime()?.block_on(course::run(plan))?;
+    let runtime = super::daemon::runtime()?;
+    let ended = runtime.block_on(course::run(plan));
+    // A results volume that hangs must not keep the process.
+    runtime.shutdown_background();
+    let (exit, board) = ended?;
     if let Some(board) = board {
         // A reader that went away does not change how the sweep ended.
         match leaderboard::print(&board, Format::Table, args.k) {
@@ -123,10 +128,20 @@ fn all_known(dir: &Path, frozen: &FrozenSweep, args: &RunArgs) -> Result<Option<
     let finished = [CloseReason::Finished, CloseReason::CapReached, CloseReason::TargetReached];
     let finished = finished.map(SweepPhase::Closed).contains(&status.phase);
     let known = finished && sweep.frozen().is_same(frozen) && !to_retry;
-    // A results volume that is new or was emptied is filled again, which takes a master.
-    let claim = Path::new(&frozen.output).join(&frozen.spec.name).join(gridctl_storage::results::CLAIM);
-    let known = known && claim.exists();
-    Ok(known.then_some(status))
+    Ok(if known && !needs_master(dir, &frozen.spec.name)? { Some(status) } else { None })
+}
+
+/// Whether there is something to do for a master that none is doing: records wait to be shipped, or
+/// the journal was not closed as it should be and is to be checked.
+fn needs_master(dir: &Path, sweep: &str) -> Result<bool, Failure> {
+    if journal::living_master(dir).is_some() {
+        return Ok(false);
+    }
+    let reader = Reader::open(dir).map_err(|error| fold::store_failure(&error))?;
+    reader.check_numbers().map_err(|error| fold::store_failure(&error))?;
+    let waiting =
+        || gridctl_master::waiting(dir, Some(sweep)).map_err(|error| source::master_failure(&error));
+    Ok(!Reader::was_closed(dir) || !waiting()?.is_empty())
 }
 
 fn known_line(status: &SweepStatus, hint: &Hint) -> String {

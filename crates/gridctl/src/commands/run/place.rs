@@ -53,8 +53,7 @@ impl Workers {
             fleet.map(|fleet| (fleet, left))
         };
         let begun = tokio::task::spawn_blocking(begin).await;
-        let begun =
-            begun.map_err(|_| Failure::error("run::worker", "cannot look for what is left behind"))?;
+        let begun = begun.map_err(|error| unlooked("is left behind", &error))?;
         let (mut fleet, left) = begun.map_err(|error| failure(&error))?;
         if left.processes > 0 {
             crate::output::say(format_args!("ended {} processes that were left behind", left.processes));
@@ -123,7 +122,11 @@ impl Workers {
 async fn end_left_of(mark: &str, worker: WorkerId) -> Result<(), Failure> {
     let mark = format!("{mark}/{worker}");
     let ended = tokio::task::spawn_blocking(move || gridctl_worker::marks::end_marked(&mark)).await;
-    ended.map(drop).map_err(|_| Failure::error("run::worker", "cannot look for what a worker left behind"))
+    ended.map(drop).map_err(|error| unlooked("a worker left behind", &error))
+}
+
+fn unlooked(what: &str, error: &tokio::task::JoinError) -> Failure {
+    Failure::error("run::worker", format!("cannot look for what {what}: {error}"))
 }
 
 /// Why there are no workers.

@@ -1,0 +1,177 @@
+//! Journal and results volumes, compared before either is written: whether the results hold what
+//! the journal lacks.
+//! Invariant: nothing is written. A volume that cannot be read refuses nothing: what it lacks is
+//! shipped when it is back, after another comparison.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gridctl_core::id::Epoch;
+use gridctl_storage::journal::{Home, Reader, StoreError};
+use gridctl_storage::results::{EpochClaim, Results};
+use gridctl_storage::volume::{DirVolume, VolumeError};
+
+use crate::error::{Kept, Lack, MasterError};
+use crate::ship::Cargo;
+
+/// The journal that is compared.
+pub(crate) struct Journal<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) data_dir: &'a Path,
+    /// The last epoch that began.
+    pub(crate) epoch: Epoch,
+    pub(crate) reader: &'a Reader,
+}
+
+/// Why a sweep's records are not shipped.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// Perhaps later.
+    Volume(VolumeError),
+    /// Perhaps later.
+    Store(StoreError),
+    /// Never: this master must not write there.
+    Refused(Box<MasterError>),
+}
+
+impl From<VolumeError> for Trouble {
+    fn from(error: VolumeError) -> Self {
+        Self::Volume(error)
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Compares the journal with the volume of each sweep.
+///
+/// # Errors
+/// [`MasterError::Behind`], [`MasterError::Superseded`].
+pub(crate) fn all(journal: &Journal<'_>, cargo: &[Cargo]) -> Result<(), MasterError> {
+    for cargo in cargo {
+        match open(cargo).map_err(Trouble::from).and_then(|results| one(journal, cargo, &results)) {
+            Err(Trouble::Refused(error)) => return Err(*error),
+            Err(Trouble::Store(error)) => return Err(error.into()),
+            Err(Trouble::Volume(error)) => {
+                tracing::debug!(sweep = cargo.frozen.spec.name, %error, "not compared with its results");
+            }
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+/// A sweep's results, if they are there and its own. It was made and claimed when the sweep was
+/// submitted. If that is gone, a disk may not be mounted: nothing is made anew.
+pub(crate) fn open(cargo: &Cargo) -> Result<Results, VolumeError> {
+    let volume = DirVolume::open(Path::new(&cargo.volume))?;
+    let results = Results::new(Arc::new(volume), &cargo.frozen.spec.name, &cargo.frozen.uuid)?;
+    results.check_claim()?;
+    Ok(results)
+}
+
+/// Compares the journal with one sweep's results.
+pub(crate) fn one(journal: &Journal<'_>, cargo: &Cargo, results: &Results) -> Result<(), Trouble> {
+    let refuse = |lack| Err(Trouble::Refused(Box::new(behind(journal, cargo, lack))));
+    if let Some(theirs) = results.highest_epoch()? {
+        let claim = results.epoch_claim(theirs)?;
+        if theirs > journal.epoch {
+            return match claim {
+                Some(claim) if is_ours(journal, &claim) => {
+                    refuse(Lack::Epoch { theirs, ours: journal.epoch })
+                }
+                claim => Err(superseded(journal.epoch, cargo, theirs, claim.as_ref())),
+            };
+        }
+        if let Some(claim) = claim.filter(|claim| claim.journal == journal.name)
+            && journal.reader.chain_at(claim.event)? != Some(claim.chain)
+        {
+            return refuse(Lack::Event { epoch: theirs, event: claim.event });
+        }
+    }
+    let shipped = results.shipped(journal.name)?;
+    let ends = journal.reader.last_outcome()?;
+    if shipped.last > ends {
+        return refuse(Lack::Records { last: shipped.last, ends });
+    }
+    if let Some(line) = shipped.line {
+        let rows = journal.reader.after(line.seq.saturating_sub(1), Some(cargo.sweep.0), 1)?;
+        if !rows.first().is_some_and(|row| row.seq == line.seq && line.holds(&row.record)) {
+            return refuse(Lack::Record { seq: line.seq });
+        }
+    }
+    match results.versions()?.last() {
+        Some(&theirs) if theirs > cargo.version => refuse(Lack::Version { theirs, ours: cargo.version }),
+        _ => Ok(()),
+    }
+}
+
+/// Another master has an epoch that is higher than this one's, or the same.
+pub(crate) fn superseded(ours: Epoch, cargo: &Cargo, theirs: Epoch, claim: Option<&EpochClaim>) -> Trouble {
+    let by = claim.map(|claim| format!("{} on {}", claim.data_dir, claim.host));
+    let sweep = cargo.frozen.spec.name.clone();
+    Trouble::Refused(Box::new(MasterError::Superseded { sweep, ours, theirs, by }))
+}
+
+/// A copy of a data directory must not write into results that the original goes on with.
+///
+/// # Errors
+/// [`MasterError::Copied`].
+pub(crate) fn check_home(home: &Home, data_dir: &Path, cargo: &[Cargo]) -> Result<(), MasterError> {
+    let Home::CopyOf(original) = home else { return Ok(()) };
+    match cargo.iter().find(|cargo| !cargo.frozen.is_in_data_dir()) {
+        None => Ok(()),
+        Some(cargo) => Err(MasterError::Copied {
+            dir: data_dir.to_owned(),
+            original: original.clone(),
+            sweep: cargo.frozen.spec.name.clone(),
+            volume: cargo.volume.clone(),
+        }),
+    }
+}
+
+/// The error of a journal that is shorter than it was, with where the records lie that it lacks.
+pub(crate) fn explain(data_dir: &Path, error: StoreError) -> MasterError {
+    let StoreError::Behind { journal, outcomes: (ends, _), .. } = &error else { return error.into() };
+    let kept: Vec<Kept> = places(data_dir)
+        .into_iter()
+        .filter_map(|(root, sweep)| {
+            let volume = DirVolume::open(&root).ok()?;
+            let last = Results::of_name(Arc::new(volume), &sweep).ok()?.shipped(journal).ok()?.last;
+            let volume = root.join(sweep).display().to_string();
+            (last > *ends).then_some(Kept { first: ends + 1, last, volume })
+        })
+        .collect();
+    if kept.is_empty() { error.into() } else { MasterError::Lost { source: error, kept } }
+}
+
+/// Where results may lie of the sweeps in `data_dir`: by what its journal still says, and by
+/// default.
+fn places(data_dir: &Path) -> BTreeSet<(PathBuf, String)> {
+    let mut places = BTreeSet::new();
+    if let Ok(core) = crate::reading::fold_as_it_is(data_dir) {
+        let place = |cargo: Cargo| (PathBuf::from(cargo.volume), cargo.frozen.spec.name.clone());
+        places.extend(crate::ship::cargo(&core, data_dir).into_iter().map(place));
+    }
+    let root = data_dir.join(gridctl_core::protocol::DEFAULT_OUTPUT);
+    let entries = std::fs::read_dir(&root).into_iter().flatten().flatten();
+    places.extend(entries.filter_map(|entry| Some((root.clone(), entry.file_name().into_string().ok()?))));
+    places
+}
+
+fn is_ours(journal: &Journal<'_>, claim: &EpochClaim) -> bool {
+    claim.journal == journal.name && Path::new(&claim.data_dir) == journal.data_dir
+}
+
+fn behind(journal: &Journal<'_>, cargo: &Cargo, lack: Lack) -> MasterError {
+    MasterError::Behind {
+        dir: journal.data_dir.to_owned(),
+        sweep: cargo.frozen.spec.name.clone(),
+        volume: format!("{}/{}", cargo.volume, cargo.frozen.spec.name),
+        lack,
+    }
+}
