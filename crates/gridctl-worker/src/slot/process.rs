@@ -53,9 +53,9 @@ pub(super) fn serve() -> Result<(), SlotError> {
     }
     let system = |what| move |error: Errno| SlotError::System { what, error: error.into() };
     set_child_subreaper(Some(getpid())).map_err(system("become child subreaper"))?;
-    let out = io::stdout();
-    let flags = fcntl_getfl(&out).map_err(system("look at standard output"))?;
-    fcntl_setfl(&out, flags | OFlags::NONBLOCK).map_err(system("set standard output"))?;
+    // What `poll` saw may be gone by the time of a read: nothing here may block but `poll`.
+    unblock(io::stdin()).map_err(system("set standard input"))?;
+    unblock(io::stdout()).map_err(system("set standard output"))?;
     let mut slot = Slot::default();
     let served = slot.serve_all();
     descend::end_all(slot.running.as_ref().map(|running| running.pid));
@@ -237,7 +237,8 @@ impl Slot {
             return Err(machine("the slot was asked for more trainers than may wait".to_owned()));
         }
         let Child { pid, stdout, stderr } = self.spawner.spawn(start)?;
-        let exited = match pidfd_open(pid, PidfdFlags::empty()) {
+        let unblocked = unblock(&stdout).and_then(|()| unblock(&stderr));
+        let exited = match unblocked.and_then(|()| pidfd_open(pid, PidfdFlags::empty())) {
             Ok(exited) => exited,
             Err(error) => {
                 descend::end_all(Some(pid));
@@ -281,7 +282,7 @@ impl Slot {
                 }
                 self.resting = now >= self.lively_until;
             }
-            Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Some(Err(error)) if is_passing(&error) => {}
             _ => match stream {
                 Stream::Out => running.stdout = None,
                 Stream::Err => running.stderr = None,
@@ -360,6 +361,16 @@ impl Slot {
         self.hurry &= !self.out.is_empty();
         Ok(true)
     }
+}
+
+/// Makes reads and writes of a pipe's end return at once.
+fn unblock(pipe: impl AsFd) -> Result<(), Errno> {
+    fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)
+}
+
+/// Whether the next look at a pipe may find something, although this one did not.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
 }
 
 fn is_readable(pipe: BorrowedFd<'_>) -> bool {
