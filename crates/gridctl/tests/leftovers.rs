@@ -4,6 +4,7 @@
 
 mod lab;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ impl User {
         }
         let mut command = Command::new("setpriv");
         command.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]);
-        command.args(["--clear-groups", "--"]).arg(own.get_program()).args(own.get_args());
+        command.args(["--clear-groups", "--"]).arg(reachable(lab, own.get_program())).args(own.get_args());
         for (name, value) in own.get_envs() {
             match value {
                 Some(value) => command.env(name, value),
@@ -80,6 +81,15 @@ impl User {
         let log = fs::File::options().append(true).create(true).open(lab.path().join("log")).unwrap();
         Ends(self.command(lab, args).stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
+}
+
+/// The program within the lab: the directory that it was built in may be closed to other users.
+fn reachable(lab: &Lab, program: &OsStr) -> PathBuf {
+    let own = lab.path().join("gridctl");
+    if !own.exists() && fs::hard_link(program, &own).is_err() {
+        fs::copy(program, &own).unwrap();
+    }
+    own
 }
 
 /// The users that a test can be: not root as well, where that can be had.
