@@ -107,7 +107,6 @@ fn s21_ranges_that_are_none_are_refused() {
         ("infinity", axes("  x: {min: 0, max: .inf, step: 1}")),
         ("1e309", axes("  x: {values: [1e309]}")),
         ("a logarithm of nothing", axes("  x: {min: 0, max: 1, steps: 3, scale: log}")),
-        ("-0.0 beside 0", axes("  x: {values: [-0.0, 0]}")),
     ]));
 }
 
@@ -116,10 +115,8 @@ fn s22_what_comes_twice_is_refused_and_both_are_named() {
     insta::assert_snapshot!(refused([
         ("a key", "name: a\nname: b\n".to_owned() + &axes("  x: {values: [1]}")),
         ("an axis", axes("  x: {values: [1]}\n  x: {values: [2]}")),
-        ("a value", axes("  x: {values: [1, 2, 1]}")),
-        ("a value in another form", axes("  x: {values: [1, 1.0]}")),
         ("a value after rounding", axes("  x: {min: 1, max: 1.0000000000001, steps: 5}")),
-        ("a variable", axes("  a.b: {values: [1]}\n  a-b: {values: [2]}")),
+        ("a pair", axes("  a: {values: [1, 1]}\n  b: {values: [2, 2]}") + "zip: [[a, b]]\n"),
     ]));
 }
 
@@ -160,7 +157,6 @@ fn s25_forms_of_yaml_that_no_sweep_needs_are_refused_and_those_of_editors_are_ta
         ("a tag", axes("  x: {values: [!!python/object:os.system x]}")),
         ("an include", axes("  x: !include /etc/passwd")),
         ("several documents", axes("  x: {values: [1]}") + "---\nname: b\n"),
-        ("a merge key", "base: &b {x: {values: [1]}}\n".to_owned() + &axes("  <<: *b")),
         ("a tab", axes("\tx: {values: [1]}")),
         ("nothing", String::new()),
         ("a list", "[1, 2]\n".to_owned()),

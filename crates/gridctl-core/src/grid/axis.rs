@@ -1,5 +1,6 @@
 //! One axis of the grid: value by place and place by value.
-//! Invariant: no two places have the same canonical value, so that each is the inverse of the other.
+//! Invariant: no two places have the same canonical value, so that each is the inverse of the other; unless the axis is zipped
+//! (then `joint` finds the place).
 //!
 //! Ranges are computed, not stored. A computed float is rounded to 12 significant digits, fewer where its terms cancel, which
 //! takes the noise of binary fractions away (`0.1 + 2 * 0.1` is `0.3`, `-0.3 + 3 * 0.1` is `0.0`) and hides how a platform's
@@ -58,6 +59,11 @@ impl Table {
             values: axis.values.clone(),
             places: OnceLock::new(),
         })
+    }
+
+    /// All values, by rule.
+    pub(super) fn values(&self) -> &AxisValues {
+        &self.values
     }
 
     /// The value at `place`, which is below `len`.
@@ -217,7 +223,7 @@ fn whole(value: &Value) -> Option<i64> {
     }
 }
 
-fn canonical(value: &Value) -> String {
+pub(super) fn canonical(value: &Value) -> String {
     let mut out = String::new();
     value.canonical(&mut out);
     out

@@ -12,6 +12,7 @@
 mod axis;
 mod count;
 mod error;
+mod joint;
 mod rules;
 mod walk;
 
@@ -24,6 +25,7 @@ use crate::value::{Params, Value};
 use axis::Table;
 pub use count::Count;
 pub use error::GridError;
+use joint::Joint;
 use rules::{Rules, Scope};
 use walk::Walk;
 
@@ -55,6 +57,8 @@ struct Digit {
     weight: u64,
     /// Its axes.
     axes: Vec<usize>,
+    /// How its place is found where one axis does not tell it.
+    joint: Option<Joint>,
 }
 
 /// One trial of the grid.
@@ -219,11 +223,20 @@ impl Grid {
             let next = in_order.next_if(|(name, _)| *name == &*axis.name).map(|(_, value)| value);
             let Some(value) = next.or_else(|| params.get(&axis.name)) else { continue };
             found += 1;
+            if self.digits[*digit].joint.is_some() {
+                continue;
+            }
             let place = axis.place_of(value)?;
             if places[*digit].is_some_and(|known| known != place) {
                 return None;
             }
             places[*digit] = Some(place);
+        }
+        for (digit, place) in self.digits.iter().zip(&mut places) {
+            if let Some(joint) = &digit.joint {
+                let axes: Vec<&Table> = digit.axes.iter().map(|axis| &self.axes[*axis]).collect();
+                *place = Some(joint.place_of(&axes, params)?);
+            }
         }
         let point: Vec<u64> = places.into_iter().map(Option::unwrap_or_default).collect();
         let active = self.active(&point);
@@ -288,7 +301,7 @@ fn digits(spec: &SweepSpec, axes: &[Table]) -> Result<(Vec<Digit>, Vec<usize>), 
         let known = group_of[place].and_then(|group: usize| digit_of_group[group]);
         let digit: usize = known.unwrap_or(digits.len());
         if known.is_none() {
-            digits.push(Digit { radix: axis.len, weight: 1, axes: Vec::new() });
+            digits.push(Digit { radix: axis.len, weight: 1, axes: Vec::new(), joint: None });
         }
         if let Some(group) = group_of[place] {
             digit_of_group[group] = Some(digit);
@@ -304,6 +317,10 @@ fn digits(spec: &SweepSpec, axes: &[Table]) -> Result<(Vec<Digit>, Vec<usize>), 
         }
         digits[digit].axes.push(place);
         digit_of.push(digit);
+    }
+    for digit in &mut digits {
+        let members: Vec<&Table> = digit.axes.iter().map(|axis| &axes[*axis]).collect();
+        digit.joint = Joint::needed(&members);
     }
     Ok((digits, digit_of))
 }

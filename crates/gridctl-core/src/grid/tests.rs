@@ -17,7 +17,7 @@ fn axis(name: &str, values: AxisValues) -> Axis {
     Axis {
         name: name.to_owned(),
         path: vec![name.to_owned()],
-        variable: format!("HP_{}", name.to_uppercase()),
+        variable: Some(format!("HP_{}", name.to_uppercase())),
         values,
         when: None,
     }

@@ -126,7 +126,7 @@ fn names_a_secret(name: &str) -> bool {
 
 /// Whether the trial alone decides about this name: an absent or null parameter is an unset variable, whatever the caller has.
 fn is_own(frozen: &FrozenSweep, name: &str) -> bool {
-    OWN.contains(&name) || frozen.spec.axes.iter().any(|axis| axis.variable == name)
+    OWN.contains(&name) || frozen.spec.axes.iter().any(|axis| axis.variable.as_deref() == Some(name))
 }
 
 /// See [`Launch::trial_env`]. What `env:` sets goes before the defaults here, never before parameters and `GRID_*`.
@@ -157,8 +157,8 @@ pub(super) fn trial_env(launch: &Launch<'_>) -> Vec<(String, String)> {
 /// `HP_<NAME>` and its like, without those that are null.
 fn parameters(launch: &Launch<'_>, vars: &mut Vec<(String, String)>) {
     for (axis, _, value) in launch.params() {
-        if let (Some(axis), Some(text)) = (axis, value.to_text()) {
-            vars.push((axis.variable.clone(), text));
+        if let (Some(variable), Some(text)) = (axis.and_then(|axis| axis.variable.clone()), value.to_text()) {
+            vars.push((variable, text));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `parameters:` to axes: which names, which variables, which values.
-//! Invariant: an axis has at least one value and no value twice; no two axes share a name or a variable.
+//! Invariant: an axis has at least one value, and no value twice unless it is zipped; no two axes share a name or a variable.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::diagnostic::{Checker, Diagnostic, shown, suggest};
@@ -13,7 +13,7 @@ use super::{AxisValues, limits, names, ranges, unique};
 pub(super) struct Draft<'n> {
     pub(super) name: String,
     pub(super) path: Vec<String>,
-    pub(super) variable: String,
+    pub(super) variable: Option<String>,
     pub(super) span: Range<usize>,
     pub(super) when: Option<&'n Tree>,
     pub(super) values: Option<AxisValues>,
@@ -40,21 +40,40 @@ const RANDOM: &[&str] = &[
 ];
 const LISTED: &[&str] = &["categorical", "constant", "int_uniform", "q_uniform"];
 
-/// Reads `parameters`; `prefix` is what variables begin with.
-pub(super) fn read<'n>(check: &mut Checker<'_>, tree: &'n Tree, prefix: &str) -> Vec<Draft<'n>> {
-    let mut reader = Reader { check, prefix, drafts: Vec::new(), listed: 0, bytes: 0, overflown: false };
+/// Reads `parameters`; `prefix` is what variables begin with, `zip` says which axes may repeat a value.
+pub(super) fn read<'n>(
+    check: &mut Checker<'_>,
+    tree: &'n Tree,
+    prefix: &str,
+    zip: Option<&Tree>,
+) -> Vec<Draft<'n>> {
+    let zipped = zip.map(zipped).unwrap_or_default();
+    let (drafts, listed, bytes, overflown) = (Vec::new(), 0, 0, false);
+    let mut reader = Reader { check, prefix, zipped, drafts, listed, bytes, overflown };
     reader.group(tree, &mut Vec::new());
-    let Reader { drafts, listed, bytes, .. } = reader;
+    let Reader { mut drafts, listed, bytes, .. } = reader;
     check.within("`parameters`", "listed values", (listed, limits::LISTED_VALUES), &tree.span);
     check.within("a point of `parameters`", "bytes", (bytes, limits::POINT_BYTES), &tree.span);
     unique::names(check, &drafts);
-    unique::variables(check, &drafts);
+    unique::variables(check, &mut drafts);
     drafts
+}
+
+/// The names that stand in the groups of `zip`.
+fn zipped(zip: &Tree) -> HashSet<&str> {
+    fn items(tree: &Tree) -> &[Tree] {
+        if let Kind::List(items) = &tree.kind { items } else { &[] }
+    }
+    fn name(tree: &Tree) -> Option<&str> {
+        if let Kind::Str(name) = &tree.kind { Some(name) } else { None }
+    }
+    items(zip).iter().flat_map(items).filter_map(name).collect()
 }
 
 struct Reader<'c, 's, 'n> {
     check: &'c mut Checker<'s>,
     prefix: &'c str,
+    zipped: HashSet<&'c str>,
     drafts: Vec<Draft<'n>>,
     listed: usize,
     bytes: usize,
@@ -107,14 +126,14 @@ impl<'n> Reader<'_, '_, 'n> {
             return;
         }
         self.nested_without_parameters(&key.text, tree);
-        let values = self.values(&what, &fields, tree);
+        let values = self.values(&name, &fields, tree);
         self.keep(key, path, fields.get("when"), values);
     }
 
     fn keep(&mut self, key: &Key, path: &[String], when: Option<&'n Tree>, values: Option<AxisValues>) {
         if self.drafts.len() < limits::AXES {
             let (name, path, span) = (path.join("."), path.to_vec(), key.span.clone());
-            let variable = names::variable_of(self.prefix, &name);
+            let variable = Some(names::variable_of(self.prefix, &name));
             self.drafts.push(Draft { name, path, variable, span, when, values });
         } else if !self.overflown {
             self.overflown = true;
@@ -202,7 +221,8 @@ impl<'n> Reader<'_, '_, 'n> {
         }
     }
 
-    fn values(&mut self, what: &str, fields: &Fields<'n>, tree: &Tree) -> Option<AxisValues> {
+    fn values(&mut self, name: &str, fields: &Fields<'n>, tree: &Tree) -> Option<AxisValues> {
+        let what = &*format!("parameter {}", shown(name));
         let families = [
             ("values", fields.has("values")),
             ("value", fields.has("value")),
@@ -225,7 +245,7 @@ impl<'n> Reader<'_, '_, 'n> {
         }
         let quantum = self.distribution(what, fields, first)?;
         match first {
-            Some("values") => self.listed(what, fields.get("values")?),
+            Some("values") => self.listed(what, fields.get("values")?, self.zipped.contains(name)),
             Some("value") => {
                 let value = self.check.value(what, fields.get("value")?)?;
                 self.size(what, value.to_json().len(), fields.get("value")?)
@@ -296,13 +316,14 @@ impl<'n> Reader<'_, '_, 'n> {
         Some(text.eq_ignore_ascii_case("q_uniform"))
     }
 
-    fn listed(&mut self, what: &str, tree: &Tree) -> Option<AxisValues> {
+    /// The values of a list, each once; an axis that is zipped keeps what it has twice.
+    fn listed(&mut self, what: &str, tree: &Tree, zipped: bool) -> Option<AxisValues> {
         let items = self.check.some_items(&format!("{what}: `values`"), tree, limits::LISTED_VALUES)?;
         self.listed += items.len();
         let mut first: HashMap<String, usize> = HashMap::with_capacity(items.len());
         let mut values = Vec::with_capacity(items.len());
-        let mut sound = true;
-        let mut largest = 0;
+        let (mut sound, mut largest) = (true, 0);
+        let mut again = Vec::new();
         for (i, item) in items.iter().enumerate() {
             let Some(value) = self.check.value(what, item) else {
                 sound = false;
@@ -311,28 +332,36 @@ impl<'n> Reader<'_, '_, 'n> {
             let mut canonical = String::new();
             value.canonical(&mut canonical);
             largest = largest.max(canonical.len());
-            if let Some(before) = first.get(&canonical) {
-                sound = false;
-                self.twice(what, &items[*before], item);
-            } else {
-                first.insert(canonical, i);
+            match first.get(&canonical) {
+                Some(before) if !zipped => again.push((&items[*before], item)),
+                known => {
+                    let new = known.is_none();
+                    values.push(value);
+                    if new {
+                        first.insert(canonical, i);
+                    }
+                }
             }
-            values.push(value);
         }
+        self.twice(what, &again);
         (self.size(what, largest, tree) && sound).then_some(AxisValues::List(values))
     }
 
-    fn twice(&mut self, what: &str, before: &Tree, again: &Tree) {
-        let (a, b) = (self.check.raw(before), self.check.raw(again));
+    /// Says that values are listed twice, at the first of them.
+    fn twice(&mut self, what: &str, again: &[(&Tree, &Tree)]) {
+        let Some((before, item)) = again.first() else { return };
+        let (a, b) = (self.check.raw(before), self.check.raw(item));
         let same = if a == b { String::new() } else { format!(" ({} and {} are equal)", shown(a), shown(b)) };
-        let diagnostic = Diagnostic::error(
-            "sweep::duplicate_value",
-            format!("{what} has the value {} twice{same}", shown(b)),
-        )
-        .at(&again.span)
-        .label("again here")
-        .related(&before.span, "first here")
-        .help("remove one: each point is tried once (for several tries of each use `repeats`)");
+        let more = match again.len() - 1 {
+            0 => String::new(),
+            more => format!(", and {more} more so"),
+        };
+        let message = format!("{what} has the value {} twice{same}{more}: it is kept once", shown(b));
+        let diagnostic = Diagnostic::warning("sweep::duplicate_value", message)
+            .at(&item.span)
+            .label("again here")
+            .related(&before.span, "first here")
+            .help("remove one; for several tries of each point use `repeats`");
         self.check.push(diagnostic);
     }
 

@@ -10,6 +10,7 @@ use super::diagnostic::{Checker, Diagnostic, SpecErrors, shown};
 use super::fields::Fields;
 use super::relations::{self, Names};
 use super::settings;
+use super::wandb;
 use super::yaml::{self, Kind, Tree};
 use super::{Axis, AxisValues, Order, Repeats, SweepSpec, cloud, metric, names};
 use crate::expr::Expr;
@@ -33,6 +34,8 @@ pub struct Parsed {
     pub spec: SweepSpec,
     /// What its author should know.
     pub warnings: Vec<Diagnostic>,
+    /// Why no trial of it can be started, though its grid is known.
+    pub unstartable: Option<Diagnostic>,
 }
 
 /// Every key of a sweep file, in the order in which messages list them.
@@ -113,23 +116,29 @@ fn checked(text: &str, context: &Context<'_>) -> Result<Parsed, SpecErrors> {
     let mut root = yaml::parse(text)?;
     let mut check = Checker::new(text);
     early_terminate(&mut check, &mut root);
+    wandb::take_foreign(&mut check, &mut root);
     let spec = match check.fields("the sweep file", &root, KEYS) {
         Some(fields) => spec(&mut check, &fields, context),
         None => None,
     };
     let warnings = check.finish()?;
     match spec {
-        Some(spec) => Ok(Parsed { spec, warnings }),
+        Some((spec, unstartable)) => Ok(Parsed { spec, warnings, unstartable }),
         None => Err(SpecErrors(vec![Diagnostic::error("sweep::refused", "the sweep file is refused")])),
     }
 }
 
-fn spec(check: &mut Checker<'_>, fields: &Fields<'_>, context: &Context<'_>) -> Option<SweepSpec> {
-    let name = name(check, fields.get("name"), context);
+fn spec(
+    check: &mut Checker<'_>,
+    fields: &Fields<'_>,
+    context: &Context<'_>,
+) -> Option<(SweepSpec, Option<Diagnostic>)> {
+    let mut labels = labels(check, fields);
+    let name = name(check, fields, context, &mut labels);
     grid_only(check, fields);
     let env_prefix = settings::env_prefix(check, fields.get("env_prefix"));
     let drafts = match fields.get("parameters") {
-        Some(tree) => axes::read(check, tree, &env_prefix),
+        Some(tree) => axes::read(check, tree, &env_prefix, fields.get("zip")),
         None => {
             no_parameters(check, fields);
             Vec::new()
@@ -144,11 +153,11 @@ fn spec(check: &mut Checker<'_>, fields: &Fields<'_>, context: &Context<'_>) -> 
     points(check, fields, &drafts, (&zip, repeats));
     let (objective, metrics) = metric::read(check, fields.get("metric"), fields.get("metrics"));
     let image = fields.get("image").and_then(|tree| cloud::image(check, tree));
-    let Command { words, program } = command::read(check, &names, fields);
+    let Command { words, program, missing } = command::read(check, &names, fields);
     let (env, secrets) = settings::variables(check, fields.get("env"), fields.get("secrets"), &drafts);
     let spec = SweepSpec {
         name: name.unwrap_or_default(),
-        labels: labels(check, fields),
+        labels,
         zip,
         exclude,
         repeats,
@@ -181,7 +190,7 @@ fn spec(check: &mut Checker<'_>, fields: &Fields<'_>, context: &Context<'_>) -> 
     let axes = axes_of(drafts, whens)?;
     let spec = SweepSpec { axes, ..spec };
     usable(check, fields, &spec);
-    Some(spec)
+    Some((spec, missing))
 }
 
 /// What is built on the spec must take it: the grid, and the start of a trial.
@@ -221,26 +230,32 @@ fn no_parameters(check: &mut Checker<'_>, fields: &Fields<'_>) {
     );
 }
 
-/// The name, or the file's.
-fn name(check: &mut Checker<'_>, tree: Option<&Tree>, context: &Context<'_>) -> Option<String> {
-    let Some(tree) = tree else {
-        let name = names::sanitised(context.file_stem);
-        if name.is_none() {
-            let stem = shown(context.file_stem);
-            check.push(
-                Diagnostic::error("sweep::name", format!("no name can be made of the file's name {stem}"))
-                    .help("add `name: my-sweep` (a to z, 0 to 9 and `-`)"),
-            );
-        }
-        return name;
+/// The name, made fit where it was written to be shown; or the file's. What was written is kept as a label.
+fn name(
+    check: &mut Checker<'_>,
+    fields: &Fields<'_>,
+    context: &Context<'_>,
+    labels: &mut Vec<(String, String)>,
+) -> Option<String> {
+    let Some(tree) = fields.get("name").filter(|tree| !matches!(tree.kind, Kind::Null)) else {
+        return Some(names::derived(context.file_stem));
     };
     let text = check.scalar("`name`", tree)?;
-    if let Err(error) = names::sweep(&text) {
-        let diagnostic = Diagnostic::error("sweep::name", error.problem).at(&tree.span);
-        check.push(diagnostic.maybe_help(error.help));
-        return None;
+    match names::usable(&text) {
+        Ok(name) if name != text => {
+            let message =
+                format!("the sweep's name is {}: commands and paths take no other signs", shown(&name));
+            check.push(Diagnostic::warning("sweep::name", message).at(&tree.span));
+            labels.push(("name".to_owned(), text));
+            Some(name)
+        }
+        Ok(name) => Some(name),
+        Err(error) => {
+            let diagnostic = Diagnostic::error("sweep::name", error.problem).at(&tree.span);
+            check.push(diagnostic.maybe_help(error.help));
+            None
+        }
     }
-    Some(text)
 }
 
 /// Takes `early_terminate` out of the file, with an error that says what to write instead.
@@ -315,7 +330,7 @@ fn points(
 fn labels(check: &mut Checker<'_>, fields: &Fields<'_>) -> Vec<(String, String)> {
     let keys = ["description", "project", "entity"];
     let label = |key: &str| {
-        let tree = fields.get(key)?;
+        let tree = fields.get(key).filter(|tree| !matches!(tree.kind, Kind::Null))?;
         Some((key.to_owned(), check.scalar(&format!("`{key}`"), tree)?))
     };
     keys.into_iter().filter_map(label).collect()

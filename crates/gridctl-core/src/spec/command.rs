@@ -29,6 +29,8 @@ const EXAMPLE: &str = "write `command: [python, train.py, \"${args}\"]`";
 pub(super) struct Command {
     pub(super) words: Vec<String>,
     pub(super) program: Option<String>,
+    /// What is wrong with a file of W&B's that names neither, for `wandb.agent` to call a function.
+    pub(super) missing: Option<Diagnostic>,
 }
 
 /// Reads both keys; without `command`, `program` is started as W&B starts it.
@@ -41,15 +43,17 @@ pub(super) fn read(check: &mut Checker<'_>, names: &Names<'_, '_>, fields: &Fiel
         (None, Some(program)) => vec!["python".to_owned(), program.clone(), "${args}".to_owned()],
         (None, None) => {
             if !elsewhere && !has_program {
-                check.push(
-                    Diagnostic::error("sweep::no_command", "nothing says what a trial starts")
-                        .help(format!("{EXAMPLE} (or with whatever you start by hand)")),
-                );
+                let nothing = Diagnostic::error("sweep::no_command", "nothing says what a trial starts")
+                    .help(format!("{EXAMPLE} (or with whatever you start by hand)"));
+                match fields.has("method") {
+                    true => return Command { words: Vec::new(), program: None, missing: Some(nothing) },
+                    false => check.push(nothing),
+                }
             }
             Vec::new()
         }
     };
-    Command { words, program }
+    Command { words, program, missing: None }
 }
 
 fn words(check: &mut Checker<'_>, names: &Names<'_, '_>, tree: &Tree, has_program: bool) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::relations::{cycle, mentioned, points};
+use super::relations::{cycle, first_repeated, mentioned, points};
 use super::settings::bad_prefix;
 use super::{Axis, AxisValues, MetricSpec, Repeats, SweepSpec, cloud, limits, metric, names};
 use crate::expr::Expr;
@@ -48,7 +48,7 @@ impl SweepSpec {
     /// [`BrokenSpec`] names the first rule that is broken.
     pub fn validate(&self) -> Result<(), BrokenSpec> {
         self.named()
-            .and_then(|()| axes(&self.axes, &self.env_prefix))
+            .and_then(|()| self.varied())
             .and_then(|()| self.related())
             .and_then(|()| self.measured())
             .and_then(|()| self.started())
@@ -79,6 +79,13 @@ impl SweepSpec {
                 axis.values.count() == first.values.count() && axis.when == first.when
             };
             ensure(group.iter().all(alike), || "axes of unequal length walk together".to_owned())?;
+            let lists = group.iter().filter_map(|place| match &self.axes[*place].values {
+                AxisValues::List(values) => Some(values.as_slice()),
+                _ => None,
+            });
+            let lists: Vec<&[Value]> = lists.collect();
+            let twice = lists.len() == group.len() && first_repeated(&lists, lists[0].len()).is_some();
+            ensure(!twice, || "values that walk together come twice".to_owned())?;
         }
         let known = |expr: &Expr| expr.names().iter().all(|name| places.contains_key(name.as_str()));
         let whens = self.axes.iter().filter_map(|axis| axis.when.as_ref());
@@ -143,7 +150,7 @@ impl SweepSpec {
             cloud::reference(image).map_err(|problem| format!("the image: {problem}"))?;
         }
         let variables = self.env.iter().map(|(name, _)| name).chain(&self.secrets);
-        let mut seen: HashSet<&str> = self.axes.iter().map(|axis| axis.variable.as_str()).collect();
+        let mut seen: HashSet<&str> = self.axes.iter().filter_map(|axis| axis.variable.as_deref()).collect();
         for name in variables {
             names::variable(name).map_err(|error| error.problem)?;
             ensure(seen.insert(name), || format!("{name} has two origins"))?;
@@ -202,37 +209,44 @@ fn sound(text: &str) -> bool {
     text.len() <= limits::TEXT_BYTES && !text.contains('\0')
 }
 
-fn axes(axes: &[Axis], prefix: &str) -> Verdict {
-    ensure(!axes.is_empty() && axes.len() <= limits::AXES, || format!("{} axes", axes.len()))?;
-    bad_prefix(prefix).map_or(Ok(()), |problem| Err(format!("the prefix: {problem}")))?;
-    let (mut known, mut variables, mut listed) = (HashSet::new(), HashSet::new(), 0);
-    for Axis { name, path, variable, values, .. } in axes {
-        names::parameter(name).map_err(|error| error.problem)?;
-        let derived = names::variable_of(prefix, name) == *variable && !names::denied(variable);
-        ensure(derived && !variable.starts_with(|c: char| c.is_ascii_digit()), || {
-            format!("the variable {variable:?}")
-        })?;
-        ensure(known.insert(name) && variables.insert(variable), || {
-            format!("the axis {name:?} is there twice")
-        })?;
-        ensure(path.len() <= limits::DEPTH && path.join(".") == *name, || format!("the path of {name:?}"))?;
-        if let AxisValues::List(values) = values {
-            listed += values.len();
+impl SweepSpec {
+    fn varied(&self) -> Verdict {
+        let (axes, prefix) = (&self.axes, self.env_prefix.as_str());
+        ensure(!axes.is_empty() && axes.len() <= limits::AXES, || format!("{} axes", axes.len()))?;
+        bad_prefix(prefix).map_or(Ok(()), |problem| Err(format!("the prefix: {problem}")))?;
+        let (mut known, mut variables, mut listed) = (HashSet::new(), HashSet::new(), 0);
+        for (place, Axis { name, path, variable, values, .. }) in axes.iter().enumerate() {
+            names::parameter(name).map_err(|error| error.problem)?;
+            if let Some(variable) = variable {
+                let derived = names::variable_of(prefix, name) == *variable && !names::denied(variable);
+                let free = !variable.starts_with(|c: char| c.is_ascii_digit()) && variables.insert(variable);
+                ensure(derived && free, || format!("the variable {variable:?}"))?;
+            }
+            ensure(known.insert(name), || format!("the axis {name:?} is there twice"))?;
+            ensure(path.len() <= limits::DEPTH && path.join(".") == *name, || {
+                format!("the path of {name:?}")
+            })?;
+            if let AxisValues::List(values) = values {
+                listed += values.len();
+            }
+            let zipped = self.zip.iter().any(|group| group.contains(&place));
+            ensure(listed <= limits::LISTED_VALUES && rule(values, zipped), || {
+                format!("the values of {name:?} are broken")
+            })?;
         }
-        ensure(listed <= limits::LISTED_VALUES && rule(values), || {
-            format!("the values of {name:?} are broken")
-        })?;
+        Ok(())
     }
-    Ok(())
 }
 
-/// Whether an axis has values, each in range, none twice.
-fn rule(values: &AxisValues) -> bool {
+/// Whether an axis has values, each in range, none twice unless it is zipped.
+fn rule(values: &AxisValues, zipped: bool) -> bool {
     let count = values.count();
     let counted = (1..=limits::AXIS_VALUES).contains(&count);
     counted
         && match values {
-            AxisValues::List(values) => distinct(values),
+            AxisValues::List(values) => {
+                passable(values) && (zipped || first_repeated(&[values], values.len()).is_none())
+            }
             AxisValues::IntRange { min, step, .. } => {
                 let last = i128::from(*min) + i128::from(*step) * i128::from(count - 1);
                 *step >= 1 && i64::try_from(last).is_ok()
@@ -248,11 +262,10 @@ fn rule(values: &AxisValues) -> bool {
         }
 }
 
-fn distinct(values: &[Value]) -> bool {
-    let mut seen = HashSet::with_capacity(values.len());
+fn passable(values: &[Value]) -> bool {
     values.iter().all(|value| {
         let mut canonical = String::new();
         value.canonical(&mut canonical);
-        canonical.len() <= limits::VALUE_BYTES && !canonical.contains("\\u0000") && seen.insert(canonical)
+        canonical.len() <= limits::VALUE_BYTES && !canonical.contains("\\u0000")
     })
 }

@@ -20,6 +20,7 @@ mod syntax;
 pub(crate) mod tests;
 mod unique;
 mod units;
+mod wandb;
 mod yaml;
 
 use std::fmt;
@@ -110,8 +111,9 @@ pub struct Axis {
     pub name: String,
     /// The path of a nested parameter (`[model, lr]`); one element for a plain one, dots in a plain name included.
     pub path: Vec<String>,
-    /// The variable that carries it (`HP_LR`).
-    pub variable: String,
+    /// The variable that carries it (`HP_LR`); none where two axes would share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
     /// Its values.
     pub values: AxisValues,
     /// The axis exists only where this is true.
@@ -123,7 +125,7 @@ pub struct Axis {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AxisValues {
-    /// As the file lists them; not empty, no two the same.
+    /// As the file lists them; not empty, no two the same unless the axis is zipped.
     List(Vec<Value>),
     /// `min + i * step` for i in 0..count, in integers.
     IntRange {

@@ -42,6 +42,42 @@ pub(super) fn sweep(name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+/// The name that is made of `text`, which people chose to be shown: `Exp 4: Lr` becomes `exp-4-lr`. Letters that no
+/// name has leave a short hash, so that two such texts do not become one name.
+///
+/// # Errors
+/// The text is empty, a path, too long, or not what it looks like.
+pub(super) fn usable(text: &str) -> Result<String, NameError> {
+    if sweep(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    let words = || text.split(|c: char| !c.is_alphanumeric());
+    let looks_like = |word: &str| {
+        let cyrillic = word.chars().find(|c| matches!(c, '\u{400}'..='\u{52f}'));
+        cyrillic.filter(|_| word.contains(|c: char| c.is_ascii_alphabetic()))
+    };
+    let hidden = text.chars().find(|c| is_hostile(*c)).or_else(|| words().find_map(looks_like));
+    let is_path = text.starts_with(['/', '~']) || text.split('/').any(|part| matches!(part, "." | ".."));
+    if text.trim().is_empty() || text.len() > limits::IDENT_BYTES || hidden.is_some() || is_path {
+        return sweep(text).map(|()| text.to_owned());
+    }
+    Ok(derived(text))
+}
+
+/// A name for any text, the same for the same text.
+pub(super) fn derived(text: &str) -> String {
+    const HASH: usize = 6;
+    let lost = text.contains(|c: char| c.is_alphanumeric() && !c.is_ascii());
+    let readable = sanitised(text).unwrap_or_default();
+    if !readable.is_empty() && !lost && text.len() <= limits::NAME_BYTES {
+        return readable;
+    }
+    let hash = &blake3::hash(text.as_bytes()).to_hex()[..HASH];
+    let readable = if readable.is_empty() { "sweep" } else { &readable };
+    let readable = &readable[..readable.len().min(limits::NAME_BYTES - HASH - 1)];
+    format!("{}-{hash}", readable.trim_end_matches('-'))
+}
+
 /// The nearest name that is allowed, if anything is left of `text`.
 pub(super) fn sanitised(text: &str) -> Option<String> {
     let mut out = String::new();
@@ -223,6 +259,30 @@ mod tests {
         assert_eq!(sanitised("___"), None);
         assert_eq!(sanitised("日本"), None);
         assert_eq!(sanitised(&"ab-".repeat(100)).map(|name| sweep(&name)), Some(Ok(())));
+    }
+
+    #[test]
+    fn a_display_name_becomes_a_name_and_two_never_become_one() {
+        for (text, name) in [
+            ("small_benchmark_v0.1", "small-benchmark-v0-1"),
+            ("Exp 4: Observation Dim", "exp-4-observation-dim"),
+            ("ResNet50@NWPU-RESISC45_Final", "resnet50-nwpu-resisc45-final"),
+            ("bert/sst2 (3 seeds)", "bert-sst2-3-seeds"),
+            ("wine", "wine"),
+        ] {
+            assert_eq!(usable(text).as_deref(), Ok(name));
+        }
+        let long = format!("{}.", "ab ".repeat(70));
+        let others = ["実験1", "比較1", "日本", "!!!", "Größe", "β-VAE", &long];
+        let mut made: Vec<String> = others.iter().map(|text| usable(text).unwrap()).collect();
+        assert!(made.iter().all(|name| sweep(name).is_ok()), "{made:?}");
+        made.sort();
+        made.dedup();
+        assert_eq!(made.len(), others.len());
+        let huge = "a".repeat(4_096);
+        for text in ["", "  ", "../x", "/abs", "a/../b", ".", "a\u{202e}b", "win\u{435}", "a\nb", &huge] {
+            assert!(usable(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -85,10 +85,10 @@ pub(super) fn read(
             );
             None
         }
+        (step, None) if quantum => quantized(check, &bounds, step, max_tree),
         (Some(step), None) => stepped(check, &bounds, step),
         (None, None) => match (bounds.min, bounds.max) {
             (Bound::Int(min), Bound::Int(max)) => int_range(check, &bounds, (min, max, 1), min_tree),
-            _ if quantum => stepped_by(check, &bounds, Bound::Int(1), min_tree),
             _ => continuous(check, what, (min_tree, max_tree)),
         },
     }
@@ -128,16 +128,58 @@ fn continuous(check: &mut Checker<'_>, what: &str, (min, max): (&Tree, &Tree)) -
     None
 }
 
+/// W&B's `q_uniform`: a grid of it stops before `max`, as `numpy.arange` does.
+fn quantized(
+    check: &mut Checker<'_>,
+    bounds: &Bounds<'_>,
+    q: Option<&Tree>,
+    max: &Tree,
+) -> Option<AxisValues> {
+    let step = match q {
+        Some(tree) => positive(check, &format!("{}: `q`", bounds.what), tree)?,
+        None => Bound::Int(1),
+    };
+    let width = (bounds.max.float() - bounds.min.float()) / step.float();
+    let count = counted(check, bounds.what, width.ceil().max(1.0), max)?;
+    let values = match (bounds.min, bounds.max, step) {
+        (Bound::Int(min), Bound::Int(_), Bound::Int(step)) => AxisValues::IntRange { min, step, count },
+        _ => {
+            let (low, high, step) = (bounds.min.float(), bounds.max.float(), step.float());
+            distinct(check, bounds.what, low.abs().max(high.abs()), (step, count), max)?;
+            AxisValues::FloatRange { min: low, step, count }
+        }
+    };
+    if width >= 1.0 && width.fract() == 0.0 {
+        let message = format!(
+            "{} stops before {}, as W&B's `q_uniform` does in a grid",
+            bounds.what,
+            shown(check.raw(max))
+        );
+        check.push(
+            Diagnostic::warning("sweep::open_end", message)
+                .at(&max.span)
+                .help("to include it write `{min: ..., max: ..., step: ...}` without `distribution`"),
+        );
+    }
+    Some(values)
+}
+
 fn stepped(check: &mut Checker<'_>, bounds: &Bounds<'_>, tree: &Tree) -> Option<AxisValues> {
-    let step = bound(check, &format!("{}: `step`", bounds.what), tree)?;
+    let step = positive(check, &format!("{}: `step`", bounds.what), tree)?;
+    stepped_by(check, bounds, step, tree)
+}
+
+/// A distance, which is above 0.
+fn positive(check: &mut Checker<'_>, what: &str, tree: &Tree) -> Option<Bound> {
+    let step = bound(check, what, tree)?;
     if step.float() <= 0.0 {
-        let message = format!("{} has the step {}: it must be above 0", bounds.what, shown(check.raw(tree)));
+        let message = format!("{what} is {}: it must be above 0", shown(check.raw(tree)));
         check.push(
             Diagnostic::error("sweep::step", message).at(&tree.span).help("the values go from `min` upwards"),
         );
         return None;
     }
-    stepped_by(check, bounds, step, tree)
+    Some(step)
 }
 
 fn stepped_by(check: &mut Checker<'_>, bounds: &Bounds<'_>, step: Bound, tree: &Tree) -> Option<AxisValues> {

@@ -9,6 +9,7 @@ use super::diagnostic::{Checker, Diagnostic, shown, suggest};
 use super::yaml::{Kind, Tree};
 use super::{AxisValues, Repeats, limits};
 use crate::expr::Expr;
+use crate::value::Value;
 
 /// The axes by name.
 pub(super) struct Names<'d, 'n> {
@@ -228,7 +229,55 @@ fn group(
         same_length(check, names, (first, first_tree), (*place, item));
         same_when(check, names, (first, first_tree), (*place, item));
     }
-    Some(group.into_iter().map(|(place, _)| place).collect())
+    let places: Vec<usize> = group.into_iter().map(|(place, _)| place).collect();
+    tuples(check, names, &places, tree);
+    Some(places)
+}
+
+/// Values that walk together come together once only.
+fn tuples(check: &mut Checker<'_>, names: &Names<'_, '_>, group: &[usize], tree: &Tree) {
+    let lists: Vec<&[Value]> = group
+        .iter()
+        .filter_map(|place| match names.drafts[*place].values.as_ref()? {
+            AxisValues::List(values) => Some(values.as_slice()),
+            _ => None,
+        })
+        .collect();
+    // Values of a range all differ.
+    let Some(len) = lists.first().map(|list| list.len()) else { return };
+    if lists.len() < group.len() || lists.iter().any(|list| list.len() != len) {
+        return;
+    }
+    if let Some((before, again)) = first_repeated(&lists, len) {
+        let shown: Vec<String> = lists.iter().map(|list| list[again].to_string()).collect();
+        let message = format!(
+            "values {} and {} of this group are the same: {}",
+            before + 1,
+            again + 1,
+            shown.join(", ")
+        );
+        check.push(
+            Diagnostic::error("sweep::duplicate_value", message)
+                .at(&tree.span)
+                .help("each point is tried once: remove one of the two from each axis"),
+        );
+    }
+}
+
+/// The first place of lists side by side whose values have come before, and where they have.
+pub(super) fn first_repeated(lists: &[&[Value]], len: usize) -> Option<(usize, usize)> {
+    let mut seen: HashMap<String, usize> = HashMap::with_capacity(len);
+    for place in 0..len {
+        let mut canonical = String::new();
+        for list in lists {
+            list.get(place)?.canonical(&mut canonical);
+            canonical.push('\n');
+        }
+        if let Some(before) = seen.insert(canonical, place) {
+            return Some((before, place));
+        }
+    }
+    None
 }
 
 fn same_length(check: &mut Checker<'_>, names: &Names<'_, '_>, a: (usize, &Tree), b: (usize, &Tree)) {

@@ -86,8 +86,9 @@ pub(super) fn variables(
 ) -> Variables {
     let mut seen: HashMap<String, (Range<usize>, String)> = drafts
         .iter()
-        .map(|draft| {
-            (draft.variable.clone(), (draft.span.clone(), format!("the parameter {}", shown(&draft.name))))
+        .filter_map(|draft| {
+            let origin = (draft.span.clone(), format!("the parameter {}", shown(&draft.name)));
+            Some((draft.variable.clone()?, origin))
         })
         .collect();
     let env = env.map(|tree| env_entries(check, tree, &mut seen)).unwrap_or_default();

@@ -57,10 +57,6 @@ fn explain(error: &Error, text: &str, at: Option<&Range<usize>>) -> Diagnostic {
             Diagnostic::error("sweep::unknown_anchor", "no anchor of this name stands before")
                 .help("text that begins with `*` must be quoted")
         }
-        Error::MergeKeyNotAllowed { .. } => {
-            Diagnostic::error("sweep::merge_key", "merge keys (`<<`) are not part of YAML 1.2")
-                .help("write the keys out, or put an alias (`*name`) where one value is meant")
-        }
         Error::MultipleDocuments { .. } => {
             Diagnostic::error("sweep::many_documents", "a second document begins here: one file is one sweep")
                 .help("put each sweep into a file of its own")

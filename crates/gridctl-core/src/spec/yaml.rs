@@ -103,7 +103,7 @@ pub(super) fn parse(text: &str) -> Result<Tree, SpecErrors> {
         },
         emit_comments: false,
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        merge_keys: MergeKeyPolicy::Error,
+        merge_keys: MergeKeyPolicy::Merge,
         strict_booleans: true,
         leading_zero_numbers_as_strings: true,
         underscored_numbers_as_strings: true,

@@ -38,8 +38,9 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
     let caller = |name: &str| std::env::var(name).ok();
     let resolved = freeze::resolve(&checked, &dir, &caller)?;
     let only_warn = |problem| Diagnostic { severity: Severity::Warning, ..problem };
-    let missing = resolved.missing.into_iter().map(only_warn);
-    let mut warnings: Vec<Diagnostic> = checked.warnings.iter().cloned().chain(missing).collect();
+    let further = resolved.missing.into_iter().chain(resolved.notes).chain(checked.unstartable.clone());
+    let mut warnings: Vec<Diagnostic> =
+        checked.warnings.iter().cloned().chain(further.map(only_warn)).collect();
     let show = |warnings: &[Diagnostic]| {
         warnings.iter().for_each(|warning| diagnose::print(warning, Some(&checked.file.source)));
     };
@@ -50,7 +51,8 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
     let grid = preview::grid(&resolved.frozen)?;
     let base = BaseEnv::new(&resolved.frozen, preview::caller_env());
     let base = base.shown(&resolved.frozen, |_| MASK.to_owned());
-    let previews = preview::first(&grid, TRIALS)
+    let trials = if checked.unstartable.is_some() { 0 } else { TRIALS };
+    let previews = preview::first(&grid, trials)
         .into_iter()
         .map(|index| preview::of(&resolved.frozen, &grid, index, &base))
         .collect::<Result<Vec<_>, _>>()
@@ -59,7 +61,9 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
                 .help(error.help())
                 .within(&checked.file.source)
         })?;
-    if let Err(failure) = precheck::command(&resolved.frozen, &grid, &checked.file.source) {
+    if checked.unstartable.is_none()
+        && let Err(failure) = precheck::command(&resolved.frozen, &grid, &checked.file.source)
+    {
         let unfit: Vec<Diagnostic> = failure.problems.into_iter().map(only_warn).collect();
         show(&unfit);
         warnings.extend(unfit);
@@ -95,6 +99,7 @@ impl View<'_> {
             let _ = writeln!(out, "excluded where {}", sanitise::line(expression.source()));
         }
         out.push_str(match self.previews.len() {
+            0 if self.frozen.spec.command.is_empty() => "",
             0 => "\nNo trial was found among the first points: look at `exclude`.\n",
             1 => "\nThe first trial:\n",
             _ => "\nThe first trials:\n",
@@ -192,7 +197,7 @@ impl View<'_> {
                 axis.name.clone(),
                 number::count(self.grid.axis_len(place)),
                 values,
-                axis.variable.clone(),
+                axis.variable.clone().unwrap_or_else(|| "-".to_owned()),
             ]);
         }
         columns.render()

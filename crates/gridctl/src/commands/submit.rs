@@ -65,8 +65,12 @@ fn stands(status: &SweepStatus, known: Option<u64>) -> String {
 /// Everything that can be said about a sweep without a master: resolved, checked against this machine's files, and marked.
 pub(crate) fn prepare(checked: &Checked, dir: &DataDir) -> Result<FrozenSweep, Failure> {
     let source = &checked.file.source;
+    if let Some(problem) = &checked.unstartable {
+        return Err(Failure::new(Exit::Usage, problem.clone()).within(source));
+    }
     let caller = |name: &str| std::env::var(name).ok();
     let resolved = freeze::resolve(checked, dir, &caller)?;
+    resolved.notes.iter().for_each(|note| diagnose::print(note, Some(source)));
     let mut frozen = resolved.frozen;
     for warning in precheck::served(&frozen, source)? {
         diagnose::print(&warning, Some(source));

@@ -22,6 +22,8 @@ pub(crate) struct Resolved {
     pub(crate) frozen: FrozenSweep,
     /// Variables and secrets that the file passes on and the caller lacks.
     pub(crate) missing: Vec<Diagnostic>,
+    /// What was decided that the file does not say.
+    pub(crate) notes: Vec<Diagnostic>,
 }
 
 /// Resolves paths and variables of a sweep whose results go to `dir` unless the file says
@@ -32,8 +34,10 @@ pub(crate) fn resolve(checked: &Checked, dir: &DataDir, caller: Caller<'_>) -> R
     let text = |path: &Path| utf8(path).map_err(|failure| failure.within(source));
     let workdir = match &spec.workdir {
         Some(dir) => Some(existing(&file.base.join(dir), "workdir", source)?),
-        None => names_a_file_of(spec, &file.base).then(|| file.base.clone()),
+        None => found_workdir(spec, &file.base),
     };
+    let typed_from = workdir.as_ref().filter(|dir| spec.workdir.is_none() && **dir != file.base);
+    let notes = typed_from.map(|dir| typed_from_note(dir, source)).into_iter().collect();
     let data = match &spec.data {
         Some(data) if !data.contains("://") => Some(existing(&file.base.join(data), "data", source)?),
         _ => None,
@@ -71,7 +75,7 @@ pub(crate) fn resolve(checked: &Checked, dir: &DataDir, caller: Caller<'_>) -> R
         code: CodeHash([0; 10]),
         files: Vec::new(),
     };
-    Ok(Resolved { frozen, missing })
+    Ok(Resolved { frozen, missing, notes })
 }
 
 /// Hashes workdir and data, and marks the code. Returns a warning where that is much to look through.
@@ -111,13 +115,46 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("texts in lists are JSON")
 }
 
-/// Whether the command or `program` names a file that stands beside the sweep file.
-fn names_a_file_of(spec: &SweepSpec, base: &Path) -> bool {
+/// The directory of the code where the file does not say it: the sweep file's own if the command names a file there, else
+/// the one where the command was typed if it does there.
+fn found_workdir(spec: &SweepSpec, base: &Path) -> Option<PathBuf> {
+    if names_a_file_of(spec, base) {
+        return Some(base.to_owned());
+    }
+    let typed = std::env::current_dir().and_then(|dir| dir.canonicalize()).ok()?;
+    let off_limits = typed == Path::new("/") || OFF_LIMITS.iter().any(|dir| typed.starts_with(dir));
+    (!off_limits && names_a_file_of(spec, &typed)).then_some(typed)
+}
+
+fn typed_from_note(dir: &Path, source: &Source) -> Diagnostic {
+    let message = format!("the command's files are in {}: trials start there", dir.display());
+    let problem = Diagnostic::warning("sweep::workdir", message)
+        .help("write `workdir: PATH`, relative to the sweep file, to start it from anywhere");
+    at_key(problem, source, "program")
+}
+
+/// Whether the command or `program` names a file of `dir`, or (after `-m`) a module.
+pub(super) fn names_a_file_of(spec: &SweepSpec, dir: &Path) -> bool {
     let words = spec.command.iter().chain(&spec.program);
-    words.filter(|word| !word.is_empty() && !word.contains('\0')).any(|word| {
+    let mut words = words.filter(|word| !word.is_empty() && !word.contains('\0'));
+    let is_file = |word: &String| {
         let path = Path::new(word);
-        path.is_relative() && word != "gridctl" && base.join(path).is_file()
-    })
+        path.is_relative() && word != "gridctl" && dir.join(path).is_file()
+    };
+    words.any(is_file) || module(spec).is_some_and(|module| is_module_of(&module, dir))
+}
+
+/// What stands after `-m`.
+fn module(spec: &SweepSpec) -> Option<String> {
+    let place = spec.command.iter().position(|word| word == "-m")? + 1;
+    let word = spec.command.get(place)?;
+    if word == "${program}" { spec.program.clone() } else { Some(word.clone()) }
+}
+
+fn is_module_of(module: &str, dir: &Path) -> bool {
+    let named = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.');
+    let path = dir.join(module.replace('.', "/"));
+    module.chars().all(named) && (path.with_extension("py").is_file() || path.join("__main__.py").is_file())
 }
 
 /// No code and no data is here, and looking through them would not end.

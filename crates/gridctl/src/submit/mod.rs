@@ -8,7 +8,7 @@ pub(crate) mod preview;
 use std::ops::Range;
 use std::sync::Arc;
 
-use gridctl_core::spec::{Diagnostic, SweepSpec};
+use gridctl_core::spec::{Diagnostic, Parsed, SweepSpec};
 
 use crate::cli::{AgainArgs, Changed};
 use crate::diagnose;
@@ -24,6 +24,8 @@ pub(crate) struct Checked {
     pub(crate) spec: SweepSpec,
     /// What its author should know.
     pub(crate) warnings: Vec<Diagnostic>,
+    /// Why no trial of it can be started, though its grid is known.
+    pub(crate) unstartable: Option<Diagnostic>,
 }
 
 /// Refuses flags that ask for two things at once.
@@ -54,7 +56,7 @@ pub(crate) fn check(path: &std::path::Path) -> Result<Checked, Failure> {
     let file = SweepFile::read(path)?;
     let context = gridctl_core::spec::Context { file_stem: &file.stem() };
     match gridctl_core::spec::parse(&file.bytes, &context) {
-        Ok(parsed) => Ok(Checked { spec: parsed.spec, warnings: parsed.warnings, file }),
+        Ok(Parsed { spec, warnings, unstartable }) => Ok(Checked { file, spec, warnings, unstartable }),
         Err(errors) => {
             Err(Failure { exit: Exit::Usage, problems: errors.0, source: Some(Arc::clone(&file.source)) })
         }

@@ -10,7 +10,7 @@ use gridctl_core::launch::BaseEnv;
 use gridctl_core::protocol::{Capacity, FrozenSweep};
 use gridctl_core::spec::Diagnostic;
 
-use super::{at_key, preview};
+use super::{at_key, freeze, preview};
 use crate::exit::{Exit, Failure, Source};
 
 /// Keys without which a trial would not be what its author means.
@@ -115,7 +115,7 @@ pub(crate) fn command(frozen: &FrozenSweep, grid: &Grid, source: &Arc<Source>) -
         }
     }
     match missing_script(words, cwd) {
-        Some(problem) => Err(failure(problem)),
+        Some(problem) => Err(failure(above(problem, frozen))),
         None => Ok(()),
     }
 }
@@ -169,6 +169,23 @@ fn missing_script(argv: &[String], cwd: &Path) -> Option<Diagnostic> {
         None => problem
             .help("paths in the command are relative to `workdir`, by default the sweep file's directory"),
     })
+}
+
+/// The problem, with `workdir: ..` where the command's file stands in a directory above the sweep file's.
+fn above(problem: Diagnostic, frozen: &FrozenSweep) -> Diagnostic {
+    const LEVELS: usize = 4;
+    if frozen.spec.workdir.is_some() {
+        return problem;
+    }
+    let above = Path::new(&frozen.base).ancestors().skip(1).take(LEVELS);
+    let found = above.enumerate().find(|(_, dir)| freeze::names_a_file_of(&frozen.spec, dir));
+    match found {
+        Some((level, dir)) => {
+            let up = vec![".."; level + 1].join("/");
+            problem.help(format!("it is in {}: write `workdir: {up}`", dir.display()))
+        }
+        None => problem,
+    }
 }
 
 /// The file beside `missing` whose name is most like it, or that ends alike if it is the only one.

@@ -16,7 +16,7 @@ pub(super) fn axis(name: &str, count: u64) -> Axis {
     Axis {
         name: name.to_owned(),
         path: vec![name.to_owned()],
-        variable: format!("HP_{}", name.to_uppercase()),
+        variable: Some(format!("HP_{}", name.to_uppercase())),
         values: AxisValues::IntRange { min: 0, step: 1, count },
         when: None,
     }

@@ -50,7 +50,7 @@ fn the_whole_contract_is_read() {
     assert_eq!(spec.axes[1].values, AxisValues::IntRange { min: 2, step: 2, count: 5 });
     assert_eq!(spec.axes[2].values, AxisValues::Spaced { min: 1e-5, max: 1e-1, count: 9, log: true });
     assert_eq!(spec.axes[3].when.as_ref().map(|when| when.source()), Some("optimizer == 'sgd'"));
-    assert_eq!(spec.axes[3].variable, "HP_MOMENTUM");
+    assert_eq!(spec.axes[3].variable.as_deref(), Some("HP_MOMENTUM"));
     assert_eq!(spec.zip, [[7, 8]]);
     assert_eq!((spec.repeats, spec.order, spec.run_cap), (Repeats::Axis(6), Order::File, Some(1_000)));
     let objective = spec.objective.as_ref().unwrap();
@@ -129,8 +129,11 @@ command:
   - ${args_no_hyphens}
 ";
     let spec = spec(source);
-    let names: Vec<_> =
-        spec.axes.iter().map(|axis| (axis.name.as_str(), axis.path.len(), axis.variable.as_str())).collect();
+    let names: Vec<_> = spec
+        .axes
+        .iter()
+        .map(|axis| (axis.name.as_str(), axis.path.len(), axis.variable.as_deref().unwrap()))
+        .collect();
     assert_eq!(
         names,
         [
@@ -144,7 +147,7 @@ command:
         ]
     );
     assert_eq!(spec.axes[2].values, AxisValues::IntRange { min: 1, step: 1, count: 4 });
-    assert_eq!(spec.axes[3].values, AxisValues::FloatRange { min: 0.0, step: 0.25, count: 5 });
+    assert_eq!(spec.axes[3].values, AxisValues::FloatRange { min: 0.0, step: 0.25, count: 4 });
     assert_eq!(spec.labels.len(), 3);
     assert_eq!(spec.name, "2024");
 }
@@ -255,7 +258,7 @@ fn the_file_gives_the_name_if_nothing_else_does() {
     let source = with("");
     let named = |stem| parse(source.as_bytes(), &Context { file_stem: stem }).map(|parsed| parsed.spec.name);
     assert_eq!(named("Wine Forest").as_deref(), Ok("wine-forest"));
-    assert_eq!(named("???").unwrap_err().0[0].code, "sweep::name");
+    assert!(named("???").unwrap().starts_with("sweep-"));
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn every_broken_rule_is_found() {
         ("/axes/0/variable", json!("PATH")),
         ("/axes/0/path", json!(["z"])),
         ("/axes/0/values", json!({"list": []})),
-        ("/axes/0/values", json!({"list": [1, 1.0]})),
+        ("/axes/5/values", json!({"list": [1, 1.0]})),
         ("/axes/0/values", json!({"list": [1, 2, 3]})),
         ("/axes/2/values", json!({"spaced": {"min": 0.0, "max": 1.0, "count": 3, "log": true}})),
         ("/axes/2/values", json!({"spaced": {"min": 2.0, "max": 1.0, "count": 3, "log": false}})),

@@ -4,6 +4,7 @@ mod accepts;
 mod frozen;
 mod hostile;
 mod refuses;
+mod wandb;
 
 use super::{Context, Diagnostic, Parsed, SpecErrors, SweepSpec, parse};
 
