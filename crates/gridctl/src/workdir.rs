@@ -65,18 +65,7 @@ pub(crate) fn hash(dir: &Path, apart: &[PathBuf]) -> Result<Hashed, Failure> {
         Failure::error("workdir", format!("cannot read {}: {}", path.display(), reason(error)))
             .help("make it readable, or name it in .gridctlignore if it is no part of the code")
     };
-    let walk = WalkBuilder::new(dir)
-        .hidden(false)
-        .require_git(false)
-        .git_global(false)
-        .add_custom_ignore_filename(".gridctlignore")
-        .filter_entry({
-            let apart = apart.to_vec();
-            move |entry| {
-                counts(entry) && (entry.depth() == 0 || !apart.iter().any(|path| path == entry.path()))
-            }
-        })
-        .build();
+    let walk = walk(dir, apart);
     let written = [output_of(&io::stdout()), output_of(&io::stderr())];
     let mut hashed = Hashed::default();
     for entry in walk {
@@ -105,6 +94,27 @@ pub(crate) fn hash(dir: &Path, apart: &[PathBuf]) -> Result<Hashed, Failure> {
     }
     hashed.files.sort_unstable();
     Ok(hashed)
+}
+
+/// The files below `dir` that count, less those of sweeps, as far as they can be read; in no order.
+pub(crate) fn code_files(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = walk(dir, &[]).flatten().take(MANY_FILES);
+    let files = entries.filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()));
+    files.map(DirEntry::into_path).filter(|path| !is_sweep_file(path))
+}
+
+/// A walk through the files of `dir` that count.
+fn walk(dir: &Path, apart: &[PathBuf]) -> ignore::Walk {
+    let apart = apart.to_vec();
+    WalkBuilder::new(dir)
+        .hidden(false)
+        .require_git(false)
+        .git_global(false)
+        .add_custom_ignore_filename(".gridctlignore")
+        .filter_entry(move |entry| {
+            counts(entry) && (entry.depth() == 0 || !apart.iter().any(|path| path == entry.path()))
+        })
+        .build()
 }
 
 /// The file, by device and inode, that a stream of this command goes to: it grows while it is hashed, and is no code.

@@ -61,3 +61,90 @@ fn a_log_shows_what_it_would_yield() {
     insta::assert_snapshot!(format!("{}{}", told(&bad), bad.stdout));
     assert_eq!(check(&lab, &["demo.yaml", "--log", "/dev/zero"]).code, Some(2));
 }
+
+#[test]
+fn macros_are_explained_without_a_file() {
+    let lab = Lab::new();
+    let done = check(&lab, &["--macros"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    insta::assert_snapshot!(done.stdout);
+    assert_eq!(check(&lab, &[]).code, Some(2));
+}
+
+#[test]
+fn parameters_that_nothing_reads_are_named() {
+    let sweep = |command: &str| {
+        format!(
+            "command: [{command}]\nmetric: {{name: loss, goal: minimize}}\n\
+             parameters: {{lr: {{values: [1, 2]}}, amp: {{values: [true, false]}}, one: {{value: 3}}}}\n"
+        )
+    };
+    for (code, command, unread) in [
+        ("print('loss=1')", "python3, t.py", Some("`lr`, `amp`")),
+        ("os.environ['HP_LR']", "python3, t.py", Some("`amp`")),
+        ("print('loss=1')", "python3, t.py, \"--lr=${params.lr}\"", Some("`amp`")),
+        ("print('loss=1')", "sh, -c, 'python3 t.py --amp $HP_AMP', t.py", Some("`lr`")),
+        ("os.environ['HP_' + name.upper()]", "python3, t.py", None),
+        ("json.loads(os.environ['GRID_PARAMS'])", "python3, t.py", None),
+        ("config = wandb.config", "python3, t.py", None),
+        ("print('loss=1')", "python3, t.py, \"${args}\"", None),
+    ] {
+        let lab = Lab::new();
+        lab.write("t.py", code).write("s.yaml", sweep(command)).write(".gitignore", "old/\n");
+        lab.write("old/u.py", "HP_LR HP_AMP");
+        let done = check(&lab, &["s.yaml"]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        match unread {
+            Some(names) => {
+                let line = format!("nothing seems to read {names}: every trial");
+                assert!(done.stderr.contains(&line), "{code}: {}", done.stderr);
+            }
+            None => assert!(!done.stderr.contains("seems to read"), "{code}: {}", done.stderr),
+        }
+    }
+}
+
+#[test]
+fn a_flag_without_a_value_is_led_to_the_macro_for_it() {
+    let lab = Lab::new();
+    lab.write(
+        "t.py",
+        "p.add_argument('--lr', type=float)\np.add_argument('--use-amp', action='store_true')\n",
+    );
+    let sweep = "program: t.py\nparameters: {use_amp: {values: [true, false]}, lr: {values: [1]}}\n";
+    lab.write("s.yaml", sweep);
+    let done = check(&lab, &["s.yaml"]);
+    assert!(done.stderr.contains("write \"${args_no_boolean_flags}\""), "{}", done.stderr);
+    lab.write("s.yaml", format!("command: [python3, t.py, \"${{args_no_boolean_flags}}\"]\n{sweep}"));
+    let done = check(&lab, &["s.yaml"]);
+    assert!(!done.stderr.contains("declared as a flag"), "{}", done.stderr);
+}
+
+#[test]
+fn gpus_that_trials_share_are_said() {
+    let lab = Lab::new();
+    let shown = |resources: &str| {
+        lab.write(
+            "s.yaml",
+            format!("command: [sh, -c, 'echo x=1']\nparameters: {{a: {{value: 1}}}}\n{resources}"),
+        );
+        let mut command = lab.command(&["check", "s.yaml"]);
+        lab.finish(command.env("CUDA_VISIBLE_DEVICES", "1")).stdout
+    };
+    assert!(shown("").contains("Trials share CUDA_VISIBLE_DEVICES=1"));
+    assert!(!shown("resources: {gpu: 0}\n").contains("Trials share"));
+    lab.write(
+        "s.yaml",
+        "command: [sh, -c, 'echo \"x=${CUDA_VISIBLE_DEVICES:-9}\"']\nmetric: {name: x, goal: minimize}\nparameters: {a: {value: 1}}\n",
+    );
+    let mut command = lab.command(&["run", "s.yaml"]);
+    let done = lab.finish(command.env("CUDA_VISIBLE_DEVICES", "1"));
+    assert!(done.stdout.lines().last().unwrap_or_default().split_whitespace().any(|word| word == "1"));
+    lab.write(
+        "h.yaml",
+        std::fs::read_to_string(lab.path().join("s.yaml")).unwrap_or_default() + "resources: {gpu: 0}\n",
+    );
+    let mut command = lab.command(&["run", "h.yaml", "--rerun"]);
+    let done = lab.finish(command.env("CUDA_VISIBLE_DEVICES", "1"));
+    assert!(done.stdout.contains(" 9 "), "{}", done.stdout);
+}

@@ -137,7 +137,8 @@ pub(super) fn trial_env(launch: &Launch<'_>) -> Vec<(String, String)> {
     let defaults = THREADS
         .into_iter()
         .map(|name| (name, cpus.clone()))
-        .chain([("CUDA_VISIBLE_DEVICES", site.gpus.join(",")), ("PYTHONUNBUFFERED", "1".to_owned())]);
+        .chain([("PYTHONUNBUFFERED", "1".to_owned())])
+        .chain((!frozen.spec.shares_gpus).then(|| ("CUDA_VISIBLE_DEVICES", site.gpus.join(","))));
     vars.extend(
         defaults
             .filter(|(name, _)| !frozen.env.iter().any(|(set, _)| set == name))
@@ -147,7 +148,9 @@ pub(super) fn trial_env(launch: &Launch<'_>) -> Vec<(String, String)> {
     identity(launch, &mut vars);
     places(site, &mut vars);
     vars.push(("GRID_CPUS".to_owned(), cpus));
-    vars.push(("GRID_GPUS".to_owned(), site.gpus.len().to_string()));
+    if !frozen.spec.shares_gpus {
+        vars.push(("GRID_GPUS".to_owned(), site.gpus.len().to_string()));
+    }
     if site.mem_mib > 0 {
         vars.push(("GRID_MEM_MB".to_owned(), site.mem_mib.to_string()));
     }

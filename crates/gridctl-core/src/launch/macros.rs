@@ -26,13 +26,14 @@ enum Plain {
     ArgsNoHyphens,
     ArgsNoBooleanFlags,
     ArgsNoEquals,
+    ArgsDashes,
     ArgsHydra,
     ArgsJson,
     ArgsJsonFile,
 }
 
 /// Names as they are written, and whether they make several arguments.
-const PLAIN: [(&str, Plain, bool); 10] = [
+const PLAIN: [(&str, Plain, bool); 11] = [
     ("env", Plain::Env, false),
     ("interpreter", Plain::Interpreter, false),
     ("program", Plain::Program, false),
@@ -40,9 +41,27 @@ const PLAIN: [(&str, Plain, bool); 10] = [
     ("args_no_hyphens", Plain::ArgsNoHyphens, true),
     ("args_no_boolean_flags", Plain::ArgsNoBooleanFlags, true),
     ("args_no_equals", Plain::ArgsNoEquals, true),
+    ("args_dashes", Plain::ArgsDashes, true),
     ("args_hydra", Plain::ArgsHydra, true),
     ("args_json", Plain::ArgsJson, false),
     ("args_json_file", Plain::ArgsJsonFile, false),
+];
+
+/// What each macro becomes, for people.
+pub const MACROS: [(&str, &str); 13] = [
+    ("args", "a word for each parameter: --lr=0.1 --use_amp=true"),
+    ("args_dashes", "the same with dashes for underscores: --use-amp=true"),
+    ("args_no_equals", "two words for each: --lr 0.1 --use_amp true"),
+    ("args_no_boolean_flags", "true is a flag alone, false is left out: --lr=0.1 --use_amp"),
+    ("args_no_hyphens", "for Hydra and its like: lr=0.1 use_amp=true"),
+    ("args_hydra", "the same, with values quoted as Hydra's grammar wants them"),
+    ("args_json", "all parameters as one JSON object, in one word"),
+    ("args_json_file", "the path of a file that holds that object"),
+    ("params.NAME", "one parameter, also within a word: --lr=${params.lr}"),
+    ("envvar:NAME", "a variable of the trial's environment, GRID_* included"),
+    ("program", "what `program:` says"),
+    ("interpreter", "python"),
+    ("env", "/usr/bin/env"),
 ];
 
 /// The names of all macros.
@@ -232,6 +251,7 @@ impl Expansion<'_> {
             | Plain::ArgsNoHyphens
             | Plain::ArgsNoBooleanFlags
             | Plain::ArgsNoEquals
+            | Plain::ArgsDashes
             | Plain::ArgsHydra => String::new(),
         })
     }
@@ -249,6 +269,9 @@ impl Expansion<'_> {
                 (Plain::ArgsNoBooleanFlags, Value::Bool(true)) => argv.push(format!("--{name}")),
                 (Plain::ArgsNoHyphens, value) => argv.push(format!("{name}={}", self.text(value))),
                 (Plain::ArgsNoEquals, value) => argv.extend([format!("--{name}"), self.text(value)]),
+                (Plain::ArgsDashes, value) => {
+                    argv.push(format!("--{}={}", name.replace('_', "-"), self.text(value)));
+                }
                 (_, value) => argv.push(format!("--{name}={}", self.text(value))),
             }
         }

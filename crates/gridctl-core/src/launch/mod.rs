@@ -12,7 +12,7 @@ use crate::spec::Axis;
 use crate::value::Value;
 
 pub use environment::{BaseEnv, dropped, secret_names};
-pub use macros::check_command;
+pub use macros::{MACROS, check_command};
 pub use shell::{command_line, shell};
 
 /// The longest argument or variable that Linux passes on, with its closing NUL.

@@ -336,10 +336,10 @@ fn a_trial_finds_its_parameters_its_identity_and_its_place_in_the_environment() 
         ("GRID_REPEAT", Some("1")),
         ("GRID_CPUS", Some("2")),
         ("GRID_MEM_MB", Some("2048")),
-        ("GRID_GPUS", Some("0")),
+        ("GRID_GPUS", None),
         ("OMP_NUM_THREADS", Some("2")),
         ("MKL_NUM_THREADS", Some("2")),
-        ("CUDA_VISIBLE_DEVICES", Some("")),
+        ("CUDA_VISIBLE_DEVICES", None),
         ("PYTHONUNBUFFERED", Some("1")),
         ("MODE", Some("fast")),
     ];
@@ -353,6 +353,7 @@ fn a_trial_finds_its_parameters_its_identity_and_its_place_in_the_environment() 
 fn devices_data_and_no_memory_limit_show_in_the_environment_and_the_files_word_goes_before_defaults() {
     let mut sweep = frozen(&["t"]);
     sweep.env.push(("OMP_NUM_THREADS".into(), "1".into()));
+    sweep.spec.shares_gpus = false;
     let site = Site {
         data_dir: Some("/data".into()),
         mem_mib: 0,
@@ -368,6 +369,34 @@ fn devices_data_and_no_memory_limit_show_in_the_environment_and_the_files_word_g
     assert_eq!(get("GRID_MEM_MB"), None);
     assert_eq!(get("OMP_NUM_THREADS"), Some("1"));
     assert_eq!(get("MKL_NUM_THREADS"), Some("2"));
+}
+
+#[test]
+fn gpus_of_which_the_file_says_nothing_stay_as_the_caller_sees_them() {
+    let caller = [("CUDA_VISIBLE_DEVICES", "1")];
+    let (grant, site) = (grant(PARAMS), site());
+    for (shares, expected) in [(true, "1"), (false, "")] {
+        let mut sweep = frozen(&["t"]);
+        sweep.spec.shares_gpus = shares;
+        let env = Launch::new(&sweep, &grant, &site).env(&base(&sweep, &caller));
+        let seen = env.iter().find(|(name, _)| name == "CUDA_VISIBLE_DEVICES");
+        assert_eq!(seen.map(|(_, value)| value.as_str()), Some(expected));
+    }
+}
+
+#[test]
+fn every_macro_is_explained() {
+    let mut explained: Vec<&str> = MACROS.iter().map(|(name, _)| *name).collect();
+    let mut known: Vec<&str> = macros::known().collect();
+    explained.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(explained, known);
+}
+
+#[test]
+fn dashes_stand_for_underscores() {
+    let argv = argv_of(&frozen(&["t", "${args_dashes}"]), r#"{"n_neighbors": 5, "a": "b_c"}"#);
+    assert_eq!(argv.unwrap(), ["t", "--n-neighbors=5", "--a=b_c"]);
 }
 
 #[test]

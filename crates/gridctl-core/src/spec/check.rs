@@ -174,6 +174,7 @@ fn spec(
         secrets,
         env_prefix,
         resources: settings::resources(check, fields.get("resources")),
+        shares_gpus: !settings::says_gpus(fields.get("resources")),
         timeout_ms: fields.get("timeout").and_then(|tree| settings::duration(check, "`timeout`", tree)),
         retry: settings::retry(check, fields.get("retry")),
         workdir: fields.get("workdir").and_then(|tree| settings::workdir(check, tree)),

@@ -18,6 +18,7 @@ const MACROS: &[(&str, bool)] = &[
     ("args_no_hyphens", true),
     ("args_no_boolean_flags", true),
     ("args_no_equals", true),
+    ("args_dashes", true),
     ("args_json", false),
     ("args_json_file", false),
     ("args_hydra", true),
@@ -177,13 +178,13 @@ fn macros(
             if known {
                 check.push(in_script(inner, script).at(&span));
             } else if script == Script::Other {
-                unknown(check, inner, &span);
+                unknown(check, names, inner, &span);
             }
             continue;
         }
         let alone = range.len() == word.len();
         if !known {
-            unknown(check, inner, &span);
+            unknown(check, names, inner, &span);
         } else if !alone && MACROS.iter().any(|(name, several)| *name == inner && *several) {
             let message = format!("`${{{inner}}}` becomes several words, so it must stand alone");
             let help = format!(
@@ -226,11 +227,13 @@ fn argument(check: &mut Checker<'_>, names: &Names<'_, '_>, inner: &str, span: &
     }
 }
 
-fn unknown(check: &mut Checker<'_>, inner: &str, span: &Range<usize>) {
+fn unknown(check: &mut Checker<'_>, names: &Names<'_, '_>, inner: &str, span: &Range<usize>) {
     let macros = MACROS.iter().map(|(name, _)| *name).chain(["envvar:NAME", "params.NAME"]);
     let upper =
         !inner.is_empty() && inner.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-    let help = if upper {
+    let help = if names.has(inner) {
+        Some(format!("for the parameter write \"${{params.{inner}}}\""))
+    } else if upper {
         Some(format!("for an environment variable write \"${{envvar:{inner}}}\""))
     } else if let Some(rest) = inner.strip_prefix("param.").or_else(|| inner.strip_prefix("parameters.")) {
         Some(format!("did you mean `${{params.{rest}}}`?"))

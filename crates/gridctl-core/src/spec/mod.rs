@@ -79,6 +79,9 @@ pub struct SweepSpec {
     pub env_prefix: String,
     /// What an attempt needs.
     pub resources: Resources,
+    /// The file says nothing of GPUs: trials see, and share, what the caller sees.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares_gpus: bool,
     /// After so many milliseconds an attempt is ended as `timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,

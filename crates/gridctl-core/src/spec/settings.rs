@@ -203,6 +203,12 @@ pub(super) fn resources(check: &mut Checker<'_>, tree: Option<&Tree>) -> Resourc
     resources
 }
 
+/// Whether `resources` says how many GPUs a trial gets.
+pub(super) fn says_gpus(tree: Option<&Tree>) -> bool {
+    let Some(Kind::Map(entries)) = tree.map(|tree| &tree.kind) else { return false };
+    entries.iter().any(|(key, _)| key.text == "gpu")
+}
+
 /// `1`, `0.5`, or `500m` as Kubernetes writes it.
 fn cpu(check: &mut Checker<'_>, tree: &Tree) -> Option<u32> {
     let milli = match &tree.kind {

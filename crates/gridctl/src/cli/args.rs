@@ -16,7 +16,11 @@ const MOST_SLOTS: i64 = 4_096;
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// The sweep file
-    pub(crate) file: PathBuf,
+    #[arg(required_unless_present = "macros")]
+    pub(crate) file: Option<PathBuf>,
+    /// Explain the macros of `command`
+    #[arg(long, conflicts_with_all = ["file", "log"])]
+    pub(crate) macros: bool,
     /// Show which metrics a trainer's saved output would yield, instead of the grid
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,

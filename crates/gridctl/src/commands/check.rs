@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gridctl_core::grid::{Count, Grid};
-use gridctl_core::launch::{BaseEnv, dropped};
+use gridctl_core::launch::{BaseEnv, MACROS, dropped};
 use gridctl_core::metrics::{Extractor, Patterns, Stream};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::secrets::MASK;
@@ -22,7 +22,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::table::Columns;
 use crate::output::{self, TextOrJson, number, rows, sanitise};
 use crate::settings::Settings;
-use crate::submit::{self, Checked, freeze, precheck, preview};
+use crate::submit::{self, Checked, freeze, precheck, preview, reads};
 
 /// Trials shown.
 const TRIALS: usize = 3;
@@ -33,7 +33,10 @@ const LOG_BYTES: u64 = 1 << 30;
 
 /// Runs the command.
 pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
-    let checked = submit::check(&args.file)?;
+    let Some(file) = args.file.as_ref().filter(|_| !args.macros) else {
+        return show_macros(args.output);
+    };
+    let checked = submit::check(file)?;
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
     let caller = |name: &str| std::env::var(name).ok();
     let resolved = freeze::resolve(&checked, &dir, &caller)?;
@@ -68,10 +71,32 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
         show(&unfit);
         warnings.extend(unfit);
     }
+    let unread = reads::unread(&resolved.frozen, &grid);
+    show(&unread);
+    warnings.extend(unread);
     let view = View { frozen: &resolved.frozen, grid: &grid, count: preview::count(&grid), previews };
     match args.output {
         TextOrJson::Text => output::text(&view.text())?,
         TextOrJson::Json => output::json(&view.json(&warnings))?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// Explains the macros of `command`.
+fn show_macros(format: TextOrJson) -> Outcome {
+    match format {
+        TextOrJson::Json => {
+            let all =
+                MACROS.map(|(name, meaning)| json!({"macro": format!("${{{name}}}"), "meaning": meaning}));
+            output::json(&json!(all))?;
+        }
+        TextOrJson::Text => {
+            let mut columns = Columns::new(["macro", "what it becomes"]);
+            MACROS
+                .into_iter()
+                .for_each(|(name, meaning)| columns.row(vec![format!("${{{name}}}"), meaning.to_owned()]));
+            output::text(&columns.render())?;
+        }
     }
     Ok(Exit::Ok)
 }
@@ -117,6 +142,9 @@ impl View<'_> {
             for (name, value) in &unchanging {
                 let _ = writeln!(out, "    {name}={}", sanitise::short(&sanitise::shell(value), 120));
             }
+        }
+        if let Some(gpus) = precheck::shared_gpus(self.frozen) {
+            let _ = writeln!(out, "\n{}", sanitise::line(&gpus));
         }
         let dropped = self.dropped();
         if !dropped.is_empty() {

@@ -4,6 +4,7 @@
 pub(crate) mod freeze;
 pub(crate) mod precheck;
 pub(crate) mod preview;
+pub(crate) mod reads;
 
 use std::ops::Range;
 use std::sync::Arc;

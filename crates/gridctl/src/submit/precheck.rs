@@ -91,6 +91,23 @@ pub(crate) fn resources(
     Err(Failure::new(Exit::Usage, at_key(problem, source, "resources")).within(source))
 }
 
+/// What to say of GPUs that trials share, where there are some and the file says nothing of them.
+pub(crate) fn shared_gpus(frozen: &FrozenSweep) -> Option<String> {
+    const VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
+    let own = frozen.env.iter().any(|(name, _)| name == VARIABLE);
+    if !frozen.spec.shares_gpus || own {
+        return None;
+    }
+    let seen = match std::env::var(VARIABLE) {
+        Ok(seen) => format!("{VARIABLE}={seen}"),
+        Err(_) if gridctl_worker::resources::gpus().is_empty() => return None,
+        Err(_) => "every GPU of the machine".to_owned(),
+    };
+    Some(format!(
+        "Trials share {seen}: `resources: {{gpu: 1}}` gives each a GPU of its own, `gpu: 0` hides them"
+    ))
+}
+
 /// Refuses a command that cannot start, as far as that can be seen from the first trial.
 pub(crate) fn command(frozen: &FrozenSweep, grid: &Grid, source: &Arc<Source>) -> Result<(), Failure> {
     let base = BaseEnv::new(frozen, preview::caller_env());

@@ -63,6 +63,15 @@ fn s22_what_is_there_twice_is_shown_twice() {
 }
 
 #[test]
+fn a_parameter_in_braces_is_led_to_its_macro() {
+    let command = |word: &str| format!("command: [python, \"{word}\"]\nparameters: {{lr: {{value: 1}}}}\n");
+    check(&[
+        (command("${lr}"), "sweep::unknown_macro", "${lr}", "write \"${params.lr}\""),
+        (command("--rate=${lr}"), "sweep::unknown_macro", "${lr}", "write \"${params.lr}\""),
+    ]);
+}
+
+#[test]
 fn the_first_mistakes_of_a_newcomer_say_what_to_write() {
     let macros = |word: &str| format!("command: [python, {word}]\nparameters: {{lr: {{value: 1}}}}\n");
     check(&[

@@ -44,6 +44,11 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     let gpus = args.machine.gpus.clone().map_or_else(resources::gpus, |list| list.0);
     let capacity = resources::capacity(args.machine.slots, &gpus, CgroupSupport::detect().limit());
     precheck::resources(&frozen, &capacity, &checked.file.source)?;
+    if let Some(gpus) =
+        precheck::shared_gpus(&frozen).filter(|_| capacity.at_once(&frozen.spec.resources) > 1)
+    {
+        output::say(gpus);
+    }
     let hint = Hint::new(args, settings, &dir.journal);
     if let Some(status) = all_known(&dir.journal, &frozen, args)? {
         output::say(known_line(&status, &hint));
