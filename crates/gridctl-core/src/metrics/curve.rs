@@ -72,15 +72,33 @@ impl Series {
 
     /// Takes a value in. NaN is neither smallest nor largest beside any other value.
     pub(super) fn push(&mut self, step: Option<i64>, value: f64) {
+        self.fold(value);
+        self.latest = Some((step, value));
+        self.seen = self.seen.saturating_add(1);
+        if let Some(step) = step {
+            self.curve.push(step, value);
+        }
+    }
+
+    fn fold(&mut self, value: f64) {
         self.value = Some(match (self.report, self.value) {
             (Report::Min, Some(best)) => best.min(value),
             (Report::Max, Some(best)) => best.max(value),
             (Report::Last, _) | (_, None) => value,
         });
-        self.latest = Some((step, value));
-        self.seen = self.seen.saturating_add(1);
-        if let Some(step) = step {
-            self.curve.push(step, value);
+    }
+
+    /// Takes in what came after it.
+    pub(super) fn join(&mut self, later: Self) {
+        if let Some(value) = later.value {
+            self.fold(value);
+        }
+        self.latest = later.latest.or(self.latest);
+        self.seen = self.seen.saturating_add(later.seen);
+        if later.curve.count > 0 {
+            for (step, value) in later.curve.thinned(MAX_POINTS) {
+                self.curve.push(step, value);
+            }
         }
     }
 

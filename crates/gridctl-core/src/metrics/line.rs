@@ -15,7 +15,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Takes a chunk in and gives every line that is whole to `on_line`, without its end; empty lines are left out.
     pub(super) fn feed(&mut self, mut bytes: &[u8], mut on_line: impl FnMut(&[u8])) {
-        while let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
             let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
             bytes = rest;
             if !self.partial.is_empty() {

@@ -133,17 +133,51 @@ pub struct Outcome {
 pub struct Extractor {
     stdout: Lines,
     stderr: Lines,
-    file: Lines,
     board: Board,
+}
+
+/// Reads one attempt's `GRID_METRICS_FILE`, on whatever thread has the time for it.
+#[derive(Debug)]
+pub struct FileReader {
+    lines: Lines,
+    board: Board,
+}
+
+impl FileReader {
+    /// A reader that has read nothing yet.
+    #[must_use]
+    pub fn new(patterns: Arc<Patterns>) -> Self {
+        Self { lines: Lines::default(), board: Board::new(patterns) }
+    }
+
+    /// Takes in the next bytes of the file.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.board.near.count_bytes(bytes.len());
+        self.lines.feed(bytes, |line| self.board.file_line(line));
+    }
+
+    /// Not all of the file could be read: what the objective is, nobody knows.
+    pub fn give_up(&mut self, why: String) {
+        self.board.unknown.get_or_insert(why);
+    }
+
+    /// What was fed has its end here, with a line's end or without.
+    pub fn end(&mut self) {
+        self.lines.finish(|line| self.board.file_line(line));
+    }
+
+    /// The objective's latest value with its step, or with its number where there are no steps.
+    #[must_use]
+    pub fn latest(&self) -> Option<(i64, f64)> {
+        self.board.latest()
+    }
 }
 
 impl Extractor {
     /// An extractor that has seen nothing yet.
     #[must_use]
     pub fn new(patterns: Arc<Patterns>) -> Self {
-        let series = patterns.declared.iter().map(|metric| Series::new(metric.name.clone(), metric.report));
-        let board = Board { series: series.collect(), done: false, near: NearMisses::default(), patterns };
-        Self { stdout: Lines::default(), stderr: Lines::default(), file: Lines::default(), board }
+        Self { stdout: Lines::default(), stderr: Lines::default(), board: Board::new(patterns) }
     }
 
     /// Takes in a chunk of output.
@@ -156,24 +190,19 @@ impl Extractor {
         lines.feed(bytes, |line| self.board.output_line(line));
     }
 
-    /// Takes in a chunk of what was appended to `GRID_METRICS_FILE`.
-    pub fn feed_file(&mut self, bytes: &[u8]) {
-        self.board.near.count_bytes(bytes.len());
-        self.file.feed(bytes, |line| self.board.file_line(line));
-    }
-
     /// The objective's latest value with its step, or with its number where there are no steps.
     #[must_use]
     pub fn latest(&self) -> Option<(i64, f64)> {
-        self.board.series.first().filter(|_| self.board.patterns.has_objective).and_then(Series::latest)
+        self.board.latest()
     }
 
-    /// Ends the output: what has no end of line yet counts as a line.
+    /// Ends the output and the file: what has no end of line yet counts as a line.
     #[must_use]
-    pub fn finish(mut self) -> Outcome {
+    pub fn finish(mut self, mut file: FileReader) -> Outcome {
         self.stdout.finish(|line| self.board.output_line(line));
         self.stderr.finish(|line| self.board.output_line(line));
-        self.file.finish(|line| self.board.file_line(line));
+        file.end();
+        self.board.join(file.board);
         self.board.outcome()
     }
 }
@@ -185,9 +214,34 @@ struct Board {
     series: Vec<Series>,
     done: bool,
     near: NearMisses,
+    /// Why nobody knows the objective, whatever was seen of it.
+    unknown: Option<String>,
 }
 
 impl Board {
+    fn new(patterns: Arc<Patterns>) -> Self {
+        let series = patterns.declared.iter().map(|metric| Series::new(metric.name.clone(), metric.report));
+        Self { series: series.collect(), done: false, near: NearMisses::default(), unknown: None, patterns }
+    }
+
+    fn latest(&self) -> Option<(i64, f64)> {
+        self.series.first().filter(|_| self.patterns.has_objective).and_then(Series::latest)
+    }
+
+    /// Takes in what came by another way, as if it came after this.
+    fn join(&mut self, other: Self) {
+        let most = self.patterns.declared.len() + MAX_UNDECLARED;
+        for theirs in other.series {
+            if let Some(ours) = self.series.iter_mut().find(|ours| ours.name == theirs.name) {
+                ours.join(theirs);
+            } else if self.series.len() < most {
+                self.series.push(theirs);
+            }
+        }
+        self.near.join(other.near);
+        self.unknown = self.unknown.take().or(other.unknown);
+    }
+
     fn output_line(&mut self, raw: &[u8]) {
         let line = line::text(raw);
         if let Some(rest) = line.trim_start().strip_prefix("::") {
@@ -294,11 +348,19 @@ impl Board {
     }
 
     fn outcome(self) -> Outcome {
-        let near_misses = match self.patterns.objective().filter(|_| self.missing_objective().is_some()) {
-            Some(objective) => self.near.sentences(&objective.name, objective.regex.is_some()),
-            None => Vec::new(),
+        let patterns = Arc::clone(&self.patterns);
+        let mut objective =
+            self.series.first().filter(|_| self.patterns.has_objective).and_then(Series::value);
+        let near_misses = match (patterns.objective(), self.unknown) {
+            (Some(_), Some(why)) => {
+                objective = None;
+                vec![why]
+            }
+            (Some(metric), None) if objective.is_none() => {
+                self.near.sentences(&metric.name, metric.regex.is_some())
+            }
+            _ => Vec::new(),
         };
-        let objective = self.series.first().filter(|_| self.patterns.has_objective).and_then(Series::value);
         let mut series: Vec<Series> =
             self.series.into_iter().filter(|series| series.value().is_some()).collect();
         series.sort_by(|a, b| a.name.cmp(&b.name));

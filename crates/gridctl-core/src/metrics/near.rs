@@ -36,6 +36,18 @@ impl NearMisses {
         self.bytes = self.bytes.saturating_add(bytes as u64);
     }
 
+    /// Takes in what came close by another way.
+    pub(super) fn join(&mut self, other: Self) {
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        for (name, likeness) in other.seen {
+            self.remember(name, likeness);
+        }
+        self.not_number = self.not_number.take().or(other.not_number);
+        self.json_lines += other.json_lines;
+        self.json_malformed += other.json_malformed;
+        self.json_first_malformed = self.json_first_malformed.take().or(other.json_first_malformed);
+    }
+
     pub(super) fn json_line(&mut self) {
         self.json_lines += 1;
     }
@@ -59,17 +71,22 @@ impl NearMisses {
         if matches!(name, "" | "step" | "epoch") || name.len() > MAX_SHOWN {
             return;
         }
-        if name == objective || self.seen.iter().any(|(known, _)| known == name) {
+        if name != objective && !self.seen.iter().any(|(known, _)| known == name) {
+            self.remember(name.to_owned(), likeness(name, objective));
+        }
+    }
+
+    fn remember(&mut self, name: String, likeness: f64) {
+        if self.seen.iter().any(|(known, _)| *known == name) {
             return;
         }
-        let likeness = likeness(name, objective);
         if self.seen.len() < MAX_SEEN {
-            self.seen.push((name.to_owned(), likeness));
+            self.seen.push((name, likeness));
             return;
         }
         let least = self.seen.iter_mut().min_by(|a, b| a.1.total_cmp(&b.1));
         if let Some(least) = least.filter(|least| least.1 < likeness) {
-            *least = (name.to_owned(), likeness);
+            *least = (name, likeness);
         }
     }
 

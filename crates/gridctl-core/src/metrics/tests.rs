@@ -21,8 +21,9 @@ fn with_regex(name: &str, regex: &str) -> MetricSpec {
 fn outcome_of(patterns: &Arc<Patterns>, output: &str, file: &str) -> Outcome {
     let mut extractor = Extractor::new(Arc::clone(patterns));
     extractor.feed(Stream::Stdout, output.as_bytes());
-    extractor.feed_file(file.as_bytes());
-    extractor.finish()
+    let mut reader = FileReader::new(Arc::clone(patterns));
+    reader.feed(file.as_bytes());
+    extractor.finish(reader)
 }
 
 fn values(outcome: &Outcome) -> Vec<(&str, f64)> {
@@ -82,11 +83,12 @@ fn steps_make_curves_and_progress() {
     extractor.feed(Stream::Stderr, b"::metric epoch=9 step=1 loss=2\n");
     assert_eq!(extractor.latest(), Some((1, 2.0)));
     extractor.feed(Stream::Stdout, b"ss=1.5 epoch=2/10\n");
-    extractor.feed_file(b"{\"step\":3,\"loss\":1.25}\n{\"loss\":NaN,\"step\":2}\n::done\n");
+    let mut file = FileReader::new(patterns);
+    file.feed(b"{\"step\":3,\"loss\":1.25}\n{\"loss\":NaN,\"step\":2}\n::done\n");
     extractor.feed(Stream::Stdout, b"::done");
-    let (step, value) = extractor.latest().unwrap();
+    let (step, value) = file.latest().unwrap();
     assert!(step == 2 && value.is_nan());
-    let outcome = extractor.finish();
+    let outcome = extractor.finish(file);
     assert!(outcome.done);
     let curve = steps(&outcome, "loss");
     assert_eq!(curve[..3], [(1, 2.0), (2, 1.5), (3, 1.25)]);
@@ -103,7 +105,7 @@ fn chunks_of_any_size_give_the_same_outcome() {
     for size in 1..text.len() {
         let mut extractor = Extractor::new(Arc::clone(&patterns));
         text.as_bytes().chunks(size).for_each(|chunk| extractor.feed(Stream::Stdout, chunk));
-        assert_eq!(extractor.finish(), whole, "chunks of {size}");
+        assert_eq!(extractor.finish(FileReader::new(Arc::clone(&patterns))), whole, "chunks of {size}");
     }
 }
 
@@ -197,14 +199,15 @@ fn a_name_like_the_objective_is_remembered_among_a_flood_of_others() {
 #[test]
 fn g40_ten_thousand_metrics_and_steps_without_end_stay_bounded() {
     let patterns = patterns(Some(metric("loss")), vec![]);
-    let mut extractor = Extractor::new(patterns);
+    let mut extractor = Extractor::new(Arc::clone(&patterns));
+    let mut file = FileReader::new(patterns);
     for i in 0..10_000 {
         extractor.feed(Stream::Stdout, format!("::metric step={i} m{i}=1 loss={i}\n").as_bytes());
     }
     for step in 0..30_000 {
-        extractor.feed_file(format!("{{\"step\":{step},\"m1\":{step},\"m2\":1,\"m3\":1,\"m4\":1,\"m5\":1,\"m6\":1,\"m7\":1,\"m8\":1,\"m9\":1,\"loss\":0.5}}\n").as_bytes());
+        file.feed(format!("{{\"step\":{step},\"m1\":{step},\"m2\":1,\"m3\":1,\"m4\":1,\"m5\":1,\"m6\":1,\"m7\":1,\"m8\":1,\"m9\":1,\"loss\":0.5}}\n").as_bytes());
     }
-    let outcome = extractor.finish();
+    let outcome = extractor.finish(file);
     assert_eq!(outcome.metrics.len(), MAX_UNDECLARED + 1);
     assert!(outcome.curve.len() <= MAX_ALL_POINTS, "{}", outcome.curve.len());
     let loss = steps(&outcome, "loss");

@@ -13,9 +13,6 @@ use super::publish::{self, Checkpoints};
 use super::report::Fault;
 use crate::scratch::{Left, Scratch};
 
-/// A file of metrics is read to its end when the trainer has ended, but no further than so many pieces.
-const MOST_PIECES: usize = 4_096;
-
 /// An attempt whose trainer has ended.
 #[derive(Debug)]
 pub(super) struct Over {
@@ -32,17 +29,45 @@ pub(super) struct Over {
 }
 
 impl Following {
+    /// Whether what the trainer left can be looked at without waiting for its metrics file.
+    pub(super) fn is_read(&mut self) -> bool {
+        if self.stop.reason() == Some(StopReason::Fenced) {
+            self.metrics.abandon();
+        }
+        self.metrics.is_read()
+    }
+
+    /// As [`Self::end`], once the metrics file is read to its end, and published.
+    pub(super) async fn end_later(
+        mut self,
+        gone: Gone,
+        oom_kills: bool,
+        now: Time,
+    ) -> (Box<Report>, Option<Scratch>) {
+        self.metrics.read_on().await;
+        let over = self.end(gone, oom_kills, now);
+        if over.has_files() {
+            return over.publish().await;
+        }
+        let (report, scratch) = over.report();
+        (report, Some(scratch))
+    }
+
     /// Looks at what the trainer left and classifies its end. What is left in the directories is for the next attempt to clear.
     pub(super) fn end(mut self, gone: Gone, oom_kills: bool, now: Time) -> Over {
         let killed = self.stop.killed() || gone.exit == Exit::Signal(9);
         // The notice alone is a request too, if one without a signal that the slot could have seen.
         let asked = self.stop.reason().filter(|reason| gone.asked || *reason == StopReason::Preempted);
-        self.look(MOST_PIECES);
-        self.tail.remove();
         let left = self.scratch.look();
         let duration_ms = now.ms_since(self.started);
-        let Self { start, scratch, log, checkpoints, extractor, started_unix_ms, .. } = self;
-        let seen = Seen { gone, asked, oom_kills, outcome: extractor.finish(), replaced: scratch.replaced() };
+        let Self { start, scratch, log, checkpoints, extractor, metrics, started_unix_ms, .. } = self;
+        let seen = Seen {
+            gone,
+            asked,
+            oom_kills,
+            outcome: extractor.finish(metrics.finish()),
+            replaced: scratch.replaced(),
+        };
         let report = Box::new(Report { started_unix_ms, duration_ms, ..report(&start, &log, seen) });
         let fenced = asked == Some(StopReason::Fenced);
         Over { report, start, scratch, log, checkpoints, left, killed, fenced }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use super::log::Log;
 use super::prepare::Prepared;
 use super::publish::Checkpoints;
-use super::tail::Tail;
+use super::tail::MetricsFile;
 use super::{Machine, Order, Said};
 use crate::clock::{self, unix_ms};
 use crate::scratch::Scratch;
@@ -33,7 +33,7 @@ pub(super) struct Following {
     pub(super) scratch: Scratch,
     pub(super) extractor: Extractor,
     pub(super) log: Log,
-    pub(super) tail: Tail,
+    pub(super) metrics: MetricsFile,
     pub(super) stop: Stop,
     pub(super) checkpoints: Checkpoints,
     pub(super) started: Time,
@@ -73,7 +73,7 @@ impl Following {
             id: prepared.start.id,
             extractor: Extractor::new(Arc::clone(&prepared.version.patterns)),
             log: Log::new(scratch.root().to_owned(), Arc::clone(&prepared.version.secrets)),
-            tail: Tail::new(scratch.metrics.clone()),
+            metrics: MetricsFile::new(scratch.metrics.clone(), Arc::clone(&prepared.version.patterns)),
             stop: Stop::default(),
             checkpoints: Checkpoints::new(
                 scratch.checkpoint.clone(),
@@ -155,7 +155,7 @@ impl Following {
         steps.extend(self.stop.step(now));
         if now >= self.look_at {
             self.look_at = now.after_ms(LOOK_MS);
-            self.look(1);
+            self.metrics.look().await;
             self.tell_progress();
         }
         if now >= self.checkpoints.due() {
@@ -164,22 +164,8 @@ impl Following {
         steps
     }
 
-    /// Takes in what was appended to the metrics file.
-    pub(super) fn look(&mut self, pieces: usize) {
-        for _ in 0..pieces {
-            match self.tail.next() {
-                Ok(Some(piece)) => self.extractor.feed_file(&piece),
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::debug!("the metrics file of {}: {error}", self.start.grant.trial);
-                    break;
-                }
-            }
-        }
-    }
-
     fn tell_progress(&mut self) {
-        let latest = self.extractor.latest();
+        let latest = self.metrics.latest().or_else(|| self.extractor.latest());
         if let Some((step, value)) = latest
             && latest != self.progress
         {

@@ -222,11 +222,13 @@ impl Seat {
 
     /// The trainer at the front is gone, and the slot has started the next one.
     async fn ended(&mut self, gone: Gone) {
-        let Some(following) = self.line.pop_front() else { return };
+        let Some(mut following) = self.line.pop_front() else { return };
         let (now, oom) = (clock::now(), self.oom_killed());
         if let Some((slot::Fault::Machine, text)) = gone.not_started {
             let (grant, scratch) = following.give_up();
             self.fail(Fault::machine(text), grant, Some(scratch));
+        } else if !following.is_read() {
+            self.ending.spawn(following.end_later(gone, oom, now));
         } else {
             let ended = following.end(gone, oom, now);
             if ended.has_files() {

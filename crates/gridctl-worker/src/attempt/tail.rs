@@ -1,68 +1,286 @@
-//! Follows the file that a trainer appends metrics to, from where it was left off.
-//! Invariant: a look costs one failed `open` while there is no file, and reads a bounded piece at a time.
+//! The file that a trainer appends metrics to: read from where it was left off, to its end, however
+//! large it is.
+//! Invariant: whoever asks waits for no more than [`SMALL`] of it; more is read on a thread of its
+//! own, a bounded piece at a time. What cannot be read makes the objective unknown.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use gridctl_core::metrics::{FileReader, Patterns};
 use rustix::fs::OFlags;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Read at once.
 const PIECE: usize = 256 << 10;
+/// A file up to this size is read by whoever looks.
+const SMALL: u64 = 64 << 10;
+/// Read on a thread before it says how far it is.
+const STRETCH: u64 = 64 << 20;
+/// The most that is read of a file.
+const MOST: u64 = 16 << 30;
+/// So many bytes before the place where reading goes on are compared with what was read there.
+const SEAM: usize = 64;
 
-/// One metrics file.
+/// The metrics file of one attempt.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(super) struct MetricsFile {
+    reading: Reading,
+    latest: Option<(i64, f64)>,
+    patterns: Arc<Patterns>,
+    /// Nobody wants to know any more.
+    stop: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+enum Reading {
+    Resting(Box<Follower>),
+    Away(JoinHandle<Box<Follower>>),
+    /// The thread that read it broke.
+    Broken,
+}
+
+impl MetricsFile {
+    /// The file at `path`, which is not there yet.
+    pub(super) fn new(path: PathBuf, patterns: Arc<Patterns>) -> Self {
+        let reader = FileReader::new(Arc::clone(&patterns));
+        let follower = Follower { tail: Tail::new(path), reader, given_up: false };
+        Self { reading: Reading::Resting(Box::new(follower)), latest: None, patterns, stop: Arc::default() }
+    }
+
+    /// Takes in what was appended, or has it read.
+    pub(super) async fn look(&mut self) {
+        if matches!(&self.reading, Reading::Away(thread) if thread.is_finished()) {
+            self.back().await;
+        }
+        self.go_on();
+    }
+
+    /// The objective's latest value in it.
+    pub(super) fn latest(&self) -> Option<(i64, f64)> {
+        self.latest
+    }
+
+    /// Takes in what is left, if the file is small; whether all of it was taken in.
+    pub(super) fn is_read(&mut self) -> bool {
+        self.go_on();
+        matches!(self.reading, Reading::Resting(_))
+    }
+
+    /// Nothing more of it is wanted.
+    pub(super) fn abandon(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Reads it to its end.
+    pub(super) async fn read_on(&mut self) {
+        while !self.is_read() {
+            self.back().await;
+            if matches!(self.reading, Reading::Broken) {
+                return;
+            }
+        }
+    }
+
+    /// Removes it; what was read of it.
+    pub(super) fn finish(mut self) -> FileReader {
+        if let Reading::Resting(follower) = std::mem::replace(&mut self.reading, Reading::Broken) {
+            follower.tail.remove();
+            return follower.reader;
+        }
+        let mut reader = FileReader::new(Arc::clone(&self.patterns));
+        reader.give_up("$GRID_METRICS_FILE was not read to its end".to_owned());
+        reader
+    }
+
+    /// Reads on: a small file here, a large one on a thread.
+    fn go_on(&mut self) {
+        match std::mem::replace(&mut self.reading, Reading::Broken) {
+            Reading::Resting(mut follower) if follower.tail.size() <= SMALL => {
+                follower.read(&self.stop);
+                self.rest(follower);
+            }
+            Reading::Resting(follower) if follower.is_at_end() => self.rest(follower),
+            Reading::Resting(mut follower) => {
+                let stop = Arc::clone(&self.stop);
+                self.reading = Reading::Away(spawn_blocking(move || {
+                    follower.read(&stop);
+                    follower
+                }));
+            }
+            other => self.reading = other,
+        }
+    }
+
+    /// Waits for the thread.
+    async fn back(&mut self) {
+        if let Reading::Away(thread) = &mut self.reading {
+            match thread.await {
+                Ok(follower) => self.rest(follower),
+                Err(error) => {
+                    tracing::error!("a metrics file cannot be read: {error}");
+                    self.reading = Reading::Broken;
+                }
+            }
+        }
+    }
+
+    fn rest(&mut self, follower: Box<Follower>) {
+        self.latest = follower.reader.latest();
+        self.reading = Reading::Resting(follower);
+    }
+}
+
+impl Drop for MetricsFile {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+/// The file and what was read of it.
+#[derive(Debug)]
+struct Follower {
+    tail: Tail,
+    reader: FileReader,
+    given_up: bool,
+}
+
+impl Follower {
+    fn is_at_end(&self) -> bool {
+        self.given_up || !self.tail.has_more()
+    }
+
+    /// Reads a stretch, or to the end.
+    fn read(&mut self, stop: &AtomicBool) {
+        let until = self.tail.read.saturating_add(STRETCH);
+        while !self.given_up && self.tail.read < until {
+            if stop.load(Ordering::Relaxed) {
+                return self.give_up("$GRID_METRICS_FILE was not read to its end".to_owned());
+            }
+            match self.tail.next() {
+                Ok(Some(piece)) => {
+                    if piece.anew {
+                        self.reader.end();
+                    }
+                    self.reader.feed(&piece.bytes);
+                }
+                Ok(None) => return,
+                Err(error) => self.give_up(format!("$GRID_METRICS_FILE cannot be read: {error}")),
+            }
+            if self.tail.read > MOST {
+                self.give_up(format!("$GRID_METRICS_FILE is larger than {} GiB", MOST >> 30));
+            }
+        }
+    }
+
+    fn give_up(&mut self, why: String) {
+        self.reader.give_up(why);
+        self.given_up = true;
+    }
+}
+
+/// Where reading goes on.
+#[derive(Debug)]
+struct Tail {
     path: PathBuf,
+    /// In the file as it is now.
     at: u64,
+    /// What stands just before that place.
+    seam: Vec<u8>,
+    /// When the file was last changed before it was last read.
+    changed: Option<(i64, i64)>,
+    /// Bytes read in all, of all files that were there.
+    read: u64,
     found: bool,
 }
 
+/// Some bytes of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Piece {
+    bytes: Vec<u8>,
+    /// They are the first ones of a file that was begun anew.
+    anew: bool,
+}
+
 impl Tail {
-    /// The file at `path`, which is not there yet.
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, at: 0, found: false }
+    fn new(path: PathBuf) -> Self {
+        Self { path, at: 0, seam: Vec::new(), changed: None, read: 0, found: false }
     }
 
-    /// The next piece of it, if more was appended.
-    ///
-    /// # Errors
-    /// As the system says; that it is not there is none.
-    pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    /// The size of what is there; 0 where nothing is.
+    fn size(&self) -> u64 {
+        fs::symlink_metadata(&self.path).map_or(0, |meta| meta.len())
+    }
+
+    /// Whether what is there is other than what was read.
+    fn has_more(&self) -> bool {
+        match fs::symlink_metadata(&self.path) {
+            Ok(meta) => meta.len() != self.at || self.changed != Some(changed(&meta)),
+            Err(_) => false,
+        }
+    }
+
+    /// The next piece of it, if more was appended or it was written anew.
+    fn next(&mut self) -> io::Result<Option<Piece>> {
         // What the trainer put there may be a link, or a pipe that would never answer.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file =
             match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&self.path) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.found = true;
+                    return Err(error);
+                }
             };
         self.found = true;
         let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
         }
-        if meta.len() < self.at {
-            // It was begun anew.
+        self.changed = Some(changed(&meta));
+        let anew = self.at > 0 && !self.goes_on(&file, &meta)?;
+        if anew {
             self.at = 0;
+            self.seam.clear();
         }
-        if meta.len() == self.at {
-            return Ok(None);
-        }
-        let mut piece = vec![0; PIECE];
-        let n = file.read_at(&mut piece, self.at)?;
-        piece.truncate(n);
+        let mut bytes = vec![0; PIECE];
+        let n = file.read_at(&mut bytes, self.at)?;
+        bytes.truncate(n);
         self.at += n as u64;
-        Ok((n > 0).then_some(piece))
+        self.read += n as u64;
+        self.seam.extend_from_slice(&bytes[n.saturating_sub(SEAM)..]);
+        self.seam.drain(..self.seam.len().saturating_sub(SEAM));
+        Ok((n > 0).then_some(Piece { bytes, anew }))
+    }
+
+    /// Whether the file still holds what was read of it last.
+    fn goes_on(&self, file: &File, meta: &Metadata) -> io::Result<bool> {
+        if meta.len() < self.at {
+            return Ok(false);
+        }
+        let mut there = vec![0; self.seam.len()];
+        match file.read_exact_at(&mut there, self.at - self.seam.len() as u64) {
+            Ok(()) => Ok(there == self.seam),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes the file, if there has been one.
-    pub(super) fn remove(&self) {
+    fn remove(&self) {
         if self.found && fs::remove_file(&self.path).is_err() {
             crate::scratch::remove(&self.path);
         }
     }
+}
+
+/// When a file was last changed.
+fn changed(meta: &Metadata) -> (i64, i64) {
+    (meta.mtime(), meta.mtime_nsec())
 }
 
 #[cfg(test)]
@@ -72,19 +290,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_read_as_it_grows_and_from_the_start_if_it_shrinks() {
+    fn a_file_is_read_as_it_grows_and_from_the_start_if_it_is_written_anew() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("metrics.jsonl");
         let mut tail = Tail::new(path.clone());
-        assert_eq!(tail.next().unwrap(), None);
-        tail.remove();
+        let mut next =
+            || tail.next().unwrap().map(|piece| (String::from_utf8(piece.bytes).unwrap(), piece.anew));
+        assert_eq!(next(), None);
         fs::write(&path, "one\n").unwrap();
-        assert_eq!(tail.next().unwrap().as_deref(), Some(b"one\n".as_slice()));
-        assert_eq!(tail.next().unwrap(), None);
+        assert_eq!(next(), Some(("one\n".to_owned(), false)));
+        assert_eq!(next(), None);
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"tw").unwrap();
-        assert_eq!(tail.next().unwrap().as_deref(), Some(b"tw".as_slice()));
-        fs::write(&path, "new").unwrap();
-        assert_eq!(tail.next().unwrap().as_deref(), Some(b"new".as_slice()));
+        assert_eq!(next(), Some(("tw".to_owned(), false)));
+        for (anew, why) in [("new", "shorter"), ("old", "as long"), ("other\n", "longer")] {
+            fs::write(&path, anew).unwrap();
+            assert_eq!(next(), Some((anew.to_owned(), true)), "{why}");
+        }
         tail.remove();
         assert!(!path.exists());
     }

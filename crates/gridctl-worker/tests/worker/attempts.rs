@@ -1,6 +1,7 @@
 //! Whole attempts in a worker process: how they end, what they publish, how they are stopped.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::support::{World, until};
 use gridctl_core::id::LeaseSeq;
@@ -63,6 +64,42 @@ async fn attempts_end_as_the_table_says() {
         }
         assert!(report.started_unix_ms > 1_600_000_000_000);
     }
+}
+
+#[tokio::test]
+async fn a_metrics_file_of_gigabytes_is_read_to_its_end_while_heartbeats_go_on() {
+    let mut world = World::new(1);
+    let (mut master, _) = world.accept().await;
+    let script = r#"f="$GRID_METRICS_FILE"; echo '{"acc": 0.5}' > "$f"
+        truncate -s 1200M "$f"; printf '\n{"acc": 0.1}\n' >> "$f"; echo acc=0.7"#;
+    let sweep = world.sweep(script, |_| {});
+    master.update(world.grant(&sweep, 0.1)).await;
+    let report = loop {
+        let heard = tokio::time::timeout(Duration::from_secs(3), master.hear()).await;
+        let heard = heard.expect("heartbeats go on");
+        if let ToMaster::Update(mut update) = heard
+            && let Some(report) = update.reports.pop()
+        {
+            break report;
+        }
+    };
+    assert_eq!(report.objective, Some(MetricValue(0.1)), "{:?}", report.near_misses);
+}
+
+#[tokio::test]
+async fn a_metrics_file_that_cannot_be_read_makes_the_objective_unknown() {
+    let mut world = World::new(1);
+    let (mut master, _) = world.accept().await;
+    for what in [r#"mkdir "$GRID_METRICS_FILE""#, r#"ln -s /etc/passwd "$GRID_METRICS_FILE""#] {
+        let sweep = world.sweep(&format!("echo acc=0.5; {what}"), |_| {});
+        master.update(world.grant(&sweep, 0.1)).await;
+        let report = master.report().await;
+        assert_eq!((report.class, report.objective), (Class::NoMetric, None), "{what}");
+        assert!(report.near_misses.join("").contains("$GRID_METRICS_FILE cannot be read"), "{report:?}");
+    }
+    let sweep = world.sweep(r#"test ! -e "$GRID_METRICS_FILE"; echo acc=0.1"#, |_| {});
+    master.update(world.grant(&sweep, 0.1)).await;
+    assert_eq!(master.report().await.class, Class::Succeeded);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use gridctl_core::grid::{Count, Grid};
 use gridctl_core::launch::{BaseEnv, MACROS, dropped};
-use gridctl_core::metrics::{Extractor, Patterns, Stream};
+use gridctl_core::metrics::{Extractor, FileReader, Patterns, Stream};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::secrets::MASK;
 use gridctl_core::spec::{Diagnostic, Repeats, Severity};
@@ -291,9 +291,10 @@ impl View<'_> {
 fn show_log(path: &Path, checked: &Checked, format: TextOrJson) -> Outcome {
     let spec = &checked.spec;
     let patterns = Patterns::new(spec).map_err(|error| Failure::usage("sweep::metric", error.to_string()))?;
-    let mut extractor = Extractor::new(Arc::new(patterns));
+    let patterns = Arc::new(patterns);
+    let mut extractor = Extractor::new(Arc::clone(&patterns));
     read_log(path, &mut |chunk| extractor.feed(Stream::Stdout, chunk))?;
-    let found = extractor.finish();
+    let found = extractor.finish(FileReader::new(patterns));
     let shown = path.display().to_string();
     if format == TextOrJson::Json {
         let metrics: serde_json::Map<String, Json> =
