@@ -15,6 +15,7 @@ pub mod protocol;
 pub mod record;
 pub mod sched;
 pub mod secrets;
+pub mod slot;
 pub mod spec;
 pub mod trials;
 pub mod value;

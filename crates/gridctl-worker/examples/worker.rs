@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use gridctl_worker::handle::SlotProgram;
+use gridctl_core::slot::SILENCE_MS;
+use gridctl_worker::client::SlotProgram;
 use gridctl_worker::{WorkerConfig, run};
 
 fn main() -> ExitCode {
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         gpus: None,
         mark: dir.display().to_string(),
         slot_program: SlotProgram { path: PathBuf::from(slot_program), args: Vec::new() },
+        slot_silence: Duration::from_millis(SILENCE_MS),
         parent_pipe: rest.iter().any(|arg| arg == "--parent-pipe"),
         own_process: true,
     };

@@ -4,10 +4,10 @@
 mod address;
 mod attempt;
 pub mod cgroup;
+pub mod client;
 pub mod clock;
 pub mod connection;
 mod driver;
-pub mod handle;
 pub mod leftovers;
 pub mod marks;
 pub mod resources;

@@ -24,9 +24,9 @@ use tokio::task::JoinSet;
 use crate::address::{Address, Bearer};
 use crate::attempt::{Machine, Versions};
 use crate::cgroup::CgroupSupport;
+use crate::client::SlotProgram;
 use crate::clock;
 use crate::driver::{Driver, End, Master, Wish};
-use crate::handle::SlotProgram;
 use crate::leftovers::{self, Traces};
 use crate::resources;
 use crate::scratch::WorkDir;
@@ -62,6 +62,8 @@ pub struct WorkerConfig {
     pub mark: String,
     /// How slots are started: the running binary with `slot`.
     pub slot_program: SlotProgram,
+    /// A slot that has work and is asked for a sign has so long before another takes its place.
+    pub slot_silence: Duration,
     /// Standard input is a pipe from whoever started it: when that closes, everything ends at once.
     pub parent_pipe: bool,
     /// The process is the worker's alone: it becomes child subreaper, ends what dead slots leave, and obeys SIGTERM and SIGINT.
@@ -178,6 +180,7 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Mac
         versions: Versions::new(std::env::vars_os()),
         adopts: config.own_process,
         checkpoint_every_ms: CHECKPOINT_EVERY_MS,
+        slot_silence_ms: u64::try_from(config.slot_silence.as_millis()).unwrap_or(u64::MAX),
         slots: Mutex::new(Vec::new()),
     })
 }

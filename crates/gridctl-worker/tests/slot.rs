@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gridctl_worker::cgroup::{CgroupSupport, SlotCgroup};
-use gridctl_worker::handle::{SlotHandle, SlotProgram};
+use gridctl_worker::client::{SlotClient, SlotProgram};
 use gridctl_worker::marks::{MARK_VARIABLE, end_marked, is_alive};
 use gridctl_worker::slot::{Ended, Fault, SlotEvent, SlotRequest, Start, Stream};
 
@@ -38,18 +38,18 @@ struct Seen {
 }
 
 struct Slot {
-    handle: SlotHandle,
+    client: SlotClient,
     next: u64,
 }
 
 impl Slot {
     async fn new(base: &[(&str, &str)], cgroup: Option<&SlotCgroup>) -> Self {
-        let mut handle = SlotHandle::start(&program(), cgroup).unwrap();
+        let mut client = SlotClient::start(&program(), cgroup).unwrap();
         let path = std::env::var("PATH").unwrap();
         let mut env = vec![("PATH".to_owned(), path)];
         env.extend(base.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        handle.send(&SlotRequest::Base { env }).await.unwrap();
-        Self { handle, next: 0 }
+        client.send(&SlotRequest::Base { env }).unwrap();
+        Self { client, next: 0 }
     }
 
     async fn begin(&mut self, argv: &[&str], cwd: &Path) -> u64 {
@@ -57,12 +57,12 @@ impl Slot {
         let argv = argv.iter().map(|arg| (*arg).to_owned()).collect();
         let cwd = cwd.to_str().unwrap().to_owned();
         let start = Start { id: self.next, argv, env: Vec::new(), cwd, by_ms: u64::MAX };
-        self.handle.send(&SlotRequest::Start(start)).await.unwrap();
+        self.client.send(&SlotRequest::Start(start)).unwrap();
         self.next
     }
 
     async fn event(&mut self) -> SlotEvent {
-        tokio::time::timeout(PATIENCE, self.handle.event()).await.expect("the slot answers").unwrap()
+        tokio::time::timeout(PATIENCE, self.client.event()).await.expect("the slot answers").unwrap()
     }
 
     /// Everything until the trainer's end.
@@ -74,6 +74,7 @@ impl Slot {
                 SlotEvent::Output { stream: Stream::Out, bytes, .. } => seen.out.extend(bytes),
                 SlotEvent::Output { stream: Stream::Err, bytes, .. } => seen.err.extend(bytes),
                 SlotEvent::NotStarted { text, .. } => panic!("{text}"),
+                SlotEvent::Pong { number } => panic!("nobody asked {number}"),
                 SlotEvent::Withdrawn { id } => panic!("{id} was withdrawn"),
                 SlotEvent::Exited { exit, cpu_ms, peak_rss_kib, left_behind, .. } => {
                     return Seen { exit: Some(exit), cpu_ms, peak_rss_kib, left_behind, ..seen };
@@ -122,7 +123,7 @@ async fn trainers_say_end_and_use_what_they_say_end_and_use() {
     }
     let busy = slot.sh("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done").await;
     assert!(busy.cpu_ms > 0, "{busy:?}");
-    slot.handle.close().await;
+    slot.client.close().await;
 }
 
 #[tokio::test]
@@ -135,13 +136,13 @@ async fn a_flood_of_output_arrives_whole_and_waits_for_the_reader_in_bounded_mem
         line.split_ascii_whitespace().next().unwrap().parse().unwrap()
     };
     // Not reading for a while: the trainer has to wait.
-    let pid = slot.handle.pid();
+    let pid = slot.client.pid();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(rss(pid) < 16 << 10, "{} KiB", rss(pid));
     let seen = slot.follow().await;
     assert_eq!((seen.out.len(), seen.exit), (50_000_000, Some(Ended::Code(0))));
     assert!(rss(pid) < 16 << 10, "{} KiB", rss(pid));
-    slot.handle.close().await;
+    slot.client.close().await;
 }
 
 #[tokio::test]
@@ -169,7 +170,7 @@ async fn daemons_and_children_that_hold_the_pipe_are_gone_with_the_attempt() {
         assert_eq!(seen.exit, Some(Ended::Code(0)), "{name}");
     }
     assert_eq!(slot.sh("true").await.left_behind, 0, "the next one is not blamed");
-    slot.handle.close().await;
+    slot.client.close().await;
 }
 
 #[tokio::test]
@@ -187,7 +188,7 @@ async fn when_the_worker_goes_everything_goes() {
         }
     }
     let mut all = pids(&said);
-    all.push(slot.handle.pid());
+    all.push(slot.client.pid());
     drop(slot);
     until("all are gone", || !all.iter().any(|pid| is_alive(*pid))).await;
 }
@@ -203,8 +204,8 @@ async fn what_a_killed_slot_leaves_is_found_by_its_mark() {
             said.extend(bytes);
         }
     }
-    slot.handle.kill();
-    assert!(slot.handle.event().await.is_err());
+    slot.client.kill();
+    assert!(slot.client.event().await.is_err());
     let all = pids(&said);
     assert!(all.iter().all(|pid| is_alive(*pid)), "{all:?}");
     let ended = end_marked(&mark);
@@ -224,13 +225,13 @@ async fn signals_reach_the_whole_group_and_a_stopped_one_too() {
                 break;
             }
         }
-        slot.handle.send(&SlotRequest::Signal { id: id + 7, signal: 9 }).await.unwrap();
+        slot.client.send(&SlotRequest::Signal { id: id + 7, signal: 9 }).unwrap();
         for signal in &signals {
-            slot.handle.send(&SlotRequest::Signal { id, signal: *signal }).await.unwrap();
+            slot.client.send(&SlotRequest::Signal { id, signal: *signal }).unwrap();
         }
         assert_eq!(slot.follow().await.exit, Some(exit), "{signals:?}");
     }
-    slot.handle.close().await;
+    slot.client.close().await;
 }
 
 #[tokio::test]
@@ -255,7 +256,7 @@ async fn one_trainer_may_wait_for_the_end_of_another_and_starts_when_nothing_of_
     assert_eq!((ended.exit, ended.left_behind), (Some(Ended::Code(0)), 1));
     let ended = slot.follow().await;
     assert_eq!((ended.exit, ended.out), (Some(Ended::Code(0)), b"second\n".to_vec()), "{second}");
-    slot.handle.close().await;
+    slot.client.close().await;
 }
 
 #[tokio::test]
@@ -270,13 +271,13 @@ async fn a_trainer_whose_time_has_passed_is_not_started() {
         by_ms,
     };
     for (id, by_ms) in [(1, now - 1), (2, now + 60_000), (3, now - 1), (4, now + 60_000)] {
-        slot.handle.send(&SlotRequest::Start(start(id, by_ms))).await.unwrap();
+        slot.client.send(&SlotRequest::Start(start(id, by_ms))).unwrap();
         if id == 1 || id == 3 {
             while slot.event().await != (SlotEvent::Withdrawn { id }) {}
         }
     }
     assert_eq!(slot.follow().await.exit, Some(Ended::Code(0)));
-    slot.handle.close().await;
+    slot.client.close().await;
 }
 
 #[tokio::test]
@@ -285,7 +286,7 @@ async fn a_trainer_that_waits_can_be_withdrawn_and_one_that_has_begun_cannot() {
     let first = slot.begin(&["sleep", "300"], Path::new("/")).await;
     let second = slot.begin(&["echo", "second"], Path::new("/")).await;
     for id in [first, second, second] {
-        slot.handle.send(&SlotRequest::Withdraw { id }).await.unwrap();
+        slot.client.send(&SlotRequest::Withdraw { id }).unwrap();
     }
     loop {
         match slot.event().await {
@@ -294,10 +295,10 @@ async fn a_trainer_that_waits_can_be_withdrawn_and_one_that_has_begun_cannot() {
             other => panic!("{other:?}"),
         }
     }
-    slot.handle.send(&SlotRequest::Signal { id: first, signal: 9 }).await.unwrap();
+    slot.client.send(&SlotRequest::Signal { id: first, signal: 9 }).unwrap();
     assert_eq!(slot.follow().await.exit, Some(Ended::Signal(9)));
     assert_eq!(slot.sh("echo third").await.out, b"third\n", "and not the second");
-    slot.handle.close().await;
+    slot.client.close().await;
 }
 
 #[tokio::test]
@@ -308,7 +309,7 @@ async fn a_command_that_cannot_start_is_an_answer_and_the_slot_goes_on() {
     assert_eq!((fault, id), (Fault::Command, 1));
     assert!(text.starts_with("command not found: `gridctl-nonesuch-trainer`"), "{text}");
     assert_eq!(slot.sh("echo ok").await.out, b"ok\n");
-    slot.handle.close().await;
+    slot.client.close().await;
 }
 
 #[tokio::test]
@@ -329,5 +330,34 @@ async fn a_trainer_over_its_memory_is_told_from_any_other_kill() {
     cgroup.set_limit(0).unwrap();
     let large = slot.sh("head -c 100000000 /dev/zero | tail -c 99000000 | wc -c").await;
     assert_eq!((large.out.as_slice(), cgroup.new_kills()), (b"99000000\n".as_slice(), 0));
-    slot.handle.close().await;
+    slot.client.close().await;
+}
+
+#[tokio::test]
+async fn a_slot_answers_whatever_its_trainer_does() {
+    let mut slot = Slot::new(&[], None).await;
+    for (number, script) in (1..).zip(["sleep 300", "while :; do echo x; done", "while :; do :; done"]) {
+        let id = slot.begin(&["sh", "-c", script], Path::new("/")).await;
+        while !matches!(slot.event().await, SlotEvent::Started { .. }) {}
+        slot.client.send(&SlotRequest::Ping { number }).unwrap();
+        while slot.event().await != (SlotEvent::Pong { number }) {}
+        slot.client.send(&SlotRequest::Signal { id, signal: 9 }).unwrap();
+        assert_eq!(slot.follow().await.exit, Some(Ended::Signal(9)), "{script}");
+    }
+    slot.client.close().await;
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_slot_that_does_not_read() {
+    let mut slot = Slot::new(&[], None).await;
+    slot.begin(&["sleep", "300"], Path::new("/")).await;
+    while !matches!(slot.event().await, SlotEvent::Started { .. }) {}
+    let pid = rustix::process::Pid::from_raw(i32::try_from(slot.client.pid()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let large = vec![("LARGE".to_owned(), "x".repeat(1 << 20))];
+    slot.client.send(&SlotRequest::Base { env: large }).unwrap();
+    slot.client.send(&SlotRequest::Ping { number: 7 }).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    assert_eq!(slot.event().await, SlotEvent::Pong { number: 7 }, "what did not fit is sent later");
+    slot.client.close().await;
 }

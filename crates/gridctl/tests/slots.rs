@@ -123,3 +123,47 @@ fn a_cancel_that_meets_a_trials_end_takes_what_it_brought() {
     });
     assert!(began.elapsed().as_secs() < 8, "{:?}: SIGKILL comes after ten seconds", began.elapsed());
 }
+
+/// The first attempt goes on for ever, with a daemon of its own; each further one is done at once.
+const FOR_EVER: &str = r#"command:
+  - sh
+  - -c
+  - |
+    if [ "$GRID_ATTEMPT" = 1 ]; then
+      setsid sleep 300 & echo $! > child; echo $PPID > slot; echo $$ > pid.new; mv pid.new pid; wait
+    fi
+    kill -0 "$(cat pid)" 2> /dev/null && echo beside >> ledger
+    echo $PPID >> ledger; echo s=1
+metric: {name: s}
+parameters: {x: {value: 1}}
+"#;
+
+#[test]
+fn a_slot_that_does_not_answer_is_replaced_and_its_trial_ends_on_another() {
+    let lab = Lab::new();
+    lab.write("s.yaml", FOR_EVER);
+    let _master = daemon(&lab, &["master"]);
+    lab.until("the master serves", || lab.data().join("master.json").exists());
+    let _worker = daemon(&lab, &["worker", "--slots", "1", "--slot-silence", "2s"]);
+    assert_eq!(lab.run(&["submit", "s.yaml"]).code, Some(0));
+    lab.until("the trial begins", || lab.path().join("pid").exists());
+    let (slot, pids) = (number(&lab, "slot"), [number(&lab, "pid"), number(&lab, "child")]);
+    // Longer than it may be silent: it answers.
+    let began = lab::now();
+    lab.until("the slot was asked for a sign", || began.elapsed().as_secs() >= 4);
+    assert_eq!(state(slot), Some('S'), "{:?}", fs::read_to_string(lab.path().join("log")));
+    send(slot, Signal::STOP);
+    lab.until("the trial is done", || !lab.ledger("ledger").is_empty());
+    let ledger = lab.ledger("ledger");
+    assert!(ledger.len() == 1 && ledger[0] != slot.to_string(), "another slot, alone: {ledger:?}");
+    assert!([slot, pids[0], pids[1]].iter().all(|pid| state(*pid).is_none()), "{slot} {pids:?}");
+    lab.until("it is recorded", || {
+        lab.run(&["trials", "ls", "-o", "jsonl"]).stdout.contains(r#""state":"succeeded""#)
+    });
+    let trials = lab.run(&["trials", "ls", "-o", "jsonl"]).stdout;
+    let trial: serde_json::Value = serde_json::from_str(trials.lines().next().unwrap()).unwrap();
+    let shown = lab.run(&["trials", "show", trial["trial"].as_str().unwrap()]);
+    let said = "the slot process did not answer for 2 s";
+    assert!(shown.stdout.contains("worker_fault") && shown.stdout.contains(said), "{}", shown.stdout);
+    assert!(fs::read_to_string(lab.path().join("log")).unwrap().contains(said));
+}

@@ -21,7 +21,7 @@ use gridctl_core::worker::Start;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::cgroup::CgroupSupport;
-use crate::handle::SlotProgram;
+use crate::client::SlotProgram;
 use crate::marks;
 use crate::scratch::WorkDir;
 
@@ -49,6 +49,8 @@ pub(crate) struct Machine {
     pub(crate) adopts: bool,
     /// Between publications of a checkpoint that goes on changing, in milliseconds.
     pub(crate) checkpoint_every_ms: u64,
+    /// A slot that is asked for a sign has so long, in milliseconds.
+    pub(crate) slot_silence_ms: u64,
     /// Slot processes that are there.
     pub(crate) slots: Mutex<Vec<u32>>,
 }

@@ -7,8 +7,8 @@ use gridctl_core::metrics::PatternError;
 use gridctl_core::protocol::Grant;
 use gridctl_core::record::{Class, Exit, Report};
 
+use crate::client::SlotError;
 use crate::clock::unix_ms;
-use crate::handle::SlotError;
 
 /// The machine could not do it.
 #[derive(Debug)]

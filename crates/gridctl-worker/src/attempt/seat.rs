@@ -13,6 +13,7 @@ use gridctl_core::attempt::stop::Step;
 use gridctl_core::id::Time;
 use gridctl_core::protocol::Grant;
 use gridctl_core::record::Report;
+use gridctl_core::slot::{Watch, Watchdog};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::{JoinSet, spawn_blocking};
 
@@ -20,8 +21,8 @@ use super::follow::{Following, Gone};
 use super::report::{self, Fault};
 use super::{Assignment, Machine, Order, Said, prepare};
 use crate::cgroup::{CgroupSupport, SlotCgroup};
+use crate::client::{SlotClient, SlotError};
 use crate::clock;
-use crate::handle::{SlotError, SlotHandle};
 use crate::marks;
 use crate::scratch::Scratch;
 use crate::slot::{self, SlotEvent, SlotRequest};
@@ -38,7 +39,8 @@ pub(crate) struct Seat {
     number: u32,
     said: UnboundedSender<Said>,
     // Before the cgroup: it can be removed only once the slot has left it.
-    handle: Option<SlotHandle>,
+    client: Option<SlotClient>,
+    watchdog: Watchdog,
     /// The environment that the slot process has.
     base: Option<Arc<prepare::Version>>,
     cgroup: Option<SlotCgroup>,
@@ -66,10 +68,11 @@ impl Seat {
     /// The slot number `number`; nothing is started yet.
     pub(crate) fn new(machine: Arc<Machine>, number: u32, said: UnboundedSender<Said>) -> Self {
         Self {
+            watchdog: Watchdog::new(machine.slot_silence_ms),
             machine,
             number,
             said,
-            handle: None,
+            client: None,
             base: None,
             cgroup: None,
             free: Vec::new(),
@@ -88,7 +91,7 @@ impl Seat {
             let pause = self.pause();
             let happens = tokio::select! {
                 biased;
-                event = event(self.handle.as_mut()), if busy => Happens::Slot(event),
+                event = event(self.client.as_mut()), if busy => Happens::Slot(event),
                 (place, order) = order(&mut self.line) => Happens::Order(place, order),
                 Some(Ok((report, scratch))) = self.ending.join_next() => Happens::Ended(report, scratch),
                 assignment = work.recv(), if room => match assignment {
@@ -106,9 +109,9 @@ impl Seat {
             }
             self.look_at_the_clock().await;
         }
-        if let Some(handle) = self.handle.take() {
-            self.forget(&handle);
-            handle.close().await;
+        if let Some(client) = self.client.take() {
+            forget(&self.machine, client.pid());
+            client.close().await;
         }
     }
 
@@ -123,6 +126,24 @@ impl Seat {
         if let Some(front) = self.line.front_mut() {
             let steps = front.due(now).await;
             self.act(steps).await;
+        }
+        self.watch(now).await;
+    }
+
+    /// Asks a slot for a sign that has work and was silent, and gives up one that gives none.
+    async fn watch(&mut self, now: Time) {
+        let Some(client) = self.client.as_ref().filter(|_| !self.line.is_empty()) else {
+            return self.watchdog.rests();
+        };
+        let silent = SlotError::Silent(self.machine.slot_silence_ms.div_ceil(1_000));
+        let answered = match self.watchdog.look(now, || client.is_held()) {
+            Watch::Wait => Ok(()),
+            Watch::Ask(number) => self.send(&SlotRequest::Ping { number }),
+            Watch::GiveUp => Err(silent),
+        };
+        if let Err(error) = answered {
+            tracing::warn!("slot {}: {error}", self.number);
+            self.lose(Fault::slot(&error, false)).await;
         }
     }
 
@@ -166,18 +187,18 @@ impl Seat {
         if let Some(cgroup) = &mut self.cgroup {
             cgroup.set_limit(mem_mib).map_err(Fault::cgroup)?;
         }
-        self.send(&SlotRequest::Start(prepared.start)).await.map_err(|error| Fault::slot(&error, false))
+        self.send(&SlotRequest::Start(prepared.start)).map_err(|error| Fault::slot(&error, false))
     }
 
     /// A slot process that is there and has this environment.
     async fn ready(&mut self, version: &Arc<prepare::Version>) -> Result<(), Fault> {
-        if self.handle.is_none() {
+        if self.client.is_none() {
             self.start_slot().map_err(|error| Fault::slot(&error, false))?;
         }
         if !self.base.as_ref().is_some_and(|base| Arc::ptr_eq(base, version)) {
             let mark = format!("{}/{}", self.machine.mark, self.number);
             let request = SlotRequest::Base { env: version.environment(&mark) };
-            self.send(&request).await.map_err(|error| Fault::slot(&error, false))?;
+            self.send(&request).map_err(|error| Fault::slot(&error, false))?;
             self.base = Some(Arc::clone(version));
         }
         Ok(())
@@ -192,15 +213,19 @@ impl Seat {
         }
         // Under the lock: whoever ends what dead slots left must not take a new one for it.
         let mut slots = self.machine.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let handle = SlotHandle::start(&self.machine.program, self.cgroup.as_ref())?;
-        slots.push(handle.pid());
+        let client = SlotClient::start(&self.machine.program, self.cgroup.as_ref())?;
+        slots.push(client.pid());
         drop(slots);
         self.base = None;
-        self.handle = Some(handle);
+        self.client = Some(client);
+        self.watchdog.heard();
         Ok(())
     }
 
     async fn heard(&mut self, event: Result<SlotEvent, SlotError>) {
+        if event.is_ok() {
+            self.watchdog.heard();
+        }
         match event {
             Ok(SlotEvent::Withdrawn { id }) => self.withdrawn(id).await,
             Ok(event) => {
@@ -271,7 +296,7 @@ impl Seat {
         }
         following.ask_at_begin(order);
         let id = following.id();
-        if let Err(error) = self.send(&SlotRequest::Withdraw { id }).await {
+        if let Err(error) = self.send(&SlotRequest::Withdraw { id }) {
             self.lose(Fault::slot(&error, false)).await;
         }
     }
@@ -281,7 +306,7 @@ impl Seat {
         for step in steps {
             let Some(id) = self.line.front().map(Following::id) else { return };
             let acted = match step {
-                Step::Signal(signal) => self.send(&SlotRequest::Signal { id, signal }).await,
+                Step::Signal(signal) => self.send(&SlotRequest::Signal { id, signal }),
                 Step::GiveUp => Err(SlotError::Gone("a trainer did not end after SIGKILL".to_owned())),
             };
             if let Err(error) = acted {
@@ -290,9 +315,9 @@ impl Seat {
         }
     }
 
-    async fn send(&mut self, request: &SlotRequest) -> Result<(), SlotError> {
-        match &mut self.handle {
-            Some(handle) => handle.send(request).await,
+    fn send(&mut self, request: &SlotRequest) -> Result<(), SlotError> {
+        match &mut self.client {
+            Some(client) => client.send(request),
             None => Err(SlotError::Gone("it was ended".to_owned())),
         }
     }
@@ -325,35 +350,37 @@ impl Seat {
         let _ = self.said.send(said);
     }
 
-    /// After a fault: ends the slot process, and then whatever it could not end itself.
+    /// After a fault: ends what runs below the slot, then the slot process, and whatever of it is left then.
     async fn reset(&mut self) {
-        let Some(mut handle) = self.handle.take() else { return };
-        handle.kill();
-        self.forget(&handle);
+        let Some(mut client) = self.client.take() else { return };
         let mark = format!("{}/{}", self.machine.mark, self.number);
         let machine = Arc::clone(&self.machine);
         let ended = spawn_blocking(move || {
-            let marked = marks::end_marked(&mark).len();
-            if !machine.adopts {
-                return marked;
+            let mut ended = marks::end_marked(&mark).len();
+            client.kill();
+            forget(&machine, client.pid());
+            // It may have started another trainer at the end of the first.
+            ended += marks::end_marked(&mark).len();
+            if machine.adopts {
+                let slots = machine.slots.lock().unwrap_or_else(PoisonError::into_inner);
+                ended += marks::end_adopted(&slots);
             }
-            let slots = machine.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            marked + marks::end_adopted(&slots)
+            ended
         });
         let ended = ended.await.unwrap_or(0);
         tracing::warn!("slot {} was lost; {ended} processes of its trainer were ended", self.number);
     }
+}
 
-    fn forget(&self, handle: &SlotHandle) {
-        let mut slots = self.machine.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.retain(|pid| *pid != handle.pid());
-    }
+/// A slot process that is no more, or ends by itself.
+fn forget(machine: &Machine, slot: u32) {
+    machine.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|pid| *pid != slot);
 }
 
 /// The next event of a slot that is known to be there.
-async fn event(handle: Option<&mut SlotHandle>) -> Result<SlotEvent, SlotError> {
-    match handle {
-        Some(handle) => handle.event().await,
+async fn event(client: Option<&mut SlotClient>) -> Result<SlotEvent, SlotError> {
+    match client {
+        Some(client) => client.event().await,
         None => Err(SlotError::Gone("it was ended".to_owned())),
     }
 }

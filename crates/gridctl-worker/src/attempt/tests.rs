@@ -48,6 +48,7 @@ impl Room {
             versions: Versions::new(std::env::vars_os()),
             adopts: false,
             checkpoint_every_ms,
+            slot_silence_ms: gridctl_core::slot::SILENCE_MS,
             slots: Mutex::new(Vec::new()),
         };
         let (say, said) = mpsc::unbounded_channel();

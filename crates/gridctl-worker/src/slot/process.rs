@@ -206,6 +206,10 @@ impl Slot {
                 }
                 SlotRequest::Start(start) => self.start(&start)?,
                 SlotRequest::Withdraw { id } => self.withdraw(id)?,
+                SlotRequest::Ping { number } => {
+                    self.hurry = true;
+                    put_frame(&SlotEvent::Pong { number }, &mut self.out)?;
+                }
                 SlotRequest::Signal { id, signal } => self.signal(id, signal),
             }
         }

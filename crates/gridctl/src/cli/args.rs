@@ -252,6 +252,9 @@ pub(crate) struct WorkerArgs {
     /// Who it is, for a fleet that knows beforehand (not for people)
     #[arg(long, value_name = "ID", hide = true)]
     pub(crate) id: Option<String>,
+    /// How long a slot that has work may be silent when it is asked for a sign
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = slot_silence, hide = true)]
+    pub(crate) slot_silence: Duration,
     /// End when stdin closes (not for people)
     #[arg(long, hide = true)]
     pub(crate) parent_pipe: bool,
@@ -273,6 +276,11 @@ pub(crate) struct CompletionsArgs {
 /// A lease's length: three heartbeats at least, an hour at most.
 fn lease_ttl(text: &str) -> Result<Duration, String> {
     within(text, Duration::from_secs(3), Duration::from_secs(3_600))
+}
+
+/// A slot's time to answer: a second at least, an hour at most.
+fn slot_silence(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_secs(1), Duration::from_secs(3_600))
 }
 
 /// A time to end.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gridctl_core::sched::Timing;
 use gridctl_master::MasterConfig;
-use gridctl_worker::handle::SlotProgram;
+use gridctl_worker::client::SlotProgram;
 use gridctl_worker::{WorkerConfig, WorkerError};
 use tracing_subscriber::EnvFilter;
 
@@ -68,6 +68,7 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
         gpus: args.machine.gpus.clone().map(|list| list.0),
         mark: mark::of(&dir),
         slot_program: SlotProgram { path: this, args: vec!["slot".to_owned()] },
+        slot_silence: args.slot_silence,
         parent_pipe: args.parent_pipe,
         own_process: true,
     };

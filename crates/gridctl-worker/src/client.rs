@@ -1,5 +1,5 @@
 //! The worker's end of a slot: starts the slot process, sends requests, receives events.
-//! Invariant: the slot is in a process group of its own, so that a terminal's Ctrl-C reaches the worker alone; once the handle is closed or dropped, the slot ends itself and all below.
+//! Invariant: the slot is in a process group of its own, so that a terminal's Ctrl-C reaches the worker alone; once the client is closed or dropped, the slot ends itself and all below; nothing waits for a slot that does not read.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 use crate::cgroup::SlotCgroup;
@@ -37,6 +37,11 @@ pub enum SlotError {
         /// Why.
         error: io::Error,
     },
+    /// It was asked for a sign, and gave none.
+    #[error(
+        "the slot process did not answer for {0} s: what ran there was ended, and another one takes its place"
+    )]
+    Silent(u64),
     /// Its pipe broke: it was killed, say.
     #[error("the slot process has ended ({0})")]
     Gone(String),
@@ -45,17 +50,18 @@ pub enum SlotError {
     Garbled(#[from] FrameError),
 }
 
-/// A slot process.
+/// A slot process, as its worker has it.
 #[derive(Debug)]
-pub struct SlotHandle {
+pub struct SlotClient {
     child: Child,
     requests: pipe::Sender,
     events: pipe::Receiver,
     frames: Frames,
+    /// What the pipe has not taken yet.
     outgoing: Vec<u8>,
 }
 
-impl SlotHandle {
+impl SlotClient {
     /// Starts a slot, and puts it into `cgroup` before it can start anything.
     ///
     /// # Errors
@@ -98,18 +104,27 @@ impl SlotHandle {
         self.child.id()
     }
 
-    /// Sends a request. Not to be dropped halfway: the slot would understand nothing that follows.
+    /// Sends a request, or as much of it as the pipe takes at once: [`Self::event`] sends the rest.
     ///
     /// # Errors
     /// [`SlotError::Gone`].
-    pub async fn send(&mut self, request: &SlotRequest) -> Result<(), SlotError> {
-        self.outgoing.clear();
+    pub fn send(&mut self, request: &SlotRequest) -> Result<(), SlotError> {
         put_frame(request, &mut self.outgoing)?;
-        let written = self.requests.write_all(&self.outgoing).await;
-        written.map_err(|error| self.gone(&error.to_string()))
+        self.write()
     }
 
-    /// The next event. May be dropped and called again without loss.
+    fn write(&mut self) -> Result<(), SlotError> {
+        while !self.outgoing.is_empty() {
+            match self.requests.try_write(&self.outgoing) {
+                Ok(n) => drop(self.outgoing.drain(..n)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(self.gone(&error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next event; meanwhile what was not sent yet is. May be dropped and called again without loss.
     ///
     /// # Errors
     /// [`SlotError::Gone`], [`SlotError::Garbled`].
@@ -118,13 +133,29 @@ impl SlotHandle {
             if let Some(event) = self.frames.next()? {
                 return Ok(event);
             }
+            self.write()?;
             self.frames.buffer.reserve(64 << 10);
-            match self.events.read_buf(&mut self.frames.buffer).await {
+            let read = tokio::select! {
+                biased;
+                read = self.events.read_buf(&mut self.frames.buffer) => read,
+                writable = self.requests.writable(), if !self.outgoing.is_empty() => match writable {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
+                },
+            };
+            match read {
                 Ok(0) => return Err(self.gone("its pipe closed")),
                 Ok(_) => {}
                 Err(error) => return Err(self.gone(&error.to_string())),
             }
         }
+    }
+
+    /// Whether the kernel holds the process: it waits for a file system, or for a program that is about to start.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('D'))
     }
 
     /// Ends the slot and everything below it, and waits until that is done.
