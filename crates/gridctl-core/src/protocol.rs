@@ -25,6 +25,9 @@ pub struct FrozenSweep {
     pub spec: SweepSpec,
     /// The text of the file, kept for people.
     pub source: String,
+    /// The sweep file, relative to the data directory: by it a sweep is told from another file's of the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// The absolute directory of the sweep file, where trials start that have no workdir.
     pub base: String,
     /// The absolute directory of the code, if there is one.

@@ -69,6 +69,7 @@ fn sweep(data_dir: &Path, count: u64) -> Outcome<FrozenSweep> {
         uuid: String::new(),
         spec: parsed.spec,
         source,
+        file: None,
         base: data_dir.display().to_string(),
         workdir: None,
         data: None,

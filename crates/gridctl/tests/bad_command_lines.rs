@@ -103,9 +103,7 @@ fn c04_names_with_characters_that_deceive_are_refused_and_shown_harmless() {
     assert!(!all.contains(['\u{1b}', '\u{202e}', '\u{200b}', '\r']));
     insta::assert_snapshot!(all);
     let mut sweeps = String::new();
-    for name in
-        ["a\\0b", "a\\nb", "a\\u001b[2Jb", "a\\u202eb", "a\\u200bb", "\\u0430bc", "../../x", "", "A b"]
-    {
+    for name in ["a\\0b", "a\\nb", "a\\u001b[2Jb", "a\\u202eb", "a\\u200bb", "\\u0430bc", "../../x", ""] {
         lab.write("t.yaml", format!("name: \"{name}\"\n{SWEEP}"));
         sweeps.push_str(&refused(&lab, &[&["run", "t.yaml"]]));
     }

@@ -34,6 +34,7 @@ fn frozen(command: &[&str]) -> FrozenSweep {
         uuid: "u".into(),
         spec,
         source: String::new(),
+        file: None,
         base: "/home/me".into(),
         workdir: None,
         data: None,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::query::{Layout, LeaderboardError, Query, Sort};
 pub(crate) use self::row::as_map;
-pub use self::row::{Brief, Row, ranked};
+pub use self::row::{Brief, METRICS, PARAMS, Row, ranked};
 use self::row::{averaged, single};
 use crate::id::{CodeHash, TrialId};
 use crate::record::TrialState;
@@ -148,7 +148,12 @@ impl Board {
             named.map(String::as_str).chain(OWN_NAMES)
         };
         for name in filter.chain(sort) {
-            if !known().any(|known| known == name) {
+            let told = |prefix: &str, mut all: &mut dyn Iterator<Item = &String>| {
+                name.strip_prefix(prefix).is_some_and(|bare| (&mut all).any(|known| known == bare))
+            };
+            let told = told(PARAMS, &mut self.layout.axes.iter())
+                || told(METRICS, &mut self.layout.metrics.iter().chain(&self.seen));
+            if !told && !known().any(|known| known == name) {
                 let near = known()
                     .map(|known| (strsim::damerau_levenshtein(known, name), known))
                     .filter(|(distance, known)| *distance <= known.len().max(name.len()) / 3)
@@ -165,8 +170,7 @@ impl Board {
         match &self.query.sort {
             None => self.rows.sort_by(|a, b| by_objective(goal, a, b).then(a.index.cmp(&b.index))),
             Some(sort) => {
-                let is_objective = sort.name == "objective"
-                    || self.layout.objective.as_ref().is_some_and(|(name, _)| *name == sort.name);
+                let is_objective = sort.name == "objective" || self.layout.is_objective(&sort.name);
                 let reverse = sort.reverse != (is_objective && goal == Some(Goal::Maximize));
                 self.rows.sort_by(|a, b| {
                     let order = by_value(a.value(&sort.name), b.value(&sort.name), reverse);

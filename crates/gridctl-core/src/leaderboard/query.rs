@@ -1,6 +1,7 @@
 //! What is asked of a leaderboard: how many rows, which, in what order; and what is wrong with a question.
 //! Invariant: names are checked against the rows before anything is ranked.
 
+use super::row::METRICS;
 use crate::expr::{EvalError, Expr, ExprError};
 use crate::id::TrialId;
 use crate::spec::{AxisValues, Goal, Repeats, SweepSpec};
@@ -40,6 +41,15 @@ impl Layout {
             metrics: declared.chain(spec.metrics.iter().map(|metric| metric.name.clone())).collect(),
             objective,
         }
+    }
+}
+
+impl Layout {
+    /// Whether `name` in a sort is the objective: a parameter of the same name goes before it.
+    pub(super) fn is_objective(&self, name: &str) -> bool {
+        let Some((objective, _)) = &self.objective else { return false };
+        let bare = objective == name && !self.axes.contains(objective);
+        bare || name.strip_prefix(METRICS).is_some_and(|told| told == objective)
     }
 }
 

@@ -108,6 +108,11 @@ pub struct Row {
     pub metrics_std: Vec<(String, MetricValue)>,
 }
 
+/// What stands before a parameter's name, and a metric's, to tell them apart: the JSON's own words.
+pub const PARAMS: &str = "params.";
+/// The same of metrics.
+pub const METRICS: &str = "metrics.";
+
 /// (name, value) pairs as one JSON object.
 pub(crate) mod as_map {
     use serde::{Deserialize, Deserializer, Serializer};
@@ -130,16 +135,24 @@ pub(crate) mod as_map {
 }
 
 impl Row {
-    /// What a filter or a sort means by `name`: a parameter, a metric, or one of the row's own values. A value that is not
-    /// finite counts as missing.
+    /// What a filter or a sort means by `name`: a parameter, a metric, or one of the row's own values; `params.NAME` and
+    /// `metrics.NAME` tell the first two apart. A value that is not finite counts as missing.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<Value> {
         let float = |value: f64| value.is_finite().then_some(Value::Float(value));
-        if let Some(value) = self.params.get(name) {
-            return Some(value.clone());
+        let param = |name: &str| self.params.get(name).cloned();
+        let metric = |name: &str| self.metrics.iter().find(|(known, _)| known == name).map(|(_, it)| it.0);
+        if let Some(value) = param(name) {
+            return Some(value);
         }
-        if let Some((_, value)) = self.metrics.iter().find(|(known, _)| known == name) {
-            return float(value.0);
+        if let Some(value) = metric(name) {
+            return float(value);
+        }
+        if let Some(name) = name.strip_prefix(PARAMS) {
+            return param(name);
+        }
+        if let Some(name) = name.strip_prefix(METRICS) {
+            return metric(name).and_then(float);
         }
         match name {
             "objective" => self.objective.and_then(|value| float(value.0)),

@@ -34,6 +34,8 @@ pub struct Parsed {
     pub spec: SweepSpec,
     /// What its author should know.
     pub warnings: Vec<Diagnostic>,
+    /// The file gives the sweep's name; else it is the file's.
+    pub named: bool,
     /// Why no trial of it can be started, though its grid is known.
     pub unstartable: Option<Diagnostic>,
 }
@@ -123,7 +125,7 @@ fn checked(text: &str, context: &Context<'_>) -> Result<Parsed, SpecErrors> {
     };
     let warnings = check.finish()?;
     match spec {
-        Some((spec, unstartable)) => Ok(Parsed { spec, warnings, unstartable }),
+        Some((spec, unstartable)) => Ok(Parsed { named: gives_name(&root), spec, warnings, unstartable }),
         None => Err(SpecErrors(vec![Diagnostic::error("sweep::refused", "the sweep file is refused")])),
     }
 }
@@ -229,6 +231,11 @@ fn no_parameters(check: &mut Checker<'_>, fields: &Fields<'_>) {
         Diagnostic::error("sweep::no_parameters", "the sweep file has no `parameters`")
             .help("name what is searched: `parameters: {lr: {values: [0.1, 0.01]}}`"),
     );
+}
+
+fn gives_name(root: &Tree) -> bool {
+    let Kind::Map(entries) = &root.kind else { return false };
+    entries.iter().any(|(key, value)| key.text == "name" && !matches!(value.kind, Kind::Null))
 }
 
 /// The name, made fit where it was written to be shown; or the file's. What was written is kept as a label.

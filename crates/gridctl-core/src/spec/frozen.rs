@@ -201,7 +201,8 @@ fn surroundings(frozen: &FrozenSweep) -> Verdict {
         ensure(sound(value), || format!("the value of {name} is too long or holds NUL"))?;
     }
     ensure(frozen.source.len() <= limits::FILE_BYTES, || "its source is too long".to_owned())?;
-    let marks = frozen.files.iter().flat_map(|(name, mark)| [name, mark]).chain([&frozen.uuid]);
+    let marks = frozen.files.iter().flat_map(|(name, mark)| [name, mark]);
+    let marks = marks.chain([&frozen.uuid]).chain(&frozen.file);
     ensure(marks.into_iter().all(|text| sound(text)), || "a file's name is too long".to_owned())
 }
 

@@ -34,6 +34,7 @@ pub use self::settings::signal_number;
 pub use check::{Context, KEYS, Parsed, parse};
 pub use diagnostic::{Diagnostic, Severity, SpecErrors, is_hostile, nearest};
 pub use frozen::BrokenSpec;
+pub use names::derived as derived_name;
 
 /// A checked sweep; one that is read back from bytes has been checked again, whoever wrote them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -64,8 +64,9 @@ pub(super) fn usable(text: &str) -> Result<String, NameError> {
     Ok(derived(text))
 }
 
-/// A name for any text, the same for the same text.
-pub(super) fn derived(text: &str) -> String {
+/// A sweep's name for any text, the same for the same text.
+#[must_use]
+pub fn derived(text: &str) -> String {
     const HASH: usize = 6;
     let lost = text.contains(|c: char| c.is_alphanumeric() && !c.is_ascii());
     let readable = sanitised(text).unwrap_or_default();

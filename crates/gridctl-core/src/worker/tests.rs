@@ -231,6 +231,7 @@ fn sweep() -> Arc<FrozenSweep> {
         uuid: "uuid".to_owned(),
         spec,
         source: String::new(),
+        file: None,
         base: "/".to_owned(),
         workdir: None,
         data: None,

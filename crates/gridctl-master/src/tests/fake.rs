@@ -37,6 +37,7 @@ pub(crate) fn frozen(name: &str, points: u64, dir: &Path) -> FrozenSweep {
         uuid: String::new(),
         spec,
         source: format!("name: {name}\n"),
+        file: None,
         base: dir.display().to_string(),
         workdir: None,
         data: None,

@@ -152,6 +152,7 @@ pub(crate) fn frozen() -> FrozenSweep {
         uuid: "0198".to_owned(),
         spec: spec::parse(file, &spec::Context { file_stem: "wine" }).expect("no mistakes").spec,
         source: "name: wine\n".to_owned(),
+        file: None,
         base: "/tmp".to_owned(),
         workdir: Some("/tmp".to_owned()),
         data: None,

@@ -32,6 +32,7 @@ impl World {
             uuid: "simulated".to_owned(),
             spec: spec(count, self.plan.seed.is_multiple_of(2)),
             source: String::new(),
+            file: None,
             base: "/".to_owned(),
             workdir: None,
             data: None,

@@ -80,6 +80,7 @@ impl Room {
         let sweep = Arc::new(FrozenSweep {
             uuid: "0198".to_owned(),
             source: String::new(),
+            file: None,
             base: text(self.path()),
             workdir: None,
             data: None,

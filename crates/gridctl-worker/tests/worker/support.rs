@@ -200,6 +200,7 @@ impl World {
             uuid: "0198".to_owned(),
             spec,
             source: String::new(),
+            file: None,
             base: path(self.dir()),
             workdir: None,
             data: None,

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
     let Some(file) = args.file.as_ref().filter(|_| !args.macros) else {
         return show_macros(args.output);
     };
-    let checked = submit::check(file)?;
+    let checked = submit::check(file, &settings.data_dir)?;
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
     let caller = |name: &str| std::env::var(name).ok();
     let resolved = freeze::resolve(&checked, &dir, &caller)?;
@@ -48,6 +48,7 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
         warnings.iter().for_each(|warning| diagnose::print(warning, Some(&checked.file.source)));
     };
     show(&warnings);
+    checked.note.iter().for_each(output::say);
     if let Some(log) = &args.log {
         return show_log(log, &checked, args.output);
     }

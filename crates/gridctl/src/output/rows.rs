@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use gridctl_core::leaderboard::Row;
+use gridctl_core::leaderboard::{METRICS, PARAMS, Row};
 use gridctl_core::record::MetricValue;
 use gridctl_core::value::Value;
 
@@ -64,14 +64,17 @@ fn table((all, rows): (&[Row], &[Row]), heading: &Heading, wide: bool) -> String
     let repeated = rows.iter().any(|row| row.repeats_total > 1);
     let odd_states = rows.iter().any(|row| row.state != gridctl_core::record::TrialState::Succeeded);
     let mut headings: Vec<String> = vec![">rank".to_owned(), "trial".to_owned()];
+    // What a parameter and a metric have in common is told apart as the JSON does it.
+    let meets = |name: &str| params.iter().any(|known| known == name) && measured(name, &metrics, heading);
+    let head = |prefix: &str, name: &str| format!(">{}{name}", if meets(name) { prefix } else { "" });
     if !heading.metric.is_empty() {
-        headings.push(format!(">{}", heading.metric));
+        headings.push(head(METRICS, &heading.metric));
     }
     if repeated {
         headings.extend([">std".to_owned(), ">repeats".to_owned()]);
     }
-    headings.extend(shown.iter().map(|name| format!(">{name}")));
-    headings.extend(others.iter().map(|name| format!(">{name}")));
+    headings.extend(shown.iter().map(|name| head(PARAMS, name)));
+    headings.extend(others.iter().map(|name| head(METRICS, name)));
     if wide || odd_states {
         headings.push("state".to_owned());
     }
@@ -103,6 +106,10 @@ fn table((all, rows): (&[Row], &[Row]), heading: &Heading, wide: bool) -> String
         columns.row(cells);
     }
     columns.render()
+}
+
+fn measured(name: &str, metrics: &[String], heading: &Heading) -> bool {
+    name == heading.metric || metrics.iter().any(|known| known == name)
 }
 
 fn metric(row: &Row, name: &str) -> Option<MetricValue> {

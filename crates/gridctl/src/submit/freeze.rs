@@ -7,7 +7,7 @@ use gridctl_core::id::CodeHash;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::spec::{Diagnostic, SweepSpec};
 
-use super::{Checked, at_key};
+use super::{Checked, at_key, naming};
 use crate::datadir::DataDir;
 use crate::exit::{Exit, Failure, Source};
 use crate::workdir;
@@ -67,6 +67,7 @@ pub(crate) fn resolve(checked: &Checked, dir: &DataDir, caller: Caller<'_>) -> R
         uuid: String::new(),
         spec: spec.clone(),
         source: source.text.clone(),
+        file: Some(naming::relative_file(file, dir)),
         base: text(&file.base)?,
         workdir: workdir.as_deref().map(text).transpose()?,
         data: data.as_deref().map(text).transpose()?,

@@ -2,6 +2,7 @@
 //! Invariant: everything that can be found wrong without starting a trial is found before anything is started or written.
 
 pub(crate) mod freeze;
+pub(crate) mod naming;
 pub(crate) mod precheck;
 pub(crate) mod preview;
 pub(crate) mod reads;
@@ -12,8 +13,10 @@ use std::sync::Arc;
 use gridctl_core::spec::{Diagnostic, Parsed, SweepSpec};
 
 use crate::cli::{AgainArgs, Changed};
+use crate::datadir::Wanted;
 use crate::diagnose;
 use crate::exit::{Exit, Failure, Source};
+use crate::output;
 use crate::sweepfile::SweepFile;
 
 /// A sweep file that was read and checked.
@@ -25,6 +28,8 @@ pub(crate) struct Checked {
     pub(crate) spec: SweepSpec,
     /// What its author should know.
     pub(crate) warnings: Vec<Diagnostic>,
+    /// What there is to know of its name, where it is new.
+    pub(crate) note: Option<String>,
     /// Why no trial of it can be started, though its grid is known.
     pub(crate) unstartable: Option<Diagnostic>,
 }
@@ -52,16 +57,23 @@ pub(crate) fn check_again(again: &AgainArgs) -> Result<(), Failure> {
     )))
 }
 
-/// Reads and checks a sweep file.
-pub(crate) fn check(path: &std::path::Path) -> Result<Checked, Failure> {
+/// Reads and checks a sweep file, whose sweep is or will be in the data directory that is `wanted`.
+pub(crate) fn check(path: &std::path::Path, wanted: &Wanted) -> Result<Checked, Failure> {
     let file = SweepFile::read(path)?;
     let context = gridctl_core::spec::Context { file_stem: &file.stem() };
-    match gridctl_core::spec::parse(&file.bytes, &context) {
-        Ok(Parsed { spec, warnings, unstartable }) => Ok(Checked { file, spec, warnings, unstartable }),
-        Err(errors) => {
-            Err(Failure { exit: Exit::Usage, problems: errors.0, source: Some(Arc::clone(&file.source)) })
-        }
+    let parsed = gridctl_core::spec::parse(&file.bytes, &context).map_err(|errors| Failure {
+        exit: Exit::Usage,
+        problems: errors.0,
+        source: Some(Arc::clone(&file.source)),
+    })?;
+    let Parsed { mut spec, warnings, named, unstartable } = parsed;
+    let mut note = None;
+    if !named {
+        let found = naming::of(&file, &wanted.for_sweep(&file.base)?);
+        spec.name = found.name;
+        note = found.note;
     }
+    Ok(Checked { file, spec, warnings, note, unstartable })
 }
 
 impl Checked {
@@ -70,6 +82,7 @@ impl Checked {
         for warning in &self.warnings {
             diagnose::print(warning, Some(&self.file.source));
         }
+        self.note.iter().for_each(output::say);
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn coded(spec: SweepSpec, code: &str) -> FrozenSweep {
         uuid: "the first".to_owned(),
         spec,
         source: String::new(),
+        file: None,
         base: "/sweeps".to_owned(),
         workdir: None,
         data: None,
