@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::{fs::File, thread, time::Duration};
 
+use gridctl_core::slot::NotStarted;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{Access, access};
@@ -28,13 +29,6 @@ pub(super) struct Spawner {
     /// Programs that were found before, by directory, `PATH` and name, so that a trial does not search for them again.
     found: HashMap<(String, String, String), PathBuf>,
     null: Option<File>,
-}
-
-/// Why there is no trainer.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotStarted {
-    pub(super) fault: Fault,
-    pub(super) text: String,
 }
 
 /// A trainer that was started, and is to be waited for.

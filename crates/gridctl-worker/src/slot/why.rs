@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::{fs, str};
 
+use gridctl_core::slot::NotStarted;
 use rustix::io::Errno;
 
 use super::Fault;
-use super::spawn::{DEFAULT_PATH, NotStarted, candidates, resolve};
+use super::spawn::{DEFAULT_PATH, candidates, resolve};
 
 /// Programs looked at for a suggestion.
 const MOST_NAMES: usize = 20_000;
