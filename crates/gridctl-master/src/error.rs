@@ -305,6 +305,9 @@ pub enum AskError {
     /// `best` or a rank, where none is ranked.
     #[error("`{0}` stands for a rank, and no trial of the sweep has it")]
     NoBest(String),
+    /// `best` or a rank, where no point has all of its repeats yet.
+    #[error("`{0}` stands for a rank, and no point has all of its repeats: none complete yet")]
+    NoneComplete(String),
     /// Several trials are called so.
     #[error("`{prefix}` stands for several trials: {}", candidates.join(", "))]
     Ambiguous {
@@ -363,6 +366,9 @@ impl AskError {
             Self::Leaderboard(LeaderboardError::Filter(error)) => error.help.clone(),
             Self::Leaderboard(LeaderboardError::UnknownName { .. }) => {
                 Some("text is written in quotes: `optimizer == 'sgd'`".to_owned())
+            }
+            Self::NoneComplete(_) => {
+                Some("`gridctl leaderboard` shows the means of what is there".to_owned())
             }
             Self::NoBest(_) => {
                 Some("`gridctl trials ls` shows the trials that have begun, and how they ended".to_owned())

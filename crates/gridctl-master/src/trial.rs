@@ -108,6 +108,12 @@ impl Handle {
         if let Some(rank) = rank {
             let ask = LeaderboardQuery { k: 1, offset: rank - 1, ..LeaderboardQuery::default() };
             let row = self.leaderboard(sweep, ask).await?.rows.into_iter().next().ok_or_else(no_best)?;
+            if row.repeats_total > 1 && row.rank.is_none() {
+                return Err(match rank {
+                    1 => AskError::NoneComplete(name.chars().take(40).collect()),
+                    _ => no_best(),
+                });
+            }
             return Ok((self.id_of(sweep)?, row.trial));
         }
         let only = if sweep.is_empty() { None } else { Some(self.id_of(sweep)?) };

@@ -37,7 +37,8 @@ fn a_sweep_becomes_a_leaderboard_and_the_second_time_everything_is_known() {
     let second = lab.run(&["run", "six.yaml"]);
     assert_eq!(
         told(&second),
-        "exit 0\nsix: everything is known, 6 trials of version 1; --rerun tries them again\n"
+        "exit 0\nsix: everything is known, 6 trials of version 1; --rerun tries them again\n\
+         2 points share the best value; the first in the file's order is called best\n"
     );
     assert_eq!(second.stdout, first.stdout);
     assert_eq!(lab.state(), before);

@@ -3,7 +3,8 @@
 //!
 //! `index` is a trial's place in this version of the sweep: with a number of seeds it is `seed * points + point`, so that more
 //! seeds only add at the end; with an axis of repeats it is the plain mixed radix of all axes, the last fastest. `pos` is its
-//! position in the walk, which goes through all points with the first repeat, then through all with the second. Axes that are
+//! position in the walk, which takes the repeats of a point one after another, so that means are complete early (in journals of
+//! before it goes through all points with the first repeat, then through all with the second). Axes that are
 //! zipped share one digit, which stands where the first of them does.
 //!
 //! An axis whose `when` is false is absent. A point with an absent axis that is not at its first value is excluded, so that each
@@ -151,7 +152,12 @@ impl Grid {
     /// The index of the trial at `pos` of the walk; `pos` is below [`Self::len`] (or taken modulo it).
     #[must_use]
     pub fn index_at(&self, pos: u64) -> u64 {
-        let (repeat, step) = (pos % self.len / self.points, pos % self.points);
+        let pos = pos % self.len;
+        let repeats = u64::from(self.repeats());
+        let (repeat, step) = match self.spec.point_by_point {
+            true => (pos % repeats, pos / repeats),
+            false => (pos / self.points, pos % self.points),
+        };
         let mut point = vec![0; self.digits.len()];
         self.walk.digits(step, &mut point);
         match self.repeat_digit {
@@ -166,7 +172,32 @@ impl Grid {
     pub fn pos_of(&self, index: u64) -> u64 {
         let (point, seed) = self.decode(index);
         let repeat = self.repeat_digit.map_or(seed, |digit| point[digit]);
-        repeat * self.points + self.walk.step(&point)
+        let step = self.walk.step(&point);
+        match self.spec.point_by_point {
+            true => step * u64::from(self.repeats()) + repeat,
+            false => repeat * self.points + step,
+        }
+    }
+
+    /// Which point the trial at `index` tries, and with which repeat: the index of the point's first repeat names it, and orders
+    /// points as the file does.
+    #[must_use]
+    pub fn point_of(&self, index: u64) -> (u64, u32) {
+        let (mut point, seed) = self.decode(index);
+        match self.repeat_digit {
+            Some(digit) => {
+                let repeat = std::mem::take(&mut point[digit]);
+                (self.encode(&point), small(repeat))
+            }
+            None => (self.encode(&point), small(seed)),
+        }
+    }
+
+    /// The index of a point's trial with this repeat.
+    #[must_use]
+    pub fn index_of_repeat(&self, point: u64, repeat: u32) -> u64 {
+        let weight = self.repeat_digit.map_or(self.points, |digit| self.digits[digit].weight);
+        (point + u64::from(repeat) * weight) % self.len
     }
 
     /// The trial at `index`, which is below [`Self::len`] (or taken modulo it).

@@ -248,6 +248,32 @@ fn an_axis_of_repeats_is_walked_last_and_left_out_of_the_point() {
 }
 
 #[test]
+fn the_repeats_of_a_point_follow_each_other_and_its_index_stays() {
+    for repeats in [Repeats::Seeds(3), Repeats::Axis(0), Repeats::Axis(1)] {
+        let mut spec = sweep(vec![ints("fold", 3), ints("a", 4), ints("b", 2)]);
+        spec.repeats = repeats;
+        let before = grid(spec.clone());
+        spec.point_by_point = true;
+        let grid = grid(spec);
+        let (len, n) = (grid.len(), u64::from(grid.repeats()));
+        let mut seen = std::collections::BTreeSet::new();
+        for pos in 0..len {
+            let index = grid.index_at(pos);
+            assert_eq!(grid.pos_of(index), pos);
+            assert!(seen.insert(index));
+            assert_eq!(grid.trial(index), before.trial(index));
+            let (point, repeat) = grid.point_of(index);
+            assert_eq!((u64::from(repeat), repeat), (pos % n, grid.trial(index).repeat));
+            assert_eq!(point, grid.index_at(pos - pos % n));
+            assert_eq!(grid.index_of_repeat(point, repeat), index);
+            assert_eq!(grid.point_id(point), grid.point_id(index));
+            // The points come in the order of before.
+            assert_eq!(grid.index_at(pos - pos % n), before.index_at(pos / n));
+        }
+    }
+}
+
+#[test]
 fn conditions_that_wait_for_each_other_or_name_nothing_are_refused() {
     let error = |axes| Grid::new(Arc::new(sweep(axes))).unwrap_err().to_string();
     assert_eq!(

@@ -1,5 +1,6 @@
 //! The leaderboard: from the ends of trials to ranked rows, repeats averaged. One function for a master and for a reader without one.
-//! Invariant: a value that is not finite is never best, ties go to the lower index, and what was not seen is not made up.
+//! Invariant: a value that is not finite is never best, nor is a point that lacks a repeat; ties go to the lower index, and what
+//! was not seen is not made up.
 
 mod query;
 mod row;
@@ -8,8 +9,8 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::query::{Layout, LeaderboardError, Query, Sort};
-pub(crate) use self::row::as_map;
 pub use self::row::{Brief, METRICS, PARAMS, Row, ranked};
+pub(crate) use self::row::{as_map, mean};
 use self::row::{averaged, single};
 use crate::id::{CodeHash, TrialId};
 use crate::record::TrialState;
@@ -181,9 +182,13 @@ impl Board {
     }
 }
 
-/// What ranks the row; what is missing or not finite ranks nowhere.
+/// What ranks the row; what is missing, not finite or not complete ranks nowhere.
 fn standing(row: &Row) -> Option<(f64, u64)> {
-    row.objective.map(|value| (value.0, row.index)).filter(|(value, _)| value.is_finite())
+    value_of(row).filter(|_| row.state == TrialState::Succeeded).map(|value| (value, row.index))
+}
+
+fn value_of(row: &Row) -> Option<f64> {
+    row.objective.map(|value| value.0).filter(|value| value.is_finite())
 }
 
 /// The better one first.
@@ -191,15 +196,16 @@ fn by_goal(goal: Goal, a: f64, b: f64) -> Ordering {
     goal.better(b, a).cmp(&goal.better(a, b))
 }
 
-/// Best first; what is missing or not finite comes last.
+/// Best first; then what is not complete, and last what is missing or not finite.
 fn by_objective(goal: Option<Goal>, a: &Row, b: &Row) -> Ordering {
     let Some(goal) = goal else { return Ordering::Equal };
-    match (standing(a), standing(b)) {
-        (Some((a, _)), Some((b, _))) => by_goal(goal, a, b),
-        (None, None) => Ordering::Equal,
-        (Some(_), None) => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
-    }
+    let tier = |row: &Row| match (value_of(row), row.state) {
+        (None, _) => 2,
+        (Some(_), TrialState::Succeeded) => 0,
+        (Some(_), _) => 1,
+    };
+    let values = value_of(a).zip(value_of(b));
+    tier(a).cmp(&tier(b)).then(values.map_or(Ordering::Equal, |(a, b)| by_goal(goal, a, b)))
 }
 
 /// Numbers before texts, what is missing last either way.

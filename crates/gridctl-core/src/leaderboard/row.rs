@@ -77,7 +77,7 @@ pub struct Row {
     /// Its place by the objective among all that have one, from 1, in whatever order and company it is shown; none where nothing
     /// ranks it.
     pub rank: Option<u64>,
-    /// Its trial; of several repeats the first.
+    /// Its trial; of several repeats the best.
     pub trial: TrialId,
     /// The trial's place in the version.
     pub index: u64,
@@ -96,7 +96,7 @@ pub struct Row {
     pub repeats_total: u64,
     /// Attempts that were made, over all repeats.
     pub attempts: u64,
-    /// Who computed it; of several repeats the first.
+    /// Who computed it; of several repeats the best.
     pub worker: WorkerId,
     /// Seconds that it took; mean over the repeats.
     pub duration_s: f64,
@@ -207,6 +207,7 @@ pub(super) fn averaged(layout: &Layout, mut trials: Vec<Brief>) -> Option<Row> {
     let failed = trials.iter().any(|brief| brief.state != TrialState::Succeeded);
     trials.retain(|brief| brief.state == TrialState::Succeeded);
     let first = trials.first()?;
+    let best = best_of(layout, &trials).unwrap_or(first);
     let seen = trials.len() as u64;
     let state = match failed {
         true => TrialState::Failed,
@@ -231,7 +232,7 @@ pub(super) fn averaged(layout: &Layout, mut trials: Vec<Brief>) -> Option<Row> {
     let durations: Vec<f64> = trials.iter().map(|brief| seconds(brief.duration_ms)).collect();
     Some(Row {
         rank: None,
-        trial: first.trial,
+        trial: best.trial,
         index: trials.iter().map(|brief| brief.index).min().unwrap_or(first.index),
         state,
         objective: objectives.as_ref().map(|values| MetricValue(mean(values))),
@@ -240,11 +241,24 @@ pub(super) fn averaged(layout: &Layout, mut trials: Vec<Brief>) -> Option<Row> {
         repeats: seen,
         repeats_total: layout.repeats,
         attempts,
-        worker: first.worker,
+        worker: best.worker,
         duration_s: mean(&durations),
         objective_std: objectives.as_ref().and_then(|values| std(values)).map(MetricValue),
         metrics_std,
     })
+}
+
+/// The repeat with the best value; of equal ones the first.
+fn best_of<'t>(layout: &Layout, trials: &'t [Brief]) -> Option<&'t Brief> {
+    let (_, goal) = layout.objective.as_ref()?;
+    let mut best: Option<(&Brief, f64)> = None;
+    for trial in trials {
+        let Some(value) = trial.objective.map(|value| value.0) else { continue };
+        if best.is_none_or(|(_, known)| goal.better(value, known)) {
+            best = Some((trial, value));
+        }
+    }
+    best.map(|(trial, _)| trial)
 }
 
 fn without(params: &Params, axis: Option<&str>) -> Params {
@@ -254,7 +268,7 @@ fn without(params: &Params, axis: Option<&str>) -> Params {
 
 /// The mean; NaN of nothing.
 #[expect(clippy::cast_precision_loss, reason = "nobody repeats a trial 2^53 times")]
-fn mean(values: &[f64]) -> f64 {
+pub(crate) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 

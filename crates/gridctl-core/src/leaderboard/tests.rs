@@ -142,13 +142,46 @@ fn repeats_are_averaged_and_counted() {
         .iter()
         .map(|row| (row.index, row.state, row.objective.unwrap().0, row.repeats, row.repeats_total))
         .collect();
-    assert_eq!(found[0], (3, TrialState::Failed, 0.9, 1, 2));
-    assert_eq!((found[1].0, found[1].1, found[1].3), (0, TrialState::Succeeded, 2));
-    assert!((found[1].2 - 0.6).abs() < 1e-12);
+    assert_eq!((found[0].0, found[0].1, found[0].3), (0, TrialState::Succeeded, 2));
+    assert!((found[0].2 - 0.6).abs() < 1e-12);
+    assert_eq!(found[1], (3, TrialState::Failed, 0.9, 1, 2));
     assert_eq!(found[2], (6, TrialState::Pending, 0.1, 1, 2));
-    assert_eq!(page.rows[1].attempts, 4);
-    assert!((page.rows[1].objective_std.unwrap().0 - 0.08_f64.sqrt()).abs() < 1e-12);
-    assert_eq!(page.rows[1].params.get("fold"), None);
+    assert_eq!(page.rows.iter().map(|row| row.rank).collect::<Vec<_>>(), [Some(1), None, None]);
+    assert_eq!(page.rows[0].attempts, 4);
+    assert_eq!(page.rows[0].trial, brief(0, 0.1, 0, 0.8).trial, "the best repeat stands for the point");
+    assert!((page.rows[0].objective_std.unwrap().0 - 0.08_f64.sqrt()).abs() < 1e-12);
+    assert_eq!(page.rows[0].params.get("fold"), None);
+}
+
+#[test]
+fn a_diverged_repeat_ranks_below_every_complete_point() {
+    let briefs =
+        vec![brief(0, 0.1, 0, 0.9), brief(1, 0.1, 1, f64::NAN), brief(2, 0.2, 0, 0.1), brief(3, 0.2, 1, 0.2)];
+    let page = page(2, ("", "", 0, 0), briefs).unwrap();
+    let found: Vec<_> = page.rows.iter().map(|row| (row.index, row.rank)).collect();
+    assert_eq!(found, [(2, Some(1)), (0, None)]);
+}
+
+#[test]
+fn a_parameter_and_a_metric_of_one_name_are_told_apart() {
+    let named = |index: u64, loss: f64| {
+        let mut brief = brief(index, 0.1, 0, 0.5);
+        brief.params = Params::new(vec![("loss".into(), Value::Str(format!("l{index}")))]);
+        brief.metrics = vec![("loss".to_owned(), MetricValue(loss))];
+        brief
+    };
+    let page = |filter: &str, sort: &str| {
+        let objective = Some(("loss".to_owned(), Goal::Minimize));
+        let layout = Layout { axes: vec!["loss".to_owned()], objective, ..layout(1) };
+        let mut board = Board::new(layout, Query::parse(0, 0, filter, sort).unwrap());
+        [named(0, 0.3), named(1, 0.1), named(2, 0.2)].into_iter().for_each(|brief| board.add(brief));
+        board.finish().map(|page| page.rows.iter().map(|row| row.index).collect::<Vec<_>>())
+    };
+    assert_eq!(page("metrics.loss < 0.25", "metrics.loss").unwrap(), [1, 2]);
+    assert_eq!(page("params.loss != 'l1'", "-metrics.loss").unwrap(), [0, 2]);
+    assert_eq!(page("loss != 'l1'", "-params.loss").unwrap(), [2, 0]);
+    assert!(matches!(page("metrics.none > 1", ""), Err(LeaderboardError::UnknownName { .. })));
+    assert!(matches!(page("params.lr > 1", ""), Err(LeaderboardError::UnknownName { .. })));
 }
 
 #[test]

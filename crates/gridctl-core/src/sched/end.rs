@@ -90,7 +90,7 @@ impl Core {
         if !sweep.phase.is_running() {
             return;
         }
-        if class == Class::Succeeded && reaches_target(sweep, record) {
+        if class == Class::Succeeded && reaches_target(sweep, pos) {
             self.close(now, sweep_id, CloseReason::TargetReached);
         } else if let Some(reason) = sweep.breaker.trip(hosts) {
             self.pause(now, sweep_id, reason);
@@ -203,9 +203,11 @@ fn follow(sweep: &Sweep, pos: u64, lease: &Lease, report: &Report) -> Next {
     }
 }
 
-fn reaches_target(sweep: &Sweep, record: &Record) -> bool {
+/// Whether the trial completed a point that is good enough: with repeats their mean must be.
+fn reaches_target(sweep: &Sweep, pos: u64) -> bool {
     let Some(objective) = &sweep.frozen.spec.objective else { return false };
-    let value = record.report.objective.map_or(f64::NAN, |value| value.0);
+    let value =
+        sweep.completed.filter(|(completed, _)| *completed == pos).map_or(f64::NAN, |(_, value)| value);
     objective.target.is_some_and(|target| value == target || objective.goal.better(value, target))
 }
 

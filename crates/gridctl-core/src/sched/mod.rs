@@ -12,6 +12,7 @@ pub mod event;
 mod grant;
 mod known;
 mod left_out;
+mod means;
 mod person;
 pub mod phase;
 mod save;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::breaker::Breaker;
 use super::left_out::LeftOut;
+use super::means::PartialMeans;
 use super::phase::SweepPhase;
 use super::settled::Settled;
 use super::sweep::Sweep;
@@ -52,6 +53,7 @@ struct SweepRef<'a> {
     attempts: &'a BTreeMap<u64, u32>,
     phase: SweepPhase,
     best: Option<(f64, u64)>,
+    means: &'a PartialMeans,
     breaker: &'a Breaker,
     failures: u64,
     left_out: Option<LeftOut>,
@@ -82,6 +84,8 @@ struct SavedSweep {
     attempts: BTreeMap<u64, u32>,
     phase: SweepPhase,
     best: Option<(f64, u64)>,
+    #[serde(default)]
+    means: PartialMeans,
     breaker: Breaker,
     failures: u64,
     #[serde(default)]
@@ -107,6 +111,7 @@ impl Core {
             attempts: &sweep.attempts,
             phase: sweep.phase,
             best: sweep.best,
+            means: &sweep.means,
             breaker: &sweep.breaker,
             failures: sweep.failures,
             left_out: sweep.left_out,
@@ -155,6 +160,7 @@ impl Core {
         sweep.attempts = saved.attempts;
         sweep.phase = saved.phase;
         sweep.best = saved.best;
+        sweep.means = saved.means;
         sweep.breaker = saved.breaker;
         sweep.failures = saved.failures;
         sweep.left_out = saved.left_out;

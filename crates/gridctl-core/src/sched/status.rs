@@ -92,7 +92,7 @@ pub struct SweepStatus {
     pub cancelled: u64,
     /// No points.
     pub excluded: u64,
-    /// The best trial so far.
+    /// The best point so far, by its value (with repeats the mean, once all of them are there) and its best trial.
     pub best: Option<Best>,
     /// Seconds to go, as the last ends suggest; `None` while there is nothing to go by.
     pub eta_s: Option<f64>,
@@ -109,9 +109,18 @@ pub struct SweepStatus {
     /// Workers that are connected.
     #[serde(default)]
     pub workers: u64,
+    /// How often each point is tried.
+    #[serde(default)]
+    pub repeats: u32,
 }
 
 impl SweepStatus {
+    /// Whether trials have succeeded and no point is complete, so that none is best.
+    #[must_use]
+    pub fn none_complete(&self) -> bool {
+        self.best.is_none() && self.repeats > 1 && self.succeeded > 0
+    }
+
     /// The same, where no master is there to go on: nothing is granted, and nobody knows for how long.
     #[must_use]
     pub fn without_master(mut self) -> Self {
@@ -122,13 +131,13 @@ impl SweepStatus {
     }
 }
 
-/// The best single trial so far.
+/// The best point so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// The trial.
+    /// Its trial; of several repeats the best one.
     pub trial: TrialId,
     /// Its place in the version.
     pub index: u64,
-    /// Its objective.
+    /// Its objective; of several repeats the mean.
     pub objective: MetricValue,
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::breaker::Breaker;
 use super::event::Next;
 use super::left_out::LeftOut;
+use super::means::PartialMeans;
 use super::phase::SweepPhase;
 use super::settled::Settled;
 use super::trial::{Hold, Lease, Trial};
@@ -37,7 +38,12 @@ pub struct Sweep {
     pub(super) attempts: BTreeMap<u64, u32>,
     pub(super) backoff: BTreeSet<(Time, u64)>,
     pub(super) phase: SweepPhase,
+    /// The best value of a point and the position of its trial; with repeats the mean, and the best repeat's.
     pub(super) best: Option<(f64, u64)>,
+    /// Repeats of points that are not complete.
+    pub(super) means: PartialMeans,
+    /// The last trial that completed a point, and the point's value.
+    pub(super) completed: Option<(u64, f64)>,
     pub(super) breaker: Breaker,
     /// Attempts that counted as failures.
     pub(super) failures: u64,
@@ -83,6 +89,8 @@ impl Sweep {
             backoff: BTreeSet::new(),
             phase: SweepPhase::Running,
             best: None,
+            means: PartialMeans::default(),
+            completed: None,
             breaker: Breaker::default(),
             failures: 0,
             left_out: None,
@@ -303,13 +311,6 @@ impl Sweep {
         self.ends.push_back(now);
     }
 
-    pub(super) fn score(&mut self, pos: u64, objective: Option<f64>) {
-        let Some((value, wanted)) = objective.zip(self.frozen.spec.objective.as_ref()) else { return };
-        if self.best.is_none_or(|(best, _)| wanted.goal.better(value, best)) {
-            self.best = Some((value, pos));
-        }
-    }
-
     /// Backoffs that are over go to the queue.
     pub(super) fn wake(&mut self, now: Time) {
         while let Some(&(until, pos)) = self.backoff.first()
@@ -347,6 +348,7 @@ impl Sweep {
     pub(super) fn retry(&mut self, positions: &[u64]) {
         for &pos in positions {
             self.settled.remove(pos);
+            self.means.forget(self.grid.point_of(self.grid.index_at(pos)));
             let generation = self.generations.entry(pos).or_insert(1);
             *generation += 1;
             let attempt = self.attempts.remove(&pos).unwrap_or(0);

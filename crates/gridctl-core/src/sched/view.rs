@@ -45,6 +45,7 @@ impl Sweep {
             waiting: self.backoff.len() as u64,
             failures: self.failures,
             workers: 0,
+            repeats: self.grid.repeats(),
         }
     }
 

@@ -164,6 +164,7 @@ fn spec(
         exclude,
         repeats,
         order: order(check, fields.get("order")),
+        point_by_point: repeats != Repeats::Seeds(1),
         run_cap: fields
             .get("run_cap")
             .and_then(|tree| check.whole("`run_cap`", tree, 1..=i64::MAX))

@@ -57,6 +57,10 @@ pub struct SweepSpec {
     pub repeats: Repeats,
     /// The order of the walk.
     pub order: Order,
+    /// The walk takes the repeats of a point one after another. In journals of before, and without repeats, it is false: the
+    /// walk goes through all points with one repeat after the other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub point_by_point: bool,
     /// At most so many trials (`run_cap`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_cap: Option<u64>,

@@ -77,6 +77,7 @@ fn status() -> impl Strategy<Value = SweepStatus> {
             waiting,
             failures,
             workers,
+            repeats: 1,
         }
     })
 }

@@ -50,7 +50,7 @@ fn kind(error: &AskError) -> (StatusCode, &'static str) {
         AskError::UnknownTrial { .. } | AskError::Refused(Refusal::UnknownTrial { .. }) => {
             (StatusCode::NOT_FOUND, "unknown_trial")
         }
-        AskError::NoBest(_) => (StatusCode::NOT_FOUND, "no_rank"),
+        AskError::NoBest(_) | AskError::NoneComplete(_) => (StatusCode::NOT_FOUND, "no_rank"),
         AskError::Refused(Refusal::Over { .. }) => (StatusCode::CONFLICT, "sweep_is_over"),
         AskError::Refused(Refusal::NotEnded { .. }) => (StatusCode::CONFLICT, "trial_not_ended"),
         AskError::Refused(Refusal::Grid(_)) => (StatusCode::BAD_REQUEST, "grid"),

@@ -89,9 +89,32 @@ fn remarks(board: &Leaderboard, shown: u64, metric: &str) {
     for (name, value) in baselines(&board.rows, metric) {
         output::say(format_args!("to beat: {} {value}", sanitise::line(&name)));
     }
+    if let Some(tied) = tied(&board.rows) {
+        output::say(format_args!(
+            "{} share the best value; the first in the file's order is called best",
+            number::of(tied, "point")
+        ));
+    }
+    if let Some(none) = none_complete(&board.rows) {
+        output::say(none);
+    }
     if board.mixed_code {
         output::say("more than one version of the code computed these rows");
     }
+}
+
+/// How many of the rows have the value of the best, if it is not alone; at least so many.
+fn tied(rows: &[Row]) -> Option<u64> {
+    let best = rows.iter().find(|row| row.rank == Some(1))?;
+    let ties = rows.iter().filter(|row| row.rank.is_some() && row.objective == best.objective).count();
+    (ties > 1).then_some(ties as u64)
+}
+
+/// What to say where points have repeats and none has all of them.
+fn none_complete(rows: &[Row]) -> Option<&'static str> {
+    let first = rows.first().filter(|row| row.repeats_total > 1)?;
+    let none = first.rank.is_none() && rows.iter().all(|row| row.rank.is_none());
+    none.then_some("no point is complete yet, so that none is ranked: these are means of the repeats so far")
 }
 
 /// Metrics called `baseline...`, where all rows agree on them: what doing nothing would score.

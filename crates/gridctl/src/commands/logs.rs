@@ -27,6 +27,9 @@ pub(crate) fn run(args: &LogsArgs, settings: &Settings) -> Outcome {
     let mut shown = 0;
     loop {
         let details = source.trial(&sweep, &args.trial)?;
+        if shown == 0 {
+            trials::say_repeat(&mut source, &details, &args.trial);
+        }
         let records = details.attempts;
         let from = if args.follow { shown } else { records.len().saturating_sub(1) };
         for record in records.iter().skip(from) {

@@ -151,6 +151,10 @@ fn cells(status: &SweepStatus, count: &dyn Fn(u64) -> String) -> Vec<String> {
         status.excluded,
     ];
     cells.extend(counts.map(count));
-    cells.push(status.best.as_ref().map_or_else(|| "-".to_owned(), |best| number::metric(best.objective.0)));
+    cells.push(match &status.best {
+        Some(best) => number::metric(best.objective.0),
+        None if status.none_complete() => "none complete yet".to_owned(),
+        None => "-".to_owned(),
+    });
     cells
 }

@@ -142,10 +142,26 @@ fn retry(args: &TrialsRetryArgs, settings: &Settings) -> Outcome {
     Ok(Exit::Ok)
 }
 
+/// Says which trial a rank stands for, where points have repeats.
+pub(crate) fn say_repeat(source: &mut Source, details: &TrialDetails, name: &str) {
+    let Some(record) = details.attempts.last().filter(|_| name == "best" || name.starts_with('#')) else {
+        return;
+    };
+    let repeats = source.status(&details.sweep).map_or(0, |status| status.repeats);
+    if repeats > 1 {
+        output::say(format_args!(
+            "`{}` has {repeats} repeats: this is the best of them, repeat {}",
+            sanitise::line(name),
+            record.repeat
+        ));
+    }
+}
+
 fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {
     let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
     let mut source = Source::open(settings, &from)?;
     let details = source.trial(&sweep, &args.trial)?;
+    say_repeat(&mut source, &details, &args.trial);
     if args.json {
         let mut value = json!({"sweep": details.sweep});
         value["trial"] = json!(details.trial);

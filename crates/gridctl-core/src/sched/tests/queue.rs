@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::expr::Expr;
+use crate::value::Value;
 
 /// Works until the sweep is over; the classes say how attempts end, in turn.
 fn work(world: &mut World, sweep: SweepId, conns: &[Conn], classes: &[Class]) {
@@ -170,6 +171,55 @@ fn a_second_sweep_does_not_wait_for_the_first() {
 }
 
 #[test]
+fn with_repeats_a_complete_mean_is_best_and_reaches_the_target() {
+    // (scores of the first point's three repeats, whether they end the sweep, what is best then)
+    let cases = [
+        ([0.95, 0.1, 0.1], false, Some((0.95 + 0.1 + 0.1) / 3.0)),
+        ([0.85, 0.95, 0.95], true, Some((0.85 + 0.95 + 0.95) / 3.0)),
+        ([0.95, f64::NAN, 0.95], false, None),
+    ];
+    for (scores, reached, best) in cases {
+        let mut world = World::new();
+        let mut spec = spec("a", 4);
+        spec.objective = spec.objective.map(|objective| Objective { target: Some(0.9), ..objective });
+        (spec.repeats, spec.point_by_point) = (Repeats::Seeds(3), true);
+        let sweep = world.submit(spec);
+        let conn = world.join(1, "host-1", 1);
+        for (repeat, score) in scores.into_iter().enumerate() {
+            assert!(repeat == 0 || !world.status(sweep).state.is_over(), "{scores:?}");
+            let grant = world.grants(conn).remove(0);
+            assert_eq!((grant.repeat as usize, grant.params.get("x")), (repeat, Some(&Value::Int(0))));
+            assert_eq!(world.status(sweep).best, None);
+            assert_eq!(world.status(sweep).none_complete(), repeat > 0);
+            world.report(conn, scored(&grant, score));
+            if repeat == 0 {
+                world.save();
+            }
+        }
+        world.restart();
+        let status = world.status(sweep);
+        assert_eq!(status.best.as_ref().map(|best| best.objective.0), best, "{scores:?}");
+        assert_eq!(status.state == SweepState::Finished, reached, "{scores:?}");
+        if let Some(best) = status.best {
+            let wanted = if reached { 1 } else { 0 };
+            assert_eq!(best.index, wanted * 4, "the best repeat, the first of equal ones: {scores:?}");
+        }
+    }
+}
+
+#[test]
+fn of_equal_points_the_earlier_in_the_file_is_the_best() {
+    let mut world = World::new();
+    let sweep = world.submit(spec("a", 3));
+    let conn = world.join(1, "host-1", 3);
+    let grants = world.grants(conn);
+    for place in [2, 0, 1] {
+        world.report(conn, scored(&grants[place], 0.5));
+    }
+    assert_eq!(world.status(sweep).best.unwrap().index, 0);
+}
+
+#[test]
 fn a_target_that_is_reached_cancels_the_rest() {
     let cases = [
         ("over it", Goal::Maximize, 0.95, true),
@@ -178,7 +228,7 @@ fn a_target_that_is_reached_cancels_the_rest() {
         ("below it is better", Goal::Minimize, 0.89, true),
         ("above it is worse", Goal::Minimize, 0.91, false),
         ("not a number", Goal::Maximize, f64::NAN, false),
-        ("infinite", Goal::Maximize, f64::INFINITY, true),
+        ("infinite has diverged", Goal::Maximize, f64::INFINITY, false),
     ];
     for (name, goal, score, reached) in cases {
         let mut world = World::new();

@@ -117,6 +117,8 @@ pub(crate) fn line(status: &SweepStatus, metric: &str, slots: Option<u64>) -> St
     }
     if let Some(best) = &status.best {
         let _ = write!(text, ", best {metric} {} ({})", number::metric(best.objective.0), best.trial.short());
+    } else if status.none_complete() {
+        text.push_str(", best: none complete yet");
     }
     match slots {
         _ if status.leased == 0 => {}
@@ -173,6 +175,7 @@ mod tests {
             waiting: 0,
             failures: 1,
             workers: 1,
+            repeats: 1,
         };
         assert_eq!(line(&status, "accuracy", Some(8)), "12/54, 1 failed, 2 running");
         status.best = Some(Best { trial: TrialId([0; 10]), index: 0, objective: MetricValue(0.751_234_9) });
@@ -182,6 +185,8 @@ mod tests {
             "12/54, 1 failed, 40s to go, best accuracy 0.751235 (aaaaaaaa), 2 running"
         );
         (status.best, status.leased, status.waiting) = (None, 0, 2);
+        let repeated = SweepStatus { repeats: 3, eta_s: None, waiting: 0, ..status.clone() };
+        assert_eq!(line(&repeated, "accuracy", None), "12/54, 1 failed, best: none complete yet");
         assert_eq!(line(&status, "accuracy", None), "12/54, 1 failed, 40s to go, 2 wait to be tried again");
         status.leased = 3;
         assert_eq!(line(&status.without_master(), "accuracy", None), "12/54, 1 failed, 3 not ended");

@@ -1,0 +1,88 @@
+//! Repeats: points are tried one after another, and only a complete mean ranks, is best, and reaches a target.
+
+mod lab;
+
+use lab::{Done, Lab};
+use serde_json::Value as Json;
+
+/// `score` from the point and the repeat; the pairs that are told fail instead.
+fn sweep(script: &str, rest: &str) -> String {
+    format!(
+        "command: [sh, -c, '{script}']\nmetric: {{name: score, goal: maximize{rest}}}\n\
+         parameters: {{x: {{values: [1, 2, 3, 4, 5, 6]}}}}\nrepeats: 3\nretry: {{max_failures: 0}}\n"
+    )
+}
+
+fn rows(lab: &Lab) -> Vec<Json> {
+    let done = lab.run(&["leaderboard", "s.yaml", "-k", "0", "-o", "jsonl"]);
+    done.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn run(lab: &Lab, text: &str) -> Done {
+    lab.write("s.yaml", text);
+    lab.run(&["run", "s.yaml", "--slots", "1"])
+}
+
+#[test]
+fn no_single_lucky_repeat_ends_a_sweep() {
+    let lucky = "case $GRID_REPEAT in 0) echo score=0.9;; *) echo score=0.1$HP_X;; esac";
+    let lab = Lab::new();
+    let done = run(&lab, &sweep(lucky, ", target: 0.8"));
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(!done.stderr.contains("target was reached"), "{}", done.stderr);
+    assert_eq!(rows(&lab).len(), 6);
+}
+
+#[test]
+fn a_complete_mean_ends_the_sweep_after_one_point() {
+    let lab = Lab::new();
+    let done = run(&lab, &sweep("echo $HP_X $GRID_REPEAT >> ledger; echo score=0.9", ", target: 0.8"));
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stderr.contains("the target was reached"), "{}", done.stderr);
+    let rows = rows(&lab);
+    assert_eq!(rows.iter().filter(|row| row["rank"] == 1).count(), 1, "{rows:?}");
+}
+
+#[test]
+fn a_point_that_lacks_a_repeat_ranks_below_every_complete_one() {
+    let lab = Lab::new();
+    // The first point loses a repeat, the second diverges once; both have the best values otherwise.
+    let script = "case $HP_X$GRID_REPEAT in 11) exit 3;; 21) echo score=nan;; 1*|2*) echo score=9;; \
+                  3*) echo score=0.$GRID_REPEAT;; *) echo score=0.2;; esac";
+    let done = run(&lab, &sweep(script, ""));
+    assert_eq!(done.code, Some(10), "{}", done.stderr);
+    let rows = rows(&lab);
+    let ranks: Vec<&Json> = rows.iter().map(|row| &row["rank"]).collect();
+    let points: Vec<&Json> = rows.iter().map(|row| &row["params"]["x"]).collect();
+    assert_eq!(ranks, [&Json::from(1), &2.into(), &3.into(), &4.into(), &Json::Null, &Json::Null]);
+    assert_eq!(points, [4, 5, 6, 3, 1, 2]);
+    let board = lab.run(&["leaderboard", "s.yaml"]);
+    assert!(board.stderr.contains("3 points share the best value"), "{}", board.stderr);
+    // `best`, `#1`, status and leaderboard mean the same point.
+    let best = lab.run(&["trials", "show", "best", "--json"]);
+    let best: Json = serde_json::from_str(&best.stdout).unwrap_or_default();
+    assert_eq!(best["trial"]["trial"], rows[0]["trial"]);
+    let status: Json =
+        serde_json::from_str(&lab.run(&["status", "s.yaml", "-o", "json"]).stdout).unwrap_or_default();
+    let status = if status.is_array() { &status[0] } else { &status };
+    assert_eq!(status["best"]["trial"], rows[0]["trial"], "{status}");
+    assert_eq!(status["best"]["objective"], rows[0]["objective"]);
+    let third = lab.run(&["logs", "#4"]);
+    assert!(third.stderr.contains("this is the best of them, repeat 2"), "{}", third.stderr);
+    assert!(third.stdout.contains("score=0.2"), "{}", third.stdout);
+    assert_ne!(lab.run(&["logs", "#5"]).code, Some(0));
+}
+
+#[test]
+fn until_a_point_is_complete_none_is_best() {
+    let lab = Lab::new();
+    let script = "case $GRID_REPEAT in 2) exit 3;; *) echo score=1;; esac";
+    let done = run(&lab, &sweep(script, "").replace("2, 3, 4, 5, 6", "2"));
+    assert_eq!(done.code, Some(10), "{}", done.stderr);
+    let board = lab.run(&["leaderboard", "s.yaml"]);
+    assert!(board.stderr.contains("no point is complete yet"), "{}", board.stderr);
+    assert!(lab.run(&["status", "s.yaml"]).stdout.contains("none complete yet"));
+    let best = lab.run(&["logs", "best"]);
+    assert_ne!(best.code, Some(0));
+    assert!(best.stderr.contains("none complete yet"), "{}", best.stderr);
+}
