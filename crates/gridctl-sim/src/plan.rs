@@ -31,6 +31,8 @@ pub enum Fault {
     Stall,
     /// A machine fails whatever it is given, at once.
     BadMachine,
+    /// A slot process stands still, and goes on later unless it was given up.
+    StopSlot,
     /// A person submits a changed sweep file.
     NewVersion,
     /// A person has trials that failed tried again.
@@ -42,7 +44,7 @@ pub enum Fault {
 }
 
 /// Every kind of fault.
-pub const FAULTS: [Fault; 16] = [
+pub const FAULTS: [Fault; 17] = [
     Fault::KillMaster,
     Fault::KillWorker,
     Fault::KillAll,
@@ -55,6 +57,7 @@ pub const FAULTS: [Fault; 16] = [
     Fault::NoSpace,
     Fault::Stall,
     Fault::BadMachine,
+    Fault::StopSlot,
     Fault::NewVersion,
     Fault::Retry,
     Fault::PauseResume,

@@ -2,19 +2,21 @@
 //! Invariant: whatever happens to a process happens through the queue, in virtual time, drawn from the seed.
 
 mod fault;
+mod line;
 mod master;
 mod net;
 mod person;
+mod slot;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gridctl_core::attempt::StopReason;
-use gridctl_core::id::{Time, WorkerId};
+use gridctl_core::id::{LeaseSeq, Time, WorkerId};
 use gridctl_core::protocol::{ToMaster, ToWorker};
 use gridctl_core::record::{Record, TrialState};
 use gridctl_core::sched::{Conn, SweepStatus};
+use gridctl_core::slot::SlotEvent;
 use gridctl_storage::journal::MemoryStore;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -37,6 +39,8 @@ pub struct Report {
     pub events: u64,
     /// Failures of bad machines that were given back.
     pub excused: u64,
+    /// Slots that did not answer and were given up.
+    pub given_up: u64,
 }
 
 /// After the last fault a sweep has so long to come to its end, beside the time that its trials take.
@@ -53,8 +57,10 @@ pub(crate) enum Happens {
     WorkerStarts { machine: usize },
     WorkerTicks { worker: WorkerId },
     Connects { worker: WorkerId },
-    AttemptEnds { worker: WorkerId, lease: gridctl_core::id::LeaseSeq },
-    Recalled { worker: WorkerId, lease: gridctl_core::id::LeaseSeq, stop: Option<StopReason> },
+    SlotRuns { worker: WorkerId, slot: u32 },
+    SlotSays { worker: WorkerId, slot: u32, life: u64, event: SlotEvent },
+    SlotGoesOn { worker: WorkerId, slot: u32, life: u64 },
+    TrainerEnds { worker: WorkerId, slot: u32, life: u64, lease: LeaseSeq },
     Thaws { worker: WorkerId },
     Heals { machine: usize },
     Mended { machine: usize },
@@ -73,6 +79,8 @@ pub(crate) struct World {
     lives: u32,
     workers: BTreeMap<WorkerId, worker::Process>,
     started: u32,
+    lives_of_slots: u64,
+    given_up: u64,
     conns: net::Net,
     cut: Vec<bool>,
     /// Machines that fail whatever they are given.
@@ -111,7 +119,8 @@ pub fn simulate(seed: u64) -> Result<Report, Violation> {
     let status = world.status().ok_or_else(|| Violation("no sweep at the end".to_owned()))?;
     world.results(&status)?;
     let excused = world.auditor.excused();
-    Ok(Report { injected: world.injected, status, took_ms: world.queue.now(), events, excused })
+    let (given_up, took_ms) = (world.given_up, world.queue.now());
+    Ok(Report { injected: world.injected, status, took_ms, events, excused, given_up })
 }
 
 impl World {
@@ -135,6 +144,8 @@ impl World {
             lives: 0,
             workers: BTreeMap::new(),
             started: 0,
+            lives_of_slots: 0,
+            given_up: 0,
             conns: net::Net::default(),
             full: false,
             slow: false,
@@ -161,8 +172,12 @@ impl World {
             Happens::WorkerStarts { machine } => self.start_worker(machine)?,
             Happens::WorkerTicks { worker } => self.tick_worker(worker)?,
             Happens::Connects { worker } => self.connect(worker)?,
-            Happens::AttemptEnds { worker, lease } => self.attempt_ends(worker, lease)?,
-            Happens::Recalled { worker, lease, stop } => self.recalled(worker, lease, stop)?,
+            Happens::SlotRuns { worker, slot } => self.run_slot(worker, slot)?,
+            Happens::SlotSays { worker, slot, life, event } => self.hear_slot(worker, slot, (life, event))?,
+            Happens::SlotGoesOn { worker, slot, life } => self.slot_goes_on(worker, slot, life)?,
+            Happens::TrainerEnds { worker, slot, life, lease } => {
+                self.trainer_ends(worker, slot, (life, lease));
+            }
             Happens::Thaws { worker } => self.thaw(worker)?,
             Happens::Heals { machine } => self.cut[machine] = false,
             Happens::Mended { machine } => self.bad[machine] = false,

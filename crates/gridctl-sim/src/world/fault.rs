@@ -65,6 +65,7 @@ impl World {
                 self.queue.after(pause, Happens::Mended { machine });
                 true
             }
+            Fault::StopSlot => self.stop_slot(),
             Fault::NewVersion => self.hit_master(Self::submit_changed),
             Fault::Retry => self.retry_failed(),
             Fault::PauseResume => self.hit_master(|world| {

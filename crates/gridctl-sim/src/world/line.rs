@@ -1,0 +1,200 @@
+//! The worker's side of its slots: attempts in line, what is said to them, and whether the slots answer.
+//! Invariant: a slot is given up only if something befell it, and what was asked to stop ends in time.
+
+use gridctl_core::attempt::StopReason;
+use gridctl_core::attempt::stop::{Step, Stop};
+use gridctl_core::id::{LeaseSeq, WorkerId};
+use gridctl_core::record::{Class, Report};
+use gridctl_core::slot::{SlotEvent, SlotRequest, Start, Watch};
+use gridctl_core::worker;
+
+use super::slot::Slot;
+use super::{Happens, World};
+use crate::audit::Violation;
+use crate::trainer;
+
+/// How often a worker looks at its slots, in milliseconds.
+pub(super) const LOOK_MS: u64 = 1_000;
+/// After its grace, what was asked to stop ends within this, whatever its slot does: SIGKILL works, or the slot is given up.
+const ENDS_WITHIN_MS: u64 = 60_000;
+
+/// An attempt in a slot's line.
+pub(super) struct Attempt {
+    pub(super) start: worker::Start,
+    pub(super) stop: Stop,
+    pub(super) at_begin: Option<(StopReason, u64)>,
+    /// The worker's waking time in which it has to end, since it was asked to, in milliseconds.
+    pub(super) to_end_ms: Option<u64>,
+    pub(super) duration_ms: u64,
+    /// Its machine fails it.
+    pub(super) bad: bool,
+}
+
+impl World {
+    /// The worker hands an attempt to its slot, which starts it at once, or as soon as what goes on there has ended.
+    pub(super) fn give_to_slot(&mut self, worker: WorkerId, start: worker::Start) {
+        self.lives_of_slots += 1;
+        let life = self.lives_of_slots;
+        let Some(process) = self.workers.get_mut(&worker) else { return };
+        let number = start.slot;
+        let slot = process.slots.entry(number).or_insert_with(|| Slot::new(life));
+        assert!(slot.line.len() < 2, "two attempts wait for one slot");
+        let (id, by_ms) = (start.grant.token.lease.0, start.by.0);
+        slot.line.push_back(Attempt {
+            start,
+            stop: Stop::default(),
+            at_begin: None,
+            to_end_ms: None,
+            duration_ms: 0,
+            bad: false,
+        });
+        let start = Start { id, argv: Vec::new(), env: Vec::new(), cwd: String::new(), by_ms };
+        self.tell_slot(worker, number, SlotRequest::Start(start));
+    }
+
+    /// The worker hears a slot.
+    pub(super) fn hear_slot(
+        &mut self,
+        worker: WorkerId,
+        number: u32,
+        (life, event): (u64, SlotEvent),
+    ) -> Result<(), Violation> {
+        let now = self.now();
+        let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
+        if process.frozen {
+            self.queue.after(500, Happens::SlotSays { worker, slot: number, life, event });
+            return Ok(());
+        }
+        let Some(slot) = process.slots.get_mut(&number).filter(|slot| slot.life == life) else {
+            return Ok(());
+        };
+        slot.watchdog.heard();
+        match event {
+            SlotEvent::Exited { id, asked, .. } if slot.lease_at(0) == Some(LeaseSeq(id)) => {
+                let Some(attempt) = slot.line.pop_front() else { return Ok(()) };
+                let report = report(&attempt, asked);
+                process.reported.insert(LeaseSeq(id), report.trial);
+                process.half.ended(now, report);
+                self.begin_front(worker, number);
+            }
+            SlotEvent::Withdrawn { id } => {
+                let place = (0..slot.line.len()).find(|place| slot.lease_at(*place) == Some(LeaseSeq(id)));
+                if place.and_then(|place| slot.line.remove(place)).is_some() {
+                    process.half.withdrawn(now, LeaseSeq(id));
+                }
+                if place == Some(0) {
+                    self.begin_front(worker, number);
+                }
+            }
+            _ => {}
+        }
+        self.work(worker)
+    }
+
+    /// What waited is at the front: what was asked of it meanwhile is done now.
+    fn begin_front(&mut self, worker: WorkerId, number: u32) {
+        let Some(slot) = self.slot(worker, number) else { return };
+        let Some(front) = slot.line.front_mut() else { return slot.watchdog.rests() };
+        if let Some((reason, grace_ms)) = front.at_begin.take() {
+            self.ask_front(worker, number, (reason, grace_ms));
+        }
+    }
+
+    fn ask_front(&mut self, worker: WorkerId, number: u32, (reason, grace_ms): (StopReason, u64)) {
+        let now = self.now();
+        let Some(front) = self.slot(worker, number).and_then(|slot| slot.line.front_mut()) else { return };
+        let id = front.start.grant.token.lease.0;
+        front.to_end_ms.get_or_insert(grace_ms + ENDS_WITHIN_MS);
+        if let Some(Step::Signal(signal)) = front.stop.ask(now, reason, grace_ms) {
+            self.tell_slot(worker, number, SlotRequest::Signal { id, signal });
+        }
+    }
+
+    /// The worker's half says something to an attempt: to stop, or to be given back if it still waits.
+    pub(super) fn order(&mut self, worker: WorkerId, lease: LeaseSeq, stop: Option<(StopReason, u64)>) {
+        let Some(process) = self.workers.get_mut(&worker) else { return };
+        let found = process.slots.iter_mut().find_map(|(number, slot)| {
+            let place = (0..slot.line.len()).find(|place| slot.lease_at(*place) == Some(lease))?;
+            Some((*number, place, slot))
+        });
+        match (found, stop) {
+            (Some((number, 0, _)), Some(stop)) => self.ask_front(worker, number, stop),
+            (Some((number, place, slot)), stop) if place > 0 => {
+                if let Some(attempt) = slot.line.get_mut(place) {
+                    attempt.at_begin = stop.or(attempt.at_begin);
+                }
+                self.tell_slot(worker, number, SlotRequest::Withdraw { id: lease.0 });
+            }
+            _ => {}
+        }
+    }
+
+    /// The worker looks at its slots: what is due, and whether they answer.
+    pub(super) fn look_at_slots(&mut self, worker: WorkerId) -> Result<(), Violation> {
+        let now = self.now();
+        let Some(process) = self.workers.get(&worker) else { return Ok(()) };
+        let busy = process.slots.iter().filter(|(_, slot)| !slot.line.is_empty());
+        let numbers: Vec<u32> = busy.map(|(number, _)| *number).collect();
+        for number in numbers {
+            let Some(slot) = self.slot(worker, number) else { continue };
+            let Some(front) = slot.line.front_mut() else { continue };
+            let id = front.start.grant.token.lease.0;
+            if let Some(to_end_ms) = &mut front.to_end_ms {
+                let left = to_end_ms.checked_sub(LOOK_MS);
+                *to_end_ms = left.ok_or_else(|| {
+                    Violation(format!("lease {id} goes on in {worker} long after it was asked to stop"))
+                })?;
+            }
+            let step = front.stop.step(now);
+            let watch = slot.watchdog.look(now, || false);
+            match step {
+                Some(Step::Signal(signal)) => {
+                    self.tell_slot(worker, number, SlotRequest::Signal { id, signal });
+                }
+                Some(Step::GiveUp) => self.lose_slot(worker, number)?,
+                None => {}
+            }
+            match watch {
+                Watch::Ask(ping) => self.tell_slot(worker, number, SlotRequest::Ping { number: ping }),
+                Watch::GiveUp => self.lose_slot(worker, number)?,
+                Watch::Wait => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The worker ends what runs below a slot that does not answer, and the slot; the next attempt gets another one.
+    fn lose_slot(&mut self, worker: WorkerId, number: u32) -> Result<(), Violation> {
+        let now = self.now();
+        let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
+        let Some(slot) = process.slots.remove(&number) else { return Ok(()) };
+        let excused = slot.stopped_until.max(process.thawed).after_ms(2_000);
+        if now > excused {
+            return Err(Violation(format!(
+                "slot {number} of {worker} is given up, though nothing befell it"
+            )));
+        }
+        self.given_up += 1;
+        for attempt in slot.line {
+            let grant = attempt.start.grant;
+            process.reported.insert(grant.token.lease, grant.trial);
+            let text = "the slot process did not answer";
+            let report = Report::without_process(grant.token, grant.trial, Class::WorkerFault, text);
+            process.half.ended(now, report);
+        }
+        Ok(())
+    }
+}
+
+/// What the worker reports of an attempt that has ended.
+fn report(attempt: &Attempt, asked: bool) -> Report {
+    let grant = &attempt.start.grant;
+    match attempt.stop.reason().filter(|_| asked) {
+        None if attempt.bad => trainer::failure(grant, attempt.duration_ms, "no such device"),
+        None => trainer::outcome(grant, attempt.duration_ms),
+        Some(reason) => {
+            let class = if reason == StopReason::Fenced { Class::Fenced } else { reason.class() };
+            Report::without_process(grant.token, grant.trial, class, "stopped")
+        }
+    }
+}
