@@ -61,15 +61,16 @@ impl Sweep {
     pub(super) fn score(&mut self, pos: u64, objective: Option<f64>) {
         let Some((value, wanted)) = objective.zip(self.frozen.spec.objective.as_ref()) else { return };
         let (goal, repeats) = (wanted.goal, self.grid.repeats());
-        let tried = self.grid.point_of(self.grid.index_at(pos));
+        let point = |sweep: &Self, pos: u64| sweep.grid.point_of(sweep.grid.index_at(pos));
         let (value, at) = if repeats == 1 {
             (value, pos)
         } else {
+            let tried = point(self, pos);
             let Some(complete) = self.means.add(tried, value, (repeats, goal)) else { return };
             (complete.mean, self.grid.pos_of(self.grid.index_of_repeat(tried.0, complete.best_repeat)))
         };
         self.completed = Some((pos, value));
-        let earlier = |other: u64| tried.0 < self.grid.point_of(self.grid.index_at(other)).0;
+        let earlier = |other: u64| point(self, pos).0 < point(self, other).0;
         // Of equal points the earlier in the file's order is the best.
         if self.best.is_none_or(|(best, other)| goal.better(value, best) || (value == best && earlier(other)))
         {

@@ -348,7 +348,9 @@ impl Sweep {
     pub(super) fn retry(&mut self, positions: &[u64]) {
         for &pos in positions {
             self.settled.remove(pos);
-            self.means.forget(self.grid.point_of(self.grid.index_at(pos)));
+            if self.grid.repeats() > 1 {
+                self.means.forget(self.grid.point_of(self.grid.index_at(pos)));
+            }
             let generation = self.generations.entry(pos).or_insert(1);
             *generation += 1;
             let attempt = self.attempts.remove(&pos).unwrap_or(0);
