@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::TrialId;
+use crate::record::Doubt;
 
 /// One condition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,15 @@ pub enum Notice {
         attempts: u64,
         /// The trial of the first of these attempts.
         first: TrialId,
+    },
+    /// What trainers printed can be read in two ways.
+    Unsure {
+        /// Of so many attempts.
+        attempts: u64,
+        /// The trial of the first of these attempts.
+        first: TrialId,
+        /// The two ways, for that trial.
+        doubt: Doubt,
     },
     /// No connected worker has what one trial asks for.
     NoWorkerFits {

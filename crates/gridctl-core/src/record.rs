@@ -150,6 +150,8 @@ impl PartialEq for MetricValue {
     }
 }
 
+impl Eq for MetricValue {}
+
 impl Serialize for MetricValue {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
@@ -204,6 +206,51 @@ pub struct CurvePoint {
     pub value: MetricValue,
 }
 
+/// By which way a metric's value came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// A line of `GRID_METRICS_FILE`.
+    File,
+    /// A `::metric` line.
+    Protocol,
+    /// `name=value` on standard output.
+    Stdout,
+    /// `name=value` on standard error.
+    Stderr,
+}
+
+impl Channel {
+    /// Every way.
+    pub const ALL: [Self; 4] = [Self::File, Self::Protocol, Self::Stdout, Self::Stderr];
+}
+
+/// Why a number may not be the one that was meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doubt {
+    /// Another way ended with another number.
+    Differs {
+        /// The metric.
+        metric: String,
+        /// The way whose value was taken.
+        taken: Channel,
+        /// That value.
+        value: MetricValue,
+        /// The other way.
+        other: Channel,
+        /// What it ended with.
+        other_value: MetricValue,
+    },
+    /// Lines were longer than what is read of one.
+    Cut {
+        /// How many.
+        lines: u64,
+        /// Bytes of the longest one.
+        longest: u64,
+    },
+}
+
 /// What the worker says of an attempt's end; everything that is to be known of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -236,6 +283,9 @@ pub struct Report {
     /// For `no_metric`: what came close ("saw `acc`, declared `accuracy`").
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub near_misses: Vec<String>,
+    /// Where what was printed can be read in two ways.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<Doubt>,
     /// When it started: milliseconds since 1970 by the worker's wall clock, for people only.
     pub started_unix_ms: u64,
     /// How long it took, by the worker's monotonic clock.
@@ -274,6 +324,7 @@ impl Report {
             log_bytes: 0,
             error: Some(why.to_owned()),
             near_misses: Vec::new(),
+            doubts: Vec::new(),
             started_unix_ms: 0,
             duration_ms: 0,
             cpu_ms: 0,

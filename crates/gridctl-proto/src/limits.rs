@@ -21,6 +21,8 @@ pub const MAX_METRICS: usize = 10_000;
 pub const MAX_CURVE: usize = 100_000;
 /// Near misses of one report.
 pub const MAX_NEAR_MISSES: usize = 100;
+/// The most doubts about what an attempt printed.
+pub const MAX_DOUBTS: usize = 32;
 /// Bytes of one report's log: 64 KiB of output, each byte of which may have become three.
 pub const MAX_LOG_BYTES: usize = 3 * (64 << 10) + 1024;
 /// Bytes of a name, a host, a line: anything that a person reads as one item.

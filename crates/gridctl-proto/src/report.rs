@@ -2,7 +2,7 @@
 //! Invariant: texts over their limit are cut on the way out, so that no report is refused for its length.
 
 use gridctl_core::id::TrialId;
-use gridctl_core::record::{Class, CurvePoint, Exit, MetricValue, Report};
+use gridctl_core::record::{Channel, Class, CurvePoint, Doubt, Exit, MetricValue, Report};
 
 use crate::field::{FieldError, all, clip, clip_front, id, present, text};
 use crate::{limits, v1};
@@ -35,8 +35,67 @@ impl From<Report> for v1::Report {
             checkpoint_moved: report.checkpoint_moved,
             files: report.files,
             left_out: report.left_out,
+            doubts: report.doubts.into_iter().take(limits::MAX_DOUBTS).map(Into::into).collect(),
         }
     }
+}
+
+impl From<Doubt> for v1::Doubt {
+    fn from(doubt: Doubt) -> Self {
+        use v1::doubt::What;
+        let what = match doubt {
+            Doubt::Differs { metric, taken, value, other, other_value } => What::Differs(v1::Differs {
+                metric: clip(metric),
+                taken: v1::Channel::from(taken).into(),
+                other: v1::Channel::from(other).into(),
+                value: value.0,
+                other_value: other_value.0,
+            }),
+            Doubt::Cut { lines, longest } => What::Cut(v1::Cut { lines, longest }),
+        };
+        Self { what: Some(what) }
+    }
+}
+
+impl TryFrom<v1::Doubt> for Doubt {
+    type Error = FieldError;
+
+    fn try_from(doubt: v1::Doubt) -> Result<Self, FieldError> {
+        use v1::doubt::What;
+        Ok(match present("doubts.what", doubt.what)? {
+            What::Differs(differs) => Self::Differs {
+                metric: text("doubts.metric", differs.metric, limits::MAX_TEXT_BYTES)?,
+                taken: channel(differs.taken)?,
+                other: channel(differs.other)?,
+                value: MetricValue(differs.value),
+                other_value: MetricValue(differs.other_value),
+            },
+            What::Cut(cut) => Self::Cut { lines: cut.lines, longest: cut.longest },
+        })
+    }
+}
+
+impl From<Channel> for v1::Channel {
+    fn from(channel: Channel) -> Self {
+        match channel {
+            Channel::File => Self::File,
+            Channel::Protocol => Self::Protocol,
+            Channel::Stdout => Self::Stdout,
+            Channel::Stderr => Self::Stderr,
+        }
+    }
+}
+
+fn channel(number: i32) -> Result<Channel, FieldError> {
+    use v1::Channel as Wire;
+    let unknown = || FieldError::new("channel", format!("{number} is not a channel"));
+    Ok(match Wire::try_from(number).map_err(|_| unknown())? {
+        Wire::Unspecified => return Err(unknown()),
+        Wire::File => Channel::File,
+        Wire::Protocol => Channel::Protocol,
+        Wire::Stdout => Channel::Stdout,
+        Wire::Stderr => Channel::Stderr,
+    })
 }
 
 impl TryFrom<v1::Report> for Report {
@@ -71,6 +130,7 @@ impl TryFrom<v1::Report> for Report {
             checkpoint_moved: report.checkpoint_moved,
             files: report.files,
             left_out: report.left_out,
+            doubts: all("doubts", report.doubts, limits::MAX_DOUBTS, TryInto::try_into)?,
         })
     }
 }

@@ -373,6 +373,7 @@ fn g50_a_worker_that_lies_about_the_time_and_its_name_is_shown_harmless() {
         log: format!("{host}\n"),
         error: Some(host.to_owned()),
         near_misses: vec![host.to_owned()],
+        doubts: Vec::new(),
         started_unix_ms: u64::MAX,
         duration_ms: u64::MAX,
         cpu_ms: u64::MAX,

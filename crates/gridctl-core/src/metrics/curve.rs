@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use super::Seen;
+use super::near::shown;
+use crate::record::{Channel, Doubt, MetricValue};
 use crate::spec::Report;
 
 /// The most points of one curve.
@@ -54,72 +57,200 @@ fn halve(points: &mut Vec<(i64, f64)>) {
     });
 }
 
-/// One metric of one attempt.
-#[derive(Debug, Clone)]
-pub(super) struct Series {
-    pub(super) name: Arc<str>,
-    report: Report,
+/// What came of one metric by one way.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Track {
     value: Option<f64>,
     latest: Option<(Option<i64>, f64)>,
-    seen: i64,
     curve: Curve,
+    /// How many values there were.
+    pub(super) seen: u64,
+    /// Where the last one stood: the line's number, and the byte behind it.
+    pub(super) line: u64,
+    pub(super) end: u64,
+    /// The last value, if it could not be read, and where it stands.
+    unreadable: Option<String>,
 }
 
-impl Series {
-    pub(super) fn new(name: Arc<str>, report: Report) -> Self {
-        Self { name, report, value: None, latest: None, seen: 0, curve: Curve::default() }
+impl Track {
+    fn is_empty(&self) -> bool {
+        self.value.is_none() && self.unreadable.is_none()
     }
 
-    /// Takes a value in. NaN is neither smallest nor largest beside any other value.
-    pub(super) fn push(&mut self, step: Option<i64>, value: f64) {
-        self.fold(value);
-        self.latest = Some((step, value));
-        self.seen = self.seen.saturating_add(1);
-        if let Some(step) = step {
-            self.curve.push(step, value);
-        }
-    }
-
-    fn fold(&mut self, value: f64) {
-        self.value = Some(match (self.report, self.value) {
+    fn fold(&mut self, report: Report, value: f64) {
+        self.value = Some(match (report, self.value) {
             (Report::Min, Some(best)) => best.min(value),
             (Report::Max, Some(best)) => best.max(value),
             (Report::Last, _) | (_, None) => value,
         });
     }
+}
 
-    /// Takes in what came after it.
-    pub(super) fn join(&mut self, later: Self) {
-        if let Some(value) = later.value {
-            self.fold(value);
+/// Where a value stands in what was printed or written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    /// The line's number.
+    pub(super) line: u64,
+    /// The byte behind it, counted in the metrics file.
+    pub(super) end: u64,
+}
+
+/// One metric of one attempt.
+#[derive(Debug, Clone)]
+pub(super) struct Series {
+    pub(super) name: Arc<str>,
+    report: Report,
+    tracks: [Track; Channel::ALL.len()],
+}
+
+impl Series {
+    pub(super) fn new(name: Arc<str>, report: Report) -> Self {
+        Self { name, report, tracks: Default::default() }
+    }
+
+    /// Takes a value in. NaN is neither smallest nor largest beside any other value.
+    pub(super) fn push(&mut self, channel: Channel, place: Place, step: Option<i64>, value: f64) {
+        let track = &mut self.tracks[channel as usize];
+        track.fold(self.report, value);
+        track.latest = Some((step, value));
+        track.seen = track.seen.saturating_add(1);
+        (track.line, track.end) = (place.line, place.end);
+        if self.report == Report::Last {
+            track.unreadable = None;
         }
-        self.latest = later.latest.or(self.latest);
-        self.seen = self.seen.saturating_add(later.seen);
-        if later.curve.count > 0 {
-            for (step, value) in later.curve.thinned(MAX_POINTS) {
-                self.curve.push(step, value);
-            }
+        if let Some(step) = step {
+            track.curve.push(step, value);
         }
     }
 
-    /// The value that counts.
+    /// Takes in that there was a value which cannot be read.
+    pub(super) fn push_unreadable(&mut self, channel: Channel, place: Place, text: &str) {
+        let track = &mut self.tracks[channel as usize];
+        (track.line, track.end) = (place.line, place.end);
+        track.unreadable = Some(shown(text));
+    }
+
+    /// Takes in what was read of the file.
+    pub(super) fn join(&mut self, mut file: Self) {
+        let place = Channel::File as usize;
+        self.tracks[place] = std::mem::take(&mut file.tracks[place]);
+    }
+
+    /// The way whose values count: those given explicitly, in order of arrival, before text on
+    /// stdout, and that before text on stderr.
+    pub(super) fn channel(&self) -> Option<Channel> {
+        let is_there = |channel: &Channel| !self.tracks[*channel as usize].is_empty();
+        let [file, protocol] =
+            [Channel::File, Channel::Protocol].map(|channel| &self.tracks[channel as usize]);
+        if !file.is_empty() && (protocol.is_empty() || file.end > protocol.end) {
+            return Some(Channel::File);
+        }
+        [Channel::Protocol, Channel::Stdout, Channel::Stderr].into_iter().find(is_there)
+    }
+
+    /// What came by a way.
+    pub(super) fn track(&self, channel: Channel) -> &Track {
+        &self.tracks[channel as usize]
+    }
+
+    /// The value that counts; none, if the last one could not be read.
     pub(super) fn value(&self) -> Option<f64> {
-        self.value
+        let channel = self.channel()?;
+        let value = self.by(channel).filter(|_| self.unreadable().is_none())?;
+        let explicit = [Channel::File, Channel::Protocol];
+        let other = explicit.into_iter().find(|other| explicit.contains(&channel) && *other != channel);
+        let Some(other) = other.and_then(|other| self.by(other)) else { return Some(value) };
+        Some(match self.report {
+            Report::Last => value,
+            Report::Min => value.min(other),
+            Report::Max => value.max(other),
+        })
+    }
+
+    /// The value that counts of what came by a way.
+    pub(super) fn by(&self, channel: Channel) -> Option<f64> {
+        self.track(channel).value
+    }
+
+    /// The last value, if it could not be read.
+    pub(super) fn unreadable(&self) -> Option<&str> {
+        self.track(self.channel()?).unreadable.as_deref()
+    }
+
+    /// Whether any value was seen of it.
+    pub(super) fn has_value(&self) -> bool {
+        self.tracks.iter().any(|track| track.value.is_some())
+    }
+
+    /// What came by other ways and ended with another number.
+    pub(super) fn doubts(&self) -> Vec<Doubt> {
+        let (Some(taken), Some(value)) = (self.channel(), self.value()) else { return Vec::new() };
+        let others = Channel::ALL.into_iter().filter_map(|other| Some((other, self.by(other)?)));
+        others
+            .filter(|(other, by)| *other != taken && MetricValue(*by) != MetricValue(value))
+            .map(|(other, by)| Doubt::Differs {
+                metric: self.name.to_string(),
+                taken,
+                value: MetricValue(value),
+                other,
+                other_value: MetricValue(by),
+            })
+            .collect()
+    }
+
+    /// How often it was seen, and where.
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        let there = Channel::ALL.into_iter().filter(|channel| !self.track(*channel).is_empty());
+        there
+            .map(|channel| {
+                let track = self.track(channel);
+                Seen {
+                    name: self.name.to_string(),
+                    channel,
+                    count: track.seen,
+                    line: track.line,
+                    unreadable: track.unreadable.clone(),
+                    taken: self.channel() == Some(channel),
+                }
+            })
+            .collect()
     }
 
     /// The latest value with its step; without a step, how many values there were.
     pub(super) fn latest(&self) -> Option<(i64, f64)> {
-        self.latest.map(|(step, value)| (step.unwrap_or(self.seen), value))
+        let track = self.track(self.channel()?);
+        let seen = i64::try_from(track.seen).unwrap_or(i64::MAX);
+        track.latest.map(|(step, value)| (step.unwrap_or(seen), value))
     }
 
-    /// Whether any value came with a step.
+    /// Whether any value that counts came with a step.
     pub(super) fn has_curve(&self) -> bool {
-        self.curve.count > 0
+        self.channel().is_some_and(|channel| self.track(channel).curve.count > 0)
     }
 
     /// The curve, at most `limit` points of it.
-    pub(super) fn into_curve(self, limit: usize) -> Vec<(i64, f64)> {
-        self.curve.thinned(limit)
+    pub(super) fn into_curve(mut self, limit: usize) -> Vec<(i64, f64)> {
+        let Some(channel) = self.channel() else { return Vec::new() };
+        let mut curves = [Channel::File, Channel::Protocol]
+            .map(|channel| std::mem::take(&mut self.tracks[channel as usize].curve));
+        if channel == Channel::File {
+            curves.reverse();
+        }
+        let all = match channel {
+            Channel::File | Channel::Protocol => {
+                let [mut earlier, later] = curves;
+                if later.count > 0 && earlier.count > 0 {
+                    later.thinned(MAX_POINTS).into_iter().for_each(|(step, value)| earlier.push(step, value));
+                    earlier
+                } else if later.count > 0 {
+                    later
+                } else {
+                    earlier
+                }
+            }
+            text => std::mem::take(&mut self.tracks[text as usize].curve),
+        };
+        if all.count == 0 { Vec::new() } else { all.thinned(limit) }
     }
 }
 
@@ -167,7 +298,7 @@ mod tests {
         ];
         for (report, values, expected) in cases {
             let mut series = Series::new("x".into(), report);
-            values.iter().for_each(|value| series.push(None, *value));
+            values.iter().for_each(|value| series.push(Channel::Stdout, Place::default(), None, *value));
             let value = series.value().unwrap();
             assert!(
                 value == expected || value.is_nan() && expected.is_nan(),

@@ -5,14 +5,16 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::line::as_step;
+use super::value::{Value as Read, as_step, whole_value};
 
 /// One line: its step and its numbers, in its order. What is neither a number nor a word for one is in `others`.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct JsonLine {
     pub(super) step: Option<i64>,
     pub(super) numbers: Vec<(String, f64)>,
-    /// Names whose value is text, a truth value, a list or a map.
+    /// Names whose value begins like a number and is none: a list, a map, text such as `95%`.
+    pub(super) unreadable: Vec<String>,
+    /// Names whose value is other text, or a truth value.
     pub(super) others: Vec<String>,
 }
 
@@ -22,9 +24,11 @@ pub(super) fn parse(line: &str) -> Option<JsonLine> {
         serde_json::from_str(line).or_else(|_| serde_json::from_str(&quoted_words(line))).ok()?;
     let mut parsed = JsonLine::default();
     for (name, value) in object {
-        match number(&value) {
-            Some(value) => parsed.numbers.push((name, value)),
-            None => parsed.others.push(name),
+        match read(&value) {
+            Read::Number(value) => parsed.numbers.push((name, value)),
+            Read::Unreadable => parsed.unreadable.push(name),
+            Read::Prose | Read::Label => parsed.others.push(name),
+            Read::Null => {}
         }
     }
     let step_of = |wanted: &str| {
@@ -34,16 +38,18 @@ pub(super) fn parse(line: &str) -> Option<JsonLine> {
     Some(parsed)
 }
 
-fn number(value: &Value) -> Option<f64> {
+fn read(value: &Value) -> Read {
     match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(word) => match word.as_str() {
-            "NaN" => Some(f64::NAN),
-            "Infinity" => Some(f64::INFINITY),
-            "-Infinity" => Some(f64::NEG_INFINITY),
-            _ => None,
+        Value::Number(number) => number.as_f64().map_or(Read::Unreadable, Read::Number),
+        Value::String(word) => whole_value(word),
+        Value::Array(items) => match items.as_slice() {
+            [item] => read(item),
+            _ => Read::Unreadable,
         },
-        _ => None,
+        Value::Object(_) => Read::Unreadable,
+        Value::Bool(_) => Read::Prose,
+        // Not measured here.
+        Value::Null => Read::Null,
     }
 }
 
@@ -100,7 +106,8 @@ mod tests {
         let line = |step, numbers: &[(&str, f64)], others: &[&str]| JsonLine {
             step,
             numbers: numbers.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
-            others: others.iter().map(|name| (*name).to_owned()).collect(),
+            unreadable: others.iter().filter(|name| name.len() == 1).map(|name| (*name).to_owned()).collect(),
+            others: others.iter().filter(|name| name.len() > 1).map(|name| (*name).to_owned()).collect(),
         };
         let inf = f64::INFINITY;
         let cases = [
@@ -111,8 +118,8 @@ mod tests {
             (r#"{"a \"NaN\" NaN":Infinity}"#, Some(line(None, &[(r#"a "NaN" NaN"#, inf)], &[]))),
             (r#"{"a":"Infinity"}"#, Some(line(None, &[("a", inf)], &[]))),
             (
-                r#"{"a":"0.5","b":true,"c":null,"d":[1],"e":{}}"#,
-                Some(line(None, &[], &["a", "b", "c", "d", "e"])),
+                r#"{"a":"0.5","bo":true,"c":null,"d":[1],"e":{},"f":[],"g":"95%","hi":"x","i":"1,234"}"#,
+                Some(line(None, &[("a", 0.5), ("d", 1.0)], &["bo", "e", "f", "g", "hi", "i"])),
             ),
             (r#"{}"#, Some(JsonLine::default())),
             (r#"{"a":0.5"#, None),

@@ -3,50 +3,100 @@
 
 use std::borrow::Cow;
 
-/// The longest line that is looked at; what is beyond it is dropped.
-pub(super) const MAX_LINE: usize = 64 * 1024;
+use super::value::{Value, as_step, ends_step, is_blank, is_cjk, number_prefix, value_at};
+
+/// The longest line that is read; a longer one is cut there, which is said.
+pub(super) const MAX_LINE: usize = 1 << 20;
+
+/// One line, without its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    /// Its text, as far as it is read. Where it was cut, the word that the cut went through is gone.
+    pub(super) bytes: &'a [u8],
+    /// How long it is.
+    pub(super) length: u64,
+    /// How many bytes its stream had up to its end, the end included.
+    pub(super) end: u64,
+}
+
+impl Line<'_> {
+    /// Whether there is more of it than is read.
+    pub(super) fn is_cut(&self) -> bool {
+        self.length > MAX_LINE as u64
+    }
+}
 
 /// Cuts chunks into lines at `\n` and `\r`; holds what has no end yet.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lines {
     partial: Vec<u8>,
+    /// The length of the line that has no end yet.
+    length: u64,
+    /// Bytes taken in so far.
+    taken: u64,
 }
 
 impl Lines {
-    /// Takes a chunk in and gives every line that is whole to `on_line`, without its end; empty lines are left out.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], mut on_line: impl FnMut(&[u8])) {
+    /// Takes a chunk in and gives every line that is whole to `on_line`; empty lines are left out.
+    pub(super) fn feed(&mut self, mut bytes: &[u8], mut on_line: impl FnMut(Line<'_>)) {
         while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
             let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
             bytes = rest;
-            if !self.partial.is_empty() {
+            self.taken += end as u64 + 1;
+            if self.length > 0 {
                 self.hold(line);
-                on_line(&self.partial);
-                self.partial.clear();
+                self.give(&mut on_line);
             } else if !line.is_empty() {
-                on_line(&line[..line.len().min(MAX_LINE)]);
+                let length = line.len() as u64;
+                on_line(Line { bytes: readable(line, length), length, end: self.taken });
             }
         }
+        self.taken += bytes.len() as u64;
         self.hold(bytes);
     }
 
     /// Gives the line without an end, if there is one.
-    pub(super) fn finish(&mut self, on_line: impl FnOnce(&[u8])) {
-        if !self.partial.is_empty() {
-            on_line(&self.partial);
-            self.partial.clear();
+    pub(super) fn finish(&mut self, on_line: impl FnMut(Line<'_>)) {
+        if self.length > 0 {
+            self.give(on_line);
         }
+    }
+
+    /// Bytes taken in so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    fn give(&mut self, mut on_line: impl FnMut(Line<'_>)) {
+        let length = std::mem::take(&mut self.length);
+        on_line(Line { bytes: readable(&self.partial, length), length, end: self.taken });
+        self.partial.clear();
+        // One long line is no reason to hold its memory from then on.
+        self.partial.shrink_to(64 << 10);
     }
 
     fn hold(&mut self, bytes: &[u8]) {
         let room = MAX_LINE - self.partial.len();
         self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.length += bytes.len() as u64;
     }
+}
+
+/// What may be read of a line of this length: where it is cut, not the number that the cut goes through.
+fn readable(line: &[u8], length: u64) -> &[u8] {
+    if length <= MAX_LINE as u64 {
+        return line;
+    }
+    let line = &line[..line.len().min(MAX_LINE)];
+    let word = |byte: &u8| !byte.is_ascii_whitespace() && !matches!(byte, b'{' | b'[' | b'"' | b'=' | b':');
+    let whole = line.len() - line.iter().rev().take(1_000).take_while(|byte| word(byte)).count();
+    &line[..whole]
 }
 
 /// The line as text, without the control sequences that colour it; invalid UTF-8 replaced.
 pub(super) fn text(line: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(line);
-    if text.contains('\x1b') { Cow::Owned(without_escapes(&text)) } else { text }
+    if memchr::memchr(0x1b, line).is_some() { Cow::Owned(without_escapes(&text)) } else { text }
 }
 
 /// `text` without terminal control sequences: CSI (`ESC [ ... letter`), OSC (`ESC ] ... BEL`), and other pairs.
@@ -73,79 +123,16 @@ fn without_escapes(text: &str) -> String {
     out
 }
 
-/// The number that `text` begins with, and its length. Also `nan`, `inf` and `infinity` in any case; 1e999 is infinite.
-pub(super) fn number_prefix(text: &str) -> Option<(f64, usize)> {
-    let bytes = text.as_bytes();
-    let sign = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
-    for word in ["infinity", "inf", "nan"] {
-        if bytes.len() >= sign + word.len()
-            && bytes[sign..sign + word.len()].eq_ignore_ascii_case(word.as_bytes())
-        {
-            let end = sign + word.len();
-            return text[..end].parse().ok().map(|value| (value, end));
-        }
-    }
-    let digits = |from: usize| from + bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let whole = digits(sign);
-    let mut end = whole;
-    if bytes.get(whole) == Some(&b'.') {
-        let fraction = digits(whole + 1);
-        let has_digits = whole > sign || fraction > whole + 1;
-        // A full stop after a whole number ends a sentence, which is the same number.
-        end = if has_digits { fraction } else { whole };
-    }
-    if end == sign {
-        return None;
-    }
-    if let Some(b'e' | b'E') = bytes.get(end) {
-        let from = end + 1 + usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
-        let exponent = digits(from.min(bytes.len()));
-        if exponent > from {
-            end = exponent;
-        }
-    }
-    text[..end].parse().ok().map(|value| (value, end))
-}
-
-/// Whether a number may end where `rest` begins: not within a word, a date, a version, `1,234`, a percentage or (unless `of` it) `3/10`.
-fn ends_number(rest: &str, fraction_ok: bool) -> bool {
-    let mut chars = rest.chars();
-    let digit_next = |chars: &mut std::str::Chars<'_>| chars.next().is_some_and(|c| c.is_ascii_digit());
-    match chars.next() {
-        Some('%' | '_') => false,
-        Some('/') if fraction_ok => true,
-        Some('.' | ',' | ':' | '-' | '/') => !digit_next(&mut chars),
-        Some(' ') => !rest.trim_start().starts_with('%'),
-        Some(c) => !c.is_alphanumeric(),
-        None => true,
-    }
-}
-
-/// The number at the beginning of `text`, if it ends there too.
-pub(super) fn number_at(text: &str) -> Option<f64> {
-    number_prefix(text).filter(|(_, end)| ends_number(&text[*end..], false)).map(|(value, _)| value)
-}
-
-/// `text` as a number, the whole of it.
-pub(super) fn whole_number(text: &str) -> Option<f64> {
-    let text = text.trim();
-    number_prefix(text).filter(|(_, end)| *end == text.len()).map(|(value, _)| value)
-}
-
-/// `value` as a step, if it is a whole number.
-#[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
-pub(super) fn as_step(value: f64) -> Option<i64> {
-    (value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0).then_some(value as i64)
-}
-
 /// What stands where a name was looked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Found<'a> {
     /// `name=0.41` or `name: 0.41`.
-    Number(f64),
-    /// `name=` with something else behind it.
-    NotNumber(&'a str),
-    /// `name 0.41`.
+    Number(f64, &'a str),
+    /// `name=` with something behind it that begins like a number, and is none.
+    Unreadable(&'a str),
+    /// `name=` with other words behind it.
+    Prose(&'a str),
+    /// `name 0.41`, or the two in cells of a table.
     NoSeparator(&'a str),
 }
 
@@ -164,9 +151,9 @@ pub(super) fn find<'a>(line: &'a str, name: &str, mut on_found: impl FnMut(Found
 pub(super) fn find_step(line: &str) -> Option<i64> {
     ["step", "epoch"].into_iter().find_map(|name| {
         line.match_indices(name).find_map(|(at, _)| {
-            let (value, end) = number_prefix(after_separator(after_name(line, at, name)?)?)?;
-            let rest = &after_separator(after_name(line, at, name)?)?[end..];
-            as_step(value).filter(|_| ends_number(rest, true))
+            let text = after_separator(after_name(line, at, name)?)?;
+            let (value, end) = number_prefix(text)?;
+            as_step(value).filter(|_| ends_step(&text[..end], &text[end..]))
         })
     })
 }
@@ -174,7 +161,8 @@ pub(super) fn find_step(line: &str) -> Option<i64> {
 /// What is behind the name at `at`, its closing quote left out; `None` if the name is part of a longer one.
 fn after_name<'a>(line: &'a str, at: usize, name: &str) -> Option<&'a str> {
     let before = line[..at].chars().next_back();
-    if before.is_some_and(|c| c.is_alphanumeric() || "_-./".contains(c)) {
+    let first = name.chars().next()?;
+    if before.is_some_and(|c| (c.is_alphanumeric() && is_cjk(c) == is_cjk(first)) || "_-./".contains(c)) {
         return None;
     }
     let rest = &line[at + name.len()..];
@@ -183,23 +171,33 @@ fn after_name<'a>(line: &'a str, at: usize, name: &str) -> Option<&'a str> {
     Some(rest)
 }
 
-/// What is behind `=` or `:`, blanks left out; `==` and `::` are neither.
-fn after_separator(rest: &str) -> Option<&str> {
-    let rest = rest.trim_start_matches([' ', '\t']);
-    let separator = rest.chars().next().filter(|c| matches!(c, '=' | ':'))?;
-    let rest = &rest[1..];
-    (!rest.starts_with(separator)).then(|| rest.trim_start_matches([' ', '\t']))
+/// What is behind `=` or `:`, narrow or wide, blanks left out; `==` and `::` are neither.
+pub(super) fn after_separator(rest: &str) -> Option<&str> {
+    let rest = rest.trim_start_matches(is_blank);
+    let separator = rest.chars().next().filter(|c| matches!(c, '=' | ':' | '：' | '＝'))?;
+    let rest = &rest[separator.len_utf8()..];
+    (!rest.starts_with(separator)).then(|| rest.trim_start_matches(is_blank))
 }
 
 fn value_of<'a>(rest: &'a str, shown: &'a str) -> Option<Found<'a>> {
     if let Some(value) = after_separator(rest) {
-        if value.is_empty() {
-            return None;
-        }
-        return Some(number_at(value).map_or(Found::NotNumber(shown), Found::Number));
+        return match value_at(value) {
+            _ if value.is_empty() => None,
+            Value::Number(value) => Some(Found::Number(value, shown)),
+            Value::Unreadable => Some(Found::Unreadable(shown)),
+            Value::Prose => Some(Found::Prose(shown)),
+            Value::Null | Value::Label => None,
+        };
     }
-    let bare = rest.strip_prefix([' ', '\t'])?.trim_start();
-    number_at(bare).map(|_| Found::NoSeparator(shown))
+    let bare = rest.trim_start_matches(|c| is_blank(c) || is_border(c));
+    let is_apart = bare.len() < rest.len();
+    let number = is_apart && number_prefix(bare).is_some() && matches!(value_at(bare), Value::Number(_));
+    number.then_some(Found::NoSeparator(shown))
+}
+
+/// Between the cells of a table.
+pub(super) fn is_border(c: char) -> bool {
+    matches!(c, '|' | '│' | '┃' | '║')
 }
 
 /// The `name=value` pairs of a `::metric` line; names with blanks stand in quotes.
@@ -235,24 +233,37 @@ mod tests {
             let mut lines = Lines::default();
             let mut found = Vec::new();
             for chunk in text.chunks(size) {
-                lines.feed(chunk, |line| found.push(String::from_utf8_lossy(line).into_owned()));
+                lines.feed(chunk, |line| found.push(String::from_utf8_lossy(line.bytes).into_owned()));
             }
-            lines.finish(|line| found.push(String::from_utf8_lossy(line).into_owned()));
+            lines.finish(|line| found.push(String::from_utf8_lossy(line.bytes).into_owned()));
             assert_eq!(found, ["one", "two", "three", "four"], "chunks of {size}");
         }
     }
 
     #[test]
-    fn a_line_without_end_takes_bounded_memory() {
+    fn a_line_without_end_takes_bounded_memory_and_is_cut_between_words() {
         let mut lines = Lines::default();
-        for _ in 0..100 {
+        for _ in 0..1_000 {
             lines.feed(&[b'x'; 10_000], |_| unreachable!());
         }
         assert!(lines.partial.capacity() <= 2 * MAX_LINE);
-        let mut lengths = Vec::new();
-        lines.feed(b"\nshort\n", |line| lengths.push(line.len()));
-        lines.feed(&[[b'y'; 2 * MAX_LINE].as_slice(), b"\n"].concat(), |line| lengths.push(line.len()));
-        assert_eq!(lengths, [MAX_LINE, 5, MAX_LINE]);
+        let mut seen = Vec::new();
+        lines.feed(b"\nshort\n", |line| seen.push((line.bytes.len(), line.length, line.is_cut())));
+        assert_eq!(seen[1], (5, 5, false));
+        assert_eq!((seen[0].1, seen[0].2), (10_000_000, true));
+        let mut text = " ".repeat(MAX_LINE - 8) + "loss=0.12";
+        text.push_str("345\n");
+        for size in [1_000, text.len()] {
+            let mut whole = String::new();
+            let mut lines = Lines::default();
+            for chunk in text.as_bytes().chunks(size) {
+                lines.feed(chunk, |line| {
+                    assert_eq!(line.end, text.len() as u64);
+                    whole = String::from_utf8_lossy(line.bytes).trim().to_owned();
+                });
+            }
+            assert_eq!(whole, "loss=", "half a number is none");
+        }
     }
 
     #[test]
@@ -270,69 +281,43 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_whole_or_not_at_all() {
-        let cases = [
-            ("0.41", Some(0.41)),
-            ("-1e-3,", Some(-1e-3)),
-            ("+.5)", Some(0.5)),
-            ("5.", Some(5.0)),
-            ("12. Next", Some(12.0)),
-            ("1e5", Some(1e5)),
-            ("inf", Some(f64::INFINITY)),
-            ("-Infinity}", Some(f64::NEG_INFINITY)),
-            ("1e999", Some(f64::INFINITY)),
-            ("3 of 4", Some(3.0)),
-            ("95%", None),
-            ("95 %", None),
-            ("1,234.5", None),
-            ("12:30", None),
-            ("2026-01-02", None),
-            ("1.2.3", None),
-            ("3/10", None),
-            ("1_000", None),
-            ("0x1f", None),
-            ("1e", None),
-            ("infra", None),
-            ("tensor(0.4)", None),
-            ("e5", None),
-            (".", None),
-            ("-", None),
-            ("", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(number_at(text), expected, "{text}");
-        }
-        assert!(number_at("NaN").is_some_and(f64::is_nan));
-        assert_eq!(whole_number(" 0.5 "), Some(0.5));
-        assert_eq!(whole_number("0.5 x"), None);
-    }
-
-    #[test]
     fn a_name_is_found_where_it_stands_by_itself() {
+        use Found::{NoSeparator, Number, Prose, Unreadable};
         let found = |line: &'static str, name: &str| {
             let mut all = Vec::new();
-            find(line, name, |found| all.push(found));
+            find(line, name, |found| match found {
+                Number(value, _) => all.push(Number(value, "")),
+                other => all.push(other),
+            });
             all
         };
-        use Found::{NoSeparator, NotNumber, Number};
-        let cases: [(&str, &str, Vec<Found<'_>>); 17] = [
-            ("loss=0.41", "loss", vec![Number(0.41)]),
-            ("epoch 3 loss: 0.41, acc: 0.9", "acc", vec![Number(0.9)]),
-            ("loss = 1e-3", "loss", vec![Number(1e-3)]),
-            ("{'loss': 0.5, 'n': 1}", "loss", vec![Number(0.5)]),
-            (r#"{"loss":0.5}"#, "loss", vec![Number(0.5)]),
-            ("val_loss=1 loss=2 loss=3", "loss", vec![Number(2.0), Number(3.0)]),
-            ("val/loss=1", "val/loss", vec![Number(1.0)]),
+        let cases: [(&str, &str, Vec<Found<'_>>); 26] = [
+            ("loss=0.41", "loss", vec![Number(0.41, "")]),
+            ("epoch 3 loss: 0.41, acc: 0.9", "acc", vec![Number(0.9, "")]),
+            ("loss = 1e-3", "loss", vec![Number(1e-3, "")]),
+            ("{'loss': 0.5, 'n': 1}", "loss", vec![Number(0.5, "")]),
+            (r#"{"loss":0.5}"#, "loss", vec![Number(0.5, "")]),
+            ("val_loss=1 loss=2 loss=3", "loss", vec![Number(2.0, ""), Number(3.0, "")]),
+            ("val/loss=1", "val/loss", vec![Number(1.0, "")]),
             ("val/loss=1 val-loss=1 val.loss=1 losses=1", "loss", vec![]),
-            ("iter_loss (log scale): -2.5", "iter_loss (log scale)", vec![Number(-2.5)]),
+            ("iter_loss (log scale): -2.5", "iter_loss (log scale)", vec![Number(-2.5, "")]),
             ("--loss=1", "loss", vec![]),
             ("loss==1 loss::1 loss=", "loss", vec![]),
-            ("acc=95%", "acc", vec![NotNumber("acc=95%")]),
-            ("loss: tensor(0.4)", "loss", vec![NotNumber("loss: tensor(0.4)")]),
+            ("acc=95%", "acc", vec![Unreadable("acc=95%")]),
+            ("loss: tensor(0.4)", "loss", vec![Number(0.4, "")]),
             ("acc 0.9", "acc", vec![NoSeparator("acc 0.9")]),
             ("the loss is low", "loss", vec![]),
-            ("größe=1", "größe", vec![Number(1.0)]),
+            ("größe=1", "größe", vec![Number(1.0, "")]),
             ("übergröße=1", "größe", vec![]),
+            ("acc: saved to out.json", "acc", vec![Prose("acc: saved to out.json")]),
+            ("验证loss：0.5，acc＝0.9", "loss", vec![Number(0.5, "")]),
+            ("验证loss：0.5，acc＝0.9", "acc", vec![Number(0.9, "")]),
+            ("验证损失=1 损失=2", "损失", vec![Number(2.0, "")]),
+            ("loss:0=0.5 loss:1: 0.25", "loss", vec![]),
+            (r#"{"loss": null}"#, "loss", vec![]),
+            ("│  acc   │  0.91  │", "acc", vec![NoSeparator("acc   │  0.91  │")]),
+            ("| acc | 0.91 |", "acc", vec![NoSeparator("acc | 0.91 |")]),
+            ("wandb:      acc 0.91", "acc", vec![NoSeparator("acc 0.91")]),
         ];
         for (line, name, expected) in cases {
             assert_eq!(found(line, name), expected, "{line}");

@@ -1,31 +1,30 @@
 //! What a trainer's output says: metrics by every way that the contract names, curves, `::done`, and what came close.
 //! Invariant: memory is bounded whatever is printed, and how the output is cut into chunks changes nothing.
 
+mod advice;
+mod board;
 mod curve;
 mod file;
 mod line;
 mod log;
 mod near;
+mod value;
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
+use memchr::memmem::Finder;
 use regex::{Regex, RegexBuilder};
 
-use crate::record::{CurvePoint, MetricValue};
+use crate::record::{Channel, CurvePoint, Doubt, MetricValue};
 use crate::spec::{MetricSpec, Report, SweepSpec};
 
-use curve::{MAX_POINTS, Series};
-use line::{Found, Lines};
-use near::NearMisses;
+use board::Board;
+use line::Lines;
 
+pub use board::MAX_UNDECLARED;
 pub use log::{cuda_oom, error_line};
 
-/// The most metrics that are taken without being declared; later names are dropped.
-pub const MAX_UNDECLARED: usize = 64;
-/// The longest name of a metric that is not declared, in bytes.
-const MAX_NAME: usize = 128;
-/// The most points of all curves of an attempt together.
-const MAX_ALL_POINTS: usize = 8_000;
 /// The most memory that one pattern may take, compiled.
 const MAX_REGEX: usize = 1 << 20;
 
@@ -79,6 +78,8 @@ struct Declared {
     name: Arc<str>,
     report: Report,
     regex: Option<Regex>,
+    /// Finds the name.
+    finder: Finder<'static>,
 }
 
 impl Patterns {
@@ -94,7 +95,12 @@ impl Patterns {
                 continue;
             }
             let regex = compile(metric)?;
-            declared.push(Declared { name: metric.name.as_str().into(), report: metric.report, regex });
+            declared.push(Declared {
+                name: metric.name.as_str().into(),
+                report: metric.report,
+                regex,
+                finder: Finder::new(metric.name.as_bytes()).into_owned(),
+            });
         }
         Ok(Self { declared, has_objective: objective.is_some() })
     }
@@ -126,6 +132,27 @@ pub struct Outcome {
     pub done: bool,
     /// If there is an objective and it was not seen: what came close, for people.
     pub near_misses: Vec<String>,
+    /// Where what was printed can be read in two ways.
+    pub doubts: Vec<Doubt>,
+    /// How often each metric was seen by each way, and where last; sorted by name.
+    pub seen: Vec<Seen>,
+}
+
+/// The values of one metric that came by one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The metric.
+    pub name: String,
+    /// The way.
+    pub channel: Channel,
+    /// How many values.
+    pub count: u64,
+    /// The line that the last one stands in, from 1.
+    pub line: u64,
+    /// The last one was this, which cannot be read.
+    pub unreadable: Option<String>,
+    /// Its values are those that count.
+    pub taken: bool,
 }
 
 /// Follows the output of one attempt.
@@ -180,14 +207,17 @@ impl Extractor {
         Self { stdout: Lines::default(), stderr: Lines::default(), board: Board::new(patterns) }
     }
 
-    /// Takes in a chunk of output.
-    pub fn feed(&mut self, stream: Stream, bytes: &[u8]) {
+    /// Takes in a chunk of output. `file_size` says how long the metrics file was when the chunk
+    /// came, so that values of both are in order.
+    pub fn feed(&mut self, stream: Stream, bytes: &[u8], file_size: &dyn Fn() -> u64) {
         self.board.near.count_bytes(bytes.len());
+        let size = OnceCell::new();
+        let size = || *size.get_or_init(file_size);
         let lines = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
         };
-        lines.feed(bytes, |line| self.board.output_line(line));
+        lines.feed(bytes, |line| self.board.output_line(stream, line, &size));
     }
 
     /// The objective's latest value with its step, or with its number where there are no steps.
@@ -199,188 +229,12 @@ impl Extractor {
     /// Ends the output and the file: what has no end of line yet counts as a line.
     #[must_use]
     pub fn finish(mut self, mut file: FileReader) -> Outcome {
-        self.stdout.finish(|line| self.board.output_line(line));
-        self.stderr.finish(|line| self.board.output_line(line));
         file.end();
+        let size = file.lines.taken();
+        self.stdout.finish(|line| self.board.output_line(Stream::Stdout, line, &|| size));
+        self.stderr.finish(|line| self.board.output_line(Stream::Stderr, line, &|| size));
         self.board.join(file.board);
         self.board.outcome()
-    }
-}
-
-/// What is known so far: one series per metric, the declared ones first and in their order.
-#[derive(Debug)]
-struct Board {
-    patterns: Arc<Patterns>,
-    series: Vec<Series>,
-    done: bool,
-    near: NearMisses,
-    /// Why nobody knows the objective, whatever was seen of it.
-    unknown: Option<String>,
-}
-
-impl Board {
-    fn new(patterns: Arc<Patterns>) -> Self {
-        let series = patterns.declared.iter().map(|metric| Series::new(metric.name.clone(), metric.report));
-        Self { series: series.collect(), done: false, near: NearMisses::default(), unknown: None, patterns }
-    }
-
-    fn latest(&self) -> Option<(i64, f64)> {
-        self.series.first().filter(|_| self.patterns.has_objective).and_then(Series::latest)
-    }
-
-    /// Takes in what came by another way, as if it came after this.
-    fn join(&mut self, other: Self) {
-        let most = self.patterns.declared.len() + MAX_UNDECLARED;
-        for theirs in other.series {
-            if let Some(ours) = self.series.iter_mut().find(|ours| ours.name == theirs.name) {
-                ours.join(theirs);
-            } else if self.series.len() < most {
-                self.series.push(theirs);
-            }
-        }
-        self.near.join(other.near);
-        self.unknown = self.unknown.take().or(other.unknown);
-    }
-
-    fn output_line(&mut self, raw: &[u8]) {
-        let line = line::text(raw);
-        if let Some(rest) = line.trim_start().strip_prefix("::") {
-            if rest.trim_end() == "done" {
-                self.done = true;
-                return;
-            }
-            if let Some(pairs) = rest.strip_prefix("metric").filter(|pairs| pairs.starts_with([' ', '\t'])) {
-                self.metric_line(pairs);
-                return;
-            }
-        }
-        self.declared_line(&line);
-    }
-
-    /// `::metric step=3 loss=0.41`.
-    fn metric_line(&mut self, rest: &str) {
-        let mut numbers = Vec::new();
-        let near = &mut self.near;
-        let objective = self.patterns.objective().map(|metric| &*metric.name);
-        line::pairs(rest, |name, value| match line::whole_number(value) {
-            Some(number) => numbers.push((name, number)),
-            None if objective == Some(name) => near.not_number(&format!("{name}={value}")),
-            None => {}
-        });
-        let step_of = |wanted: &str| {
-            numbers.iter().find(|(name, _)| *name == wanted).and_then(|(_, value)| line::as_step(*value))
-        };
-        let step = step_of("step").or_else(|| step_of("epoch"));
-        for (name, value) in numbers {
-            self.take(name, step, value);
-        }
-    }
-
-    /// Patterns, and `name=value` for declared names.
-    fn declared_line(&mut self, line: &str) {
-        let has_separator = line.contains(['=', ':']);
-        let patterns = Arc::clone(&self.patterns);
-        let step = std::cell::OnceCell::new();
-        let step = || *step.get_or_init(|| line::find_step(line));
-        for (place, metric) in patterns.declared.iter().enumerate() {
-            let is_objective = place == 0 && patterns.has_objective;
-            if let Some(regex) = &metric.regex {
-                for caught in regex.captures_iter(line).filter_map(|captures| captures.get(1)) {
-                    match line::whole_number(caught.as_str()) {
-                        Some(value) => self.series[place].push(step(), value),
-                        None if is_objective => self.near.regex_caught(caught.as_str()),
-                        None => {}
-                    }
-                }
-            } else if has_separator {
-                line::find(line, &metric.name, |found| {
-                    if let Found::Number(value) = found {
-                        self.series[place].push(step(), value);
-                    }
-                });
-            }
-        }
-        if let Some(objective) = self.missing_objective() {
-            self.near.look_at(line, &objective);
-        }
-    }
-
-    /// A line of `GRID_METRICS_FILE`.
-    fn file_line(&mut self, raw: &[u8]) {
-        let line = String::from_utf8_lossy(raw);
-        if line.trim().is_empty() {
-            return;
-        }
-        let Some(parsed) = file::parse(&line) else { return self.near.malformed_json(&line) };
-        self.near.json_line();
-        for (name, value) in &parsed.numbers {
-            self.take(name, parsed.step, *value);
-        }
-        if let Some(objective) = self.missing_objective()
-            && parsed.others.iter().any(|name| **name == *objective)
-        {
-            self.near.not_number(&line);
-        }
-    }
-
-    /// A value that was given with its name, declared or not. The step is none, unless it is declared.
-    fn take(&mut self, name: &str, step: Option<i64>, value: f64) {
-        if let Some(series) = self.series.iter_mut().find(|series| *series.name == *name) {
-            series.push(step, value);
-            return;
-        }
-        if let Some(objective) = self.missing_objective() {
-            self.near.saw(name, &objective);
-        }
-        let fits = (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control);
-        let undeclared = self.series.len() - self.patterns.declared.len();
-        if fits && !matches!(name, "step" | "epoch") && undeclared < MAX_UNDECLARED {
-            let mut series = Series::new(name.into(), Report::Last);
-            series.push(step, value);
-            self.series.push(series);
-        }
-    }
-
-    /// The objective's name, as long as it was not seen.
-    fn missing_objective(&self) -> Option<Arc<str>> {
-        let objective = self.patterns.objective()?;
-        self.series.first().is_some_and(|series| series.value().is_none()).then(|| objective.name.clone())
-    }
-
-    fn outcome(self) -> Outcome {
-        let patterns = Arc::clone(&self.patterns);
-        let mut objective =
-            self.series.first().filter(|_| self.patterns.has_objective).and_then(Series::value);
-        let near_misses = match (patterns.objective(), self.unknown) {
-            (Some(_), Some(why)) => {
-                objective = None;
-                vec![why]
-            }
-            (Some(metric), None) if objective.is_none() => {
-                self.near.sentences(&metric.name, metric.regex.is_some())
-            }
-            _ => Vec::new(),
-        };
-        let mut series: Vec<Series> =
-            self.series.into_iter().filter(|series| series.value().is_some()).collect();
-        series.sort_by(|a, b| a.name.cmp(&b.name));
-        let metrics = series
-            .iter()
-            .filter_map(|series| Some((series.name.to_string(), MetricValue(series.value()?))))
-            .collect();
-        let curves = series.iter().filter(|series| series.has_curve()).count().max(1);
-        let limit = MAX_POINTS.min(MAX_ALL_POINTS / curves);
-        let mut curve = Vec::new();
-        for series in series {
-            let name = series.name.to_string();
-            let points = series.into_curve(limit).into_iter();
-            curve.extend(points.map(|(step, value)| CurvePoint {
-                name: name.clone(),
-                step,
-                value: MetricValue(value),
-            }));
-        }
-        Outcome { objective, metrics, curve, done: self.done, near_misses }
     }
 }
 

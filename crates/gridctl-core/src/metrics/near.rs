@@ -1,14 +1,16 @@
 //! What came close to the objective, for people whose trial ended without it.
 //! Invariant: bounded, whatever was printed; names that resemble the objective's stay when others have to go.
 
-use regex::Regex;
-
-use super::line::{Found, find, number_at, number_prefix, whole_number};
+use super::advice::Advice;
+use super::line::{Found, find};
+use super::value::{Value, number_prefix, value_at};
 
 /// The most names that are remembered.
 const MAX_SEEN: usize = 16;
 /// The longest stretch of output that is shown.
 const MAX_SHOWN: usize = 80;
+/// The most names of one line that are looked at.
+const MAX_NAMES: usize = 256;
 /// Names as alike as this are worth a "declared".
 const SIMILAR: f64 = 0.7;
 
@@ -21,8 +23,10 @@ pub(super) struct NearMisses {
     not_number: Option<String>,
     /// `accuracy 0.9`.
     no_separator: Option<String>,
+    /// `Accuracy=95%`, and the name in it.
+    other_letters: Option<(String, String)>,
     /// A pattern that takes the number out of one of these two.
-    pattern: Option<String>,
+    advice: Advice,
     /// What the objective's pattern caught that is no number.
     regex_caught: Option<String>,
     json_lines: u64,
@@ -66,6 +70,15 @@ impl NearMisses {
         self.not_number.get_or_insert_with(|| shown(text));
     }
 
+    /// The objective's last value was this, which cannot be read.
+    pub(super) fn last_was(&mut self, text: &str) {
+        if self.regex_caught.is_none() && self.not_number.as_deref() != Some(text) {
+            // The advice is for another text.
+            self.not_number = Some(text.to_owned());
+            self.advice = Advice::default();
+        }
+    }
+
     /// A name that was given a number, and is not the objective.
     pub(super) fn saw(&mut self, name: &str, objective: &str) {
         if matches!(name, "" | "step" | "epoch") || name.len() > MAX_SHOWN {
@@ -90,43 +103,72 @@ impl NearMisses {
         }
     }
 
-    /// Looks at a line of output that did not hold the objective.
+    /// The objective stands in this line of output with a value that cannot be read, from `text` on.
+    pub(super) fn unreadable(&mut self, line: &str, text: &str, objective: &str) {
+        self.not_number = Some(shown(text));
+        self.advice.missed(line, text, objective);
+    }
+
+    /// The objective stands in this line of output; it was read, or is another miss.
+    pub(super) fn has_name(&mut self, line: &str, objective: &str) {
+        self.advice.proves_itself_on(line, objective);
+    }
+
+    /// Looks at a line of output as long as the objective was not seen.
     pub(super) fn look_at(&mut self, line: &str, objective: &str) {
+        let mut apart = None;
         find(line, objective, |found| match found {
-            Found::NotNumber(text) => self.misses(line, text, objective),
-            Found::NoSeparator(text) => {
-                if self.no_separator.is_none() {
-                    self.no_separator = Some(shown(text));
-                    self.pattern = self.pattern.take().or_else(|| pattern(line, text, objective));
-                }
-            }
-            Found::Number(_) => {}
+            Found::Prose(text) => self.not_number(text),
+            Found::NoSeparator(text) => apart = Some(text),
+            Found::Number(..) | Found::Unreadable(_) => {}
         });
-        for (at, _) in line.match_indices(['=', ':']) {
+        if let Some(text) = apart {
+            self.no_separator = Some(shown(text));
+            if self.not_number.is_none() {
+                self.advice.missed(line, text, objective);
+            }
+        }
+        let mut other = None;
+        let signs = line.match_indices(['=', ':', '：', '＝']).take(MAX_NAMES);
+        for (at, sign) in signs {
             let before = line[..at].trim_end_matches([' ', '\t', '"', '\'']);
-            let after = line[at + 1..].trim_start_matches([' ', '\t']);
-            if number_prefix(after).is_none() {
+            let after = line[at + sign.len()..].trim_start_matches([' ', '\t']);
+            let begins = after.trim_start_matches(['"', '\'', '[', '(']);
+            if !begins.starts_with(|c: char| c.is_ascii_alphanumeric() || "+-.".contains(c)) {
                 continue;
             }
             let part = |c: char| c.is_alphanumeric() || "_-./".contains(c);
-            let begins = before.trim_end_matches(part).len();
-            let name = &before[begins..];
-            if !name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
+            let name = &before[before.trim_end_matches(part).len()..];
+            if name.len() > MAX_SHOWN || !name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
                 continue;
             }
-            if number_at(after).is_some() {
-                self.saw(name, objective);
-            } else if name != objective && likeness(name, objective) >= SIMILAR {
-                self.misses(line, &line[begins..], name);
+            match value_at(after) {
+                Value::Number(_) => self.saw(name, objective),
+                Value::Unreadable if number_prefix(begins).is_some() => other = Some(name),
+                _ => {}
             }
+        }
+        if let Some(name) = other {
+            self.other_letters(line, name, objective);
         }
     }
 
-    /// `text` of this line begins with a name whose value is no plain number.
-    fn misses(&mut self, line: &str, text: &str, name: &str) {
-        if self.not_number.is_none() {
-            self.not_number(text);
-            self.pattern = self.pattern.take().or_else(|| pattern(line, text, name));
+    /// A name whose value cannot be read may be the objective in other letters.
+    fn other_letters(&mut self, line: &str, name: &str, objective: &str) {
+        if name == objective || self.not_number.is_some() || letters(name) != letters(objective) {
+            return;
+        }
+        let mut last = None;
+        find(line, name, |found| {
+            if let Found::Unreadable(text) = found {
+                last = Some(text);
+            }
+        });
+        if let Some(text) = last {
+            self.other_letters = Some((shown(text), name.to_owned()));
+            if self.no_separator.is_none() {
+                self.advice.missed(line, text, name);
+            }
         }
     }
 
@@ -144,8 +186,11 @@ impl NearMisses {
         if let Some(text) = &self.no_separator {
             out.push(format!("saw `{text}`: write `=` or `:` between name and value"));
         }
-        if let Some(pattern) = &self.pattern {
-            out.push(format!("to read it: `regex: '{}'` under `metric`", pattern.replace('\'', "''")));
+        if let (Some((text, name)), true) = (&self.other_letters, out.is_empty()) {
+            out.push(format!("saw `{text}`, declared `{objective}`: `{name}` has no plain number"));
+        }
+        if let Some(pattern) = self.advice.pattern().filter(|_| !out.is_empty()) {
+            out.push(format!("to read it: `regex: '{pattern}'` under `metric`"));
         }
         if let Some(text) = &self.regex_caught {
             out.push(format!("the regex of `{objective}` caught `{text}`, which is not a number"));
@@ -187,19 +232,6 @@ impl NearMisses {
             out.push(format!("saw numbers for {}, none for `{objective}`", list(&seen[..seen.len().min(5)])));
         }
     }
-}
-
-/// A pattern that catches the number that follows `name` in `text`, the end of `line`; `None` if there is no plain one.
-fn pattern(line: &str, text: &str, name: &str) -> Option<String> {
-    ["", r"\b"].into_iter().find_map(|edge| {
-        let pattern = format!(r"{edge}{}[^\d.+-]*([\d.e+-]+)", regex::escape(name));
-        let caught = Regex::new(&pattern).ok()?.captures(line)?.get(1)?;
-        let rest = &line[caught.end()..];
-        let goes_on = rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
-            || (rest.starts_with([',', ':', '/']) && rest[1..].starts_with(|c: char| c.is_ascii_digit()));
-        let is_it = caught.start() >= line.len() - text.len() && whole_number(caught.as_str()).is_some();
-        (is_it && !goes_on).then_some(pattern)
-    })
 }
 
 /// How alike two names are, 0 to 1: one within the other counts, and so does the same name in other letters.

@@ -1,5 +1,7 @@
 //! Tests of extraction as a whole: every way in, near misses, and bounds.
 
+use super::board::{MAX_ALL_POINTS, MAX_NAME};
+use super::curve::MAX_POINTS;
 use super::*;
 use crate::spec::{Goal, Objective};
 
@@ -20,7 +22,7 @@ fn with_regex(name: &str, regex: &str) -> MetricSpec {
 
 fn outcome_of(patterns: &Arc<Patterns>, output: &str, file: &str) -> Outcome {
     let mut extractor = Extractor::new(Arc::clone(patterns));
-    extractor.feed(Stream::Stdout, output.as_bytes());
+    extractor.feed(Stream::Stdout, output.as_bytes(), &|| 0);
     let mut reader = FileReader::new(Arc::clone(patterns));
     reader.feed(file.as_bytes());
     extractor.finish(reader)
@@ -78,22 +80,213 @@ fn steps_make_curves_and_progress() {
     let patterns = patterns(Some(metric("loss")), vec![metric("step")]);
     let mut extractor = Extractor::new(Arc::clone(&patterns));
     assert_eq!(extractor.latest(), None);
-    extractor.feed(Stream::Stdout, b"loss=3\nlo");
+    extractor.feed(Stream::Stdout, b"loss=3\nlo", &|| 0);
     assert_eq!(extractor.latest(), Some((1, 3.0)));
-    extractor.feed(Stream::Stderr, b"::metric epoch=9 step=1 loss=2\n");
+    extractor.feed(Stream::Stderr, b"::metric epoch=9 step=1 loss=2\n", &|| 0);
     assert_eq!(extractor.latest(), Some((1, 2.0)));
-    extractor.feed(Stream::Stdout, b"ss=1.5 epoch=2/10\n");
+    extractor.feed(Stream::Stdout, b"ss=1.5 epoch=2/10\n", &|| 0);
     let mut file = FileReader::new(patterns);
     file.feed(b"{\"step\":3,\"loss\":1.25}\n{\"loss\":NaN,\"step\":2}\n::done\n");
-    extractor.feed(Stream::Stdout, b"::done");
+    extractor.feed(Stream::Stdout, b"::done", &|| 0);
     let (step, value) = file.latest().unwrap();
     assert!(step == 2 && value.is_nan());
     let outcome = extractor.finish(file);
     assert!(outcome.done);
     let curve = steps(&outcome, "loss");
-    assert_eq!(curve[..3], [(1, 2.0), (2, 1.5), (3, 1.25)]);
-    assert!(curve[3].0 == 2 && curve[3].1.is_nan(), "a step going backwards stays where it came");
+    assert_eq!(curve[..2], [(1, 2.0), (3, 1.25)], "what was given explicitly, and no text");
+    assert!(curve[2].0 == 2 && curve[2].1.is_nan(), "a step going backwards stays where it came");
     assert_eq!(values(&outcome)[1], ("step", 2.0), "a declared step is a metric too");
+}
+
+/// What comes by one way after the other.
+type Said = (Channel, &'static str);
+
+fn said(patterns: &Arc<Patterns>, parts: &[Said]) -> Outcome {
+    let (mut extractor, mut file) =
+        (Extractor::new(Arc::clone(patterns)), FileReader::new(Arc::clone(patterns)));
+    let mut size = 0;
+    for (channel, text) in parts {
+        match channel {
+            Channel::File => {
+                file.feed(text.as_bytes());
+                size += text.len() as u64;
+            }
+            Channel::Stderr => extractor.feed(Stream::Stderr, text.as_bytes(), &|| size),
+            _ => extractor.feed(Stream::Stdout, text.as_bytes(), &|| size),
+        }
+    }
+    extractor.finish(file)
+}
+
+#[test]
+fn which_way_a_value_came_decides_and_the_other_number_is_kept_as_a_doubt() {
+    use Channel::{File, Protocol, Stderr, Stdout};
+    let patterns = patterns(Some(metric("loss")), vec![]);
+    type Case = (Vec<Said>, f64, Vec<(Channel, Channel, f64)>);
+    let cases: Vec<Case> = vec![
+        (vec![(Stdout, "loss=0.1\n"), (Stderr, "\rloss=0.51")], 0.1, vec![(Stdout, Stderr, 0.51)]),
+        (vec![(Stderr, "loss=0.51\r"), (Stdout, "loss=0.1\n")], 0.1, vec![(Stdout, Stderr, 0.51)]),
+        (vec![(Stderr, "loss=0.51\n")], 0.51, vec![]),
+        (vec![(Stdout, "::metric loss=0.2\nloss=0.9\n")], 0.2, vec![(Protocol, Stdout, 0.9)]),
+        (vec![(Stderr, "::metric loss=0.2\n"), (Stdout, "loss=0.9\n")], 0.2, vec![(Protocol, Stdout, 0.9)]),
+        (vec![(File, "{\"loss\":0.3}\n"), (Stdout, "loss=0.9\n")], 0.3, vec![(File, Stdout, 0.9)]),
+        (vec![(File, "{\"loss\":0.3}\n"), (Stdout, "::metric loss=0.4\n")], 0.4, vec![(Protocol, File, 0.3)]),
+        (vec![(Stdout, "::metric loss=0.4\n"), (File, "{\"loss\":0.3}\n")], 0.3, vec![(File, Protocol, 0.4)]),
+        (vec![(Stdout, "::metric loss=0.4"), (File, "{\"loss\":0.3}\n")], 0.4, vec![(Protocol, File, 0.3)]),
+        (vec![(Stdout, "::metric loss=0.4\nloss=0.4\n"), (Stderr, "loss: 0.4")], 0.4, vec![]),
+        (vec![(Stdout, "loss=nan\n"), (Stderr, "loss=None")], f64::NAN, vec![]),
+    ];
+    for (parts, value, doubts) in cases {
+        let outcome = said(&patterns, &parts);
+        assert_eq!(outcome.objective.map(MetricValue), Some(MetricValue(value)), "{parts:?}");
+        let expected: Vec<Doubt> = doubts
+            .into_iter()
+            .map(|(taken, other, other_value)| Doubt::Differs {
+                metric: "loss".to_owned(),
+                taken,
+                value: MetricValue(value),
+                other,
+                other_value: MetricValue(other_value),
+            })
+            .collect();
+        assert_eq!(outcome.doubts, expected, "{parts:?}");
+    }
+    let seen = said(&patterns, &[(Stdout, "x\nloss=1\nloss=2 loss=3\n"), (Stderr, "loss=9")]).seen;
+    assert_eq!(
+        seen.iter().map(|seen| (seen.count, seen.line, seen.taken)).collect::<Vec<_>>(),
+        [(3, 3, true), (1, 1, false)]
+    );
+}
+
+#[test]
+fn a_last_value_that_cannot_be_read_is_not_passed_over_for_an_older_one() {
+    use Channel::{File, Stderr, Stdout};
+    let plain = patterns(Some(metric("acc")), vec![metric("f1")]);
+    let regex = patterns(Some(with_regex("acc", r"ACC is (\S+)")), vec![]);
+    let smallest = patterns(Some(MetricSpec { report: Report::Min, ..metric("acc") }), vec![]);
+    let unknown: Vec<(&Arc<Patterns>, Vec<Said>, &str)> = vec![
+        (&plain, vec![(Stdout, "acc=0.9\nacc=1,234.5\n")], "saw `acc=1,234.5`"),
+        (&plain, vec![(Stdout, "acc=0.9\nacc: [0.5, 0.6]\n")], "saw `acc: [0.5, 0.6]`"),
+        (&plain, vec![(Stdout, "acc=0.9\nacc: 'best'\n")], "saw `acc: 'best'`"),
+        (&plain, vec![(Stdout, "acc=95%\n"), (Stderr, "acc=0.9\n")], "saw `acc=95%`"),
+        (&plain, vec![(Stdout, "::metric acc=95%\nacc=0.9\n")], "saw `acc=95%`"),
+        (&plain, vec![(File, "{\"acc\":0.9}\n{\"acc\":[1,2]}\n")], "saw `{\"acc\":[1,2]}`"),
+        (&plain, vec![(File, "{\"acc\":0.9}\n{\"acc\":0.\n"), (Stdout, "acc=0.8\n")], "saw `{\"acc\":0.`"),
+        (&regex, vec![(Stdout, "ACC is 0.9\nACC is 95%\n")], "caught `95%`, which is not a number"),
+        (&smallest, vec![(Stdout, "acc=1,2,3\nacc=5\n")], "saw `acc=1,2,3`"),
+    ];
+    for (patterns, parts, told) in unknown {
+        let outcome = said(patterns, &parts);
+        assert_eq!(outcome.objective, None, "{parts:?}");
+        assert!(outcome.near_misses.join("\n").contains(told), "{parts:?}: {:?}", outcome.near_misses);
+        assert!(!outcome.metrics.iter().any(|(name, _)| name == "acc"), "{parts:?}");
+    }
+    let known: Vec<(Vec<Said>, f64)> = vec![
+        (vec![(Stdout, "acc=0.91\nacc: saved to out.json\n")], 0.91),
+        (vec![(Stdout, "acc=95%\nacc=0.95\n")], 0.95),
+        (vec![(Stdout, "acc=0.9\n"), (Stderr, "acc=95%\n")], 0.9),
+        (vec![(File, "{\"acc\":0.9}\n{\"acc\":null}\n")], 0.9),
+        (vec![(File, "{\"acc\":0.9}\n{\"acc\":\"nan\"}\n")], f64::NAN),
+        (vec![(File, "{\"acc\":\"0.9\"}\n")], 0.9),
+        (vec![(Stdout, "acc=0.9\nacc=None\n")], f64::NAN),
+        (vec![(Stdout, "acc=0.9\nacc='nan'\n")], f64::NAN),
+        (vec![(Stdout, "acc=0.9\nacc:7=0.5\nacc:8: 0.25\n")], 0.9),
+    ];
+    for (parts, value) in known {
+        let outcome = said(&plain, &parts);
+        assert_eq!(outcome.objective.map(MetricValue), Some(MetricValue(value)), "{parts:?}");
+    }
+    let f1 = said(&plain, &[(Stdout, "acc=1 f1=0.5\nf1=50%\n")]);
+    assert_eq!(values(&f1), [("acc", 1.0)], "an older value of f1 is none");
+}
+
+#[test]
+fn long_lines_are_read_to_a_mebibyte_and_said_to_be_cut_beyond() {
+    let patterns = patterns(Some(metric("loss")), vec![]);
+    let line = |length: usize| format!("{{\"history\": [{}], \"loss\": 0.125}}\n", "1, ".repeat(length / 3));
+    let whole = outcome_of(&patterns, &line(1_000_000), "");
+    assert_eq!((whole.objective, whole.doubts.len()), (Some(0.125), 0));
+    let (long, length) = (line(1_100_000), line(1_100_000).len() as u64 - 1);
+    let cut = outcome_of(&patterns, &long, "");
+    assert_eq!(cut.objective, None);
+    assert!(cut.near_misses[0].contains(&format!("cut there, the longest of {length} bytes")), "{cut:?}");
+    let older = outcome_of(&patterns, &format!("loss=0.5\n{long}"), "");
+    assert_eq!((older.objective, older.doubts), (Some(0.5), vec![Doubt::Cut { lines: 1, longest: length }]));
+}
+
+#[test]
+fn advice_never_reads_another_metric_or_the_next_field() {
+    let plain = patterns(Some(metric("loss")), vec![]);
+    let cases = [
+        ("{'loss': '16%'}\n{'train_loss': '3%'}\n{'loss': '15%', 'x': 1}\n{'eval-loss': 4}\n", Some(15.0)),
+        ("loss 0.5\ntrain loss 0.75\nmy_loss 0.9\n", Some(0.75)),
+        ("Loss: 50% (3/6)\nTrain-Loss: 60%\n", Some(50.0)),
+        ("train_loss=5%\n", None),
+        ("loss=, acc=5%\nloss= acc=7%\n", None),
+        ("loss=12%\nloss=12:30\n", None),
+        ("loss=12%\nloss=1,234.5\n", Some(1234.5)),
+        ("loss=1,234.5\nloss=12%\n", Some(12.0)),
+    ];
+    for (log, expected) in cases {
+        let missed = outcome_of(&plain, log, "");
+        assert_eq!(missed.objective, None, "{log}");
+        let offered = offered(&missed);
+        let read = offered.as_ref().map(|regex| {
+            let patterns = patterns(Some(with_regex("loss", regex)), vec![]);
+            outcome_of(&patterns, log, "").objective.unwrap()
+        });
+        assert_eq!(read, expected, "{log}: {:?}", missed.near_misses);
+    }
+}
+
+/// The pattern that is offered, as a person would copy it.
+fn offered(missed: &Outcome) -> Option<String> {
+    let told = missed.near_misses.iter();
+    let mut patterns =
+        told.filter_map(|told| told.strip_prefix("to read it: `regex: '")?.strip_suffix("'` under `metric`"));
+    patterns.next().map(|pattern| pattern.replace("\'\'", "\'"))
+}
+
+#[test]
+fn hostile_output_is_read_in_linear_time() {
+    let patterns = patterns(Some(metric("loss")), vec![with_regex("f1", r"f1=(\S+)")]);
+    let size = 1 << 18;
+    let pieces = [
+        "loss=",
+        "loss:",
+        "loss ",
+        "loss=[",
+        "loss='",
+        "loss=tensor(",
+        "loss=1,",
+        "loss 1 ",
+        "a=",
+        "=:",
+        "\u{3000}",
+        "loss=1%",
+        "step=",
+        "\u{1b}[",
+        "\u{1b}]",
+        "f1=",
+        "f1=1 ",
+        "loss\u{2502}",
+        "::metric a=",
+        "\"",
+        "[",
+        "1",
+        "loss=none x",
+        "x=1 ",
+        "-",
+        "_",
+        "loss=~(",
+        "[loss=",
+        "loss=tensor(1,a=(",
+    ];
+    for piece in pieces {
+        let text = piece.repeat(size / piece.len());
+        let outcome = outcome_of(&patterns, &text, &text);
+        assert!(outcome.near_misses.len() <= 8, "{piece}");
+    }
 }
 
 #[test]
@@ -104,7 +297,7 @@ fn chunks_of_any_size_give_the_same_outcome() {
     assert_eq!(whole.objective, Some(0.25));
     for size in 1..text.len() {
         let mut extractor = Extractor::new(Arc::clone(&patterns));
-        text.as_bytes().chunks(size).for_each(|chunk| extractor.feed(Stream::Stdout, chunk));
+        text.as_bytes().chunks(size).for_each(|chunk| extractor.feed(Stream::Stdout, chunk, &|| 0));
         assert_eq!(extractor.finish(FileReader::new(Arc::clone(&patterns))), whole, "chunks of {size}");
     }
 }
@@ -129,8 +322,8 @@ fn a_missing_objective_is_explained_by_what_came_close() {
         (
             &plain,
             "",
-            "{\"accuracy\":\"0.9\"}\n",
-            "saw `{\"accuracy\":\"0.9\"}`: its value is not a plain number",
+            "{\"accuracy\":\"90%\"}\n",
+            "saw `{\"accuracy\":\"90%\"}`: its value is not a plain number",
         ),
         (&plain, "", "{'accuracy': 1}\n{}\n", "1 of 2 lines of $GRID_METRICS_FILE are not JSON objects"),
         (&regex, "Acc 95%\n", "", "the regex of `accuracy` caught `95%`, which is not a number"),
@@ -151,24 +344,35 @@ fn a_pattern_that_is_offered_reads_the_line_that_was_missed() {
     let cases = [
         ("accuracy = 90.9%", Some(90.9)),
         ("epoch 3/10: val_accuracy=12% accuracy: 95 % of 20", Some(95.0)),
-        ("accuracy: tensor(-0.25, grad_fn=<X>)", Some(-0.25)),
+        ("accuracy: Loss(-0.25, grad_fn=<X>)", None),
+        ("accuracy: ~(-0.25)", Some(-0.25)),
         ("accuracy 1e-3 after 5 epochs", Some(1e-3)),
-        ("it's accuracy=[0.5]", Some(0.5)),
+        ("it's accuracy='0.5%'", Some(0.5)),
         ("Accuracy: 90.9%", Some(90.9)),
-        ("accuracy=1,234.5", None),
+        ("accuracy=1,234.5", Some(1234.5)),
+        ("accuracy=1,234", None),
+        ("accuracy=1'234.25 accuracy_b=3%", Some(1234.25)),
+        ("train_accuracy=3% accuracy=1e-2% test-accuracy=5%", Some(1e-2)),
+        ("accuracy=3/10", None),
+        ("accuracy=[0.5, 0.4]", None),
+        ("accuracy=1.2×10^-3", None),
+        ("accuracy: , lr: 0.5%", None),
+        ("\u{2502}   accuracy   \u{2502}   0.9132   \u{2502}", Some(0.9132)),
+        ("| train_accuracy | 0.5 |\n| accuracy | 0.25 |\n| accuracy_b | 0.75 |", Some(0.25)),
+        (
+            "wandb: accuracy \u{2588}\u{2586}\nwandb: Run summary:\nwandb:  train_accuracy 0.5\nwandb:       accuracy 0.75",
+            Some(0.75),
+        ),
+        ("accuracy nan", None),
         ("accuracy=12:30", None),
         ("accuracy=.5%", Some(0.5)),
-        ("accuracy: none", None),
+        ("accuracy: none of these", None),
     ];
     for (line, expected) in cases {
         let missed = outcome_of(&patterns(Some(metric("accuracy")), vec![]), line, "");
         assert_eq!(missed.objective, None, "{line}");
-        let offered = missed
-            .near_misses
-            .iter()
-            .find_map(|told| told.strip_prefix("to read it: `regex: '")?.strip_suffix("'` under `metric`"));
-        let read = offered.map(|regex| {
-            let patterns = patterns(Some(with_regex("accuracy", &regex.replace("''", "'"))), vec![]);
+        let read = offered(&missed).map(|regex| {
+            let patterns = patterns(Some(with_regex("accuracy", &regex)), vec![]);
             outcome_of(&patterns, line, "").objective.unwrap()
         });
         assert_eq!(read, expected, "{line}: {:?}", missed.near_misses);
@@ -202,7 +406,7 @@ fn g40_ten_thousand_metrics_and_steps_without_end_stay_bounded() {
     let mut extractor = Extractor::new(Arc::clone(&patterns));
     let mut file = FileReader::new(patterns);
     for i in 0..10_000 {
-        extractor.feed(Stream::Stdout, format!("::metric step={i} m{i}=1 loss={i}\n").as_bytes());
+        extractor.feed(Stream::Stdout, format!("::metric step={i} m{i}=1 loss={i}\n").as_bytes(), &|| 0);
     }
     for step in 0..30_000 {
         file.feed(format!("{{\"step\":{step},\"m1\":{step},\"m2\":1,\"m3\":1,\"m4\":1,\"m5\":1,\"m6\":1,\"m7\":1,\"m8\":1,\"m9\":1,\"loss\":0.5}}\n").as_bytes());
@@ -232,7 +436,26 @@ proptest::proptest! {
         let text = pieces.concat();
         let patterns = patterns(Some(metric("accuracy")), vec![with_regex("e", "(.)=(.)"), metric("é")]);
         let outcome = outcome_of(&patterns, &text, &text);
-        proptest::prop_assert!(outcome.near_misses.len() <= 6);
+        proptest::prop_assert!(outcome.near_misses.len() <= 8);
         proptest::prop_assert!(error_line(&text).is_none_or(|line| line.chars().count() <= 300));
+    }
+
+    #[test]
+    fn where_chunks_begin_changes_nothing(
+        pieces in proptest::collection::vec("(::metric )?(acc|loss|größe|train_acc)( ?[=:：] ?| )('|\\[|tensor\\(|~)?[-0-9.,%e]{0,8}('|\\]|\\))?(\r|\n| |\u{1b}\\[1m)|\\PC{0,5}", 0..30),
+        sizes in proptest::collection::vec(1_usize..40, 1..20),
+    ) {
+        let text = pieces.concat();
+        let patterns = patterns(Some(metric("acc")), vec![metric("größe"), with_regex("loss", r"loss=(\S+)")]);
+        let whole = outcome_of(&patterns, &text, &text);
+        let (mut extractor, mut file) = (Extractor::new(Arc::clone(&patterns)), FileReader::new(Arc::clone(&patterns)));
+        let (mut rest, mut sizes) = (text.as_bytes(), sizes.into_iter().cycle());
+        while !rest.is_empty() {
+            let (chunk, behind) = rest.split_at(sizes.next().unwrap().min(rest.len()));
+            extractor.feed(Stream::Stdout, chunk, &|| 0);
+            file.feed(chunk);
+            rest = behind;
+        }
+        proptest::prop_assert_eq!(extractor.finish(file), whole);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Core;
 use super::breaker::{self, FAST_MS};
 use super::event::{Ended, Event, Next};
-use super::left_out::LeftOut;
+use super::left_out::{LeftOut, Unsure};
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::step::{Conn, Effect, Outcome};
 use super::sweep::Sweep;
@@ -63,6 +63,7 @@ impl Core {
             fast: report.duration_ms < FAST_MS,
             objective: objective.filter(|_| report.class == Class::Succeeded),
             left_out: report.left_out,
+            doubt: report.doubts.first().filter(|_| report.class == Class::Succeeded).cloned(),
         });
         let seq = self.next_seq;
         let state = match next {
@@ -161,7 +162,7 @@ impl Core {
     }
 
     pub(super) fn apply_ended(&mut self, now: Time, ended: &Ended) {
-        let Ended { sweep, pos, lease, class, next, fast, objective, left_out } = ended;
+        let Ended { sweep, pos, lease, class, next, fast, objective, left_out, doubt } = ended;
         self.leases.remove(lease);
         let Some(sweep) = self.sweeps.get_mut(sweep) else { return };
         if let Some(holder) = sweep.open.get(pos).and_then(|trial| trial.lease()).cloned() {
@@ -178,6 +179,7 @@ impl Core {
         sweep.end(now, *pos, next);
         sweep.score(*pos, *objective);
         LeftOut::add(&mut sweep.left_out, *pos, *left_out);
+        Unsure::add(&mut sweep.unsure, *pos, doubt.as_ref());
         sweep.failures += u64::from(Budget::of(*class) == Some(Budget::Failures));
     }
 }

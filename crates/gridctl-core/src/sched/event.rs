@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::Tally;
 use crate::id::{Epoch, LeaseSeq, SweepId, Token, WorkerId};
 use crate::protocol::FrozenSweep;
-use crate::record::{Class, TrialState};
+use crate::record::{Class, Doubt, TrialState};
 use crate::sched::phase::SweepPhase;
 
 /// One decision.
@@ -138,6 +138,9 @@ pub struct Ended {
     /// Files that the trainer left and that were not published.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
+    /// For a success: the first doubt about what was printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
 }
 
 fn is_zero(count: &u64) -> bool {

@@ -1,7 +1,10 @@
-//! The files of a sweep's attempts that were not published, in sum.
+//! What of a sweep's attempts is not as it should be though they succeeded: files that were not
+//! published, and numbers that may not be the ones that were meant; in sum.
 //! Invariant: the sum only grows, until a new version of the sweep begins.
 
 use serde::{Deserialize, Serialize};
+
+use crate::record::Doubt;
 
 /// How much is missing from the results of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,5 +24,25 @@ impl LeftOut {
             let sum = sum.get_or_insert(Self { files: 0, attempts: 0, first: pos });
             (sum.files, sum.attempts) = (sum.files.saturating_add(files), sum.attempts + 1);
         }
+    }
+}
+
+/// Attempts whose output can be read in two ways.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Unsure {
+    /// So many.
+    pub(super) attempts: u64,
+    /// The position of the first one's trial.
+    pub(super) first: u64,
+    /// What there is to doubt of it.
+    pub(super) doubt: Doubt,
+}
+
+impl Unsure {
+    /// An attempt of the trial at `pos` has ended, and left this doubt.
+    pub(super) fn add(sum: &mut Option<Self>, pos: u64, doubt: Option<&Doubt>) {
+        let Some(doubt) = doubt else { return };
+        let sum = sum.get_or_insert_with(|| Self { attempts: 0, first: pos, doubt: doubt.clone() });
+        sum.attempts += 1;
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::breaker::Breaker;
-use super::left_out::LeftOut;
+use super::left_out::{LeftOut, Unsure};
 use super::means::PartialMeans;
 use super::phase::SweepPhase;
 use super::settled::Settled;
@@ -57,6 +57,7 @@ struct SweepRef<'a> {
     breaker: &'a Breaker,
     failures: u64,
     left_out: Option<LeftOut>,
+    unsure: &'a Option<Unsure>,
     doubtful: &'a BTreeMap<WorkerId, Vec<u64>>,
     last_seq: u64,
 }
@@ -91,6 +92,8 @@ struct SavedSweep {
     #[serde(default)]
     left_out: Option<LeftOut>,
     #[serde(default)]
+    unsure: Option<Unsure>,
+    #[serde(default)]
     doubtful: BTreeMap<WorkerId, Vec<u64>>,
     #[serde(default)]
     last_seq: u64,
@@ -115,6 +118,7 @@ impl Core {
             breaker: &sweep.breaker,
             failures: sweep.failures,
             left_out: sweep.left_out,
+            unsure: &sweep.unsure,
             doubtful: &sweep.doubtful,
             last_seq: sweep.last_seq,
         });
@@ -164,6 +168,7 @@ impl Core {
         sweep.breaker = saved.breaker;
         sweep.failures = saved.failures;
         sweep.left_out = saved.left_out;
+        sweep.unsure = saved.unsure;
         sweep.doubtful = saved.doubtful;
         sweep.last_seq = saved.last_seq;
         sweep.requeue(now);

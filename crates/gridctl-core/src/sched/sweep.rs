@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::breaker::Breaker;
 use super::event::Next;
-use super::left_out::LeftOut;
+use super::left_out::{LeftOut, Unsure};
 use super::means::PartialMeans;
 use super::phase::SweepPhase;
 use super::settled::Settled;
@@ -49,6 +49,8 @@ pub struct Sweep {
     pub(super) failures: u64,
     /// What is missing from the results, if anything is.
     pub(super) left_out: Option<LeftOut>,
+    /// Attempts whose output can be read in two ways.
+    pub(super) unsure: Option<Unsure>,
     /// What drained workers failed, by position, one for each failure: in doubt until one of the trials succeeds elsewhere.
     pub(super) doubtful: BTreeMap<WorkerId, Vec<u64>>,
     /// The last event that was about it.
@@ -94,6 +96,7 @@ impl Sweep {
             breaker: Breaker::default(),
             failures: 0,
             left_out: None,
+            unsure: None,
             doubtful: BTreeMap::new(),
             last_seq: 0,
             begun: None,

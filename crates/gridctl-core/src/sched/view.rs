@@ -1,7 +1,7 @@
 //! A sweep as people see it.
 //! Invariant: the states add up to the trials there are.
 
-use super::left_out::LeftOut;
+use super::left_out::{LeftOut, Unsure};
 use super::phase::SweepPhase;
 use super::status::{Best, SweepStatus};
 use super::sweep::{ENDS_KEPT, Sweep};
@@ -41,7 +41,7 @@ impl Sweep {
                 SweepPhase::Paused(_) => None,
                 SweepPhase::Closed(_) => Some(0.0),
             },
-            notices: self.left_out.map(|left_out| self.notice(left_out)).into_iter().collect(),
+            notices: self.notices(),
             waiting: self.backoff.len() as u64,
             failures: self.failures,
             workers: 0,
@@ -49,9 +49,18 @@ impl Sweep {
         }
     }
 
-    fn notice(&self, left_out: LeftOut) -> Notice {
-        let LeftOut { files, attempts, first } = left_out;
-        Notice::FilesLeftOut { files, attempts, first: self.trial_id(first) }
+    fn notices(&self) -> Vec<Notice> {
+        let left_out = self.left_out.map(|LeftOut { files, attempts, first }| Notice::FilesLeftOut {
+            files,
+            attempts,
+            first: self.trial_id(first),
+        });
+        let unsure = self.unsure.clone().map(|Unsure { attempts, first, doubt }| Notice::Unsure {
+            attempts,
+            first: self.trial_id(first),
+            doubt,
+        });
+        left_out.into_iter().chain(unsure).collect()
     }
 
     /// Seconds that `left` trials take at the pace of the last ends, counted from the first grant while there are few; no fewer than

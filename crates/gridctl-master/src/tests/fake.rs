@@ -181,6 +181,7 @@ pub(crate) fn report(token: Token, trial: TrialId, score: Option<f64>) -> Report
         checkpoint_moved: false,
         files: 0,
         left_out: 0,
+        doubts: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use gridctl_core::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, T
 use gridctl_core::protocol::{
     Capacity, FrozenSweep, Grant, Hello, MasterUpdate, ToWorker, Welcome, WorkerUpdate,
 };
-use gridctl_core::record::{Class, CurvePoint, Exit, MetricValue, Report};
+use gridctl_core::record::{Channel, Class, CurvePoint, Doubt, Exit, MetricValue, Report};
 use gridctl_core::spec::{self, Resources};
 use gridctl_core::value::{Params, Value};
 use proptest::collection::vec;
@@ -63,6 +63,16 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
         checkpoint_moved: facts.1.2,
         files: facts.1.0,
         left_out: facts.0.3,
+        doubts: vec![
+            Doubt::Cut { lines: facts.0.1, longest: facts.0.2 },
+            Doubt::Differs {
+                metric: "loss".to_owned(),
+                taken: Channel::ALL[class % 4],
+                value: MetricValue(f64::from_bits(facts.1.0)),
+                other: Channel::ALL[(class + 1) % 4],
+                other_value: MetricValue(0.5),
+            },
+        ],
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gridctl_core::id::{Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
 use gridctl_core::protocol::{Capacity, Grant, Hello, MasterUpdate, ToMaster, ToWorker, WorkerUpdate};
-use gridctl_core::record::{Class, Exit, Report};
+use gridctl_core::record::{Class, Doubt, Exit, Report};
 use gridctl_core::spec::Resources;
 use gridctl_core::value::Params;
 use gridctl_proto::split::{self, Opening};
@@ -85,6 +85,7 @@ fn long_report(lease: u64) -> Report {
         checkpoint_moved: false,
         files: 3,
         left_out: 4,
+        doubts: vec![Doubt::Cut { lines: 1, longest: 2 }],
     }
 }
 

@@ -154,6 +154,7 @@ fn report(start: &worker::Start, log: &Log, seen: Seen) -> Report {
         log: not_started.clone().unwrap_or(log_text),
         error: not_started.or(error),
         near_misses: near_misses.map(|miss| mask(miss)).collect(),
+        doubts: outcome.doubts,
         started_unix_ms: 0,
         duration_ms: 0,
         cpu_ms: gone.cpu_ms,

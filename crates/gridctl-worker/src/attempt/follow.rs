@@ -196,7 +196,7 @@ impl Following {
                     Stream::Out => metrics::Stream::Stdout,
                     Stream::Err => metrics::Stream::Stderr,
                 };
-                self.extractor.feed(stream, &bytes);
+                self.extractor.feed(stream, &bytes, &|| self.metrics.size());
                 self.log.push(stream, &bytes).await;
                 None
             }

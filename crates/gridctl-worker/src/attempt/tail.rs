@@ -6,7 +6,7 @@
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +30,8 @@ const SEAM: usize = 64;
 pub(super) struct MetricsFile {
     reading: Reading,
     latest: Option<(i64, f64)>,
+    path: PathBuf,
+    written_over: u64,
     patterns: Arc<Patterns>,
     /// Nobody wants to know any more.
     stop: Arc<AtomicBool>,
@@ -47,8 +49,9 @@ impl MetricsFile {
     /// The file at `path`, which is not there yet.
     pub(super) fn new(path: PathBuf, patterns: Arc<Patterns>) -> Self {
         let reader = FileReader::new(Arc::clone(&patterns));
-        let follower = Follower { tail: Tail::new(path), reader, given_up: false };
-        Self { reading: Reading::Resting(Box::new(follower)), latest: None, patterns, stop: Arc::default() }
+        let follower = Follower { tail: Tail::new(path.clone()), reader, given_up: false };
+        let reading = Reading::Resting(Box::new(follower));
+        Self { reading, latest: None, path, written_over: 0, patterns, stop: Arc::default() }
     }
 
     /// Takes in what was appended, or has it read.
@@ -62,6 +65,11 @@ impl MetricsFile {
     /// The objective's latest value in it.
     pub(super) fn latest(&self) -> Option<(i64, f64)> {
         self.latest
+    }
+
+    /// Bytes that it has had, those included that were written over.
+    pub(super) fn size(&self) -> u64 {
+        self.written_over + size(&self.path)
     }
 
     /// Takes in what is left, if the file is small; whether all of it was taken in.
@@ -130,6 +138,7 @@ impl MetricsFile {
 
     fn rest(&mut self, follower: Box<Follower>) {
         self.latest = follower.reader.latest();
+        self.written_over = follower.tail.read - follower.tail.at;
         self.reading = Reading::Resting(follower);
     }
 }
@@ -212,7 +221,7 @@ impl Tail {
 
     /// The size of what is there; 0 where nothing is.
     fn size(&self) -> u64 {
-        fs::symlink_metadata(&self.path).map_or(0, |meta| meta.len())
+        size(&self.path)
     }
 
     /// Whether what is there is other than what was read.
@@ -276,6 +285,10 @@ impl Tail {
             crate::scratch::remove(&self.path);
         }
     }
+}
+
+fn size(path: &Path) -> u64 {
+    fs::symlink_metadata(path).map_or(0, |meta| meta.len())
 }
 
 /// When a file was last changed.

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use gridctl_core::grid::{Count, Grid};
 use gridctl_core::launch::{BaseEnv, MACROS, dropped};
-use gridctl_core::metrics::{Extractor, FileReader, Patterns, Stream};
+use gridctl_core::metrics::{Extractor, FileReader, Patterns, Seen, Stream};
 use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::record::Channel;
 use gridctl_core::secrets::MASK;
 use gridctl_core::spec::{Diagnostic, Repeats, Severity};
 use serde_json::{Value as Json, json};
@@ -19,6 +20,7 @@ use serde_json::{Value as Json, json};
 use crate::cli::CheckArgs;
 use crate::diagnose;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::output::sentence;
 use crate::output::table::Columns;
 use crate::output::{self, TextOrJson, number, rows, sanitise};
 use crate::settings::Settings;
@@ -294,7 +296,7 @@ fn show_log(path: &Path, checked: &Checked, format: TextOrJson) -> Outcome {
     let patterns = Patterns::new(spec).map_err(|error| Failure::usage("sweep::metric", error.to_string()))?;
     let patterns = Arc::new(patterns);
     let mut extractor = Extractor::new(Arc::clone(&patterns));
-    read_log(path, &mut |chunk| extractor.feed(Stream::Stdout, chunk))?;
+    read_log(path, &mut |chunk| extractor.feed(Stream::Stdout, chunk, &|| 0))?;
     let found = extractor.finish(FileReader::new(patterns));
     let shown = path.display().to_string();
     if format == TextOrJson::Json {
@@ -307,9 +309,14 @@ fn show_log(path: &Path, checked: &Checked, format: TextOrJson) -> Outcome {
             "curve_points": found.curve.len(),
             "done": found.done,
             "near_misses": found.near_misses,
+            "seen": found.seen.iter().map(|seen| json!({
+                "metric": seen.name, "channel": seen.channel, "count": seen.count, "line": seen.line,
+                "unreadable": seen.unreadable, "taken": seen.taken,
+            })).collect::<Vec<_>>(),
+            "doubts": found.doubts,
         }))?;
     } else {
-        let mut columns = Columns::new(["metric", ">value", ">steps", ""]);
+        let mut columns = Columns::new(["metric", ">value", ">steps", "seen", ""]);
         for (name, value) in &found.metrics {
             let steps = found.curve.iter().filter(|point| point.name == *name).count();
             let is_objective =
@@ -318,10 +325,14 @@ fn show_log(path: &Path, checked: &Checked, format: TextOrJson) -> Outcome {
                 name.clone(),
                 number::plain(value.0),
                 if steps > 0 { steps.to_string() } else { "-".to_owned() },
+                seen_where(name, &found.seen),
                 if is_objective { "the objective".to_owned() } else { String::new() },
             ]);
         }
         output::text(&columns.render())?;
+        for doubt in &found.doubts {
+            output::text(&format!("note: {}\n", sentence::doubt(doubt)))?;
+        }
     }
     match &spec.objective {
         Some(objective) if found.objective.is_none() => {
@@ -333,6 +344,16 @@ fn show_log(path: &Path, checked: &Checked, format: TextOrJson) -> Outcome {
         }
         _ => Ok(Exit::Ok),
     }
+}
+
+/// How often a metric was seen in a log, in which form, and where last.
+fn seen_where(metric: &str, seen: &[Seen]) -> String {
+    let ways = seen.iter().filter(|seen| seen.name == metric).map(|seen| {
+        let form = if seen.channel == Channel::Protocol { " as `::metric`" } else { "" };
+        let taken = if seen.taken { ", taken" } else { "" };
+        format!("{}{form}, last in line {}{taken}", number::of(seen.count, "time"), seen.line)
+    });
+    ways.collect::<Vec<_>>().join("; ")
 }
 
 fn read_log(path: &Path, each: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::cli::{TrialsCommand, TrialsLsArgs, TrialsRetryArgs, TrialsShowArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::table::Columns;
-use crate::output::{self, Format, csv, number, rows, sanitise};
+use crate::output::{self, Format, csv, number, rows, sanitise, sentence};
 use crate::settings::Settings;
 use crate::source::{Source, fold, results, target};
 use crate::submit::preview;
@@ -259,6 +259,9 @@ fn text(details: &TrialDetails, volume: &dyn Fn(&Record) -> Option<String>) -> S
                 "     {} not kept: too many, too large or no ordinary files; manifest.json there says which",
                 number::of(report.left_out, "file")
             );
+        }
+        for doubt in &report.doubts {
+            let _ = writeln!(out, "     {}", sentence::doubt(doubt));
         }
         for miss in &report.near_misses {
             let _ = writeln!(out, "     {}", sanitise::short(miss, 200));

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use gridctl_core::notice::Notice;
+use gridctl_core::record::{Channel, Doubt};
 use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase};
 
 use super::{number, sanitise};
@@ -59,6 +60,12 @@ pub(crate) fn notice(notice: &Notice) -> String {
             number::of(*attempts, "attempt"),
             first.short()
         ),
+        Notice::Unsure { attempts, first, doubt: what } => format!(
+            "{} in {}, as in `gridctl trials show {}`",
+            doubt(what),
+            number::of(*attempts, "attempt"),
+            first.short()
+        ),
         Notice::NoWorkerFits { cpu_milli, mem_mib, gpus } => {
             let processors = number::metric(f64::from(*cpu_milli) / 1000.0);
             format!(
@@ -66,6 +73,34 @@ pub(crate) fn notice(notice: &Notice) -> String {
                  {processors} processors, {mem_mib} MiB, {gpus} GPUs"
             )
         }
+    }
+}
+
+/// Why a number may not be the one that was meant.
+pub(crate) fn doubt(doubt: &Doubt) -> String {
+    match doubt {
+        Doubt::Differs { metric, taken, value, other, other_value } => format!(
+            "`{}` ended with {} {}, which was taken, and with {} {}",
+            sanitise::line(metric),
+            number::plain(value.0),
+            way(*taken),
+            number::plain(other_value.0),
+            way(*other)
+        ),
+        Doubt::Cut { lines, longest } => format!(
+            "{} longer than 1 MiB (up to {longest} bytes) was cut there, and not read beyond",
+            number::of(*lines, "line")
+        ),
+    }
+}
+
+/// By which way a metric's value came.
+pub(crate) fn way(channel: Channel) -> &'static str {
+    match channel {
+        Channel::File => "in $GRID_METRICS_FILE",
+        Channel::Protocol => "as `::metric`",
+        Channel::Stdout => "on stdout",
+        Channel::Stderr => "on stderr",
     }
 }
 

@@ -1,0 +1,154 @@
+//! A pattern for `regex:` that reads a number which was missed.
+//! Invariant: a pattern that is offered was applied to the output in which the number was missed,
+//! and caught that number, whole, behind that name and no other.
+
+use regex::Regex;
+
+use super::line::{Found, find, is_border};
+use super::value::{Ending, ending, is_blank, is_cjk, number_prefix, whole_number};
+
+/// The most patterns that are tried for one attempt's output.
+const MAX_TRIED: u32 = 64;
+/// The longest stretch between a name and its number.
+const MAX_GAP: usize = 60;
+/// Numbers as most programs print them.
+const PLAIN: &str =
+    r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?(?:nan|NaN|NAN|inf|Inf|Infinity)";
+/// Numbers with groups of digits, or with a comma for a point.
+const GROUPED: &str = r"[-+−]?[0-9]+(?:[,.\x27 ’\x{a0}\x{202f}\x{2009}][0-9]+)+";
+
+/// What reads the last number that was missed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Advice {
+    pattern: Option<Regex>,
+    tried: u32,
+}
+
+impl Advice {
+    /// The pattern.
+    pub(super) fn pattern(&self) -> Option<&str> {
+        self.pattern.as_ref().map(Regex::as_str)
+    }
+
+    /// A number was missed: `text`, the end of `line`, begins with `name`.
+    pub(super) fn missed(&mut self, line: &str, text: &str, name: &str) {
+        let at = line.len() - text.len();
+        let Some(gap) = gap(&text[name.len()..]) else {
+            self.pattern = None;
+            return;
+        };
+        let number_at = at + name.len() + gap.len();
+        // The first one of several values is not what was asked for.
+        let behind =
+            line[number_at..].trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        if gap.contains(['[', '(', '{']) && behind.trim_start_matches(is_blank).starts_with(',') {
+            self.pattern = None;
+            return;
+        }
+        if self.pattern.as_ref().is_some_and(|pattern| reads(pattern, line, number_at)) {
+            return;
+        }
+        self.pattern = None;
+        let before = line[..at].chars().next_back();
+        for number in [PLAIN, GROUPED] {
+            if self.tried == MAX_TRIED {
+                return;
+            }
+            self.tried += 1;
+            let candidate = format!("{}{}{}({number}){END}", edge(before), quoted(name), between(gap));
+            let Ok(pattern) = Regex::new(&candidate) else { return };
+            if reads(&pattern, line, number_at) {
+                self.pattern = Some(pattern);
+                return;
+            }
+        }
+    }
+
+    /// Looks at another line with that name: what the pattern catches there must be a value of it, too.
+    pub(super) fn proves_itself_on(&mut self, line: &str, name: &str) {
+        let Some(pattern) = &self.pattern else { return };
+        let mut places = Vec::new();
+        find(line, name, |found| {
+            if let Found::Number(_, text) | Found::Unreadable(text) | Found::NoSeparator(text) = found {
+                let number = gap(&text[name.len()..]).map(|gap| gap.len());
+                places.extend(number.map(|gap| line.len() - text.len() + name.len() + gap));
+            }
+        });
+        let fits = pattern.captures_iter(line).filter_map(|captures| captures.get(1)).all(|caught| {
+            places.binary_search(&caught.start()).is_ok() && is_whole(caught.as_str(), &line[caught.end()..])
+        });
+        if !fits {
+            self.pattern = None;
+            self.tried = MAX_TRIED;
+        }
+    }
+}
+
+/// Behind a number, what cannot go on with it.
+const END: &str = r"(?:[^0-9A-Za-z_.,:/]|[.,:/](?:[^0-9]|$)|$)";
+
+/// Before a name, what it is no part of.
+fn edge(before: Option<char>) -> &'static str {
+    if before.is_some_and(is_cjk) { r"(?:^|[^A-Za-z0-9_./-])" } else { r"(?:^|[^\w./-])" }
+}
+
+/// Whether the last thing that the pattern catches of the line up to there is the number at `at`.
+fn reads(pattern: &Regex, line: &str, at: usize) -> bool {
+    let mut all = pattern.captures_iter(line).filter_map(|captures| captures.get(1));
+    all.find(|caught| caught.start() >= at)
+        .is_some_and(|caught| caught.start() == at && is_whole(caught.as_str(), &line[caught.end()..]))
+}
+
+/// Whether `number` ends where `rest` begins; it may be a percentage, for who takes the pattern wants that.
+fn is_whole(number: &str, rest: &str) -> bool {
+    let next = rest.trim_start_matches(is_blank);
+    let percentage = ["%", "％", "percent", "pct"].iter().any(|sign| next.starts_with(sign));
+    whole_number(number).is_some() && (percentage || ending(number, rest) == Ending::Whole)
+}
+
+/// What stands between a name and the number behind it.
+fn gap(rest: &str) -> Option<&str> {
+    let mut before = None;
+    for (at, c) in rest.char_indices().take_while(|(at, _)| *at < MAX_GAP) {
+        let begins = c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | '−');
+        let apart = before.is_none_or(|before: char| !before.is_alphanumeric() && before != '_');
+        if at > 0 && apart {
+            let number = if c == '−' { &rest[at + c.len_utf8()..] } else { &rest[at..] };
+            if begins && number_prefix(number).is_some() {
+                return Some(&rest[..at]);
+            }
+        }
+        // Behind these another field or another value begins.
+        if matches!(c, ';' | ',' | '}' | ']' | ')' | '&') {
+            return None;
+        }
+        before = Some(c);
+    }
+    None
+}
+
+/// A pattern for the stretch between name and number.
+fn between(gap: &str) -> String {
+    let mut pattern = String::new();
+    let is_table = gap.chars().any(is_border);
+    if gap.chars().all(|c| is_blank(c) || is_border(c)) {
+        return if is_table { r"[\s|│┃║]+".to_owned() } else { r"\s+".to_owned() };
+    }
+    let mut rest = gap;
+    while let Some(c) = rest.chars().next() {
+        let blanks = rest.len() - rest.trim_start_matches(is_blank).len();
+        if blanks > 0 {
+            pattern.push_str(r"\s*");
+            rest = &rest[blanks..];
+        } else {
+            pattern.push_str(&quoted(c.encode_utf8(&mut [0; 4])));
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    pattern
+}
+
+/// `text` as a part of a pattern that can stand within single quotes.
+fn quoted(text: &str) -> String {
+    regex::escape(text).replace('\'', r"\x27")
+}

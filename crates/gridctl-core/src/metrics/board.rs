@@ -1,0 +1,292 @@
+//! What is known of an attempt's metrics so far, line by line of what it printed and wrote.
+//! Invariant: a value is kept by the way it came, and what came explicitly is never replaced by text.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use super::curve::{MAX_POINTS, Place, Series};
+use super::file;
+use super::line::{self, Found, Line};
+use super::near::NearMisses;
+use super::value::{Value, as_step, whole_number, whole_value};
+use super::{Outcome, Patterns, Stream};
+use crate::record::{Channel, CurvePoint, Doubt, MetricValue};
+use crate::spec::Report;
+
+/// The most metrics that are taken without being declared; later names are dropped.
+pub const MAX_UNDECLARED: usize = 64;
+/// The longest name of a metric that is not declared, in bytes.
+pub(super) const MAX_NAME: usize = 128;
+/// The most points of all curves of an attempt together.
+pub(super) const MAX_ALL_POINTS: usize = 8_000;
+/// The most doubts that are kept of one attempt.
+const MAX_DOUBTS: usize = 16;
+/// The most values that one pattern takes from one line.
+const MAX_CAUGHT: usize = 4_096;
+
+/// What is known so far: one series per metric, the declared ones first and in their order.
+#[derive(Debug)]
+pub(super) struct Board {
+    pub(super) patterns: Arc<Patterns>,
+    pub(super) series: Vec<Series>,
+    pub(super) done: bool,
+    pub(super) near: NearMisses,
+    /// Why nobody knows the objective, whatever was seen of it.
+    pub(super) unknown: Option<String>,
+    /// Lines so far, by way.
+    pub(super) lines: [u64; Channel::ALL.len()],
+    /// Lines that were cut, and the length of the longest.
+    pub(super) cut: (u64, u64),
+}
+
+impl Board {
+    pub(super) fn new(patterns: Arc<Patterns>) -> Self {
+        let series = patterns.declared.iter().map(|metric| Series::new(metric.name.clone(), metric.report));
+        Self {
+            series: series.collect(),
+            done: false,
+            near: NearMisses::default(),
+            unknown: None,
+            lines: [0; 4],
+            cut: (0, 0),
+            patterns,
+        }
+    }
+
+    pub(super) fn latest(&self) -> Option<(i64, f64)> {
+        self.series.first().filter(|_| self.patterns.has_objective).and_then(Series::latest)
+    }
+
+    /// Takes in what came by another way, as if it came after this.
+    pub(super) fn join(&mut self, other: Self) {
+        let most = self.patterns.declared.len() + MAX_UNDECLARED;
+        for theirs in other.series {
+            if let Some(ours) = self.series.iter_mut().find(|ours| ours.name == theirs.name) {
+                ours.join(theirs);
+            } else if self.series.len() < most {
+                self.series.push(theirs);
+            }
+        }
+        self.near.join(other.near);
+        self.unknown = self.unknown.take().or(other.unknown);
+        self.cut = (self.cut.0 + other.cut.0, self.cut.1.max(other.cut.1));
+    }
+
+    fn count(&mut self, channel: Channel, line: &Line<'_>) -> Place {
+        let number = &mut self.lines[channel as usize];
+        *number += 1;
+        if line.is_cut() {
+            self.cut = (self.cut.0 + 1, self.cut.1.max(line.length));
+        }
+        Place { line: *number, end: line.end }
+    }
+
+    pub(super) fn output_line(&mut self, stream: Stream, raw: Line<'_>, file_size: &dyn Fn() -> u64) {
+        let channel = match stream {
+            Stream::Stdout => Channel::Stdout,
+            Stream::Stderr => Channel::Stderr,
+        };
+        let place = self.count(channel, &raw);
+        let line = line::text(raw.bytes);
+        if let Some(rest) = line.trim_start().strip_prefix("::") {
+            if rest.trim_end() == "done" {
+                self.done = true;
+                return;
+            }
+            if let Some(pairs) = rest.strip_prefix("metric").filter(|pairs| pairs.starts_with([' ', '\t'])) {
+                return self.metric_line(pairs, Place { end: file_size(), ..place });
+            }
+        }
+        self.declared_line(&line, channel, place);
+    }
+
+    /// `::metric step=3 loss=0.41`.
+    fn metric_line(&mut self, rest: &str, place: Place) {
+        let mut numbers = Vec::new();
+        let (near, series) = (&mut self.near, &mut self.series);
+        let objective = self.patterns.objective().map(|metric| &*metric.name);
+        line::pairs(rest, |name, value| match whole_value(value) {
+            Value::Number(number) => numbers.push((name, number)),
+            Value::Null => {}
+            Value::Unreadable | Value::Prose | Value::Label => {
+                let text = format!("{name}={value}");
+                if let Some(series) = series.iter_mut().find(|series| *series.name == *name) {
+                    series.push_unreadable(Channel::Protocol, place, &text);
+                }
+                if objective == Some(name) {
+                    near.not_number(&text);
+                }
+            }
+        });
+        let step_of = |wanted: &str| {
+            numbers.iter().find(|(name, _)| *name == wanted).and_then(|(_, value)| as_step(*value))
+        };
+        let step = step_of("step").or_else(|| step_of("epoch"));
+        for (name, value) in numbers {
+            self.take(name, (Channel::Protocol, place), step, value);
+        }
+    }
+
+    /// Patterns, and `name=value` for declared names.
+    fn declared_line(&mut self, line: &str, channel: Channel, place: Place) {
+        let patterns = Arc::clone(&self.patterns);
+        let step = OnceCell::new();
+        let step = || *step.get_or_init(|| line::find_step(line));
+        for (nth, metric) in patterns.declared.iter().enumerate() {
+            let is_objective = nth == 0 && patterns.has_objective;
+            let series = &mut self.series[nth];
+            if let Some(regex) = &metric.regex {
+                let mut caught = regex.captures_iter(line).filter_map(|captures| captures.get(1));
+                for caught in caught.by_ref().take(MAX_CAUGHT) {
+                    match whole_value(caught.as_str()) {
+                        Value::Number(value) => series.push(channel, place, step(), value),
+                        Value::Unreadable => series.push_unreadable(channel, place, caught.as_str()),
+                        Value::Null | Value::Prose | Value::Label => {}
+                    }
+                    if is_objective && whole_number(caught.as_str()).is_none() {
+                        self.near.regex_caught(caught.as_str());
+                    }
+                }
+                if caught.next().is_some() {
+                    series.push_unreadable(channel, place, "thousands of values in one line");
+                }
+            } else if metric.finder.find(line.as_bytes()).is_some() {
+                let mut unreadable = None;
+                line::find(line, &metric.name, |found| match found {
+                    Found::Number(value, _) => series.push(channel, place, step(), value),
+                    Found::Unreadable(text) => {
+                        series.push_unreadable(channel, place, text);
+                        unreadable = Some(text);
+                    }
+                    Found::Prose(_) | Found::NoSeparator(_) => {}
+                });
+                if is_objective {
+                    // Once for each line, however many values it has.
+                    if let Some(text) = unreadable {
+                        self.near.unreadable(line, text, &metric.name);
+                    }
+                    self.near.has_name(line, &metric.name);
+                }
+            }
+        }
+        if let Some(objective) = self.missing_objective() {
+            self.near.look_at(line, &objective);
+        }
+    }
+
+    /// A line of `GRID_METRICS_FILE`.
+    pub(super) fn file_line(&mut self, raw: Line<'_>) {
+        let place = self.count(Channel::File, &raw);
+        let line = String::from_utf8_lossy(raw.bytes);
+        if line.trim().is_empty() {
+            return;
+        }
+        let Some(parsed) = file::parse(&line) else {
+            self.near.malformed_json(&line);
+            let patterns = Arc::clone(&self.patterns);
+            for (metric, series) in patterns.declared.iter().zip(&mut self.series) {
+                if line.contains(&format!("\"{}\"", metric.name)) {
+                    series.push_unreadable(Channel::File, place, &line);
+                }
+            }
+            return;
+        };
+        self.near.json_line();
+        for name in &parsed.unreadable {
+            if let Some(series) = self.series.iter_mut().find(|series| *series.name == **name) {
+                series.push_unreadable(Channel::File, place, &line);
+            }
+        }
+        for (name, value) in &parsed.numbers {
+            self.take(name, (Channel::File, place), parsed.step, *value);
+        }
+        if let Some(objective) = self.missing_objective()
+            && parsed.others.iter().chain(&parsed.unreadable).any(|name| **name == *objective)
+        {
+            self.near.not_number(&line);
+        }
+    }
+
+    /// A value that was given with its name, declared or not. The step is none, unless it is declared.
+    fn take(&mut self, name: &str, (channel, place): (Channel, Place), step: Option<i64>, value: f64) {
+        if let Some(series) = self.series.iter_mut().find(|series| *series.name == *name) {
+            series.push(channel, place, step, value);
+            return;
+        }
+        if let Some(objective) = self.missing_objective() {
+            self.near.saw(name, &objective);
+        }
+        let fits = (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control);
+        let undeclared = self.series.len() - self.patterns.declared.len();
+        if fits && !matches!(name, "step" | "epoch") && undeclared < MAX_UNDECLARED {
+            let mut series = Series::new(name.into(), Report::Last);
+            series.push(channel, place, step, value);
+            self.series.push(series);
+        }
+    }
+
+    /// The objective's name, as long as no value of it was seen.
+    fn missing_objective(&self) -> Option<Arc<str>> {
+        let objective = self.patterns.objective()?;
+        self.series.first().is_some_and(|series| !series.has_value()).then(|| objective.name.clone())
+    }
+
+    pub(super) fn outcome(mut self) -> Outcome {
+        let (objective, near_misses) = self.objective();
+        let mut doubts: Vec<Doubt> =
+            self.series[..self.patterns.declared.len()].iter().flat_map(Series::doubts).collect();
+        doubts.truncate(MAX_DOUBTS);
+        let (lines, longest) = self.cut;
+        if lines > 0 {
+            doubts.push(Doubt::Cut { lines, longest });
+        }
+        self.series.sort_by(|a, b| a.name.cmp(&b.name));
+        let seen = self.series.iter().flat_map(Series::seen).collect();
+        let series: Vec<Series> = self.series.into_iter().filter(|series| series.value().is_some()).collect();
+        let metrics = series
+            .iter()
+            .filter_map(|series| Some((series.name.to_string(), MetricValue(series.value()?))))
+            .collect();
+        let curves = series.iter().filter(|series| series.has_curve()).count().max(1);
+        let limit = MAX_POINTS.min(MAX_ALL_POINTS / curves);
+        let mut curve = Vec::new();
+        for series in series {
+            let name = series.name.to_string();
+            let points = series.into_curve(limit).into_iter();
+            curve.extend(points.map(|(step, value)| CurvePoint {
+                name: name.clone(),
+                step,
+                value: MetricValue(value),
+            }));
+        }
+        Outcome { objective, metrics, curve, done: self.done, near_misses, doubts, seen }
+    }
+
+    /// The objective's value; if there should be one and is none, why.
+    fn objective(&mut self) -> (Option<f64>, Vec<String>) {
+        let patterns = Arc::clone(&self.patterns);
+        let (Some(metric), Some(series)) = (patterns.objective(), self.series.first()) else {
+            return (None, Vec::new());
+        };
+        if let Some(why) = self.unknown.take() {
+            return (None, vec![why]);
+        }
+        if let Some(value) = series.value() {
+            return (Some(value), Vec::new());
+        }
+        if let Some(text) = series.unreadable() {
+            self.near.last_was(text);
+        }
+        let mut sentences = self.near.sentences(&metric.name, metric.regex.is_some());
+        if self.cut.0 > 0 {
+            let (lines, longest) = self.cut;
+            sentences.insert(
+                0,
+                format!(
+                    "{lines} lines were longer than 1 MiB and were cut there, the longest of {longest} bytes"
+                ),
+            );
+        }
+        (None, sentences)
+    }
+}

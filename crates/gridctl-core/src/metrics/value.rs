@@ -1,0 +1,376 @@
+//! What stands behind a metric's name: a number, a word for none, or what merely looks like one.
+//! Invariant: a number is read whole or not at all; no part of a larger one, of a date, a fraction,
+//! a percentage or a label is taken for it.
+
+/// What a value's text says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Value {
+    /// `0.41`, `'0.41'`, `np.float64(0.41)`, `[0.41]`; NaN for `nan` and `None`.
+    Number(f64),
+    /// `null`: not measured here.
+    Null,
+    /// It begins like a number, and is none that can be read: `1,234.5`, `95%`.
+    Unreadable,
+    /// `saved to out.json`.
+    Prose,
+    /// The number is part of the name: `loss:0=0.5`.
+    Label,
+}
+
+/// How deep a number may be wrapped.
+const MAX_DEPTH: usize = 6;
+/// The longest rest of a wrapper's arguments, in bytes.
+const MAX_ARGUMENTS: usize = 200;
+/// What numbers are wrapped into, in lower case.
+const WRAPPERS: [&str; 16] = [
+    "float",
+    "float16",
+    "float32",
+    "float64",
+    "float128",
+    "int",
+    "int32",
+    "int64",
+    "tensor",
+    "array",
+    "devicearray",
+    "decimal",
+    "mpf",
+    "scalar",
+    "bfloat16",
+    "longdouble",
+];
+/// Letters of CJK scripts that are part of a number.
+const CJK_NUMERALS: &str = "十百千万萬亿億兆京零〇一二三四五六七八九点點割分成";
+
+/// Blanks within a line, the wide and the unbreakable ones too.
+pub(super) fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\u{a0}' | '\u{2007}' | '\u{2009}' | '\u{202f}' | '\u{3000}')
+}
+
+/// Whether this is a letter of a script that writes without blanks.
+pub(super) fn is_cjk(c: char) -> bool {
+    matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}'
+        | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}' | '\u{3005}' | '\u{3007}')
+}
+
+/// What `text` begins with.
+pub(super) fn value_at(text: &str) -> Value {
+    let text = text.trim_start_matches(is_blank);
+    if let Some((value, end)) = wrapped(text, 0) {
+        return match ending(&text[..end], &text[end..]) {
+            Ending::Whole => Value::Number(value),
+            Ending::Label => Value::Label,
+            Ending::Broken if value.is_nan() && !begins_like_number(text) => Value::Prose,
+            Ending::Broken => Value::Unreadable,
+        };
+    }
+    if strip_word(text, "null").is_some_and(|rest| !rest.starts_with(joins_word)) {
+        return Value::Null;
+    }
+    if begins_like_number(text) { Value::Unreadable } else { Value::Prose }
+}
+
+/// The whole of `text`, as somebody gave it or as a pattern caught it. A pattern says where a number
+/// ends, so digits may be in groups and the decimal point a comma, where there is no doubt.
+pub(super) fn whole_value(text: &str) -> Value {
+    let text = text.trim_matches(is_blank);
+    match wrapped(text, 0) {
+        Some((value, end)) if end == text.len() => Value::Number(value),
+        _ => match ungrouped(text).and_then(|plain| plain.parse().ok()) {
+            Some(value) => Value::Number(value),
+            None if text == "null" => Value::Null,
+            None if begins_like_number(text) => Value::Unreadable,
+            None => Value::Prose,
+        },
+    }
+}
+
+/// `text` as a number, the whole of it.
+pub(super) fn whole_number(text: &str) -> Option<f64> {
+    match whole_value(text) {
+        Value::Number(value) => Some(value),
+        _ => None,
+    }
+}
+
+/// `value` as a step, if it is a whole number.
+#[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
+pub(super) fn as_step(value: f64) -> Option<i64> {
+    (value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0).then_some(value as i64)
+}
+
+/// The number that `text` begins with, and its length. Also `nan`, `inf` and `infinity` in any case; 1e999 is infinite.
+pub(super) fn number_prefix(text: &str) -> Option<(f64, usize)> {
+    let bytes = text.as_bytes();
+    let sign = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
+    for word in ["infinity", "inf", "nan"] {
+        if bytes.len() >= sign + word.len()
+            && bytes[sign..sign + word.len()].eq_ignore_ascii_case(word.as_bytes())
+        {
+            let end = sign + word.len();
+            return text[..end].parse().ok().map(|value| (value, end));
+        }
+    }
+    let digits = |from: usize| from + bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let whole = digits(sign);
+    let mut end = whole;
+    if bytes.get(whole) == Some(&b'.') {
+        let fraction = digits(whole + 1);
+        let has_digits = whole > sign || fraction > whole + 1;
+        // A full stop after a whole number ends a sentence, which is the same number.
+        end = if has_digits { fraction } else { whole };
+    }
+    if end == sign {
+        return None;
+    }
+    if let Some(b'e' | b'E') = bytes.get(end) {
+        let from = end + 1 + usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
+        let exponent = digits(from.min(bytes.len()));
+        if exponent > from {
+            end = exponent;
+        }
+    }
+    text[..end].parse().ok().map(|value| (value, end))
+}
+
+/// Whether `rest` ends a number that stands as a step, as in `step 12/100`.
+pub(super) fn ends_step(number: &str, rest: &str) -> bool {
+    rest.starts_with('/') || ending(number, rest) == Ending::Whole
+}
+
+/// The number at the beginning of `text` that quotes, brackets or a type may be around, and the length of it all.
+fn wrapped(text: &str, depth: usize) -> Option<(f64, usize)> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
+    let inner = |from: usize| {
+        let at = from + blanks(&text[from..]);
+        let (value, length) = wrapped(&text[at..], depth + 1)?;
+        Some((value, at + length))
+    };
+    let first = text.chars().next()?;
+    match first {
+        '\'' | '"' | '`' => {
+            let (value, at) = inner(1)?;
+            let at = at + blanks(&text[at..]);
+            text[at..].starts_with(first).then_some((value, at + 1))
+        }
+        '[' | '(' => {
+            let (value, at) = inner(1)?;
+            closed(text, at, if first == '[' { ']' } else { ')' }, false).map(|end| (value, end))
+        }
+        _ => match wrapper(text) {
+            Some(from) => {
+                let (value, at) = inner(from)?;
+                closed(text, at, ')', true).map(|end| (value, end))
+            }
+            None => plain(text),
+        },
+    }
+}
+
+/// Where a wrapper ends whose only value ends at `at`; behind a comma there may be `name=...`, if that is allowed.
+fn closed(text: &str, at: usize, close: char, named: bool) -> Option<usize> {
+    let mut at = at + blanks(&text[at..]);
+    if text[at..].starts_with(',') {
+        at += 1;
+        at += blanks(&text[at..]);
+        if named && !text[at..].starts_with(close) {
+            let name = text[at..].bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+            let name = name.count();
+            if name == 0 || !text[at + name..].starts_with('=') {
+                return None;
+            }
+            at += arguments_end(&text[at..])?;
+        }
+    }
+    text[at..].starts_with(close).then_some(at + 1)
+}
+
+/// The length of arguments up to the parenthesis that closes them.
+fn arguments_end(text: &str) -> Option<usize> {
+    let mut open = 0_usize;
+    text.bytes().take(MAX_ARGUMENTS).position(|byte| {
+        match byte {
+            b'(' => open += 1,
+            b')' if open == 0 => return true,
+            b')' => open -= 1,
+            _ => {}
+        }
+        false
+    })
+}
+
+/// Where the argument of the wrapper begins that `text` begins with.
+fn wrapper(text: &str) -> Option<usize> {
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+    let length = text.bytes().take(40).take_while(part).count();
+    let name = text[..length].rsplit('.').next().unwrap_or_default();
+    let known = |name: &&str| WRAPPERS.iter().any(|known| known.eq_ignore_ascii_case(name));
+    Some(name).filter(known).filter(|_| text[length..].starts_with('(')).map(|_| length + 1)
+}
+
+/// A bare number, or a word for none.
+fn plain(text: &str) -> Option<(f64, usize)> {
+    if let Some(odd) = of_msvc(text) {
+        return Some(odd);
+    }
+    number_prefix(text).or_else(|| {
+        let word = ["none", "<na>", "n/a"].into_iter().find(|word| strip_word(text, word).is_some())?;
+        // `none of these` is prose, `none, acc=0.5` is not.
+        let rest = text[word.len()..].trim_start_matches(is_blank);
+        let next = rest.trim_start_matches(char::is_alphanumeric);
+        let is_prose = next.len() < rest.len() && !next.starts_with(['=', ':', '_']);
+        (!is_prose).then_some((f64::NAN, word.len()))
+    })
+}
+
+/// `1.#INF`, `-1.#IND00`: what Microsoft's runtime prints.
+fn of_msvc(text: &str) -> Option<(f64, usize)> {
+    let body = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let word = body.strip_prefix("1.#")?;
+    let length = word.bytes().take_while(u8::is_ascii_alphanumeric).count();
+    let value = match &word[..length] {
+        word if !word.starts_with("INF") => f64::NAN,
+        _ if text.starts_with('-') => f64::NEG_INFINITY,
+        _ => f64::INFINITY,
+    };
+    Some((value, text.len() - word.len() + length))
+}
+
+fn strip_word<'t>(text: &'t str, word: &str) -> Option<&'t str> {
+    let begins = text.as_bytes().get(..word.len())?.eq_ignore_ascii_case(word.as_bytes());
+    begins.then(|| &text[word.len()..])
+}
+
+fn blanks(text: &str) -> usize {
+    text.len() - text.trim_start_matches(is_blank).len()
+}
+
+fn joins_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Whether `text` begins as numbers do: a digit, a sign, a quote, a bracket, a wrapper; or signs such as `~` and then a digit.
+pub(super) fn begins_like_number(text: &str) -> bool {
+    let Some(first) = text.chars().next() else { return false };
+    if first.is_numeric() || "+-−±'\"`“‘[({".contains(first) || wrapper(text).is_some() {
+        return true;
+    }
+    if first == '<' && text.as_bytes()[..text.len().min(40)].windows(5).any(|part| part == b"ensor") {
+        return true;
+    }
+    let signs = |c: &char| !c.is_alphanumeric() && !is_blank(*c);
+    text.chars().take(4).find(|c| !signs(c)).is_some_and(char::is_numeric)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Nothing goes on with it.
+    Whole,
+    /// What was read is part of something longer.
+    Broken,
+    /// What was read is part of a name.
+    Label,
+}
+
+/// How `number` ends where `rest` begins.
+pub(super) fn ending(number: &str, rest: &str) -> Ending {
+    let (digits, next) = (number.bytes().all(|byte| byte.is_ascii_digit()), rest.chars().next());
+    let Some(next) = next else { return Ending::Whole };
+    let behind = &rest[next.len_utf8()..];
+    let digit_behind = behind.starts_with(char::is_numeric);
+    let label = |behind: &str| {
+        let value = behind.trim_start_matches(is_blank);
+        digits && value.starts_with(|c: char| c.is_numeric() || "+-.'\"".contains(c))
+    };
+    let broken = match next {
+        '%' | '‰' | '％' | '_' | '#' | '^' => true,
+        '=' if label(behind) => return Ending::Label,
+        ':' if !digit_behind && label(behind) => return Ending::Label,
+        '=' => !behind.starts_with('=') && digits,
+        '.' | ',' | ':' | '-' | '/' | '\'' | '’' | '+' | '–' | '−' | '~' | '…' | '，' => {
+            digit_behind
+        }
+        '*' | '×' | '·' | '⋅' => behind.trim_start_matches(is_blank).starts_with(char::is_numeric),
+        c if is_blank(c) => return behind_blank(number, rest, c),
+        c if is_cjk(c) => CJK_NUMERALS.contains(c),
+        c => c.is_alphanumeric(),
+    };
+    if broken { Ending::Broken } else { Ending::Whole }
+}
+
+/// How `number` ends where `rest` begins with the blank `first`.
+fn behind_blank(number: &str, rest: &str, first: char) -> Ending {
+    let next = rest.trim_start_matches(is_blank);
+    let one = rest.len() - next.len() == first.len_utf8();
+    let digits = next.bytes().take_while(u8::is_ascii_digit).count();
+    let short = number.trim_start_matches(['+', '-']);
+    let is_short = short.len() <= 3 && short.bytes().all(|byte| byte.is_ascii_digit());
+    let group = one && is_short && digits == 3 && !next[3..].starts_with(char::is_alphanumeric);
+    let tight = one && !matches!(first, ' ' | '\t' | '\u{3000}') && digits > 0;
+    let then_digit = |signs: &[char]| {
+        let behind = next.strip_prefix(signs);
+        behind.is_some_and(|behind| behind.trim_start_matches(is_blank).starts_with(char::is_numeric))
+    };
+    let power = next
+        .strip_prefix(['x', 'X'])
+        .is_some_and(|behind| behind.trim_start_matches(is_blank).starts_with("10"));
+    let exponent = next.strip_prefix(['e', 'E']).and_then(|behind| behind.strip_prefix(['+', '-']));
+    let broken = group
+        || tight
+        || next.starts_with(['%', '‰', '％'])
+        || ["percent", "pct"].iter().any(|word| strip_word(next, word).is_some())
+        || then_digit(&['×', '·', '⋅', '*', '/', '÷'])
+        || power
+        || exponent.is_some_and(|behind| behind.starts_with(|c: char| c.is_ascii_digit()));
+    if number.bytes().all(|byte| byte.is_ascii_digit()) && then_digit(&['=']) {
+        return Ending::Label;
+    }
+    if broken { Ending::Broken } else { Ending::Whole }
+}
+
+/// `1,234.5`, `1'234`, `1 234,5` and `0,5` in the form that programs read; `None` where the commas can mean two things.
+fn ungrouped(text: &str) -> Option<String> {
+    let text = text.replace('−', "-");
+    let body = text.trim_start_matches(['+', '-']);
+    if text.len() - body.len() > 1 || text.len() > 64 || !body.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let marks: Vec<char> = body.chars().filter(|c| !c.is_ascii_digit()).collect();
+    let (&last, before) = marks.split_last()?;
+    let (group, point) = match before.first() {
+        Some(&group) if last == group => (Some(group), None),
+        Some(&group) => (Some(group), Some(last)),
+        None if last == '.' || last == ',' => (None, Some(last)),
+        None => (Some(last), None),
+    };
+    let is_group = |c: char| is_blank(c) || matches!(c, ',' | '.' | '\'' | '’');
+    if !marks.iter().all(|c| Some(*c) == group || Some(*c) == point)
+        || group.is_some_and(|group| !is_group(group))
+        || point.is_some_and(|point| !matches!(point, '.' | ',') || before.contains(&point))
+    {
+        return None;
+    }
+    let (whole, fraction) = match point {
+        Some(point) => body.split_once(point)?,
+        None => (body, ""),
+    };
+    let mut groups = whole.split(|c| Some(c) == group);
+    let first = groups.next()?;
+    let fits =
+        group.is_none() || ((1..=3).contains(&first.len()) && groups.clone().all(|part| part.len() == 3));
+    // `1,234` alone may be either.
+    let doubtful = group.is_none() && point == Some(',') && fraction.len() == 3 && first != "0";
+    if !fits || doubtful {
+        return None;
+    }
+    let mut plain = text[..text.len() - body.len()].to_owned();
+    plain.extend(first.chars().chain(groups.flat_map(str::chars)));
+    if !fraction.is_empty() {
+        plain.push('.');
+        plain.push_str(fraction);
+    }
+    Some(plain)
+}
