@@ -56,6 +56,37 @@ fn f70_files_that_are_too_many_are_said_in_the_record_and_to_the_person() {
 }
 
 #[test]
+fn two_numbers_are_both_in_the_record_and_said_while_stdout_goes_before_stderr() {
+    let lab = Lab::new();
+    lab.write("s.yaml", sweep("echo s=0.1; exec 1>&-; printf 'bar s=0.51\\r' >&2"));
+    let run = lab.run(&["run", "s.yaml"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let told = "note: `s` ended with 0.1 on stdout, which was taken, and with 0.51 on stderr in 1 attempt";
+    assert!(run.stderr.contains(told), "{}", run.stderr);
+    let shown = json(&lab, &["trials", "show", "best", "--json"]);
+    let attempt = &shown["attempts"][0];
+    assert_eq!(attempt["objective"], 0.1, "{attempt}");
+    assert_eq!(attempt["doubts"][0]["differs"]["other_value"], 0.51, "{attempt}");
+    assert_eq!(json(&lab, &["status", "-o", "json"])["notices"][0]["kind"], "unsure");
+}
+
+#[test]
+fn the_pattern_that_run_offers_reads_what_was_missed() {
+    let lab = Lab::new();
+    let lines = "train_s=7%; s=1,234.5; train_s=8%";
+    lab.write("s.yaml", sweep(&format!("echo '{lines}'")));
+    let run = lab.run(&["run", "s.yaml"]);
+    assert_ne!(run.code, Some(0));
+    let offered =
+        run.stderr.split_once("to read it: `regex: ").and_then(|(_, rest)| rest.split_once("` under"));
+    let (offered, _) = offered.unwrap_or_else(|| panic!("{}", run.stderr));
+    lab.write("log", lines);
+    lab.write("s.yaml", sweep("true").replace("{name: s}", &format!("{{name: s, regex: {offered}}}")));
+    let read = lab.run(&["check", "s.yaml", "--log", "log"]).stdout;
+    assert!(read.contains("1234.5") && read.contains("the objective"), "{offered}: {read}");
+}
+
+#[test]
 fn f78_whatever_lies_where_a_log_is_made_is_left_alone_and_the_log_is_whole() {
     let lab = Lab::new();
     lab.write("thesis", "years of work");

@@ -12,8 +12,7 @@ const MAX_TRIED: u32 = 64;
 /// The longest stretch between a name and its number.
 const MAX_GAP: usize = 60;
 /// Numbers as most programs print them.
-const PLAIN: &str =
-    r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?(?:nan|NaN|NAN|inf|Inf|Infinity)";
+const PLAIN: &str = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?i:nan|inf(?:inity)?)";
 /// Numbers with groups of digits, or with a comma for a point.
 const GROUPED: &str = r"[-+−]?[0-9]+(?:[,.\x27 ’\x{a0}\x{202f}\x{2009}][0-9]+)+";
 
@@ -85,7 +84,7 @@ impl Advice {
 }
 
 /// Behind a number, what cannot go on with it.
-const END: &str = r"(?:[^0-9A-Za-z_.,:/]|[.,:/](?:[^0-9]|$)|$)";
+const END: &str = r"(?:[^\w.,:/]|[.,:/](?:\D|$)|$)";
 
 /// Before a name, what it is no part of.
 fn edge(before: Option<char>) -> &'static str {

@@ -39,6 +39,9 @@ pub(super) struct Board {
     pub(super) cut: (u64, u64),
 }
 
+/// The first byte of a wide colon or equals sign.
+const SEPARATOR_BYTE: u8 = 0xef;
+
 impl Board {
     pub(super) fn new(patterns: Arc<Patterns>) -> Self {
         let series = patterns.declared.iter().map(|metric| Series::new(metric.name.clone(), metric.report));
@@ -169,8 +172,13 @@ impl Board {
                 }
             }
         }
-        if let Some(objective) = self.missing_objective() {
-            self.near.look_at(line, &objective);
+        let bytes = line.as_bytes();
+        let objective = patterns.objective().filter(|_| !self.series[0].has_value());
+        if let Some(objective) = objective
+            && (memchr::memchr3(b'=', b':', SEPARATOR_BYTE, bytes).is_some()
+                || objective.finder.find(bytes).is_some())
+        {
+            self.near.look_at(line, &objective.name);
         }
     }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::id::TrialId;
 use crate::notice::Notice;
-use crate::record::MetricValue;
+use crate::record::{Doubt, MetricValue};
 use crate::sched::{CloseReason, PauseReason, SweepPhase};
 
 fn trial() -> impl Strategy<Value = TrialId> {
@@ -45,6 +45,11 @@ fn notice() -> impl Strategy<Value = Notice> {
     prop_oneof![
         ".{0,20}".prop_map(|error| Notice::JournalFull { error }),
         ".{0,20}".prop_map(|error| Notice::RecordsNotShipped { error }),
+        (any::<u64>(), trial(), any::<u64>()).prop_map(|(attempts, first, lines)| Notice::Unsure {
+            attempts,
+            first,
+            doubt: Doubt::Cut { lines, longest: attempts },
+        }),
         fits.prop_map(|(cpu_milli, mem_mib, gpus)| Notice::NoWorkerFits { cpu_milli, mem_mib, gpus }),
     ]
 }

@@ -349,9 +349,9 @@ fn show_log(path: &Path, checked: &Checked, format: TextOrJson) -> Outcome {
 /// How often a metric was seen in a log, in which form, and where last.
 fn seen_where(metric: &str, seen: &[Seen]) -> String {
     let ways = seen.iter().filter(|seen| seen.name == metric).map(|seen| {
-        let form = if seen.channel == Channel::Protocol { " as `::metric`" } else { "" };
+        let form = if seen.channel == Channel::Protocol { "::metric" } else { "text" };
         let taken = if seen.taken { ", taken" } else { "" };
-        format!("{}{form}, last in line {}{taken}", number::of(seen.count, "time"), seen.line)
+        format!("{} x {form} to line {}{taken}", seen.count, seen.line)
     });
     ways.collect::<Vec<_>>().join("; ")
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gridctl_core::id::{Epoch, LeaseSeq};
 use gridctl_core::launch::{BaseEnv, secret_names};
-use gridctl_core::record::{Exit as End, Record, TrialState};
+use gridctl_core::record::{Exit as End, Record, Report, TrialState};
 use gridctl_core::sched::Core;
 use gridctl_core::trials::TrialLine;
 use gridctl_core::view::{TrialDetails, TrialsQuery};
@@ -260,14 +260,16 @@ fn text(details: &TrialDetails, volume: &dyn Fn(&Record) -> Option<String>) -> S
                 number::of(report.left_out, "file")
             );
         }
-        for doubt in &report.doubts {
-            let _ = writeln!(out, "     {}", sentence::doubt(doubt));
-        }
-        for miss in &report.near_misses {
-            let _ = writeln!(out, "     {}", sanitise::short(miss, 200));
-        }
+        out.push_str(&doubts(report));
     }
     out
+}
+
+/// What there is to doubt of what an attempt printed, and what came close.
+fn doubts(report: &Report) -> String {
+    let doubts = report.doubts.iter().map(sentence::doubt);
+    let misses = report.near_misses.iter().map(|miss| sanitise::short(miss, 300));
+    doubts.chain(misses).map(|line| format!("     {line}\n")).collect()
 }
 
 /// How a process ended, in words.

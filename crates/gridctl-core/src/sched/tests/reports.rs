@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::id::LeaseSeq;
+use crate::record::{Channel, Doubt, MetricValue};
 
 #[test]
 fn a_report_counts_only_under_the_trials_current_token_and_from_its_holder() {
@@ -301,6 +302,34 @@ fn a_nan_is_recorded_and_never_best() {
     let best = world.status(sweep).best.map(|best| (best.trial, best.objective));
     assert_eq!(best, Some((grants[1].trial, MetricValue(0.25))));
     assert_eq!(world.status(sweep).succeeded, 3);
+}
+
+#[test]
+fn what_can_be_read_in_two_ways_is_a_notice_that_survives_a_restart() {
+    let (mut world, sweep, conn) = World::at_work(3, 3);
+    let grants = world.grants(conn);
+    let doubt = |other: f64| Doubt::Differs {
+        metric: "loss".to_owned(),
+        taken: Channel::Stdout,
+        value: MetricValue(0.1),
+        other: Channel::Stderr,
+        other_value: MetricValue(other),
+    };
+    for (grant, class, other) in [
+        (&grants[0], Class::Failed, 0.3),
+        (&grants[1], Class::Succeeded, f64::NAN),
+        (&grants[2], Class::Succeeded, 0.5),
+    ] {
+        world.report(conn, Report { doubts: vec![doubt(other)], ..ended(grant, class) });
+    }
+    let notices = [Notice::Unsure { attempts: 2, first: grants[1].trial, doubt: doubt(f64::NAN) }];
+    for saves in [false, true] {
+        if saves {
+            world.save();
+        }
+        world.restart();
+        assert_eq!(world.status(sweep).notices, notices, "saves: {saves}");
+    }
 }
 
 #[test]

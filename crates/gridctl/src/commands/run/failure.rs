@@ -39,7 +39,7 @@ pub(super) fn describe(record: &Record, metric: &str, hint: &Hint) -> String {
         let metric = sanitise::line(metric);
         let _ = write!(text, "\n  it ended with exit 0, but never said what `{metric}` is");
         for miss in &report.near_misses {
-            let _ = write!(text, "\n  {}", sanitise::short(miss, WIDTH));
+            let _ = write!(text, "\n  {}", sanitise::short(miss, 3 * WIDTH));
         }
         let _ = write!(
             text,
