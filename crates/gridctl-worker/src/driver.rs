@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
 use crate::address::{Address, Bearer};
-use crate::attempt::{Assignment, Machine, Order, Said, Seat};
+use crate::attempt::{Assignment, Machine, Order, Said, SlotKeeper};
 use crate::clock;
 use crate::connection::{Link, LinkError, connect};
 
@@ -58,7 +58,7 @@ pub(crate) struct Driver {
     link: Option<Link>,
     connecting: Option<Connecting>,
     failures: u32,
-    seats: JoinSet<()>,
+    keepers: JoinSet<()>,
     work: HashMap<u32, UnboundedSender<Assignment>>,
     orders: HashMap<LeaseSeq, UnboundedSender<Order>>,
     say: UnboundedSender<Said>,
@@ -75,7 +75,7 @@ impl Driver {
             link: None,
             connecting: None,
             failures: 0,
-            seats: JoinSet::new(),
+            keepers: JoinSet::new(),
             work: HashMap::new(),
             orders: HashMap::new(),
             say,
@@ -218,10 +218,10 @@ impl Driver {
         self.orders.insert(start.grant.token.lease, orders);
         let number = start.slot;
         let (machine, say) = (&self.machine, &self.say);
-        let seats = &mut self.seats;
+        let keepers = &mut self.keepers;
         let work = self.work.entry(number).or_insert_with(|| {
             let (work, assignments) = mpsc::unbounded_channel();
-            seats.spawn(Seat::new(Arc::clone(machine), number, say.clone()).serve(assignments));
+            keepers.spawn(SlotKeeper::new(Arc::clone(machine), number, say.clone()).serve(assignments));
             work
         });
         // A slot ends only when this end of its channel does.
@@ -237,11 +237,11 @@ impl Driver {
         }
         self.work.clear();
         if gently {
-            let seats = &mut self.seats;
-            let all = async move { while seats.join_next().await.is_some() {} };
+            let keepers = &mut self.keepers;
+            let all = async move { while keepers.join_next().await.is_some() {} };
             drop(tokio::time::timeout(CLOSE_WITHIN, all).await);
         }
-        self.seats.shutdown().await;
+        self.keepers.shutdown().await;
         self.machine.reap_slots(CLOSE_WITHIN).await;
     }
 }

@@ -3,11 +3,11 @@
 
 mod end;
 mod follow;
+mod keeper;
 mod log;
 mod prepare;
 mod publish;
 mod report;
-mod seat;
 mod tail;
 
 use std::path::PathBuf;
@@ -25,8 +25,8 @@ use crate::client::SlotProgram;
 use crate::marks;
 use crate::scratch::WorkDir;
 
+pub(crate) use keeper::SlotKeeper;
 pub(crate) use prepare::Versions;
-pub(crate) use seat::Seat;
 
 /// What all slots of a worker share.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! A seat with a real slot process and real trainers: what no message of a master can bring about today, and what takes minutes.
+//! A keeper with a real slot process and real trainers: what no message of a master can bring about today, and what takes minutes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,10 +21,10 @@ use super::*;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A seat, a place for its trainers, and a results volume.
+/// A keeper, a place for its trainers, and a results volume.
 struct Room {
     temp: tempfile::TempDir,
-    _seat: JoinSet<()>,
+    _keeper: JoinSet<()>,
     work: UnboundedSender<Assignment>,
     said: UnboundedReceiver<Said>,
     orders: Option<UnboundedSender<Order>>,
@@ -53,9 +53,9 @@ impl Room {
         };
         let (say, said) = mpsc::unbounded_channel();
         let (work, assignments) = mpsc::unbounded_channel();
-        let mut seat = JoinSet::new();
-        seat.spawn(Seat::new(Arc::new(machine), 0, say).serve(assignments));
-        Self { temp, _seat: seat, work, said, orders: None, lease: 0 }
+        let mut keeper = JoinSet::new();
+        keeper.spawn(SlotKeeper::new(Arc::new(machine), 0, say).serve(assignments));
+        Self { temp, _keeper: keeper, work, said, orders: None, lease: 0 }
     }
 
     fn path(&self) -> &Path {
@@ -122,7 +122,7 @@ impl Room {
     async fn any_report(&mut self) -> Report {
         let ended = async {
             loop {
-                if let Said::Ended(report) = self.said.recv().await.expect("the seat is there") {
+                if let Said::Ended(report) = self.said.recv().await.expect("the keeper is there") {
                     return *report;
                 }
             }

@@ -32,9 +32,9 @@ const REST: Duration = Duration::from_secs(1);
 /// Attempts at once: one goes on, and one may wait for its end. As many sets of directories has a slot.
 const IN_LINE: usize = 2;
 
-/// One slot.
+/// Keeps one slot at work.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct SlotKeeper {
     machine: Arc<Machine>,
     number: u32,
     said: UnboundedSender<Said>,
@@ -64,7 +64,7 @@ enum Happens {
     Time,
 }
 
-impl Seat {
+impl SlotKeeper {
     /// The slot number `number`; nothing is started yet.
     pub(crate) fn new(machine: Arc<Machine>, number: u32, said: UnboundedSender<Said>) -> Self {
         Self {
