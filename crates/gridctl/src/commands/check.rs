@@ -30,8 +30,6 @@ use crate::submit::{self, Checked, freeze, precheck, preview, reads};
 const TRIALS: usize = 3;
 /// Values of an axis shown from its beginning; the last one is shown too.
 const VALUES: u64 = 6;
-/// Largest log that is read.
-const LOG_BYTES: u64 = 1 << 30;
 
 /// Runs the command.
 pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
@@ -365,7 +363,7 @@ fn read_log(path: &Path, each: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
     if !metadata.is_file() {
         return Err(Failure::usage("check::log", format!("{} is not a file", path.display())));
     }
-    let mut file = File::open(path).map_err(|error| fail(&error))?.take(LOG_BYTES);
+    let mut file = File::open(path).map_err(|error| fail(&error))?;
     let mut buffer = vec![0; 256 << 10];
     loop {
         match file.read(&mut buffer).map_err(|error| fail(&error))? {
