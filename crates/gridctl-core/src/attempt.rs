@@ -12,6 +12,8 @@ use crate::spec::Retry;
 pub const EXIT_RELEASED: i32 = 75;
 /// Attempts that preemption, drains, losses and faults of machines may cost a trial; one more quarantines it.
 pub const MAX_LOST: u8 = 50;
+/// Attempts that may end before a trainer was started; one more quarantines the trial.
+pub const MAX_UNBEGUN: u16 = 1_000;
 /// Attempts that a trainer may give back with [`EXIT_RELEASED`]; one more is final.
 pub const MAX_RELEASED: u8 = 20;
 /// After so many lost attempts a trial gets a worker of its own, so that it takes no other trial with it.
@@ -142,6 +144,8 @@ pub struct End<'a> {
     pub class: Class,
     /// No retry can help.
     pub fatal: bool,
+    /// No trainer was started, through no fault of the trial's.
+    pub unbegun: bool,
     /// The line that looks like the error.
     pub error: Option<&'a str>,
     /// The checkpoint changed during the attempt.
@@ -152,7 +156,7 @@ impl End<'_> {
     /// An end of which nothing is known but its class: a lost attempt's.
     #[must_use]
     pub fn bare(class: Class) -> Self {
-        Self { class, fatal: false, error: None, checkpoint_moved: false }
+        Self { class, fatal: false, unbegun: false, error: None, checkpoint_moved: false }
     }
 }
 
@@ -161,6 +165,7 @@ impl<'a> From<&'a Report> for End<'a> {
         Self {
             class: report.class,
             fatal: report.fatal,
+            unbegun: report.unbegun,
             error: report.error.as_deref(),
             checkpoint_moved: report.checkpoint_moved,
         }
@@ -190,6 +195,9 @@ pub struct Tally {
     pub lost: u8,
     /// Ends that counted against [`MAX_RELEASED`].
     pub released: u8,
+    /// Ends before a trainer was started.
+    #[serde(default)]
+    pub unbegun: u16,
     /// How often the worker vanished while it held the trial.
     pub suspicion: u8,
     /// A hash of the last failed attempt's error line; 0 for none.
@@ -220,6 +228,7 @@ impl Tally {
             (_, Some(Budget::Failures)) => self.count_failure(end, retry),
             (_, Some(Budget::Released)) => self.count_released(),
             // A fenced attempt's token is not the current one, so it does not get here; if it did, it must not recur for ever.
+            (_, Some(Budget::Lost)) if end.unbegun => self.count_unbegun(),
             (class, Some(Budget::Lost) | None) => self.count_lost(class),
         }
     }
@@ -250,6 +259,14 @@ impl Tally {
             return Next::Done(TrialState::Failed);
         }
         Next::Backoff { base_ms: backoff_ceiling_ms(u32::from(self.released)) }
+    }
+
+    fn count_unbegun(&mut self) -> Next {
+        self.unbegun = self.unbegun.saturating_add(1);
+        match self.unbegun {
+            0..=MAX_UNBEGUN => Next::Front,
+            _ => Next::Done(TrialState::Quarantined),
+        }
     }
 
     fn count_lost(&mut self, class: Class) -> Next {
@@ -400,6 +417,7 @@ mod tests {
         let end = End::bare;
         let error = |line| End { error: Some(line), ..end(Class::Failed) };
         let fatal = |class| End { fatal: true, ..end(class) };
+        let unbegun = End { unbegun: true, ..end(Class::WorkerFault) };
         let moved = End { checkpoint_moved: true, ..end(Class::Timeout) };
         let done = Next::Done;
         let wait = |base_ms| Next::Backoff { base_ms };
@@ -440,6 +458,8 @@ mod tests {
             ("preempted too often", vec![end(Class::Preempted); 51], done(TrialState::Quarantined)),
             ("drained too often", vec![end(Class::Drained); 51], done(TrialState::Quarantined)),
             ("faults of machines", vec![end(Class::WorkerFault); 51], done(TrialState::Quarantined)),
+            ("never begun a thousand times", vec![unbegun; 1_000], Next::Front),
+            ("never begun too often", vec![unbegun; 1_001], done(TrialState::Quarantined)),
             ("lost thrice", vec![end(Class::Lost); 3], Next::Front),
             ("lost while alone", vec![end(Class::Lost); 4], done(TrialState::Quarantined)),
             ("fenced is not for ever", vec![end(Class::Fenced); 51], done(TrialState::Quarantined)),

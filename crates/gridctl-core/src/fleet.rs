@@ -7,6 +7,8 @@ use crate::id::{Time, WorkerId};
 
 /// A worker that lives shorter than this was not able to live, in milliseconds.
 const SHORT_LIFE_MS: u64 = 10_000;
+/// What the process of a worker returns that ends because its machine cannot start trainers.
+pub const UNFIT_EXIT: u8 = 13;
 /// After so many short lives in a row, without work done between them, the fleet gives up.
 pub const SHORT_LIVES: u32 = 5;
 /// The first replacement waits so long, each further one twice as long, up to the second; in milliseconds.
@@ -17,6 +19,8 @@ const WAIT_MS: (u64, u64) = (100, 5_000);
 pub enum FleetAction {
     /// Start one more worker, and call [`FleetPlan::on_started`].
     Start,
+    /// No worker is left, and none is started: each one said that its machine cannot start trainers.
+    NoneLeft,
     /// Start no more: so many workers in a row ended as soon as they had started.
     GiveUp {
         /// How many.
@@ -31,6 +35,8 @@ pub struct FleetPlan {
     /// When workers are to be started, the first first.
     owed: VecDeque<Time>,
     short_lives: u32,
+    /// A worker ended because its machine cannot start trainers.
+    unfit: bool,
     gave_up: bool,
 }
 
@@ -81,6 +87,11 @@ impl FleetPlan {
         true
     }
 
+    /// A worker has ended because its machine cannot start trainers: another one could not either.
+    pub fn on_unfit(&mut self, worker: WorkerId) {
+        self.unfit |= self.workers.remove(&worker).is_some_and(|worker| !worker.dismissed);
+    }
+
     /// A trial has succeeded: workers can live, and whatever ended some of them is not counted any more.
     pub fn on_success(&mut self) {
         self.short_lives = 0;
@@ -95,6 +106,10 @@ impl FleetPlan {
         if self.short_lives >= SHORT_LIVES {
             self.gave_up = true;
             return Some(FleetAction::GiveUp { deaths: self.short_lives });
+        }
+        if self.unfit && self.workers.is_empty() && self.owed.is_empty() {
+            self.gave_up = true;
+            return Some(FleetAction::NoneLeft);
         }
         self.owed.pop_front_if(|at| *at <= now).map(|_| FleetAction::Start)
     }
@@ -164,6 +179,19 @@ mod tests {
             assert_eq!(plan.next(now), gives_up);
             assert_eq!(plan.next(now.after_ms(1_000_000)), None, "once");
         }
+    }
+
+    #[test]
+    fn a_worker_on_a_machine_that_cannot_start_trainers_is_not_replaced() {
+        let mut plan = fleet();
+        plan.want(Time(1), 1);
+        assert_eq!(plan.next(Time(1)), Some(FleetAction::Start));
+        plan.on_started(Time(1), worker(1));
+        plan.on_unfit(worker(0));
+        assert_eq!((plan.next(Time(99_999)), plan.next_at(), plan.workers()), (None, None, 1));
+        plan.on_unfit(worker(1));
+        assert_eq!(plan.next(Time(99_999)), Some(FleetAction::NoneLeft));
+        assert_eq!(plan.next(Time(99_999)), None, "once");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod grid;
 pub mod id;
 pub mod launch;
 pub mod leaderboard;
+pub mod machine;
 pub mod metrics;
 pub mod notice;
 pub mod protocol;

@@ -39,6 +39,20 @@ pub enum Notice {
         /// The two ways, for that trial.
         doubt: Doubt,
     },
+    /// A machine could not start a trainer, and takes no trial for a while.
+    MachineRests {
+        /// Its name.
+        host: String,
+        /// What it lacked.
+        fault: String,
+    },
+    /// A machine could not start trainers after several rests, and takes no more trials.
+    MachineGivenUp {
+        /// Its name.
+        host: String,
+        /// What it lacked.
+        fault: String,
+    },
     /// No connected worker has what one trial asks for.
     NoWorkerFits {
         /// Thousandths of a processor.

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
+use crate::machine::MachineHealth;
 use crate::record::Report;
 use crate::spec::{Resources, SweepSpec};
 use crate::value::Params;
@@ -111,6 +112,8 @@ pub struct Hello {
     pub prefetch: u32,
     /// It takes no new trials.
     pub draining: bool,
+    /// How its machine is.
+    pub health: MachineHealth,
 }
 
 /// What changed. An empty one is a heartbeat.
@@ -124,6 +127,8 @@ pub struct WorkerUpdate {
     pub prefetch: Option<u32>,
     /// It takes no new trials from now on.
     pub draining: bool,
+    /// How its machine is from now on.
+    pub health: Option<MachineHealth>,
     /// It holds nothing and goes; the master closes.
     pub bye: bool,
     /// The master answers at once, if only with an empty update: a heartbeat asks, so that a dead link is noticed.

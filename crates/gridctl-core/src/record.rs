@@ -263,6 +263,9 @@ pub struct Report {
     /// No retry can help: a fatal exit code, or CUDA's own out-of-memory.
     #[serde(default, skip_serializing_if = "is_false")]
     pub fatal: bool,
+    /// No trainer was started, through no fault of the trial's: it costs the trial no budget.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unbegun: bool,
     /// How the process ended; `None` where none was started or its end was not seen.
     pub exit: Option<Exit>,
     /// The objective's value, if it was seen.
@@ -316,6 +319,7 @@ impl Report {
             trial,
             class,
             fatal: false,
+            unbegun: false,
             exit: None,
             objective: None,
             metrics: Vec::new(),

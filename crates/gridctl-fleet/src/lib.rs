@@ -17,6 +17,8 @@ pub enum FleetEvent {
     Started(WorkerId),
     /// This worker's process has ended; what it ran ends with its slots, or has to be ended where those were killed as well.
     Ended(WorkerId),
+    /// No worker is left: their machine cannot start trainers, as each one has told the master.
+    NoneLeft,
     /// It gives up: workers end as soon as they start.
     GaveUp(FleetError),
 }

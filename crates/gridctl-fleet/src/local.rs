@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use gridctl_core::fleet::{FleetAction, FleetPlan};
+use gridctl_core::fleet::{FleetAction, FleetPlan, UNFIT_EXIT};
 use gridctl_core::id::WorkerId;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::oneshot;
@@ -113,6 +113,7 @@ impl LocalFleet {
                     let tail = tail(&log);
                     return FleetEvent::GaveUp(FleetError::Dying { deaths, how, log, tail });
                 }
+                Some(FleetAction::NoneLeft) => return FleetEvent::NoneLeft,
                 None => {}
             }
             tokio::select! {
@@ -197,6 +198,10 @@ impl LocalFleet {
     /// A worker has ended, asked or not.
     fn on_end(&mut self, worker: WorkerId, status: io::Result<ExitStatus>) {
         self.workers.remove(&worker);
+        if status.as_ref().is_ok_and(|status| status.code() == Some(i32::from(UNFIT_EXIT))) {
+            self.plan.on_unfit(worker);
+            return;
+        }
         let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         if self.plan.on_ended(self.clock.now(), worker) {
             tracing::warn!(%worker, how, "a worker ended by itself");

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gridctl_core::id::{CodeHash, WorkerId};
+use gridctl_core::machine::MachineHealth;
 use gridctl_core::protocol::{
     Capacity, FrozenSweep, Grant, Hello, PROTOCOL, ToMaster, ToWorker, WorkerUpdate,
 };
@@ -95,6 +96,7 @@ async fn worker(advert: &Advert, count: u64) -> Outcome<()> {
         reports: Vec::new(),
         prefetch: SLOTS,
         draining: false,
+        health: MachineHealth::Fit,
     };
     for message in split::to_master(ToMaster::Hello(hello)) {
         say.send(message).await?;

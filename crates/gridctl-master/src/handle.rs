@@ -8,7 +8,8 @@ use std::time::Duration;
 use gridctl_core::id::{SweepId, Time, TrialId, WorkerId};
 use gridctl_core::leaderboard::Brief;
 use gridctl_core::sched::{
-    Answer, Conn, Core, Input, Refusal, Request, Steer, SweepState, SweepStatus, TrialPlace, WorkerView,
+    Answer, Conn, Core, Input, PauseReason, Refusal, Request, Steer, SweepState, SweepStatus, TrialPlace,
+    WorkerView,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -224,6 +225,14 @@ impl Handle {
     /// The master is ending.
     pub async fn set_aside(&self, except: &str) -> Result<(), AskError> {
         self.tell(Message::Input(Input::SetAside { except: except.to_owned() })).await
+    }
+
+    /// Pauses every sweep that is granted from, because nothing more can be done without a person.
+    ///
+    /// # Errors
+    /// The master is ending.
+    pub async fn pause_all(&self, reason: PauseReason) -> Result<(), AskError> {
+        self.tell(Message::Input(Input::PauseAll(reason))).await
     }
 
     /// Every worker that held leases before this start has been ended.

@@ -36,6 +36,7 @@ impl From<Report> for v1::Report {
             files: report.files,
             left_out: report.left_out,
             doubts: report.doubts.into_iter().take(limits::MAX_DOUBTS).map(Into::into).collect(),
+            unbegun: report.unbegun,
         }
     }
 }
@@ -131,6 +132,7 @@ impl TryFrom<v1::Report> for Report {
             files: report.files,
             left_out: report.left_out,
             doubts: all("doubts", report.doubts, limits::MAX_DOUBTS, TryInto::try_into)?,
+            unbegun: report.unbegun,
         })
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use gridctl_core::id::{Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
+use gridctl_core::machine::MachineHealth;
 use gridctl_core::protocol::{
     Capacity, Grant, Hello, MasterUpdate, ToMaster, ToWorker, Welcome, WorkerUpdate,
 };
@@ -48,6 +49,7 @@ impl From<Hello> for v1::Hello {
             prefetch: hello.prefetch,
             draining: hello.draining,
             reports_to_follow: 0,
+            health: (!hello.health.is_fit()).then(|| hello.health.into()),
         }
     }
 }
@@ -66,6 +68,33 @@ impl TryFrom<v1::Hello> for Hello {
             reports: all("reports", hello.reports, limits::MAX_REPORTS, TryInto::try_into)?,
             prefetch: hello.prefetch,
             draining: hello.draining,
+            health: hello.health.map(TryInto::try_into).transpose()?.unwrap_or_default(),
+        })
+    }
+}
+
+impl From<MachineHealth> for v1::MachineHealth {
+    fn from(health: MachineHealth) -> Self {
+        use v1::machine_health::How;
+        let how = match health {
+            MachineHealth::Fit => How::Fit(true),
+            MachineHealth::Resting { fault } => How::Resting(clip(fault)),
+            MachineHealth::GivenUp { fault } => How::GivenUp(clip(fault)),
+        };
+        Self { how: Some(how) }
+    }
+}
+
+impl TryFrom<v1::MachineHealth> for MachineHealth {
+    type Error = FieldError;
+
+    fn try_from(health: v1::MachineHealth) -> Result<Self, FieldError> {
+        use v1::machine_health::How;
+        let fault = |fault| text("health", fault, limits::MAX_TEXT_BYTES);
+        Ok(match present("health", health.how)? {
+            How::Fit(_) => Self::Fit,
+            How::Resting(why) => Self::Resting { fault: fault(why)? },
+            How::GivenUp(why) => Self::GivenUp { fault: fault(why)? },
         })
     }
 }
@@ -120,6 +149,7 @@ impl From<WorkerUpdate> for v1::WorkerUpdate {
             draining: update.draining,
             bye: update.bye,
             ping: update.ping,
+            health: update.health.map(Into::into),
         }
     }
 }
@@ -136,6 +166,7 @@ impl TryFrom<v1::WorkerUpdate> for WorkerUpdate {
             draining: update.draining,
             bye: update.bye,
             ping: update.ping,
+            health: update.health.map(TryInto::try_into).transpose()?,
         })
     }
 }

@@ -230,8 +230,8 @@ impl Driver {
 
     /// Ends all slots: gently where nothing goes on in them; one whose pipe closes ends whatever it holds.
     async fn close(mut self, end: &End) {
-        use Farewell::{Drained, Orphaned, Unreported};
-        let gently = matches!(end, End::Farewell(Drained | Orphaned | Unreported));
+        use Farewell::{Drained, Orphaned, Unfit, Unreported};
+        let gently = matches!(end, End::Farewell(Drained | Unfit(_) | Orphaned | Unreported));
         if let Some(link) = self.link.take().filter(|_| gently) {
             link.close().await;
         }

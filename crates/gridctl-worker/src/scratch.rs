@@ -23,9 +23,9 @@ const UNTOUCHED: i64 = 86_400;
 #[derive(Debug)]
 pub struct WorkDir {
     dir: PathBuf,
-    /// Behind a lock, for it may have to be made anew.
-    owned: Mutex<Option<OwnedDir>>,
-    memory: Option<OwnedDir>,
+    memory: Option<PathBuf>,
+    /// Both. Behind a lock, for they may have to be made anew.
+    owned: Mutex<Vec<OwnedDir>>,
 }
 
 impl WorkDir {
@@ -38,7 +38,10 @@ impl WorkDir {
         let dir = work.join(name);
         named(work, DirBuilder::new().recursive(true).mode(0o700).create(work))?;
         let owned = named(&dir, OwnedDir::make(&dir, note))?;
-        Ok(Self { memory: memory_dir(name), dir, owned: Mutex::new(Some(owned)) })
+        let memory = memory_dir(name);
+        let path = memory.as_ref().map(|memory| memory.path().to_owned());
+        let owned = [Some(owned), memory].into_iter().flatten().collect();
+        Ok(Self { dir, memory: path, owned: Mutex::new(owned) })
     }
 
     /// Directories of the slot number `slot`: of its several sets the one with the number `set`.
@@ -48,10 +51,8 @@ impl WorkDir {
     pub fn slot(&self, slot: u32, set: usize) -> io::Result<Scratch> {
         let name = format!("{slot}.{set}");
         let root = self.dir.join(&name);
-        let files = self.memory.as_ref().map_or(root.as_path(), OwnedDir::path);
-        if let Some(owned) = self.owned.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            named(&self.dir, owned.renew())?;
-        }
+        let files = self.memory.as_deref().unwrap_or(root.as_path());
+        self.renew()?;
         let scratch = Scratch {
             output: root.join("output"),
             checkpoint: root.join("checkpoint"),
@@ -70,12 +71,23 @@ impl WorkDir {
         }
         Ok(scratch)
     }
+
+    /// Makes anew what somebody has removed.
+    ///
+    /// # Errors
+    /// As the system says; the error names the directory.
+    pub fn renew(&self) -> io::Result<()> {
+        for owned in self.owned.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            let renewed = owned.renew();
+            named(owned.path(), renewed)?;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        let own = self.owned.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        for dir in [own, self.memory.take()].into_iter().flatten() {
+        for dir in self.owned.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let path = dir.path().to_owned();
             if let Err(error) = dir.remove() {
                 tracing::warn!("cannot remove {}: {error}; the next worker does", path.display());
@@ -128,12 +140,19 @@ impl Scratch {
         &self.root
     }
 
-    /// Makes both directories ready for the next trainer. Costs nothing if [`Scratch::look`] saw that the last one left nothing.
+    /// Whether what the directories lie in is there: somebody may have removed it.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.root.is_dir() && self.params.parent().is_some_and(Path::is_dir)
+    }
+
+    /// Makes both directories ready for the next trainer. Costs little if [`Scratch::look`] saw that the last one left nothing.
     ///
     /// # Errors
     /// As the system says; the error names the directory.
     pub fn clean(&mut self) -> io::Result<()> {
-        if !std::mem::take(&mut self.untouched) {
+        let untouched = std::mem::take(&mut self.untouched);
+        if !untouched || !is_untouched(&self.output) || !is_untouched(&self.checkpoint) {
             for dir in [self.output.clone(), self.checkpoint.clone()] {
                 self.clear(&dir)?;
             }

@@ -90,6 +90,9 @@ pub enum WorkerError {
     /// No master for too long.
     #[error("no master was to be reached for too long: the trials were ended")]
     Orphaned,
+    /// The machine cannot start trainers.
+    #[error("this machine could not start a trainer, after several rests: {0}")]
+    Unfit(String),
     /// The last reports did not reach the master, which will grant those trials again.
     #[error("the master was not to be reached for the last reports")]
     Unreported,
@@ -136,6 +139,7 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     let driver = Driver::new(Arc::new(machine), Master { address: config.master, bearer }, worker);
     match driver.drive(wishes).await {
         End::Farewell(Farewell::Drained) => Ok(()),
+        End::Farewell(Farewell::Unfit(fault)) => Err(WorkerError::Unfit(fault)),
         End::Farewell(Farewell::Unreported) => Err(WorkerError::Unreported),
         End::Farewell(Farewell::Orphaned) => Err(WorkerError::Orphaned),
         End::Farewell(Farewell::Refused(why)) => Err(WorkerError::Refused(why)),

@@ -26,7 +26,7 @@ pub(crate) enum Exit {
     FailedTrials = 10,
     /// The sweep was cancelled or stopped.
     Cancelled = 12,
-    /// The sweep is paused and needs a person.
+    /// The sweep is paused and needs a person; of a worker: its machine does.
     Paused = 13,
     /// Ctrl-C, or SIGTERM.
     Interrupted = 130,

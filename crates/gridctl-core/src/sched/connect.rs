@@ -27,6 +27,7 @@ impl Core {
             self.emit(now, Event::Joined { worker: id, host: hello.host.clone() });
         }
         self.link(now, conn, &hello);
+        self.given_up.on_health(id, &hello.host, &hello.health);
         let welcome = Welcome {
             epoch: self.epoch,
             ttl_ms: self.timing.ttl_ms,
@@ -48,6 +49,7 @@ impl Core {
             self.workers.entry(hello.worker).or_insert_with(|| Worker::new(hello.host.clone(), deadline));
         worker.deadline = deadline;
         worker.draining = hello.draining;
+        worker.health = hello.health.clone();
         let link = Link {
             conn,
             capacity: hello.capacity,
@@ -132,6 +134,10 @@ impl Core {
         }
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.draining |= update.draining;
+        if let Some(health) = update.health {
+            self.given_up.on_health(id, &worker.host, &health);
+            worker.health = health;
+        }
         if let (Some(link), Some(prefetch)) = (worker.link.as_mut(), update.prefetch) {
             link.prefetch = prefetch.min(MAX_PREFETCH);
         }

@@ -95,7 +95,8 @@ impl Core {
             self.close(now, sweep_id, CloseReason::TargetReached);
         } else if let Some(reason) = sweep.breaker.trip(hosts) {
             self.pause(now, sweep_id, reason);
-        } else if let Some(worker) = self.workers.get_mut(&lease.worker)
+        } else if !record.report.unbegun
+            && let Some(worker) = self.workers.get_mut(&lease.worker)
             && worker.breaker.ended((sweep_id, version, pos), class, fast)
             && hosts > 1
         {
@@ -111,7 +112,7 @@ impl Core {
         }
     }
 
-    fn pause(&mut self, now: Time, sweep: SweepId, reason: PauseReason) {
+    pub(super) fn pause(&mut self, now: Time, sweep: SweepId, reason: PauseReason) {
         let phase = SweepPhase::Paused(reason);
         self.emit(now, Event::Steered { sweep, phase });
         self.out.effects.push(Effect::Turned(sweep));
@@ -181,6 +182,7 @@ impl Core {
         LeftOut::add(&mut sweep.left_out, *pos, *left_out);
         Unsure::add(&mut sweep.unsure, *pos, doubt.as_ref());
         sweep.failures += u64::from(Budget::of(*class) == Some(Budget::Failures));
+        sweep.lost += u64::from(matches!(class, Class::Lost | Class::Preempted | Class::WorkerFault));
     }
 }
 

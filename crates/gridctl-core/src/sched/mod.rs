@@ -9,6 +9,7 @@ mod connect;
 pub mod driver;
 mod end;
 pub mod event;
+mod given_up;
 mod grant;
 mod known;
 mod left_out;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::driver::Driver;
 pub use self::event::{Ended, Event, Next};
+use self::given_up::GivenUp;
 pub use self::known::{Candidates, Changed, Found, Known};
 pub use self::phase::{CloseReason, PauseReason, SweepPhase};
 pub use self::save::RestoreError;
@@ -42,6 +44,7 @@ pub use self::sweep::Sweep;
 pub use self::worker::WorkerView;
 use self::worker::{Held, Worker};
 use crate::id::{Epoch, LeaseSeq, SweepId, Time, TrialId, WorkerId};
+use crate::machine::MachineHealth;
 use crate::notice::Notice;
 use crate::protocol::{MasterUpdate, ToWorker};
 use crate::record::TrialState;
@@ -133,6 +136,9 @@ impl From<Timing> for RawTiming {
     }
 }
 
+/// So many machines that rest are told of.
+const MOST_AT_REST: usize = 4;
+
 /// The state machine.
 #[derive(Debug)]
 pub struct Core {
@@ -149,6 +155,7 @@ pub struct Core {
     /// Restart grace that a holder's leases have had since it was last heard, in milliseconds.
     graces: BTreeMap<WorkerId, u64>,
     conns: BTreeMap<Conn, WorkerId>,
+    given_up: GivenUp,
     out: Step,
     outbox: BTreeMap<Conn, MasterUpdate>,
     last_step: Time,
@@ -171,6 +178,7 @@ impl Core {
             workers: BTreeMap::new(),
             graces: BTreeMap::new(),
             conns: BTreeMap::new(),
+            given_up: GivenUp::default(),
             out: Step::default(),
             outbox: BTreeMap::new(),
             last_step: Time(0),
@@ -215,6 +223,7 @@ impl Core {
             Input::SetAside { except } => self.set_aside(now, &except),
             Input::Steer(request, sweep, steer) => self.steer(now, request, sweep, steer),
             Input::Retry(request, sweep, trials) => self.retry(now, request, sweep, &trials),
+            Input::PauseAll(reason) => self.pause_all(now, reason),
             Input::Drain { grace_ms } => self.drain(grace_ms),
             Input::Tick => {}
         }
@@ -271,6 +280,10 @@ impl Core {
         let sweep = self.sweeps.get(&sweep)?;
         let mut status = sweep.status(now);
         status.workers = self.conns.len() as u64;
+        if !sweep.phase.is_closed() {
+            status.notices.extend(self.machines_at_rest());
+            status.notices.extend(self.given_up.notices());
+        }
         let wanted = &sweep.frozen.spec.resources;
         if sweep.phase.is_running()
             && !self.conns.is_empty()
@@ -280,6 +293,17 @@ impl Core {
             status.notices.push(Notice::NoWorkerFits { cpu_milli, mem_mib, gpus });
         }
         Some(status)
+    }
+
+    fn machines_at_rest(&self) -> impl Iterator<Item = Notice> {
+        let rests = |worker: &Worker| match &worker.health {
+            MachineHealth::Resting { fault } => {
+                Some(Notice::MachineRests { host: worker.host.clone(), fault: fault.clone() })
+            }
+            MachineHealth::Fit | MachineHealth::GivenUp { .. } => None,
+        };
+        let connected = self.workers.values().filter(|worker| worker.link.is_some());
+        connected.filter_map(rests).take(MOST_AT_REST)
     }
 
     /// Trials of a sweep that have begun and are not settled.

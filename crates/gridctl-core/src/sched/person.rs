@@ -135,6 +135,14 @@ impl Core {
         }
     }
 
+    pub(super) fn pause_all(&mut self, now: Time, reason: PauseReason) {
+        for sweep in self.active_sweeps() {
+            if self.sweeps.get(&sweep).is_some_and(|it| it.phase.is_running()) {
+                self.pause(now, sweep, reason);
+            }
+        }
+    }
+
     /// A person steers a sweep.
     pub(super) fn steer(&mut self, now: Time, request: Request, id: SweepId, steer: Steer) {
         let answer = self.try_steer(now, id, steer);

@@ -56,6 +56,7 @@ struct SweepRef<'a> {
     means: &'a PartialMeans,
     breaker: &'a Breaker,
     failures: u64,
+    lost: u64,
     left_out: Option<LeftOut>,
     unsure: &'a Option<Unsure>,
     doubtful: &'a BTreeMap<WorkerId, Vec<u64>>,
@@ -89,6 +90,7 @@ struct SavedSweep {
     means: PartialMeans,
     breaker: Breaker,
     failures: u64,
+    lost: u64,
     #[serde(default)]
     left_out: Option<LeftOut>,
     #[serde(default)]
@@ -117,6 +119,7 @@ impl Core {
             means: &sweep.means,
             breaker: &sweep.breaker,
             failures: sweep.failures,
+            lost: sweep.lost,
             left_out: sweep.left_out,
             unsure: &sweep.unsure,
             doubtful: &sweep.doubtful,
@@ -167,6 +170,7 @@ impl Core {
         sweep.means = saved.means;
         sweep.breaker = saved.breaker;
         sweep.failures = saved.failures;
+        sweep.lost = saved.lost;
         sweep.left_out = saved.left_out;
         sweep.unsure = saved.unsure;
         sweep.doubtful = saved.doubtful;

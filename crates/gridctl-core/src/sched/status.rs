@@ -106,6 +106,9 @@ pub struct SweepStatus {
     /// Attempts that were counted as failures so far, also of trials that are tried again.
     #[serde(default)]
     pub failures: u64,
+    /// Attempts that were lost with their machine: silence, preemption, faults of machines.
+    #[serde(default)]
+    pub lost: u64,
     /// Workers that are connected.
     #[serde(default)]
     pub workers: u64,

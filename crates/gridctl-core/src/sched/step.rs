@@ -10,7 +10,7 @@ use crate::protocol::{FrozenSweep, Hello, ToWorker, WorkerUpdate};
 use crate::record::{Record, TrialState};
 use crate::sched::event::Event;
 use crate::sched::known::{Changed, Known};
-use crate::sched::phase::CloseReason;
+use crate::sched::phase::{CloseReason, PauseReason};
 use crate::value::Params;
 
 /// A worker's connection, numbered by the shell; never used twice.
@@ -46,6 +46,8 @@ pub enum Input {
     Steer(Request, SweepId, Steer),
     /// A person wants trials tried again that had ended without success.
     Retry(Request, SweepId, Vec<TrialPlace>),
+    /// Nothing more can be done without a person: every sweep that is granted from is paused.
+    PauseAll(PauseReason),
     /// Ask every worker to drain: running trials get so many milliseconds.
     Drain {
         /// From SIGTERM to SIGKILL.

@@ -47,6 +47,8 @@ pub struct Sweep {
     pub(super) breaker: Breaker,
     /// Attempts that counted as failures.
     pub(super) failures: u64,
+    /// Attempts that were lost with their machine.
+    pub(super) lost: u64,
     /// What is missing from the results, if anything is.
     pub(super) left_out: Option<LeftOut>,
     /// Attempts whose output can be read in two ways.
@@ -95,6 +97,7 @@ impl Sweep {
             completed: None,
             breaker: Breaker::default(),
             failures: 0,
+            lost: 0,
             left_out: None,
             unsure: None,
             doubtful: BTreeMap::new(),

@@ -44,6 +44,7 @@ impl Sweep {
             notices: self.notices(),
             waiting: self.backoff.len() as u64,
             failures: self.failures,
+            lost: self.lost,
             workers: 0,
             repeats: self.grid.repeats(),
         }

@@ -9,6 +9,7 @@ use super::breaker::WorkerBreaker;
 use super::step::Conn;
 use crate::capacity::Used;
 use crate::id::{LeaseSeq, SweepId, Time, WorkerId};
+use crate::machine::MachineHealth;
 use crate::protocol::{Capacity, MAX_HELD};
 use crate::spec::Resources;
 
@@ -26,6 +27,7 @@ pub(super) struct Worker {
     /// Leases that suffer no other beside them.
     pub(super) alone: u32,
     pub(super) draining: bool,
+    pub(super) health: MachineHealth,
     pub(super) breaker: WorkerBreaker,
 }
 
@@ -60,6 +62,7 @@ impl Worker {
             used: Used::default(),
             alone: 0,
             draining: false,
+            health: MachineHealth::Fit,
             breaker: WorkerBreaker::default(),
         }
     }
@@ -80,7 +83,8 @@ impl Worker {
 
     /// Whether it takes new trials at all.
     pub(super) fn is_open(&self) -> bool {
-        self.link.is_some() && !self.draining && self.alone == 0 && self.leases.len() < MAX_HELD
+        let is_willing = !self.draining && self.health.is_fit();
+        self.link.is_some() && is_willing && self.alone == 0 && self.leases.len() < MAX_HELD
     }
 
     /// Whether one more attempt that takes `wanted` may be granted: it fits beside the others, or waits as one of the few

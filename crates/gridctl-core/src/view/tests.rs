@@ -22,6 +22,7 @@ fn phase() -> impl Strategy<Value = SweepPhase> {
     let paused = prop_oneof![
         Just(PauseReason::Person),
         Just(PauseReason::SetAside),
+        Just(PauseReason::NoFitMachine),
         any::<u32>().prop_map(|failed| PauseReason::FirstTrialsFailed { failed }),
         any::<(u32, u32)>().prop_map(|(failed, of)| PauseReason::MostTrialsFailed { failed, of }),
     ];
@@ -50,17 +51,19 @@ fn notice() -> impl Strategy<Value = Notice> {
             first,
             doubt: Doubt::Cut { lines, longest: attempts },
         }),
+        (".{0,9}", ".{0,20}").prop_map(|(host, fault)| Notice::MachineRests { host, fault }),
+        (".{0,9}", ".{0,20}").prop_map(|(host, fault)| Notice::MachineGivenUp { host, fault }),
         fits.prop_map(|(cpu_milli, mem_mib, gpus)| Notice::NoWorkerFits { cpu_milli, mem_mib, gpus }),
     ]
 }
 
 fn status() -> impl Strategy<Value = SweepStatus> {
     let best = option::of((trial(), any::<u64>(), metric()));
-    let counts = proptest::array::uniform11(any::<u64>());
+    let counts = proptest::array::uniform12(any::<u64>());
     let eta = option::of(0.0..1e9);
     let words = (".{0,20}", any::<u32>(), phase(), vec(notice(), 0..3));
     (words, counts, best, eta).prop_map(|((sweep, version, phase, notices), counts, best, eta_s)| {
-        let [rest @ .., waiting, failures, workers] = counts;
+        let [rest @ .., waiting, failures, lost, workers] = counts;
         let [total, pending, leased, succeeded, failed, quarantined, cancelled, excluded] = rest;
         SweepStatus {
             sweep,
@@ -81,6 +84,7 @@ fn status() -> impl Strategy<Value = SweepStatus> {
             notices,
             waiting,
             failures,
+            lost,
             workers,
             repeats: 1,
         }

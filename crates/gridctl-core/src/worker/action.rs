@@ -56,6 +56,8 @@ pub enum Farewell {
     Drained,
     /// It was asked to, and could not reach the master for its last reports.
     Unreported,
+    /// Its machine cannot start trainers; everything is reported.
+    Unfit(String),
     /// No master for `orphan_after`.
     Orphaned,
     /// The master does not want it, and says why.

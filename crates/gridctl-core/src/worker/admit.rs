@@ -24,7 +24,7 @@ impl Worker {
 
     /// Gives to slots what fits, in the order of the leases; what does not fit lets smaller ones pass.
     pub(super) fn admit(&mut self, now: Time) {
-        if self.draining.is_some() || now > self.may_start_by() {
+        if self.draining.is_some() || !self.machine.is_fit() || now > self.may_start_by() {
             return;
         }
         let mut placed = Vec::new();
@@ -51,15 +51,15 @@ impl Worker {
             placed.push((*lease, slot, gpus));
         }
         for (lease, slot, gpus) in placed {
-            self.start(lease, slot, gpus);
+            self.start(now, lease, (slot, gpus));
         }
-        self.place_behind();
+        self.place_behind(now);
         self.recall_what_fits();
     }
 
     /// Where attempts are short, a slot gets its next one in advance, lest it wait for a round trip. Only where memory is
     /// not limited: whose a kill for memory was is told by when the slot's count of them is read.
-    fn place_behind(&mut self) {
+    fn place_behind(&mut self, now: Time) {
         if self.pace_us.is_none_or(|pace| pace > SHORT_US) {
             return;
         }
@@ -74,14 +74,14 @@ impl Worker {
             let Some((lease, _)) = self.held.iter().find(|(_, held)| fits(held)) else { continue };
             let lease = *lease;
             line.behind = Some(lease);
-            self.start(lease, slot, gpus);
+            self.start(now, lease, (slot, gpus));
         }
     }
 
-    fn start(&mut self, lease: LeaseSeq, slot: u32, gpus: Vec<u32>) {
+    fn start(&mut self, now: Time, lease: LeaseSeq, (slot, gpus): (u32, Vec<u32>)) {
         let by = self.may_start_by();
         let Some(held) = self.held.get_mut(&lease) else { return };
-        held.place = Some((slot, gpus.clone()));
+        (held.place, held.placed) = (Some((slot, gpus.clone())), now);
         let (grant, sweep) = (held.grant.clone(), Arc::clone(&held.sweep));
         self.out.push(Action::Start(Box::new(Start { grant, sweep, slot, gpus, by })));
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::attempt::StopReason;
 use crate::capacity::Used;
 use crate::id::{Epoch, LeaseSeq, SweepId, Time, WorkerId};
+use crate::machine::{MachineHealth, MachineWatch};
 use crate::protocol::{Capacity, FrozenSweep, Grant, Hello, PROTOCOL, ToMaster, ToWorker, WorkerUpdate};
 use crate::record::Report;
 
@@ -64,6 +65,7 @@ pub struct Worker {
     /// When the master last said what is the worker's and what is not.
     confirmed: Time,
     draining: Option<Time>,
+    machine: MachineWatch,
     /// How long attempts take, in microseconds: an average that forgets.
     pace_us: Option<u64>,
     prefetch: u32,
@@ -78,6 +80,8 @@ struct Link {
     said: Time,
     /// The prefetch that the master knows.
     prefetch: u32,
+    /// The health that the master knows.
+    health: MachineHealth,
 }
 
 #[derive(Debug)]
@@ -86,6 +90,8 @@ struct Held {
     sweep: Arc<FrozenSweep>,
     /// Slot and GPUs, once it has been given to a slot.
     place: Option<(u32, Vec<u32>)>,
+    /// When that was.
+    placed: Time,
     /// It was asked to stop.
     stopping: Option<StopReason>,
     /// It was asked back from the slot where it waits.
@@ -123,6 +129,7 @@ impl Worker {
             ttl_ms: 30_000,
             confirmed: now,
             draining: None,
+            machine: MachineWatch::default(),
             pace_us: None,
             prefetch: 0,
             exiting: false,
@@ -138,7 +145,8 @@ impl Worker {
 
     /// A connection stands: the whole truth is said on it first.
     pub fn connected(&mut self, now: Time) {
-        self.link = Some(Link { welcomed: false, heard: now, said: now, prefetch: self.prefetch });
+        let (prefetch, health) = (self.prefetch, self.machine.health());
+        self.link = Some(Link { welcomed: false, heard: now, said: now, prefetch, health: health.clone() });
         self.unsent.clear();
         self.out.push(Action::Send(ToMaster::Hello(Hello {
             protocol: PROTOCOL,
@@ -152,8 +160,9 @@ impl Worker {
                 .map(|held| (held.grant.token, held.grant.sweep, held.grant.trial))
                 .collect(),
             reports: self.reports.values().cloned().collect(),
-            prefetch: self.prefetch,
+            prefetch,
             draining: self.draining.is_some(),
+            health,
         })));
     }
 
@@ -199,12 +208,29 @@ impl Worker {
         let Some(held) = self.held.remove(&lease) else { return };
         self.progress.remove(&lease);
         self.vacate(&held);
-        self.learn(report.duration_ms);
+        self.judge_machine(now, held.placed, &report);
+        if !report.unbegun {
+            self.learn(report.duration_ms);
+        }
         if held.stopping != Some(StopReason::Fenced) {
             self.reports.insert(lease, report);
             self.unsent.insert(lease);
         }
         self.admit(now);
+    }
+
+    /// What an attempt's end tells about the machine.
+    fn judge_machine(&mut self, now: Time, placed: Time, report: &Report) {
+        if report.unbegun {
+            let is_idle = self.held.values().all(|held| held.place.is_none());
+            let fault = report.error.as_deref().unwrap_or("it could not start a trainer");
+            self.machine.on_fault(now, placed, fault, is_idle);
+            if self.machine.why_given_up().is_some() {
+                self.drain(now, StopReason::Drained, GRACE_MS);
+            }
+        } else if report.exit.is_some() {
+            self.machine.on_begun(placed);
+        }
     }
 
     /// An attempt that waited in a slot will not be started there.
@@ -248,6 +274,10 @@ impl Worker {
     pub fn tick(&mut self, now: Time) {
         if self.exiting {
             return;
+        }
+        if !self.machine.is_fit() {
+            self.machine.tick(now);
+            self.admit(now);
         }
         if now.ms_since(self.last_contact) >= self.orphan_after_ms && self.draining.is_none() {
             self.drain(now, StopReason::Drained, GRACE_MS);
@@ -328,23 +358,30 @@ impl Worker {
             return;
         }
         let done = self.draining.is_some() && self.held.is_empty() && self.reports.is_empty();
+        let farewell = match self.machine.why_given_up() {
+            Some(fault) => Farewell::Unfit(fault.to_owned()),
+            None => Farewell::Drained,
+        };
         let Some(link) = self.link.as_mut().filter(|link| link.welcomed) else {
             if done {
-                self.exit(Farewell::Drained);
+                self.exit(farewell);
             }
             return;
         };
         let has_work = self.held.values().any(|held| held.place.is_none());
         let gathers = has_work && now.ms_since(link.said) < GATHER_MS;
         let prefetch = (link.prefetch != self.prefetch).then_some(self.prefetch);
-        if done || (!gathers && (prefetch.is_some() || !self.unsent.is_empty())) {
+        let health = Some(self.machine.health()).filter(|health| *health != link.health);
+        let is_news = health.is_some() || (!gathers && (prefetch.is_some() || !self.unsent.is_empty()));
+        if done || is_news {
             link.prefetch = self.prefetch;
+            link.health = self.machine.health();
             let unsent = std::mem::take(&mut self.unsent);
             let reports = unsent.iter().filter_map(|lease| self.reports.get(lease).cloned()).collect();
-            self.say(now, WorkerUpdate { reports, prefetch, bye: done, ..WorkerUpdate::default() });
+            self.say(now, WorkerUpdate { reports, prefetch, health, bye: done, ..WorkerUpdate::default() });
         }
         if done {
-            self.exit(Farewell::Drained);
+            self.exit(farewell);
         }
     }
 }

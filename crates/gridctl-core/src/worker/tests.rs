@@ -9,6 +9,7 @@
 mod ahead;
 mod life;
 mod link;
+mod machine;
 
 use std::collections::BTreeMap;
 
@@ -148,6 +149,16 @@ impl Shell {
         self.act();
     }
 
+    /// A moment later the slot could not start this attempt, for want of something of the machine's.
+    fn fault(&mut self, lease: u64) {
+        self.now = self.now.after_ms(1);
+        let start = self.running.remove(&LeaseSeq(lease)).expect("it was given to a slot");
+        let (token, trial) = (start.grant.token, start.grant.trial);
+        let report = Report::without_process(token, trial, Class::WorkerFault, "no processes");
+        self.worker.ended(self.now, Report { unbegun: true, ..report });
+        self.act();
+    }
+
     /// The slot gives back what waits there.
     fn withdraw(&mut self, lease: u64) {
         self.behind.retain(|_, start| start.grant.token.lease.0 != lease);
@@ -173,6 +184,15 @@ impl Shell {
         }
     }
 
+    /// What it says on a new connection.
+    fn hello_again(&mut self) -> Hello {
+        self.worker.disconnected();
+        self.said.clear();
+        self.worker.connected(self.now);
+        self.act();
+        self.hello()
+    }
+
     fn hello(&mut self) -> Hello {
         match std::mem::take(&mut self.said).into_iter().next() {
             Some(ToMaster::Hello(hello)) => hello,
@@ -188,6 +208,7 @@ impl Shell {
             all.reports.extend(update.reports);
             all.progress.extend(update.progress);
             all.prefetch = update.prefetch.or(all.prefetch);
+            all.health = update.health.or(all.health);
             all.draining |= update.draining;
             all.bye |= update.bye;
             all.ping |= update.ping;

@@ -24,7 +24,7 @@ impl Worker {
             self.stop(lease, StopReason::Fenced, 0);
         }
         for grant in update.grants {
-            self.granted(grant);
+            self.granted(now, grant);
         }
         for lease in update.cancel {
             self.stop(lease, StopReason::Cancelled, GRACE_MS);
@@ -35,7 +35,7 @@ impl Worker {
         self.admit(now);
     }
 
-    fn granted(&mut self, grant: Grant) {
+    fn granted(&mut self, now: Time, grant: Grant) {
         let lease = grant.token.lease;
         if self.held.contains_key(&lease) || self.reports.contains_key(&lease) {
             return;
@@ -51,7 +51,8 @@ impl Worker {
         };
         match (known, refused) {
             (Some(sweep), None) => {
-                self.held.insert(lease, Held { grant, sweep, place: None, stopping: None, recalled: false });
+                let held = Held { grant, sweep, place: None, placed: now, stopping: None, recalled: false };
+                self.held.insert(lease, held);
             }
             (_, refused) => {
                 let (class, why) = refused.unwrap_or((Class::WorkerFault, "the worker cannot hold it"));
@@ -79,7 +80,8 @@ impl Worker {
     /// Reports an attempt that nothing was started for.
     pub(super) fn not_started(&mut self, grant: &Grant, class: Class, why: &str) {
         let lease = grant.token.lease;
-        self.reports.insert(lease, Report::without_process(grant.token, grant.trial, class, why));
+        let report = Report::without_process(grant.token, grant.trial, class, why);
+        self.reports.insert(lease, Report { unbegun: true, ..report });
         self.unsent.insert(lease);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use gridctl_core::id::{CodeHash, LeaseSeq, SweepId, Token, TrialId, WorkerId};
+use gridctl_core::machine::MachineHealth;
 use gridctl_core::protocol::{
     Capacity, FrozenSweep, Grant, Hello, PROTOCOL, ToMaster, ToWorker, Welcome, WorkerUpdate,
 };
@@ -157,6 +158,7 @@ pub(crate) fn hello(id: u8, slots: u32) -> Hello {
         reports: Vec::new(),
         prefetch: 0,
         draining: false,
+        health: MachineHealth::Fit,
     }
 }
 
@@ -182,6 +184,7 @@ pub(crate) fn report(token: Token, trial: TrialId, score: Option<f64>) -> Report
         files: 0,
         left_out: 0,
         doubts: Vec::new(),
+        unbegun: false,
     }
 }
 

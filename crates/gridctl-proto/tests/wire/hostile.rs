@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
 
 use gridctl_core::id::{LeaseSeq, SweepId, Time, WorkerId};
+use gridctl_core::machine::MachineHealth;
 use gridctl_core::protocol::{Capacity, FrozenSweep, Hello, MAX_HELD, PROTOCOL, ToMaster, ToWorker};
 use gridctl_core::sched::{Conn, Core, Effect, Input, Request, Step, Submission, Timing, TrialPlace};
 use gridctl_core::view::{SubmitRequest, TrialLine};
@@ -141,6 +142,7 @@ fn large(worker: u8) -> Hello {
         reports: Vec::new(),
         prefetch: u32::MAX,
         draining: false,
+        health: MachineHealth::Fit,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gridctl_core::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
+use gridctl_core::machine::MachineHealth;
 use gridctl_core::protocol::{
     Capacity, FrozenSweep, Grant, Hello, MasterUpdate, ToWorker, Welcome, WorkerUpdate,
 };
@@ -73,15 +74,24 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
                 other_value: MetricValue(0.5),
             },
         ],
+        unbegun: facts.1.2,
     })
+}
+
+pub(crate) fn health() -> impl Strategy<Value = MachineHealth> {
+    prop_oneof![
+        Just(MachineHealth::Fit),
+        ".{0,40}".prop_map(|fault| MachineHealth::Resting { fault }),
+        ".{0,40}".prop_map(|fault| MachineHealth::GivenUp { fault }),
+    ]
 }
 
 pub(crate) fn hello() -> impl Strategy<Value = Hello> {
     let capacity = any::<(u32, u64, u32, u32)>();
     let held = vec((token(), any::<u32>().prop_map(SweepId), trial()), 0..4);
     let who = (any::<u32>(), ".{0,20}", any::<[u8; 5]>(), ".{0,20}");
-    (who, capacity, held, vec(report(), 0..3), any::<(u32, bool)>()).prop_map(
-        |(who, capacity, held, reports, rest)| Hello {
+    (who, capacity, held, vec(report(), 0..3), any::<(u32, bool)>(), health()).prop_map(
+        |(who, capacity, held, reports, rest, health)| Hello {
             protocol: who.0,
             release: who.1,
             worker: WorkerId(who.2),
@@ -96,14 +106,17 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
             reports,
             prefetch: rest.0,
             draining: rest.1,
+            health,
         },
     )
 }
 
 pub(crate) fn worker_update() -> impl Strategy<Value = WorkerUpdate> {
     let progress = vec((any::<u64>().prop_map(LeaseSeq), any::<i64>(), any::<f64>()), 0..4);
-    (vec(report(), 0..3), progress, option::of(any::<u32>()), any::<(bool, bool, bool)>()).prop_map(
-        |(reports, progress, prefetch, (draining, bye, ping))| WorkerUpdate {
+    let news = (option::of(any::<u32>()), option::of(health()));
+    (vec(report(), 0..3), progress, news, any::<(bool, bool, bool)>()).prop_map(
+        |(reports, progress, (prefetch, health), (draining, bye, ping))| WorkerUpdate {
+            health,
             reports,
             progress,
             prefetch,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gridctl_core::id::{Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
+use gridctl_core::machine::MachineHealth;
 use gridctl_core::protocol::{Capacity, Grant, Hello, MasterUpdate, ToMaster, ToWorker, WorkerUpdate};
 use gridctl_core::record::{Class, Doubt, Exit, Report};
 use gridctl_core::spec::Resources;
@@ -86,6 +87,7 @@ fn long_report(lease: u64) -> Report {
         files: 3,
         left_out: 4,
         doubts: vec![Doubt::Cut { lines: 1, longest: 2 }],
+        unbegun: false,
     }
 }
 
@@ -100,6 +102,7 @@ fn plain_hello(reports: Vec<Report>) -> Hello {
         reports,
         prefetch: 1,
         draining: false,
+        health: MachineHealth::Fit,
     }
 }
 

@@ -162,5 +162,6 @@ fn report(start: &worker::Start, log: &Log, seen: Seen) -> Report {
         checkpoint_moved: false,
         files: 0,
         left_out: 0,
+        unbegun: false,
     }
 }

@@ -27,7 +27,7 @@ use crate::marks;
 use crate::scratch::Scratch;
 use crate::slot::{self, SlotEvent, SlotRequest};
 
-/// After a fault of the machine the slot rests so long, so that a broken machine does not burn through the queue.
+/// After a fault of the slot itself it rests so long. After a fault of the machine the whole worker rests.
 const REST: Duration = Duration::from_secs(1);
 /// Attempts at once: one goes on, and one may wait for its end. As many sets of directories has a slot.
 const IN_LINE: usize = 2;
@@ -193,7 +193,7 @@ impl SlotKeeper {
     /// A slot process that is there and has this environment.
     async fn ready(&mut self, version: &Arc<prepare::Version>) -> Result<(), Fault> {
         if self.client.is_none() {
-            self.start_slot().map_err(|error| Fault::slot(&error, false))?;
+            self.start_slot().map_err(|error| Fault::no_slot(&error))?;
         }
         if !self.base.as_ref().is_some_and(|base| Arc::ptr_eq(base, version)) {
             let mark = format!("{}/{}", self.machine.mark, self.number);
@@ -325,15 +325,19 @@ impl SlotKeeper {
     /// The slot is of no more use, and with it whatever is in line: `fault` is that of the attempt that goes on.
     async fn lose(&mut self, fault: Fault) {
         self.reset().await;
-        let behind = fault.of_the_machine();
+        let behind = fault.of_what_waited();
         for (fault, following) in [fault, behind].into_iter().zip(std::mem::take(&mut self.line)) {
             let (grant, scratch) = following.give_up();
             self.fail(fault, grant, Some(scratch));
         }
     }
 
-    /// Reports a fault after a rest, during which the master has nothing to grant to this slot.
+    /// Reports a fault; one that is not known to be the machine's after a rest, during which the master has nothing to
+    /// grant to this slot.
     fn fail(&mut self, fault: Fault, grant: Grant, scratch: Option<Scratch>) {
+        if fault.is_unbegun() {
+            return self.say(Box::new(fault.report(&grant)), scratch);
+        }
         self.ending.spawn(async move {
             tokio::time::sleep(REST).await;
             (Box::new(fault.report(&grant)), scratch)

@@ -105,6 +105,9 @@ pub(super) async fn prepare(
     scratch: &mut Scratch,
 ) -> Result<Result<Prepared, String>, Fault> {
     let version = machine.versions.get(&start.sweep).map_err(Fault::version)?;
+    if !scratch.is_there() {
+        machine.work.renew().map_err(Fault::scratch)?;
+    }
     scratch.clean().map_err(Fault::scratch)?;
     let restored = publish::restore(&start.sweep, &start.grant, &scratch.checkpoint).await;
     let restored = restored.map_err(Fault::restore)?;

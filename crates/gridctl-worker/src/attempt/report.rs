@@ -15,11 +15,18 @@ use crate::clock::unix_ms;
 pub(super) struct Fault {
     class: Class,
     text: String,
+    /// No trainer was started.
+    unbegun: bool,
 }
 
 impl Fault {
     fn new(text: String) -> Self {
-        Self { class: Class::WorkerFault, text }
+        Self { class: Class::WorkerFault, text, unbegun: false }
+    }
+
+    /// A fault before anything was started.
+    fn unbegun(text: String) -> Self {
+        Self { unbegun: true, ..Self::new(text) }
     }
 
     pub(super) fn version(error: PatternError) -> Self {
@@ -27,19 +34,20 @@ impl Fault {
     }
 
     pub(super) fn scratch(error: io::Error) -> Self {
-        Self::new(format!("cannot prepare the slot's directory: {error}"))
+        Self::unbegun(format!("cannot prepare the slot's directory: {error}"))
     }
 
     pub(super) fn restore(text: String) -> Self {
-        Self::new(format!("cannot restore the checkpoint: {text}"))
+        Self::unbegun(format!("cannot restore the checkpoint: {text}"))
     }
 
     pub(super) fn cgroup(error: io::Error) -> Self {
-        Self::new(format!("cannot set the slot's memory limit: {error}"))
+        Self::unbegun(format!("cannot set the slot's memory limit: {error}"))
     }
 
+    /// The machine could not start the trainer.
     pub(super) fn machine(text: String) -> Self {
-        Self::new(text)
+        Self::unbegun(text)
     }
 
     pub(super) fn publish(text: &str) -> Self {
@@ -49,18 +57,29 @@ impl Fault {
     /// The slot process failed; if the kernel had to kill for memory in its cgroup, that was the trial's doing.
     pub(super) fn slot(error: &SlotError, oom: bool) -> Self {
         let class = if oom { Class::Oom } else { Class::WorkerFault };
-        Self { class, text: error.to_string() }
+        Self { class, ..Self::new(error.to_string()) }
+    }
+
+    /// The slot process could not be started.
+    pub(super) fn no_slot(error: &SlotError) -> Self {
+        Self::unbegun(error.to_string())
     }
 
     /// For what merely waited in a slot that was lost.
-    pub(super) fn of_the_machine(&self) -> Self {
-        Self::new(self.text.clone())
+    pub(super) fn of_what_waited(&self) -> Self {
+        Self::unbegun(self.text.clone())
     }
 
     pub(super) fn report(self, grant: &Grant) -> Report {
         let mut report = Report::without_process(grant.token, grant.trial, self.class, &self.text);
         report.started_unix_ms = unix_ms();
+        report.unbegun = self.unbegun;
         report
+    }
+
+    /// Whether no trainer was started.
+    pub(super) fn is_unbegun(&self) -> bool {
+        self.unbegun
     }
 
     /// Makes `report`, of an attempt that was otherwise complete, one of this fault.

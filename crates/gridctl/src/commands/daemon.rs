@@ -82,6 +82,9 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
         Err(error @ (WorkerError::Orphaned | WorkerError::Unreported)) => {
             Err(Failure { exit: Exit::Unreachable, ..Failure::error("worker", chain(&error)) })
         }
+        Err(error @ WorkerError::Unfit(_)) => {
+            Err(Failure { exit: Exit::Paused, ..Failure::error("worker", chain(&error)) })
+        }
         Err(error) => Err(Failure::error("worker", chain(&error))),
     }
 }

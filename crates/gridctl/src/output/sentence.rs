@@ -33,6 +33,7 @@ pub(crate) fn pause(reason: PauseReason) -> String {
         PauseReason::SetAside => {
             "another sweep was run since; running its file again goes on with it".to_owned()
         }
+        PauseReason::NoFitMachine => "no machine is left that can start a trial".to_owned(),
         PauseReason::FirstTrialsFailed { failed } => {
             format!("the first {failed} trials failed within seconds and none has succeeded")
         }
@@ -65,6 +66,16 @@ pub(crate) fn notice(notice: &Notice) -> String {
             doubt(what),
             number::of(*attempts, "attempt"),
             first.short()
+        ),
+        Notice::MachineRests { host, fault } => format!(
+            "{} could not start a trial, rests and tries again: {}",
+            sanitise::line(host),
+            sanitise::line(fault)
+        ),
+        Notice::MachineGivenUp { host, fault } => format!(
+            "{} could not start trials and takes no more: {}",
+            sanitise::line(host),
+            sanitise::line(fault)
         ),
         Notice::NoWorkerFits { cpu_milli, mem_mib, gpus } => {
             let processors = number::metric(f64::from(*cpu_milli) / 1000.0);

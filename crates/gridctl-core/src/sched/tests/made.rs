@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::leaderboard::Brief;
+use crate::machine::MachineHealth;
 use crate::spec::AxisValues;
 
 pub(super) fn spec(name: &str, count: u64) -> SweepSpec {
@@ -61,6 +62,7 @@ pub(super) fn hello(number: u8, host: &str, slots: u32) -> Hello {
         reports: Vec::new(),
         prefetch: 0,
         draining: false,
+        health: MachineHealth::Fit,
     }
 }
 

@@ -288,6 +288,10 @@ async fn follow(
         // Outside of the select, so that nothing else can make it be forgotten.
         match fleet_event {
             Some(FleetEvent::Ended(worker)) => fleet.bury(worker, &handle).await?,
+            Some(FleetEvent::NoneLeft) => {
+                let paused = handle.pause_all(PauseReason::NoFitMachine).await;
+                paused.map_err(|error| source::ask_failure(&error))?;
+            }
             Some(FleetEvent::GaveUp(error)) => return Err(place::failure(&error)),
             Some(FleetEvent::Started(_)) | None => {}
         }

@@ -112,6 +112,9 @@ pub(crate) fn line(status: &SweepStatus, metric: &str, slots: Option<u64>) -> St
     if failed > 0 {
         let _ = write!(text, ", {} failed", number::count(failed));
     }
+    if status.lost > 0 {
+        let _ = write!(text, ", {} lost and tried again", number::of(status.lost, "attempt"));
+    }
     if let Some(eta) = status.eta_s.filter(|_| !status.state.is_over()) {
         let _ = write!(text, ", {} to go", number::seconds(eta));
     }
@@ -174,6 +177,7 @@ mod tests {
             notices: Vec::new(),
             waiting: 0,
             failures: 1,
+            lost: 0,
             workers: 1,
             repeats: 1,
         };

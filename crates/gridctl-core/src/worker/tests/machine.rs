@@ -1,0 +1,44 @@
+//! What a worker does when its machine cannot start trainers.
+
+use super::*;
+use crate::machine::MachineHealth;
+
+fn resting() -> Option<MachineHealth> {
+    Some(MachineHealth::Resting { fault: "no processes".to_owned() })
+}
+
+#[test]
+fn a_worker_rests_after_a_fault_of_its_machine_and_says_so() {
+    let mut shell = Shell::welcome(2);
+    shell.grant([1, 2, 3]);
+    shell.fault(1);
+    shell.fault(2);
+    assert_eq!((shell.started.clone(), shell.updates().health), (leases([1, 2]), resting()));
+    shell.pass(500, true);
+    assert_eq!((shell.started.clone(), shell.updates().health), (leases([1, 2]), None));
+    shell.pass(1_000, true);
+    assert_eq!(shell.started, leases([1, 2, 3]), "one rest for both faults");
+    assert_eq!(shell.updates().health, Some(MachineHealth::Fit));
+    shell.fault(3);
+    assert_eq!(shell.hello_again().health, resting().unwrap());
+}
+
+#[test]
+fn a_worker_whose_machine_stays_unfit_leaves_once_nothing_runs() {
+    let mut shell = Shell::welcome(2);
+    shell.grant([100]);
+    for lease in 1..=8 {
+        shell.grant([lease]);
+        shell.fault(lease);
+        shell.pass(60_000, true);
+    }
+    assert_eq!(shell.exit, None, "something runs");
+    shell.end(100, Class::Succeeded);
+    shell.grant([9]);
+    shell.fault(9);
+    assert_eq!(shell.updates().health, Some(MachineHealth::GivenUp { fault: "no processes".to_owned() }));
+    for lease in (1..=9).chain([100]) {
+        shell.record(lease);
+    }
+    assert_eq!(shell.exit, Some(Farewell::Unfit("no processes".to_owned())));
+}

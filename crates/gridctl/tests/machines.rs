@@ -1,0 +1,74 @@
+//! A fault of the machine is the machine's: what it lacks is made anew, it rests, and then it is given up
+//! with its reason; trials keep their budgets.
+#![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
+
+mod lab;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use lab::{Done, Lab};
+
+/// Runs a copy of the program that the trials of the sweep can remove.
+fn run_removable(lab: &Lab, args: &[&str]) -> Done {
+    let own = lab.command(args);
+    let program = lab.path().join("removable");
+    if fs::hard_link(own.get_program(), &program).is_err() {
+        fs::copy(own.get_program(), &program).unwrap();
+    }
+    let mut command = Command::new(program);
+    command.args(own.get_args()).current_dir(lab.path()).stdin(Stdio::null());
+    for (name, value) in own.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    lab.finish(&mut command)
+}
+
+#[test]
+fn directories_that_are_removed_under_a_run_are_made_anew() {
+    let lab = Lab::new();
+    lab.write(
+        "s.yaml",
+        r#"command:
+  - sh
+  - -c
+  - |
+    test -d "$GRID_OUTPUT_DIR" && test -d "$GRID_CHECKPOINT_DIR" && test -f "$GRID_PARAMS_FILE" || exit 9
+    rm -rf "$(dirname "$(dirname "$GRID_OUTPUT_DIR")")" "$(dirname "$GRID_PARAMS_FILE")"
+    echo s=1
+metric: {name: s}
+parameters: {x: {values: [1, 2, 3, 4, 5]}}
+"#,
+    );
+    let done = lab.run(&["run", "s.yaml", "--slots", "1"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stderr.contains("5 succeeded") && !done.stderr.contains("lost"), "{}", done.stderr);
+}
+
+#[test]
+fn a_machine_that_cannot_start_trials_is_given_up_and_the_sweep_waits_for_a_person() {
+    let lab = Lab::new();
+    lab.write(
+        "s.yaml",
+        r#"command:
+  - sh
+  - -c
+  - |
+    if [ -e removable ]; then rm removable; kill -9 $PPID; sleep 60; fi
+    echo s=1
+metric: {name: s}
+parameters: {x: {values: [1, 2, 3]}}
+"#,
+    );
+    let done = run_removable(&lab, &["run", "s.yaml", "--slots", "1"]);
+    assert_eq!(done.code, Some(13), "{}", done.stderr);
+    for said in ["rests and tries again", "takes no more", "no machine is left", "lost and tried again"] {
+        assert!(done.stderr.contains(said), "{said}: {}", done.stderr);
+    }
+    let again = lab.run(&["run", "s.yaml", "--slots", "1"]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(again.stderr.contains("3 succeeded"), "{}", again.stderr);
+}
