@@ -81,7 +81,9 @@ impl Worker {
     pub(super) fn not_started(&mut self, grant: &Grant, class: Class, why: &str) {
         let lease = grant.token.lease;
         let report = Report::without_process(grant.token, grant.trial, class, why);
-        self.reports.insert(lease, Report { unbegun: true, ..report });
+        // A trial that the worker should never have been given costs budget, lest it go to and fro.
+        let unbegun = class != Class::WorkerFault;
+        self.reports.insert(lease, Report { unbegun, ..report });
         self.unsent.insert(lease);
     }
 }
