@@ -5,13 +5,14 @@ pub mod attempt;
 pub mod capacity;
 pub mod expr;
 pub mod fleet;
-pub mod grid;
+
 pub mod id;
 pub mod launch;
 pub mod leaderboard;
 pub mod machine;
 pub mod metrics;
 pub mod notice;
+pub mod points;
 pub mod protocol;
 pub mod record;
 pub mod sched;

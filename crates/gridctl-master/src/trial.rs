@@ -176,7 +176,7 @@ impl Handle {
             live.retain(|live| only.is_none_or(|only| live.trial == only));
             live.sort_by_key(|live| live.index);
             let line = |live: gridctl_core::sched::LiveTrial| {
-                let trial = sweep.grid().trial(live.index);
+                let trial = sweep.points().trial(live.index);
                 TrialLine::live(live, (trial.params, trial.repeat))
             };
             live.into_iter().map(line).collect()

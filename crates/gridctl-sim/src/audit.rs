@@ -175,9 +175,9 @@ impl Auditor {
             + status.cancelled
             + status.excluded;
         promise!(
-            sum == sweep.grid().len(),
+            sum == sweep.points().len(),
             "the states of {} trials add up to {sum}: {status:?}",
-            sweep.grid().len()
+            sweep.points().len()
         );
         Ok(())
     }

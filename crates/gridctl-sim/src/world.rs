@@ -215,8 +215,8 @@ impl World {
         };
         let [cancelled, bad] =
             [Fault::Cancel, Fault::BadMachine].map(|fault| self.injected.contains_key(&fault));
-        for index in 0..sweep.grid().len() {
-            let trial = sweep.grid().trial_id(index);
+        for index in 0..sweep.points().len() {
+            let trial = sweep.points().trial_id(index);
             let state = sweep.state_of(index);
             let wanted = match trainer::kind(trial) {
                 trainer::Kind::Good | trainer::Kind::Flaky => TrialState::Succeeded,

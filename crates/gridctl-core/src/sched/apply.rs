@@ -10,8 +10,8 @@ use super::phase::SweepPhase;
 use super::sweep::Sweep;
 use super::trial::Hold;
 use super::worker::Worker;
-use crate::grid::Grid;
 use crate::id::{LeaseSeq, SweepId, Time};
+use crate::points::Points;
 use crate::protocol::FrozenSweep;
 
 impl Core {
@@ -89,8 +89,8 @@ impl Core {
 
     /// A version takes the place of the one before. What was held is ended before, unless the new version has it too.
     fn apply_submitted(&mut self, id: SweepId, version: u32, frozen: &Arc<FrozenSweep>) {
-        let Ok(grid) = Grid::new(Arc::new(frozen.spec.clone())) else { return };
-        let mut sweep = Sweep::new(id, version, Arc::clone(frozen), grid);
+        let Ok(points) = Points::new(Arc::new(frozen.spec.clone())) else { return };
+        let mut sweep = Sweep::new(id, version, Arc::clone(frozen), points);
         if let Some(old) = self.sweeps.remove(&id) {
             self.carry_over(&old, &mut sweep);
         }
@@ -102,15 +102,15 @@ impl Core {
     fn carry_over(&mut self, old: &Sweep, new: &mut Sweep) {
         let same_code = old.frozen.code == new.frozen.code;
         for (pos, trial) in &old.open {
-            let point = old.grid.trial(old.grid.index_at(*pos));
-            let kept = new.grid.index_of(&point.params, seed(old, point.repeat)).filter(|_| same_code);
+            let point = old.points.trial(old.points.index_at(*pos));
+            let kept = new.points.index_of(&point.params, seed(old, point.repeat)).filter(|_| same_code);
             let Some(index) = kept else {
                 if let Some(lease) = trial.lease() {
                     self.leases.remove(&lease.token.lease);
                 }
                 continue;
             };
-            let pos = new.grid.pos_of(index);
+            let pos = new.points.pos_of(index);
             if let Some(lease) = trial.lease() {
                 self.leases.insert(lease.token.lease, (new.id, pos));
                 if let Some(held) = self

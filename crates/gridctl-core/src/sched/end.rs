@@ -216,8 +216,8 @@ fn reaches_target(sweep: &Sweep, pos: u64) -> bool {
 }
 
 fn record(sweep: &Sweep, pos: u64, lease: &Lease, (state, report): (TrialState, Report)) -> Record {
-    let index = sweep.grid.index_at(pos);
-    let trial = sweep.grid.trial(index);
+    let index = sweep.points.index_at(pos);
+    let trial = sweep.points.trial(index);
     let plain = sweep.frozen.spec.repeats == Repeats::Seeds(1);
     Record {
         sweep: sweep.name().to_owned(),
@@ -225,7 +225,7 @@ fn record(sweep: &Sweep, pos: u64, lease: &Lease, (state, report): (TrialState, 
         index,
         params: trial.params,
         repeat: trial.repeat,
-        point: if plain { report.trial } else { sweep.grid.point_id(index) },
+        point: if plain { report.trial } else { sweep.points.point_id(index) },
         code: sweep.frozen.code,
         generation: sweep.open.get(&pos).map_or(1, |trial| trial.generation),
         state,

@@ -5,8 +5,8 @@ use super::Core;
 use super::event::Event;
 use super::trial::{Hold, Lease};
 use super::worker::Worker;
-use crate::grid::Grid;
 use crate::id::{Fingerprint, LeaseSeq, SweepId, Time, Token, WorkerId};
+use crate::points::Points;
 use crate::protocol::Grant;
 use crate::spec::Resources;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 const LOOKED_AT: usize = 64;
 /// How many trials one step grants.
 const GRANTS_A_STEP: usize = 4_096;
-/// How many positions one step passes that are no fresh trials, and how much it evaluates for them; see [`Grid::cost`].
+/// How many positions one step passes that are no fresh trials, and how much it evaluates for them; see [`Points::cost`].
 const PASSED_A_STEP: u64 = 10_000;
 const EVALUATED_A_STEP: u64 = 1 << 20;
 
@@ -31,18 +31,18 @@ impl StepBudget {
         Self { grants: GRANTS_A_STEP, positions: PASSED_A_STEP, evaluation: EVALUATED_A_STEP }
     }
 
-    /// How many positions of `grid` may be looked at, at least one.
-    fn positions_of(&self, grid: &Grid) -> u64 {
-        self.positions.min(self.evaluation / grid.cost()).max(1)
+    /// How many positions of `points` may be looked at, at least one.
+    fn positions_of(&self, points: &Points) -> u64 {
+        self.positions.min(self.evaluation / points.cost()).max(1)
     }
 
     fn is_spent(&self) -> bool {
         self.grants == 0 || self.positions == 0 || self.evaluation == 0
     }
 
-    fn spend_positions(&mut self, count: u64, grid: &Grid) {
+    fn spend_positions(&mut self, count: u64, points: &Points) {
         self.positions = self.positions.saturating_sub(count);
-        self.evaluation = self.evaluation.saturating_sub(count.saturating_mul(grid.cost()));
+        self.evaluation = self.evaluation.saturating_sub(count.saturating_mul(points.cost()));
     }
 }
 
@@ -111,9 +111,9 @@ impl Core {
         if let Some(pos) = sweep.ready.iter().take(LOOKED_AT).find(suits).copied() {
             return self.lay_to_rest(now, sweep_id, pos).then_some(pos);
         }
-        let ahead = sweep.look_ahead(budget.positions_of(&sweep.grid))?;
+        let ahead = sweep.look_ahead(budget.positions_of(&sweep.points))?;
         // The trial that was found is a grant, and no position that was passed.
-        budget.spend_positions(ahead.looked_at - u64::from(ahead.found), &sweep.grid);
+        budget.spend_positions(ahead.looked_at - u64::from(ahead.found), &sweep.points);
         if ahead.upto > sweep.cursor || !ahead.excluded.is_empty() {
             self.emit(now, Event::Passed { sweep: sweep_id, upto: ahead.upto, excluded: ahead.excluded });
         }
@@ -134,7 +134,7 @@ impl Core {
         let token = Token { epoch: self.epoch, lease: LeaseSeq(self.next_lease), attempt };
         self.emit(now, Event::Leased { sweep: sweep_id, pos, token, worker: id });
         let Some(sweep) = self.sweeps.get(&sweep_id) else { return };
-        let point = sweep.grid.trial(sweep.grid.index_at(pos));
+        let point = sweep.points.trial(sweep.points.index_at(pos));
         let trial = sweep.trial_id(pos);
         let grant = Grant {
             token,

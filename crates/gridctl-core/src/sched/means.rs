@@ -60,14 +60,14 @@ impl Sweep {
     /// A trial's objective is known: the point's value, once it is complete, may be the best.
     pub(super) fn score(&mut self, pos: u64, objective: Option<f64>) {
         let Some((value, wanted)) = objective.zip(self.frozen.spec.objective.as_ref()) else { return };
-        let (goal, repeats) = (wanted.goal, self.grid.repeats());
-        let point = |sweep: &Self, pos: u64| sweep.grid.point_of(sweep.grid.index_at(pos));
+        let (goal, repeats) = (wanted.goal, self.points.repeats());
+        let point = |sweep: &Self, pos: u64| sweep.points.point_of(sweep.points.index_at(pos));
         let (value, at) = if repeats == 1 {
             (value, pos)
         } else {
             let tried = point(self, pos);
             let Some(complete) = self.means.add(tried, value, (repeats, goal)) else { return };
-            (complete.mean, self.grid.pos_of(self.grid.index_of_repeat(tried.0, complete.best_repeat)))
+            (complete.mean, self.points.pos_of(self.points.index_of_repeat(tried.0, complete.best_repeat)))
         };
         self.completed = Some((pos, value));
         let earlier = |other: u64| point(self, pos).0 < point(self, other).0;

@@ -312,7 +312,7 @@ impl Core {
         let Some(sweep) = self.sweeps.get(&sweep) else { return Vec::new() };
         let live = |(pos, trial): (&u64, &trial::Trial)| LiveTrial {
             trial: sweep.trial_id(*pos),
-            index: sweep.grid.index_at(*pos),
+            index: sweep.points.index_at(*pos),
             state: if trial.is_leased() { TrialState::Leased } else { TrialState::Pending },
             attempt: trial.attempt,
             host: trial.lease().filter(|_| trial.is_leased()).map(|lease| lease.host.clone()),

@@ -10,8 +10,8 @@ use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::step::{Answer, Copied, Effect, Refusal, Request, Steer, Submission, TrialPlace};
 use super::sweep::Sweep;
 use super::trial::Trial;
-use crate::grid::Grid;
 use crate::id::{SweepId, Time};
+use crate::points::Points;
 use crate::protocol::FrozenSweep;
 use crate::record::{Class, TrialState};
 
@@ -27,7 +27,8 @@ impl Core {
 
     fn try_submit(&mut self, now: Time, submission: Submission) -> Result<Answer, Refusal> {
         let Submission { mut frozen, known, retry_failed, rerun, .. } = submission;
-        let grid = Grid::new(Arc::new(frozen.spec.clone())).map_err(|err| Refusal::Grid(err.to_string()))?;
+        let points =
+            Points::new(Arc::new(frozen.spec.clone())).map_err(|err| Refusal::Grid(err.to_string()))?;
         let before = self.sweep_named(&frozen.spec.name).map(|sweep| sweep.id);
         if let Some(sweep) = before.and_then(|id| self.sweeps.get(&id)) {
             frozen.uuid.clone_from(&sweep.frozen.uuid);
@@ -40,7 +41,7 @@ impl Core {
         let version = before.and_then(|id| self.sweeps.get(&id)).map_or(1, |sweep| sweep.version + 1);
         let last = self.sweeps.keys().next_back().map_or(0, |id| id.0);
         let id = before.unwrap_or(SweepId(last + 1));
-        self.end_what_is_not_carried(now, id, &grid, &frozen);
+        self.end_what_is_not_carried(now, id, &points, &frozen);
         let frozen = Arc::new(frozen);
         self.emit(now, Event::Submitted { sweep: id, version, frozen });
         let known = self.join(now, id, &known);
@@ -73,7 +74,7 @@ impl Core {
     }
 
     /// Attempts of the version before that the new one has no place for end as cancelled.
-    fn end_what_is_not_carried(&mut self, now: Time, id: SweepId, grid: &Grid, frozen: &FrozenSweep) {
+    fn end_what_is_not_carried(&mut self, now: Time, id: SweepId, points: &Points, frozen: &FrozenSweep) {
         let Some(old) = self.sweeps.get(&id) else { return };
         let same_code = old.frozen.code == frozen.code;
         let dropped: Vec<u64> = old
@@ -81,8 +82,8 @@ impl Core {
             .iter()
             .filter(|(_, trial)| trial.lease().is_some())
             .filter(|(pos, _)| {
-                let trial = old.grid.trial(old.grid.index_at(**pos));
-                !same_code || grid.index_of(&trial.params, seed(old, trial.repeat)).is_none()
+                let trial = old.points.trial(old.points.index_at(**pos));
+                !same_code || points.index_of(&trial.params, seed(old, trial.repeat)).is_none()
             })
             .map(|(pos, _)| *pos)
             .collect();
@@ -100,20 +101,20 @@ impl Core {
             let mut settled = Vec::with_capacity(chunk.len());
             let mut taken = std::collections::BTreeSet::new();
             for known in chunk {
-                let Some(index) = sweep.grid.index_of(&known.params, known.seed) else { continue };
-                let pos = sweep.grid.pos_of(index);
+                let Some(index) = sweep.points.index_of(&known.params, known.seed) else { continue };
+                let pos = sweep.points.pos_of(index);
                 if sweep.settled.state(pos).is_some() || sweep.open.contains_key(&pos) || !taken.insert(pos) {
                     continue;
                 }
                 settled.push((pos, known.state, known.objective.filter(|value| value.is_finite())));
-                let trial = sweep.grid.trial(index);
+                let trial = sweep.points.trial(index);
                 self.out.copies.push(Copied {
                     from: known.seq,
                     sweep: id,
                     version: sweep.version,
                     index,
-                    trial: sweep.grid.trial_id(index),
-                    point: sweep.grid.point_id(index),
+                    trial: sweep.points.trial_id(index),
+                    point: sweep.points.point_id(index),
                     repeat: trial.repeat,
                 });
             }
@@ -201,7 +202,7 @@ impl Core {
             let Some(sweep) = self.sweeps.get(&id) else { continue };
             match sweep.phase {
                 SweepPhase::Running if sweep.open.is_empty() && !sweep.has_fresh() => {
-                    let is_whole = sweep.cursor >= sweep.grid.len();
+                    let is_whole = sweep.cursor >= sweep.points.len();
                     let reason = if is_whole { CloseReason::Finished } else { CloseReason::CapReached };
                     self.close(now, id, reason);
                 }
@@ -246,8 +247,8 @@ impl Core {
 /// The position of a trial that has ended without success.
 fn ended_at(sweep: &Sweep, place: &TrialPlace) -> Result<u64, Refusal> {
     let trial = place.trial;
-    let index = place.point.as_ref().and_then(|(params, seed)| sweep.grid.index_of(params, *seed));
-    let known = index.map(|index| sweep.grid.pos_of(index)).filter(|pos| sweep.trial_id(*pos) == trial);
+    let index = place.point.as_ref().and_then(|(params, seed)| sweep.points.index_of(params, *seed));
+    let known = index.map(|index| sweep.points.pos_of(index)).filter(|pos| sweep.trial_id(*pos) == trial);
     // A trial without a record has begun at most.
     let pos = known.or_else(|| sweep.open.keys().copied().find(|pos| sweep.trial_id(*pos) == trial));
     let Some(pos) = pos else {

@@ -15,8 +15,8 @@ use super::sweep::Sweep;
 use super::trial::Trial;
 use super::worker::Worker;
 use super::{Core, Timing};
-use crate::grid::{Grid, GridError};
 use crate::id::{Epoch, SweepId, Time, WorkerId};
+use crate::points::{GridError, Points};
 use crate::protocol::FrozenSweep;
 
 /// A snapshot that cannot be read.
@@ -26,7 +26,7 @@ pub enum RestoreError {
     #[error("the snapshot is not one that this version of gridctl wrote")]
     Format(#[from] serde_json::Error),
     /// Its sweep is none.
-    #[error("the snapshot holds a sweep whose grid cannot be counted")]
+    #[error("the snapshot holds a sweep whose points cannot be counted")]
     Grid(#[from] GridError),
 }
 
@@ -158,8 +158,8 @@ impl Core {
     }
 
     fn put_back(&mut self, now: Time, saved: SavedSweep) -> Result<(), RestoreError> {
-        let grid = Grid::new(Arc::new(saved.frozen.spec.clone()))?;
-        let mut sweep = Sweep::new(saved.id, saved.version, saved.frozen, grid);
+        let points = Points::new(Arc::new(saved.frozen.spec.clone()))?;
+        let mut sweep = Sweep::new(saved.id, saved.version, saved.frozen, points);
         sweep.cursor = saved.cursor;
         sweep.settled = saved.settled;
         sweep.open = saved.open.into_iter().collect::<BTreeMap<_, _>>();

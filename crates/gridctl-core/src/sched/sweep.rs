@@ -12,8 +12,8 @@ use super::means::PartialMeans;
 use super::phase::SweepPhase;
 use super::settled::Settled;
 use super::trial::{Hold, Lease, Trial};
-use crate::grid::Grid;
 use crate::id::{SweepId, Time, TrialId, WorkerId};
+use crate::points::Points;
 use crate::protocol::FrozenSweep;
 use crate::record::TrialState;
 
@@ -26,7 +26,7 @@ pub struct Sweep {
     pub(super) id: SweepId,
     pub(super) version: u32,
     pub(super) frozen: Arc<FrozenSweep>,
-    pub(super) grid: Grid,
+    pub(super) points: Points,
     pub(super) cursor: u64,
     pub(super) settled: Settled,
     pub(super) open: BTreeMap<u64, Trial>,
@@ -78,12 +78,12 @@ pub(super) struct Ahead {
 }
 
 impl Sweep {
-    pub(super) fn new(id: SweepId, version: u32, frozen: Arc<FrozenSweep>, grid: Grid) -> Self {
+    pub(super) fn new(id: SweepId, version: u32, frozen: Arc<FrozenSweep>, points: Points) -> Self {
         Self {
             id,
             version,
             frozen,
-            grid,
+            points,
             cursor: 0,
             settled: Settled::default(),
             open: BTreeMap::new(),
@@ -132,10 +132,10 @@ impl Sweep {
         &self.frozen
     }
 
-    /// The newest version's grid.
+    /// The newest version's points.
     #[must_use]
-    pub fn grid(&self) -> &Grid {
-        &self.grid
+    pub fn points(&self) -> &Points {
+        &self.points
     }
 
     /// Its phase.
@@ -147,7 +147,7 @@ impl Sweep {
     /// Where the trial at this place of the version stands.
     #[must_use]
     pub fn state_of(&self, index: u64) -> TrialState {
-        let pos = self.grid.pos_of(index);
+        let pos = self.points.pos_of(index);
         if let Some(trial) = self.open.get(&pos) {
             return if trial.is_leased() { TrialState::Leased } else { TrialState::Pending };
         }
@@ -174,7 +174,7 @@ impl Sweep {
 
     /// Whether the cursor has anything left to find.
     pub(super) fn has_fresh(&self) -> bool {
-        self.cursor < self.grid.len() && self.frozen.spec.run_cap.is_none_or(|cap| self.touched() < cap)
+        self.cursor < self.points.len() && self.frozen.spec.run_cap.is_none_or(|cap| self.touched() < cap)
     }
 
     /// Looks for the next trial that was never begun, at `most` positions. `None`: there is nothing ahead.
@@ -183,12 +183,12 @@ impl Sweep {
             return None;
         }
         let mut excluded: Vec<(u64, u64)> = Vec::new();
-        let last = self.grid.len().min(self.cursor.saturating_add(most));
+        let last = self.points.len().min(self.cursor.saturating_add(most));
         for pos in self.cursor..last {
             if self.settled.state(pos).is_some() || self.open.contains_key(&pos) {
                 continue;
             }
-            if !self.grid.is_excluded(self.grid.index_at(pos)) {
+            if !self.points.is_excluded(self.points.index_at(pos)) {
                 let looked_at = pos - self.cursor + 1;
                 return Some(Ahead { upto: pos, excluded, found: true, looked_at });
             }
@@ -354,8 +354,8 @@ impl Sweep {
     pub(super) fn retry(&mut self, positions: &[u64]) {
         for &pos in positions {
             self.settled.remove(pos);
-            if self.grid.repeats() > 1 {
-                self.means.forget(self.grid.point_of(self.grid.index_at(pos)));
+            if self.points.repeats() > 1 {
+                self.means.forget(self.points.point_of(self.points.index_at(pos)));
             }
             let generation = self.generations.entry(pos).or_insert(1);
             *generation += 1;
@@ -387,6 +387,6 @@ impl Sweep {
 
     /// The trial's id at this position.
     pub(super) fn trial_id(&self, pos: u64) -> TrialId {
-        self.grid.trial_id(self.grid.index_at(pos))
+        self.points.trial_id(self.points.index_at(pos))
     }
 }

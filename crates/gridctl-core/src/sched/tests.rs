@@ -22,8 +22,8 @@ use std::sync::Arc;
 use self::made::*;
 use super::trial::Hold;
 use super::*;
-use crate::grid::Grid;
 use crate::id::{CodeHash, Token};
+use crate::points::Points;
 use crate::protocol::{Capacity, FrozenSweep, Grant, Hello, PROTOCOL, WorkerUpdate};
 use crate::record::{Class, MetricValue, Report};
 use crate::spec::{Axis, Goal, Objective, Order, Repeats, Resources, Retry, SweepSpec};
@@ -226,9 +226,9 @@ impl World {
     }
 
     fn retry(&mut self, sweep: SweepId, trials: &[TrialId]) -> Result<Answer, Refusal> {
-        let grid = self.core.sweep(sweep).map(|sweep| sweep.grid().clone());
+        let grid = self.core.sweep(sweep).map(|sweep| sweep.points().clone());
         let place = |trial: &TrialId| {
-            let at = |grid: &Grid| (0..grid.len()).find(|index| grid.trial_id(*index) == *trial);
+            let at = |grid: &Points| (0..grid.len()).find(|index| grid.trial_id(*index) == *trial);
             let found = grid.as_ref().and_then(|grid| Some(grid.trial(at(grid)?)));
             TrialPlace { trial: *trial, point: found.map(|found| (found.params, found.repeat)) }
         };
@@ -258,7 +258,7 @@ impl World {
 
     fn trial(&self, sweep: SweepId, index: u64) -> &trial::Trial {
         let sweep = &self.core.sweeps[&sweep];
-        &sweep.open[&sweep.grid.pos_of(index)]
+        &sweep.open[&sweep.points.pos_of(index)]
     }
 
     /// What is known of the workers in the journal, as a core that has read all of it.

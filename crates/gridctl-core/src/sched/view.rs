@@ -13,7 +13,7 @@ impl Sweep {
     /// The sweep as people see it.
     #[must_use]
     pub fn status(&self, now: Time) -> SweepStatus {
-        let total = self.grid.len();
+        let total = self.points.len();
         let [succeeded, failed, quarantined, cancelled, excluded] =
             self.settled.all().map(|(_, set)| set.len());
         let rest = total - (succeeded + failed + quarantined + cancelled + excluded + self.leased);
@@ -33,8 +33,8 @@ impl Sweep {
             cancelled: if over { cancelled + rest } else { cancelled },
             excluded,
             best: self.best.map(|(objective, pos)| {
-                let index = self.grid.index_at(pos);
-                Best { trial: self.grid.trial_id(index), index, objective: MetricValue(objective) }
+                let index = self.points.index_at(pos);
+                Best { trial: self.points.trial_id(index), index, objective: MetricValue(objective) }
             }),
             eta_s: match self.phase {
                 SweepPhase::Running | SweepPhase::Stopping => self.eta_s(now, rest + self.leased),
@@ -46,7 +46,7 @@ impl Sweep {
             failures: self.failures,
             lost: self.lost,
             workers: 0,
-            repeats: self.grid.repeats(),
+            repeats: self.points.repeats(),
         }
     }
 

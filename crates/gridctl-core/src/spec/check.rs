@@ -14,8 +14,8 @@ use super::wandb;
 use super::yaml::{self, Kind, Tree};
 use super::{Axis, AxisValues, Order, Repeats, SweepSpec, cloud, metric, names};
 use crate::expr::Expr;
-use crate::grid::{Grid, GridError};
 use crate::launch;
+use crate::points::{GridError, Points};
 
 /// Combinations of the parameters that conditions name which are tried on each of them.
 const CONDITIONS_TRIED: u64 = 10_000;
@@ -199,7 +199,7 @@ fn spec(
 
 /// What is built on the spec must take it: the grid, and the start of a trial.
 fn usable(check: &mut Checker<'_>, fields: &Fields<'_>, spec: &SweepSpec) {
-    let grid = Grid::new(Arc::new(spec.clone())).and_then(|grid| grid.check_conditions(CONDITIONS_TRIED));
+    let grid = Points::new(Arc::new(spec.clone())).and_then(|grid| grid.check_conditions(CONDITIONS_TRIED));
     let grid = grid.err().map(|error| {
         let at = |text: &str| spec.exclude.iter().any(|condition| condition.source() == text);
         match &error {

@@ -11,8 +11,8 @@ use super::relations::{cycle, first_repeated, mentioned, points};
 use super::settings::bad_prefix;
 use super::{Axis, AxisValues, MetricSpec, Repeats, SweepSpec, cloud, limits, metric, names};
 use crate::expr::Expr;
-use crate::grid::Grid;
 use crate::launch;
+use crate::points::Points;
 use crate::protocol::FrozenSweep;
 use crate::value::Value;
 
@@ -52,7 +52,7 @@ impl SweepSpec {
             .and_then(|()| self.related())
             .and_then(|()| self.measured())
             .and_then(|()| self.started())
-            .and_then(|()| Grid::new(Arc::new(self.clone())).map(drop).map_err(|error| error.to_string()))
+            .and_then(|()| Points::new(Arc::new(self.clone())).map(drop).map_err(|error| error.to_string()))
             .and_then(|()| launch::check_command(self).map_err(|error| error.to_string()))
             .map_err(BrokenSpec)
     }

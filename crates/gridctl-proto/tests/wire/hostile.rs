@@ -112,7 +112,7 @@ impl World {
             let text = serde_json::to_string(&status).unwrap();
             serde_json::from_str::<gridctl_core::sched::SweepStatus>(&text).expect(&text);
             for live in self.core.live(sweep.id()).into_iter().take(10) {
-                let trial = sweep.grid().trial(live.index);
+                let trial = sweep.points().trial(live.index);
                 let line = TrialLine::live(live, (trial.params, trial.repeat));
                 let text = serde_json::to_string(&line).unwrap();
                 serde_json::from_str::<TrialLine>(&text).expect(&text);

@@ -1,8 +1,8 @@
 //! The person: submits, changes the file, has trials tried again, pauses, resumes, cancels; and sometimes says it twice.
 //! Invariant: a question that gets no answer because the master died is asked again.
 
-use gridctl_core::grid::Trial;
 use gridctl_core::id::{CodeHash, SweepId};
+use gridctl_core::points::Trial;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::TrialState;
 use gridctl_core::sched::{
@@ -66,10 +66,10 @@ impl World {
         let times = self.times();
         let Some(master) = self.master.as_mut() else { return false };
         let Some(sweep) = master.driver.core().sweeps().next() else { return false };
-        let failed = (0..sweep.grid().len()).filter(|index| sweep.state_of(*index) == TrialState::Failed);
+        let failed = (0..sweep.points().len()).filter(|index| sweep.state_of(*index) == TrialState::Failed);
         let place = |index| {
-            let Trial { params, repeat, .. } = sweep.grid().trial(index);
-            TrialPlace { trial: sweep.grid().trial_id(index), point: Some((params, repeat)) }
+            let Trial { params, repeat, .. } = sweep.points().trial(index);
+            TrialPlace { trial: sweep.points().trial_id(index), point: Some((params, repeat)) }
         };
         let trials: Vec<_> = failed.map(place).collect();
         if trials.is_empty() {

@@ -8,9 +8,9 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use gridctl_core::grid::{Count, Grid};
 use gridctl_core::launch::{BaseEnv, MACROS, dropped};
 use gridctl_core::metrics::{Extractor, FileReader, Patterns, Seen, Stream};
+use gridctl_core::points::{Count, Points};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::Channel;
 use gridctl_core::secrets::MASK;
@@ -52,13 +52,13 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
     if let Some(log) = &args.log {
         return show_log(log, &checked, args.output);
     }
-    let grid = preview::grid(&resolved.frozen)?;
+    let points = preview::points(&resolved.frozen)?;
     let base = BaseEnv::new(&resolved.frozen, preview::caller_env());
     let base = base.shown(&resolved.frozen, |_| MASK.to_owned());
     let trials = if checked.unstartable.is_some() { 0 } else { TRIALS };
-    let previews = preview::first(&grid, trials)
+    let previews = preview::first(&points, trials)
         .into_iter()
-        .map(|index| preview::of(&resolved.frozen, &grid, index, &base))
+        .map(|index| preview::of(&resolved.frozen, &points, index, &base))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| {
             Failure::usage("sweep::command", error.to_string())
@@ -66,16 +66,16 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
                 .within(&checked.file.source)
         })?;
     if checked.unstartable.is_none()
-        && let Err(failure) = precheck::command(&resolved.frozen, &grid, &checked.file.source)
+        && let Err(failure) = precheck::command(&resolved.frozen, &points, &checked.file.source)
     {
         let unfit: Vec<Diagnostic> = failure.problems.into_iter().map(only_warn).collect();
         show(&unfit);
         warnings.extend(unfit);
     }
-    let unread = reads::unread(&resolved.frozen, &grid);
+    let unread = reads::unread(&resolved.frozen, &points);
     show(&unread);
     warnings.extend(unread);
-    let view = View { frozen: &resolved.frozen, grid: &grid, count: preview::count(&grid), previews };
+    let view = View { frozen: &resolved.frozen, points: &points, count: preview::count(&points), previews };
     match args.output {
         TextOrJson::Text => output::text(&view.text())?,
         TextOrJson::Json => output::json(&view.json(&warnings))?,
@@ -105,7 +105,7 @@ fn show_macros(format: TextOrJson) -> Outcome {
 /// What is shown.
 struct View<'a> {
     frozen: &'a FrozenSweep,
-    grid: &'a Grid,
+    points: &'a Points,
     count: Count,
     previews: Vec<preview::Preview>,
 }
@@ -173,7 +173,7 @@ impl View<'_> {
     }
 
     fn counted(&self) -> String {
-        let (raw, repeats) = (self.grid.points(), self.grid.repeats());
+        let (raw, repeats) = (self.points.point_count(), self.points.repeats());
         let trials = self.count.upper();
         let relation = if matches!(self.count, Count::Exact(_)) { "" } else { "at most " };
         let mut text = format!("{relation}{}", number::of(trials, "trial"));
@@ -186,7 +186,7 @@ impl View<'_> {
                 Repeats::Seeds(_) => write!(text, " x {repeats} repeats"),
             };
         }
-        let excluded = self.grid.len() - trials;
+        let excluded = self.points.len() - trials;
         if excluded > 0 {
             let _ = write!(text, ", less {} excluded", number::count(excluded));
         }
@@ -224,7 +224,7 @@ impl View<'_> {
             }
             columns.row(vec![
                 axis.name.clone(),
-                number::count(self.grid.axis_len(place)),
+                number::count(self.points.axis_len(place)),
                 values,
                 axis.variable.clone().unwrap_or_else(|| "-".to_owned()),
             ]);
@@ -233,9 +233,9 @@ impl View<'_> {
     }
 
     fn some_values(&self, axis: usize) -> String {
-        let len = self.grid.axis_len(axis);
+        let len = self.points.axis_len(axis);
         let shown =
-            |place: u64| sanitise::short(&rows::shown_value(Some(&self.grid.axis_value(axis, place))), 24);
+            |place: u64| sanitise::short(&rows::shown_value(Some(&self.points.axis_value(axis, place))), 24);
         if len <= VALUES + 1 {
             return (0..len).map(shown).collect::<Vec<_>>().join(", ");
         }
@@ -250,9 +250,9 @@ impl View<'_> {
             .iter()
             .enumerate()
             .map(|(place, axis)| {
-                let len = self.grid.axis_len(place);
+                let len = self.points.axis_len(place);
                 let values: Vec<_> =
-                    (0..len.min(100)).map(|value| self.grid.axis_value(place, value)).collect();
+                    (0..len.min(100)).map(|value| self.points.axis_value(place, value)).collect();
                 json!({"name": axis.name, "variable": axis.variable, "count": len, "values": values,
                        "when": axis.when.as_ref().map(|when| when.source())})
             })
@@ -273,9 +273,9 @@ impl View<'_> {
             .collect();
         json!({
             "sweep": spec.name,
-            "points": self.grid.points(),
-            "repeats": self.grid.repeats(),
-            "total": self.grid.len(),
+            "points": self.points.point_count(),
+            "repeats": self.points.repeats(),
+            "total": self.points.len(),
             "trials": self.count.upper(),
             "exact": matches!(self.count, Count::Exact(_)),
             "objective": spec.objective.as_ref().map(|it| json!({"metric": it.metric.name, "goal": it.goal, "target": it.target})),

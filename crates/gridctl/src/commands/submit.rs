@@ -78,8 +78,8 @@ pub(crate) fn prepare(checked: &Checked, dir: &DataDir) -> Result<FrozenSweep, F
     if !resolved.missing.is_empty() {
         return Err(Failure { exit: Exit::Usage, problems: resolved.missing, source: Some(source.clone()) });
     }
-    let grid = preview::grid(&frozen)?;
-    precheck::command(&frozen, &grid, source)?;
+    let points = preview::points(&frozen)?;
+    precheck::command(&frozen, &points, source)?;
     if let Some(warning) = freeze::seal(&mut frozen, dir)? {
         diagnose::print(&warning, None);
     }

@@ -293,7 +293,7 @@ fn again(details: &TrialDetails, source: &Source, env: bool) -> Result<String, F
     // A secret that is not set here can be referred to all the same.
     let unset = secret_names(frozen).map(|name| (name.to_owned(), String::new()));
     let base = BaseEnv::new(frozen, unset.chain(preview::caller_env())).shown(frozen, reference);
-    let preview = preview::of(frozen, sweep.grid(), details.trial.index, &base)
+    let preview = preview::of(frozen, sweep.points(), details.trial.index, &base)
         .map_err(|error| Failure::error("trials::command", error.to_string()).help(error.help()))?;
     let names: Vec<&str> = secret_names(frozen).collect();
     let shared = frozen.env.iter().map(|(name, value)| (name, base.get(name).unwrap_or(value)));

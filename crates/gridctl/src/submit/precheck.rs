@@ -5,8 +5,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gridctl_core::grid::Grid;
 use gridctl_core::launch::BaseEnv;
+use gridctl_core::points::Points;
 use gridctl_core::protocol::{Capacity, FrozenSweep};
 use gridctl_core::spec::Diagnostic;
 
@@ -109,9 +109,9 @@ pub(crate) fn shared_gpus(frozen: &FrozenSweep) -> Option<String> {
 }
 
 /// Refuses a command that cannot start, as far as that can be seen from the first trial.
-pub(crate) fn command(frozen: &FrozenSweep, grid: &Grid, source: &Arc<Source>) -> Result<(), Failure> {
+pub(crate) fn command(frozen: &FrozenSweep, points: &Points, source: &Arc<Source>) -> Result<(), Failure> {
     let base = BaseEnv::new(frozen, preview::caller_env());
-    let Some(index) = preview::first(grid, 1).first().copied() else { return Ok(()) };
+    let Some(index) = preview::first(points, 1).first().copied() else { return Ok(()) };
     let key = if frozen.spec.program.is_some() { "program" } else { "command" };
     let secrets = base.secrets(frozen);
     let failure = |problem: Diagnostic| {
@@ -119,7 +119,7 @@ pub(crate) fn command(frozen: &FrozenSweep, grid: &Grid, source: &Arc<Source>) -
         let problem = Diagnostic { message: secrets.mask(&problem.message).into_owned(), help, ..problem };
         Failure::new(Exit::Usage, at_key(problem, source, key)).within(source)
     };
-    let preview = preview::of(frozen, grid, index, &base)
+    let preview = preview::of(frozen, points, index, &base)
         .map_err(|error| failure(Diagnostic::error("run::command", error.to_string()).help(error.help())))?;
     let cwd = Path::new(frozen.workdir.as_ref().unwrap_or(&frozen.base));
     let own = preview.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_str());

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use gridctl_core::grid::{Count, Grid};
 use gridctl_core::id::{Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId};
 use gridctl_core::launch::{BaseEnv, Launch, LaunchError, Site, command_line};
+use gridctl_core::points::{Count, Points};
 use gridctl_core::protocol::{FrozenSweep, Grant};
 use gridctl_core::value::Params;
 
@@ -48,25 +48,25 @@ impl Preview {
 }
 
 /// How many trials there are.
-pub(crate) fn count(grid: &Grid) -> Count {
-    grid.count(COUNTED)
+pub(crate) fn count(points: &Points) -> Count {
+    points.count(COUNTED)
 }
 
 /// The first trials that are not excluded, in the order of the walk.
-pub(crate) fn first(grid: &Grid, most: usize) -> Vec<u64> {
-    let indices = (0..grid.len().min(LOOKED_AT)).map(|pos| grid.index_at(pos));
-    indices.filter(|index| !grid.is_excluded(*index)).take(most).collect()
+pub(crate) fn first(points: &Points, most: usize) -> Vec<u64> {
+    let indices = (0..points.len().min(LOOKED_AT)).map(|pos| points.index_at(pos));
+    indices.filter(|index| !points.is_excluded(*index)).take(most).collect()
 }
 
 /// The trial at `index` as it would be started here.
 pub(crate) fn of(
     frozen: &FrozenSweep,
-    grid: &Grid,
+    points: &Points,
     index: u64,
     base: &BaseEnv,
 ) -> Result<Preview, LaunchError> {
-    let trial = grid.trial(index);
-    let id = grid.trial_id(index);
+    let trial = points.trial(index);
+    let id = points.trial_id(index);
     let grant = Grant {
         token: Token { epoch: Epoch(1), lease: LeaseSeq(1), attempt: 1 },
         sweep: SweepId(1),
@@ -103,9 +103,9 @@ fn site(frozen: &FrozenSweep) -> Site {
     }
 }
 
-/// The grid of a sweep. The check of the file has seen to it that there is one.
-pub(crate) fn grid(frozen: &FrozenSweep) -> Result<Grid, crate::exit::Failure> {
-    Grid::new(Arc::new(frozen.spec.clone()))
+/// The points of a sweep. The check of the file has seen to it that they can be counted.
+pub(crate) fn points(frozen: &FrozenSweep) -> Result<Points, crate::exit::Failure> {
+    Points::new(Arc::new(frozen.spec.clone()))
         .map_err(|error| crate::exit::Failure::usage("sweep::grid", error.to_string()))
 }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use gridctl_core::grid::Grid;
+use gridctl_core::points::Points;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::spec::{Axis, Diagnostic};
 use gridctl_core::value::Value;
@@ -23,7 +23,7 @@ const FLAGS: [&str; 3] = ["store_true", "store_false", "is_flag"];
 const DECLARATION: usize = 240;
 
 /// Warns of parameters that nothing reads, and of values for flags that take none.
-pub(crate) fn unread(frozen: &FrozenSweep, grid: &Grid) -> Vec<Diagnostic> {
+pub(crate) fn unread(frozen: &FrozenSweep, points: &Points) -> Vec<Diagnostic> {
     let spec = &frozen.spec;
     let Some(dir) = &frozen.workdir else { return Vec::new() };
     if spec.command.first().is_some_and(|first| first == "gridctl") {
@@ -42,7 +42,7 @@ pub(crate) fn unread(frozen: &FrozenSweep, grid: &Grid) -> Vec<Diagnostic> {
         warnings.extend(warning(&axes));
     }
     if spec.command.iter().any(|word| word == "${args}" || word == "${args_dashes}") {
-        let booleans = spec.axes.iter().enumerate().filter(|(place, _)| takes_booleans(grid, *place));
+        let booleans = spec.axes.iter().enumerate().filter(|(place, _)| takes_booleans(points, *place));
         let flags: Vec<&str> =
             booleans.map(|(_, axis)| axis.name.as_str()).filter(|name| code.declares_flag(name)).collect();
         warnings.extend(flag(&flags));
@@ -94,9 +94,9 @@ fn prefixed(code: &Texts, prefix: &str) -> bool {
             .any(|text| text.match_indices(prefix).any(|(at, _)| ends(&text[at + prefix.len()..])))
 }
 
-fn takes_booleans(grid: &Grid, axis: usize) -> bool {
-    let most = grid.axis_len(axis).min(4);
-    (0..most).any(|place| matches!(grid.axis_value(axis, place), Value::Bool(_)))
+fn takes_booleans(points: &Points, axis: usize) -> bool {
+    let most = points.axis_len(axis).min(4);
+    (0..most).any(|place| matches!(points.axis_value(axis, place), Value::Bool(_)))
 }
 
 /// What the files of the code say.

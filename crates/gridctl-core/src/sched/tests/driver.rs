@@ -84,7 +84,7 @@ fn a_submission_is_the_first_of_its_batch_so_that_all_that_is_known_is_durable()
 fn what_is_known_is_asked_for_with_the_submission_in_hand() {
     let mut driver = driver();
     driver.push(submit(1, spec("a", 2)));
-    let grid = Grid::new(Arc::new(spec("a", 2))).unwrap();
+    let grid = Points::new(Arc::new(spec("a", 2))).unwrap();
     let step = driver.batch(Time(0), &mut |candidates| {
         assert_eq!(candidates.versions(), []);
         let brief = Brief { params: grid.trial(1).params, ..brief(grid.trial_id(1), candidates.code()) };

@@ -13,7 +13,7 @@ fn chosen(codes: &[&str], rows: &[Row], submission: Submission) -> Option<Vec<u6
     for (version, code) in codes.iter().enumerate() {
         world.submit_version(coded(spec("a", count(version)), code));
     }
-    let grid = Grid::new(Arc::new(spec("a", 1))).unwrap();
+    let grid = Points::new(Arc::new(spec("a", 1))).unwrap();
     let mut candidates = Candidates::of(&world.core, &submission)?;
     for &(seq, sweep, version, code, state) in rows {
         let metrics = if code == "measures something else" { "loss" } else { "score" };

@@ -63,7 +63,7 @@ fn every_point_of_the_grid_gets_one_outcome_and_nothing_else_does() {
             let sweep = world.submit(spec.clone());
             let conns = [world.join(1, "host-1", 2), world.join(2, "host-2", 3)];
             work(&mut world, sweep, &conns, classes);
-            let grid = Grid::new(Arc::new(spec.clone())).unwrap();
+            let grid = Points::new(Arc::new(spec.clone())).unwrap();
             let mut expected: Vec<TrialId> = (0..grid.len())
                 .filter(|index| !grid.is_excluded(*index))
                 .map(|index| grid.trial_id(index))

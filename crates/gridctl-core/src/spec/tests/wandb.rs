@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::grid::{Count, Grid};
+use crate::points::{Count, Points};
 use crate::spec::AxisValues;
 use crate::value::{Params, Value};
 
@@ -32,7 +32,7 @@ fn files_of_wandb_load_with_its_number_of_trials() {
         // JSON has no comments.
         let wanted: u64 = first.map_or(12, |count| count.parse().unwrap());
         let parsed = read(&text).unwrap_or_else(|errors| panic!("{name}: {}", render(&text, &errors.0)));
-        let grid = Grid::new(Arc::new(parsed.spec)).unwrap();
+        let grid = Points::new(Arc::new(parsed.spec)).unwrap();
         assert_eq!(grid.count(1 << 20), Count::Exact(wanted), "{name}");
         for index in 0..grid.len() {
             let trial = grid.trial(index);
@@ -91,7 +91,7 @@ fn axes_that_walk_together_may_repeat_a_value_but_no_pair() {
     let source = "command: [x]\nparameters:\n  a: {values: [1, 1, 2]}\n  b: {values: [x, y, x]}\n  c: {values: [5, 6]}\nzip: [[a, b]]\n";
     let parsed = read(source).unwrap();
     assert_eq!(parsed.warnings, []);
-    let grid = Grid::new(Arc::new(parsed.spec.clone())).unwrap();
+    let grid = Points::new(Arc::new(parsed.spec.clone())).unwrap();
     assert_eq!(grid.len(), 6);
     for index in 0..6 {
         let trial = grid.trial(index);

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gridctl_core::grid::Count;
 use gridctl_core::id::SweepId;
+use gridctl_core::points::Count;
 use gridctl_core::record::Record;
 use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase, SweepStatus};
 use gridctl_core::view::{Leaderboard, SubmitRequest, Submitted};

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     dir.make()?;
     let dir = dir.journal.canonicalize().unwrap_or(dir.journal);
     let slots = capacity.at_once(&frozen.spec.resources);
-    let trials = preview::count(&preview::grid(&frozen)?);
+    let trials = preview::count(&preview::points(&frozen)?);
     let submit = request(frozen, &args.again);
     let plan = course::Plan { submit, args, hint, mark: mark::of(&dir), dir, trials, slots };
     let runtime = super::daemon::runtime()?;

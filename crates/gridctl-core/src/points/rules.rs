@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
+use super::GridError;
 use super::axis::Table;
-use super::{Digit, GridError};
+use super::space::Digit;
 use crate::expr::{EvalError, Expr};
 use crate::spec::SweepSpec;
 use crate::value::Value;
@@ -104,12 +105,17 @@ impl Rules {
         }
     }
 
-    /// Whether the point is none: by a condition, or because a digit is not at its first value although none of its axes is there.
-    pub(super) fn excludes(&self, scope: Scope<'_>, point: &[u64], active: &[bool]) -> bool {
+    /// Whether a digit is not at its first value although none of its axes is there.
+    pub(super) fn comes_again(&self, scope: Scope<'_>, point: &[u64], active: &[bool]) -> bool {
         self.when.iter().any(|(axis, _)| {
             let digit = scope.digit_of[*axis];
             point[digit] != 0 && !scope.digits[digit].axes.iter().any(|axis| active[*axis])
-        }) || self.exclude.iter().any(|bound| bound.holds(scope, point, active).unwrap_or(false))
+        })
+    }
+
+    /// Whether a condition excludes the point.
+    pub(super) fn excludes(&self, scope: Scope<'_>, point: &[u64], active: &[bool]) -> bool {
+        self.exclude.iter().any(|bound| bound.holds(scope, point, active).unwrap_or(false))
     }
 
     /// The first condition that has no value at the point, and why.

@@ -1,4 +1,4 @@
-//! How many trials there are, without a walk over the grid.
+//! How many trials a grid has, without a walk over it.
 //! Invariant: only the digits that conditions name are enumerated; every other digit is a factor.
 //!
 //! Conditions that share no digit, not even through other conditions, are independent: each such part is enumerated by itself.
@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::GridError;
 use super::rules::{Bound, Rules};
-use super::{Grid, GridError};
+use super::space::Space;
 
 /// A number of trials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,30 +49,33 @@ struct Part {
     conditional: Vec<usize>,
 }
 
-impl Grid {
-    /// How many trials are not excluded: exact while the axes that `when` and `exclude` name have at most `budget` combinations.
-    #[must_use]
-    pub fn count(&self, budget: u64) -> Count {
+impl Space {
+    /// How many trials of the product of the digits are not excluded, while the axes that `when` and
+    /// `exclude` name have at most `budget` combinations; the product must be countable.
+    pub(super) fn count(&self, budget: u64) -> Option<u64> {
         let parts = self.parts();
         let mut named = parts.iter().flat_map(|part| &part.named);
         let combinations =
             named.try_fold(1u64, |product, digit| product.checked_mul(self.digits[*digit].radix));
         if combinations.is_none_or(|combinations| combinations > budget) && self.rules.any() {
-            return Count::AtMost(self.len);
+            return None;
         }
         let decided =
             |digit| parts.iter().any(|part| part.named.contains(&digit) || part.conditional.contains(&digit));
         let free = (0..self.digits.len()).filter(|digit| !decided(*digit));
         let free = free.map(|digit| self.digits[digit].radix).product::<u64>();
         let counts = parts.iter().map(|part| self.count_part(part));
-        Count::Exact(counts.product::<u64>() * free * u64::from(self.seeds))
+        Some(counts.product::<u64>() * free * u64::from(self.seeds))
     }
 
     /// How many combinations of a part's digits are not excluded.
     fn count_part(&self, part: &Part) -> u64 {
         let mut sum = 0;
         self.each(part, u64::MAX, |point, active| {
-            if !part.rules.excludes(self.scope(), point, active) {
+            let scope = self.scope();
+            let excluded =
+                part.rules.comes_again(scope, point, active) || part.rules.excludes(scope, point, active);
+            if !excluded {
                 let there = |digit: &&usize| self.digits[**digit].axes.iter().any(|axis| active[*axis]);
                 let radices = part.conditional.iter().filter(there).map(|digit| self.digits[*digit].radix);
                 sum += radices.product::<u64>();
@@ -81,24 +85,29 @@ impl Grid {
         sum
     }
 
-    /// Looks for a point at which a condition has no value, at `budget` combinations of the axes that depend on each other, or
-    /// fewer.
+    /// Looks for a point at which a condition has no value, at `budget` combinations of the axes that
+    /// depend on each other, or fewer.
     ///
     /// # Errors
-    /// [`GridError::Evaluation`] for the first that is found. The grid itself takes such a condition to be false there.
-    pub fn check_conditions(&self, budget: u64) -> Result<(), GridError> {
+    /// [`GridError::Evaluation`] for the first that is found.
+    pub(super) fn check_combinations(&self, budget: u64) -> Result<(), GridError> {
         let mut found = Ok(());
         for part in self.parts() {
             self.each(&part, budget, |point, active| {
-                if let Some((expr, error)) = part.rules.trouble(self.scope(), point, active) {
-                    let expression = expr.source().to_owned();
-                    let values = self.named_values(expr.names(), point, active);
-                    found = Err(GridError::Evaluation { expression, values, error: Box::new(error) });
-                }
+                found = self.check_at(&part.rules, point, active);
                 found.is_ok()
             });
         }
         found
+    }
+
+    /// # Errors
+    /// [`GridError::Evaluation`] if one of `rules` has no value at the point.
+    pub(super) fn check_at(&self, rules: &Rules, point: &[u64], active: &[bool]) -> Result<(), GridError> {
+        let Some((expr, error)) = rules.trouble(self.scope(), point, active) else { return Ok(()) };
+        let values = self.named_values(expr.names(), point, active);
+        let expression = expr.source().to_owned();
+        Err(GridError::Evaluation { expression, values, error: Box::new(error) })
     }
 
     /// `name = value` for the axes with these names that are there.

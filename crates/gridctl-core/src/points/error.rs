@@ -1,8 +1,8 @@
 //! What keeps a sweep from having a grid, and what to do about it.
 //! Invariant: every message names the axis or condition at fault, and every error has a remedy.
 
-use super::Digit;
 use super::axis::Table;
+use super::space::Digit;
 use crate::expr::EvalError;
 
 /// A sweep that has no grid.

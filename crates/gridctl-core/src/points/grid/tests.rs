@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::expr::Expr;
-use crate::spec::{Axis, AxisValues, Order};
+use crate::id::TrialId;
+use crate::points::{Count, Points};
+use crate::spec::{Axis, AxisValues, Order, Repeats};
+use crate::value::Value;
 
 fn sweep(axes: Vec<Axis>) -> SweepSpec {
     let file = "name: test\ncommand: ['true']\nparameters: {x: {value: 1}}\n";
@@ -36,8 +39,8 @@ fn only_when(mut axis: Axis, when: &str) -> Axis {
     axis
 }
 
-fn grid(spec: SweepSpec) -> Grid {
-    Grid::new(Arc::new(spec)).unwrap()
+fn grid(spec: SweepSpec) -> Points {
+    Points::new(Arc::new(spec)).unwrap()
 }
 
 fn values(axis_values: AxisValues) -> Vec<String> {
@@ -45,7 +48,7 @@ fn values(axis_values: AxisValues) -> Vec<String> {
     (0..grid.len()).map(|i| grid.axis_value(0, i).to_json()).collect()
 }
 
-fn shown(grid: &Grid) -> Vec<String> {
+fn shown(grid: &Points) -> Vec<String> {
     let trials = (0..grid.len()).map(|index| grid.trial(index));
     trials
         .filter(|trial| !trial.excluded)
@@ -83,7 +86,7 @@ fn computed_floats_have_no_binary_noise_and_ends_are_exact() {
 #[test]
 fn s21_a_range_that_cannot_be_computed_is_refused_and_an_extreme_one_is_not() {
     let refused =
-        |axis_values| Grid::new(Arc::new(sweep(vec![axis("x", axis_values)]))).unwrap_err().to_string();
+        |axis_values| Points::new(Arc::new(sweep(vec![axis("x", axis_values)]))).unwrap_err().to_string();
     let range = "the range of axis `x` cannot be computed: its step is 0 or an end is out of range";
     assert_eq!(refused(AxisValues::IntRange { min: 1, step: 0, count: 5 }), range);
     assert_eq!(refused(AxisValues::IntRange { min: i64::MAX, step: 1, count: 2 }), range);
@@ -99,7 +102,7 @@ fn s21_a_range_that_cannot_be_computed_is_refused_and_an_extreme_one_is_not() {
 #[test]
 fn s19_a_product_beyond_two_to_the_63_is_refused_with_its_factors() {
     let axes = (0..10).map(|i| ints(&format!("a{i}"), 100)).collect();
-    let error = Grid::new(Arc::new(sweep(axes))).unwrap_err();
+    let error = Points::new(Arc::new(sweep(axes))).unwrap_err();
     assert_eq!(
         error.to_string(),
         "the grid has about 10^20 trials (a0 100 x a1 100 x a2 100 x a3 100 x a4 100 x a5 100 x 4 more), more than 2^63 - 1"
@@ -107,9 +110,9 @@ fn s19_a_product_beyond_two_to_the_63_is_refused_with_its_factors() {
     assert_eq!(error.help(), "give some axes fewer values, or zip those that belong together");
     let mut seeds = sweep(vec![ints("a", 1 << 40)]);
     seeds.repeats = Repeats::Seeds(1 << 23);
-    assert!(matches!(Grid::new(Arc::new(seeds.clone())), Err(GridError::TooManyTrials { .. })));
+    assert!(matches!(Points::new(Arc::new(seeds.clone())), Err(GridError::TooManyTrials { .. })));
     seeds.repeats = Repeats::Seeds((1 << 23) - 1);
-    assert!(Grid::new(Arc::new(seeds)).is_ok());
+    assert!(Points::new(Arc::new(seeds)).is_ok());
 }
 
 #[test]
@@ -138,7 +141,7 @@ fn s22_steps_that_rounding_would_make_the_same_are_refused() {
         AxisValues::Spaced { min: 2.0, max: 2.0, count: 2, log: false },
         AxisValues::FloatRange { min: 1e6, step: 1e-7, count: 10 },
     ] {
-        let error = Grid::new(Arc::new(sweep(vec![axis("x", values.clone())]))).unwrap_err();
+        let error = Points::new(Arc::new(sweep(vec![axis("x", values.clone())]))).unwrap_err();
         assert!(matches!(error, GridError::TooFine { .. }), "{values:?}: {error}");
     }
 }
@@ -186,10 +189,10 @@ fn zipped_axes_walk_together_and_stand_where_the_first_of_them_does() {
     let torn: Params = serde_json::from_str(r#"{"width":0,"kind":"a","depth":"y"}"#).unwrap();
     assert_eq!(grid.index_of(&torn, 0), None);
     spec.zip = vec![vec![0, 1]];
-    let error = Grid::new(Arc::new(spec.clone())).unwrap_err();
+    let error = Points::new(Arc::new(spec.clone())).unwrap_err();
     assert_eq!(error.to_string(), "`width` has 3 values and `kind`, zipped with it, has 2");
     spec.zip = vec![vec![0, 2], vec![2]];
-    assert_eq!(Grid::new(Arc::new(spec)).unwrap_err().to_string(), "axis `depth` is zipped twice");
+    assert_eq!(Points::new(Arc::new(spec)).unwrap_err().to_string(), "axis `depth` is zipped twice");
 }
 
 #[test]
@@ -224,7 +227,7 @@ fn raising_the_number_of_seeds_only_adds_at_the_end() {
         assert_eq!(two.index_at(pos), three.index_at(pos));
         assert_eq!(two.trial_id(pos), three.trial_id(pos));
     }
-    assert_eq!((three.len(), three.points(), three.repeats()), (60, 20, 3));
+    assert_eq!((three.len(), three.point_count(), three.repeats()), (60, 20, 3));
     assert_eq!(three.point_id(7), three.point_id(47));
     assert_eq!(three.trial_id(7), three.point_id(47), "the first seed's id is the point's");
     assert_eq!(three.trial(47).repeat, 2);
@@ -235,7 +238,7 @@ fn an_axis_of_repeats_is_walked_last_and_left_out_of_the_point() {
     let mut spec = sweep(vec![ints("fold", 3), ints("a", 4), ints("b", 2)]);
     spec.repeats = Repeats::Axis(0);
     let grid = grid(spec);
-    assert_eq!((grid.len(), grid.points(), grid.repeats()), (24, 8, 3));
+    assert_eq!((grid.len(), grid.point_count(), grid.repeats()), (24, 8, 3));
     for pos in 0..grid.len() {
         let trial = grid.trial(grid.index_at(pos));
         assert_eq!(u64::from(trial.repeat), pos / 8);
@@ -275,7 +278,7 @@ fn the_repeats_of_a_point_follow_each_other_and_its_index_stays() {
 
 #[test]
 fn conditions_that_wait_for_each_other_or_name_nothing_are_refused() {
-    let error = |axes| Grid::new(Arc::new(sweep(axes))).unwrap_err().to_string();
+    let error = |axes| Points::new(Arc::new(sweep(axes))).unwrap_err().to_string();
     assert_eq!(
         error(vec![only_when(ints("a", 2), "b > 0"), only_when(ints("b", 2), "a > 0"), ints("c", 2)]),
         "`when` goes round in a circle through a, b"
@@ -351,7 +354,7 @@ fn the_largest_grids_do_not_overflow() {
 }
 
 /// The largest deviation of a value's share among the first `prefix` trials from its fair share, in trials, over all pairs of axes.
-fn worst_pair(grid: &Grid, axes: usize, prefix: u64) -> f64 {
+fn worst_pair(grid: &Points, axes: usize, prefix: u64) -> f64 {
     let mut seen: HashMap<(usize, usize, String), f64> = HashMap::new();
     for pos in 0..prefix {
         let params = grid.trial(grid.index_at(pos)).params;
@@ -494,7 +497,7 @@ proptest! {
             prop_assert_eq!(grid.pos_of(index), pos);
             let trial = grid.trial(index);
             prop_assert_eq!(trial.excluded, grid.is_excluded(index));
-            prop_assert_eq!(u64::from(trial.repeat), pos / grid.points());
+            prop_assert_eq!(u64::from(trial.repeat), pos / grid.point_count());
             let seed = if axis_of_repeats { 0 } else { trial.repeat };
             prop_assert_eq!(grid.trial_id(index), TrialId::of(&trial.params, seed));
             if trial.excluded {
@@ -512,7 +515,7 @@ proptest! {
     #[test]
     fn the_walk_has_an_inverse_for_any_radices(radices in proptest::collection::vec(1u64..5_000, 1..6), at in any::<u64>()) {
         let axes = radices.iter().enumerate().map(|(i, radix)| ints(&format!("a{i}"), *radix)).collect();
-        if let Ok(grid) = Grid::new(Arc::new(sweep(axes))) {
+        if let Ok(grid) = Points::new(Arc::new(sweep(axes))) {
             let pos = at % grid.len();
             prop_assert_eq!(grid.pos_of(grid.index_at(pos)), pos);
             prop_assert_eq!(grid.index_at(grid.pos_of(pos)), pos);
