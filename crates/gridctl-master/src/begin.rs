@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use gridctl_core::id::Epoch;
+use gridctl_core::id::{Epoch, Time};
 use gridctl_core::sched::driver::Driver;
-use gridctl_core::sched::{Core, Event};
-use gridctl_storage::journal::{Group, Loaded, Options, Reader, SqliteStore, Store};
+use gridctl_core::sched::{Core, Event, Timing};
+use gridctl_storage::journal::{EventRow, Group, Loaded, Options, Reader, SqliteStore, Store, StoreError};
 use gridctl_storage::results::EpochClaim;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -17,7 +17,7 @@ use crate::clock;
 use crate::compare::{self, Journal};
 use crate::config::MasterConfig;
 use crate::driver::{Own, Shell};
-use crate::error::MasterError;
+use crate::error::{MasterError, chain};
 use crate::handle::{Handle, Shared};
 use crate::message::{Board, INCOMING, Message};
 use crate::query::Readers;
@@ -71,7 +71,7 @@ fn open(mut config: MasterConfig) -> Result<Opened, MasterError> {
     }
     let file = |source| MasterError::File { doing: "use", path: config.data_dir.clone(), source };
     config.data_dir = config.data_dir.canonicalize().map_err(file)?;
-    let core = restore(&config, store.load()?)?;
+    let core = restore(config.timing, |before| store.load(before))?;
     compare::check_home(store.home(), &config.data_dir, &ship::cargo(&core, &config.data_dir))?;
     Ok(Opened { config, store, core })
 }
@@ -151,21 +151,38 @@ fn begin_epoch(
     Ok((shell, Begun { config, handle, inbox, epoch, needs_check, doubt }))
 }
 
-/// The core as the journal has it: the newest snapshot and what follows, by the one `apply`.
-pub(crate) fn restore(config: &MasterConfig, loaded: Loaded) -> Result<Core, MasterError> {
+/// The core as the journal has it: the newest snapshot that is understood and what follows, by the
+/// one `apply`. `load` is [`Store::load`] or [`Reader::load`].
+pub(crate) fn restore(
+    timing: Timing,
+    mut load: impl FnMut(u64) -> Result<Loaded, StoreError>,
+) -> Result<Core, MasterError> {
     let now = clock::now();
+    let mut loaded = load(u64::MAX)?;
     if loaded.damaged_snapshots > 0 {
         tracing::warn!(
             "{} damaged snapshots were passed over; the events make up for them",
             loaded.damaged_snapshots
         );
     }
-    let mut core = match loaded.snapshot {
-        None => Core::new(config.timing),
-        Some((seq, bytes)) => Core::restore(config.timing, now, &bytes)
-            .map_err(|source| MasterError::Snapshot { seq, source })?,
+    let core = loop {
+        let Some((seq, bytes)) = loaded.snapshot.take() else { break Core::new(timing) };
+        match Core::restore(timing, now, seq, &bytes) {
+            Ok(core) => break core,
+            Err(error) => {
+                let why = chain(&error);
+                tracing::warn!(
+                    "the snapshot after event {seq} was passed over: {why}; the events make up for it"
+                );
+            }
+        }
+        loaded = load(seq)?;
     };
-    for row in loaded.tail {
+    replayed(core, now, &loaded.tail)
+}
+
+fn replayed(mut core: Core, now: Time, tail: &[EventRow]) -> Result<Core, MasterError> {
+    for row in tail {
         let event: Event = serde_json::from_slice(&row.payload)
             .map_err(|error| MasterError::Event { seq: row.seq, problem: error.to_string() })?;
         core.apply(now, &event);

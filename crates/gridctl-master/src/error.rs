@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use gridctl_core::id::Epoch;
 use gridctl_core::leaderboard::LeaderboardError;
-use gridctl_core::sched::{Refusal, RestoreError};
+use gridctl_core::sched::Refusal;
 use gridctl_storage::journal::StoreError;
 use gridctl_storage::volume::VolumeError;
 
@@ -15,15 +15,6 @@ pub enum MasterError {
     /// The journal.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The newest snapshot cannot be read.
-    #[error("the snapshot after event {seq} cannot be read")]
-    Snapshot {
-        /// The last event in it.
-        seq: u64,
-        /// Why.
-        #[source]
-        source: RestoreError,
-    },
     /// An event cannot be read.
     #[error("event {seq} of the journal cannot be read: {problem}")]
     Event {
@@ -237,7 +228,7 @@ impl MasterError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.help(),
-            Self::Snapshot { .. } | Self::Event { .. } => Some(
+            Self::Event { .. } => Some(
                 "it may come from another version of gridctl: start the version that wrote it".to_owned(),
             ),
             Self::NotLoopback { .. } => {

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
 
-use gridctl_core::sched::{Core, SweepStatus};
+use gridctl_core::sched::{Core, SweepStatus, Timing};
 use gridctl_storage::journal::Reader;
 use tokio::sync::{mpsc, watch};
 
 use crate::begin::restore;
 use crate::clock;
 use crate::compare;
-use crate::config::MasterConfig;
 use crate::error::MasterError;
 use crate::handle::{Handle, Shared};
 use crate::message::{Board, INCOMING, Message};
@@ -26,12 +25,13 @@ use crate::ship::Shipper;
 /// There is no journal, or it cannot be read.
 pub fn fold(dir: &Path) -> Result<Core, MasterError> {
     let reader = Reader::open(dir).map_err(|error| compare::explain(dir, error))?;
-    restore(&MasterConfig::new(dir), reader.load()?)
+    restore(Timing::default(), |before| reader.load(before))
 }
 
 /// The same of a journal that is shorter than it was.
 pub(crate) fn fold_as_it_is(dir: &Path) -> Result<Core, MasterError> {
-    restore(&MasterConfig::new(dir), Reader::open_as_it_is(dir)?.load()?)
+    let reader = Reader::open_as_it_is(dir)?;
+    restore(Timing::default(), |before| reader.load(before))
 }
 
 /// A handle that answers questions about the journal in `dir`; no master is there to go on with its sweeps.

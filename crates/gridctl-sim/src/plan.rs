@@ -27,6 +27,8 @@ pub enum Fault {
     SlowCommit,
     /// The disk is full for a while.
     NoSpace,
+    /// The master is killed, and the newest snapshot is damaged or of another format.
+    SpoilSnapshot,
     /// The master stands still.
     Stall,
     /// A machine fails whatever it is given, at once.
@@ -44,7 +46,7 @@ pub enum Fault {
 }
 
 /// Every kind of fault.
-pub const FAULTS: [Fault; 17] = [
+pub const FAULTS: [Fault; 18] = [
     Fault::KillMaster,
     Fault::KillWorker,
     Fault::KillAll,
@@ -55,6 +57,7 @@ pub const FAULTS: [Fault; 17] = [
     Fault::Late,
     Fault::SlowCommit,
     Fault::NoSpace,
+    Fault::SpoilSnapshot,
     Fault::Stall,
     Fault::BadMachine,
     Fault::StopSlot,

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use gridctl_storage::journal::{Options, Snapshot, SqliteStore, Store};
 use lab::{Done, Lab, signal};
 use rustix::process::Signal;
 
@@ -246,4 +247,41 @@ fn what_the_results_lack_is_shipped_by_the_same_command_and_said() {
     let known = lab.run(&["run", "j.yaml", "-q"]);
     assert!(known.stderr.starts_with("j: everything is known"), "{}", known.stderr);
     assert_eq!(lab.ledger("led").len(), 40);
+}
+
+/// Puts `bytes` in the place of the journal's newest snapshot, with the checksum that they ask for;
+/// the number of the last event that it stood for.
+fn replace_snapshot(lab: &Lab, bytes: &[u8]) -> u64 {
+    let mut store = SqliteStore::open(&lab.data(), Options::default()).unwrap();
+    let (seq, _) = store.load(u64::MAX).unwrap().snapshot.unwrap();
+    store.snapshot(&Snapshot { seq, bytes }).unwrap();
+    seq
+}
+
+#[test]
+fn a_snapshot_that_is_not_understood_is_passed_over_and_the_events_make_up_for_it() {
+    let lab = Lab::new();
+    lab.write(".gridctlignore", "led\n").write("j.yaml", sweep("{min: 1, max: 30}"));
+    let run = lab.run(&["run", "j.yaml", "-q"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let board = || lab.run(&["leaderboard", "-k", "100", "-o", "json"]).stdout;
+    let mut whole = board();
+    let cases = [
+        (&b"4000000000\n{\"of\":\"a newer gridctl\"}"[..], "it is of another format than"),
+        (b"{\"epoch\":1,\"of\":\"an older gridctl\"}", "it is of another format than"),
+        (b"1\n{\"epoch\":", "it is not what format 1 says: "),
+        (b"", "it is of another format than"),
+    ];
+    for ((bytes, why), trials) in cases.into_iter().zip(31..) {
+        let seq = replace_snapshot(&lab, bytes);
+        let says = format!("the snapshot after event {seq} was passed over: {why}");
+        assert_eq!(board(), whole);
+        // One more trial, so that a master starts.
+        lab.write("j.yaml", sweep(&format!("{{min: 1, max: {trials}}}")));
+        let run = lab.finish(lab.command(&["run", "j.yaml", "-q"]).env("GRIDCTL_LOG", "warn"));
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        assert!(run.stderr.contains(&says), "{says}: {}", run.stderr);
+        assert_eq!(lab.ledger("led").len(), trials, "nothing is computed twice");
+        whole = board();
+    }
 }

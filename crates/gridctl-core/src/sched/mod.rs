@@ -35,7 +35,7 @@ pub use self::event::{Ended, Event, Next};
 use self::given_up::GivenUp;
 pub use self::known::{Candidates, Changed, Found, Known};
 pub use self::phase::{CloseReason, PauseReason, SweepPhase};
-pub use self::save::RestoreError;
+pub use self::save::{RestoreError, SNAPSHOT_FORMAT};
 pub use self::status::{Best, SweepState, SweepStatus};
 pub use self::step::{
     Answer, Conn, Copied, Effect, Input, Outcome, Refusal, Request, Steer, Step, Submission, TrialPlace,

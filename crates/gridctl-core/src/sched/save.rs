@@ -1,5 +1,7 @@
-//! Snapshots: the core as text, so that a start reads the journal's tail only.
-//! Invariant: a restored core behaves as one that replayed every event: what concerns connections is not in it.
+//! Snapshots: the core as text, so that a start reads the journal's tail only. They are a cache: one
+//! that is not understood is passed over, and the events make up for it.
+//! Invariant: a restored core behaves as one that replayed every event: what concerns connections is
+//! not in it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,15 +21,25 @@ use crate::id::{Epoch, SweepId, Time, WorkerId};
 use crate::points::{GridError, Points};
 use crate::protocol::FrozenSweep;
 
-/// A snapshot that cannot be read.
+/// The number that every snapshot begins with, as decimal digits in a line of their own. Raise it
+/// with every change of what is saved or of what it means.
+pub const SNAPSHOT_FORMAT: u32 = 1;
+
+/// A snapshot that is not understood; the events that it stands for make up for it.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// It is not a snapshot.
-    #[error("the snapshot is not one that this version of gridctl wrote")]
-    Format(#[from] serde_json::Error),
+    /// It does not begin with the number of the format that is known here.
+    #[error("it is of another format than {SNAPSHOT_FORMAT}")]
+    Format,
+    /// What follows the number is not what that format says.
+    #[error("it is not what format {SNAPSHOT_FORMAT} says")]
+    Content(#[from] serde_json::Error),
     /// Its sweep is none.
-    #[error("the snapshot holds a sweep whose points cannot be counted")]
+    #[error("it holds a sweep whose points cannot be counted")]
     Grid(#[from] GridError),
+    /// It stands for other events than it is kept for.
+    #[error("it ends with event {0}")]
+    Events(u64),
 }
 
 #[derive(Serialize)]
@@ -82,27 +94,21 @@ struct SavedSweep {
     settled: Settled,
     open: Vec<(u64, Trial)>,
     generations: Vec<(u64, u32)>,
-    #[serde(default)]
     attempts: BTreeMap<u64, u32>,
     phase: SweepPhase,
     best: Option<(f64, u64)>,
-    #[serde(default)]
     means: PartialMeans,
     breaker: Breaker,
     failures: u64,
     lost: u64,
-    #[serde(default)]
     left_out: Option<LeftOut>,
-    #[serde(default)]
     unsure: Option<Unsure>,
-    #[serde(default)]
     doubtful: BTreeMap<WorkerId, Vec<u64>>,
-    #[serde(default)]
     last_seq: u64,
 }
 
 impl Core {
-    /// The core as JSON, for [`Core::restore`].
+    /// The core as text for [`Core::restore`]: [`SNAPSHOT_FORMAT`] and a line of JSON.
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
         let sweeps = self.sweeps.values().map(|sweep| SweepRef {
@@ -134,15 +140,23 @@ impl Core {
             graces: &self.graces,
             connected: connected.map(|(id, worker)| (*id, worker.host.as_str())).collect(),
         };
-        serde_json::to_vec(&saved).expect("every key is text and every number finite")
+        let mut text = format!("{SNAPSHOT_FORMAT}\n").into_bytes();
+        serde_json::to_writer(&mut text, &saved).expect("every key is text and every number finite");
+        text
     }
 
-    /// The core that made this snapshot; apply the journal's tail to it, then [`Core::begin`].
+    /// The core that made this snapshot after event `seq`; apply the journal's tail to it, then
+    /// [`Core::begin`].
     ///
     /// # Errors
-    /// [`RestoreError`] if it is no snapshot.
-    pub fn restore(timing: Timing, now: Time, snapshot: &[u8]) -> Result<Self, RestoreError> {
-        let saved: Saved = serde_json::from_slice(snapshot)?;
+    /// [`RestoreError`] if it is not understood.
+    pub fn restore(timing: Timing, now: Time, seq: u64, snapshot: &[u8]) -> Result<Self, RestoreError> {
+        let number = format!("{SNAPSHOT_FORMAT}\n");
+        let json = snapshot.strip_prefix(number.as_bytes()).ok_or(RestoreError::Format)?;
+        let saved: Saved = serde_json::from_slice(json)?;
+        if saved.next_seq.checked_sub(1) != Some(seq) {
+            return Err(RestoreError::Events(saved.next_seq.saturating_sub(1)));
+        }
         let mut core = Self::new(timing);
         core.epoch = saved.epoch;
         core.next_seq = saved.next_seq;

@@ -16,7 +16,7 @@ mod people;
 mod queue;
 mod reports;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::made::*;
@@ -280,7 +280,8 @@ impl World {
         let mut core = self.replayed();
         core.begin(self.now);
         if let Some((seen, snapshot)) = &self.snapshot {
-            let mut restored = Core::restore(self.timing, self.now, snapshot).expect("a snapshot");
+            let mut restored =
+                Core::restore(self.timing, self.now, *seen as u64, snapshot).expect("a snapshot");
             for (_, event) in &self.journal[*seen..] {
                 restored.apply(self.now, event);
             }

@@ -123,8 +123,8 @@ impl Store for OnDisk {
         self.inner.snapshot(snapshot)
     }
 
-    fn load(&mut self) -> Result<Loaded, StoreError> {
-        self.inner.load()
+    fn load(&mut self, before: u64) -> Result<Loaded, StoreError> {
+        self.inner.load(before)
     }
 
     fn idle(&mut self) {

@@ -52,6 +52,7 @@ impl World {
                 self.queue.after(pause, Happens::SpaceAgain);
                 true
             }
+            Fault::SpoilSnapshot => self.spoil_snapshot()?,
             Fault::Stall => self.hit_master(|world| {
                 let until = world.queue.now() + world.rng.random_range(1_000..60_000);
                 if let Some(master) = world.master.as_mut() {

@@ -3,7 +3,9 @@
 
 use gridctl_core::id::{SweepId, Time};
 use gridctl_core::leaderboard::Brief;
-use gridctl_core::sched::{Candidates, Core, Driver, Event, Found, Input, Steer, Step, SweepState, Timing};
+use gridctl_core::sched::{
+    Candidates, Core, Driver, Event, Found, Input, SNAPSHOT_FORMAT, Steer, Step, SweepState, Timing,
+};
 use gridctl_storage::journal::{EventRow, Group, Snapshot, Store};
 use rand::RngExt;
 
@@ -29,17 +31,25 @@ impl World {
         self.pump()
     }
 
-    /// The core as the journal has it; from the newest snapshot and from the beginning it must be the same.
+    /// The core as the journal has it; from the newest snapshot that is understood and from the
+    /// beginning it must be the same.
     fn load(&mut self) -> Result<Core, Violation> {
         let now = self.now();
-        let loaded =
-            self.store.load().map_err(|err| Violation(format!("the journal does not load: {err}")))?;
-        let mut core = match &loaded.snapshot {
-            Some((_, bytes)) => Core::restore(Timing::default(), now, bytes)
-                .map_err(|err| Violation(format!("the snapshot does not load: {err}")))?,
-            None => Core::new(Timing::default()),
+        let mut before = u64::MAX;
+        let (mut core, tail) = loop {
+            let loaded = self
+                .store
+                .load(before)
+                .map_err(|err| Violation(format!("the journal does not load: {err}")))?;
+            let Some((seq, bytes)) = loaded.snapshot else {
+                break (Core::new(Timing::default()), loaded.tail);
+            };
+            match Core::restore(Timing::default(), now, seq, &bytes) {
+                Ok(core) => break (core, loaded.tail),
+                Err(_) => before = seq,
+            }
         };
-        replay(&mut core, now, &loaded.tail)?;
+        replay(&mut core, now, &tail)?;
         let mut whole = Core::new(Timing::default());
         replay(&mut whole, now, &self.store.events())?;
         if whole.snapshot() != core.snapshot() {
@@ -50,6 +60,26 @@ impl World {
             )));
         }
         Ok(core)
+    }
+
+    /// The power goes, and with it the newest snapshot: it is damaged, or not one that is understood.
+    pub(super) fn spoil_snapshot(&mut self) -> Result<bool, Violation> {
+        if self.rng.random_bool(0.5) {
+            let place = self.rng.random_range(0..1 << 20);
+            let is_damaged = self.store.damage_snapshot(place);
+            self.kill_master()?;
+            return Ok(is_damaged);
+        }
+        let Ok(Some((seq, _))) = self.store.load(u64::MAX).map(|loaded| loaded.snapshot) else {
+            return Ok(false);
+        };
+        let bytes = format!("{}\n{{}}", SNAPSHOT_FORMAT + 1);
+        self.kill_master()?;
+        self.store
+            .snapshot(&Snapshot { seq, bytes: bytes.as_bytes() })
+            .map_err(|err| Violation(format!("the journal refuses a snapshot: {err}")))?;
+        self.store.sync();
+        Ok(true)
     }
 
     pub(super) fn tick_master(&mut self, life: u32) -> Result<(), Violation> {

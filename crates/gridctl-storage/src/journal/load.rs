@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::error::StoreError;
 use super::head::Head;
-use super::row::{Chain, damaged_value, snapshot_crc};
+use super::row::{Chain, damaged_value, snapshot_is_whole};
 use super::{EventRow, Loaded};
 
 /// The journal's last event.
@@ -116,11 +116,11 @@ pub(crate) fn events_after(
     Ok(chain)
 }
 
-/// The newest whole snapshot and what follows it.
-pub(crate) fn load(conn: &Connection, path: &Path, start: Chain) -> Result<Loaded, StoreError> {
+/// The newest whole snapshot of an event before number `before`, and what follows it.
+pub(crate) fn load(conn: &Connection, path: &Path, start: Chain, before: u64) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded::default();
     let mut chain = start;
-    for seq in snapshot_numbers(conn, path)? {
+    for seq in snapshot_numbers(conn, path)?.into_iter().filter(|seq| *seq < before) {
         if let Some((at, bytes)) = whole_snapshot(conn, path, (start, seq))? {
             chain = at;
             loaded.snapshot = Some((seq, bytes));
@@ -151,7 +151,7 @@ fn whole_snapshot(
         .query_row(sql, [seq.cast_signed()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .map_err(|error| damaged_value(path, error))?;
     let chain = Chain { seq, crc: chain };
-    let fits = chain_at(conn, path, start, seq)? == Some(chain) && snapshot_crc(chain, &bytes) == crc;
+    let fits = chain_at(conn, path, start, seq)? == Some(chain) && snapshot_is_whole(chain, &bytes, crc);
     Ok(fits.then_some((chain, bytes)))
 }
 

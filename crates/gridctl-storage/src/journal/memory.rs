@@ -1,10 +1,13 @@
-//! A journal in memory, for the simulator: what is appended is held back until it is synced, and a crash may tear it.
-//! Invariant: whatever is torn, what is read back is a prefix of the groups and holds every group that was synced.
+//! A journal in memory, for the simulator: what is appended is held back until it is synced, and a
+//! crash may tear it; a snapshot may be damaged later.
+//! Invariant: whatever is torn, what is read back is a prefix of the groups and holds every group
+//! that was synced.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
+use super::row::{Chain, snapshot_crc, snapshot_is_whole};
 use super::{EventRow, Group, Loaded, OutcomeRow, Snapshot, Store};
 
 /// What the next write does instead.
@@ -22,11 +25,19 @@ enum Write {
     Snapshot(u64, Vec<u8>),
 }
 
+/// A snapshot as the disk has it.
+#[derive(Debug)]
+struct Kept {
+    seq: u64,
+    crc: u32,
+    bytes: Vec<u8>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     events: Vec<EventRow>,
     outcomes: Vec<OutcomeRow>,
-    snapshots: Vec<(u64, Vec<u8>)>,
+    snapshots: Vec<Kept>,
     /// Written, but not yet durable.
     held: Vec<Write>,
     /// Writes stay in `held` until [`MemoryStore::sync`].
@@ -85,6 +96,19 @@ impl MemoryStore {
         self.lock().failures.push(failure);
     }
 
+    /// Changes a digit of the newest durable snapshot, the first one from `place` on, counted round
+    /// and round: what can still be read says something else. False if there is none.
+    pub fn damage_snapshot(&self, place: usize) -> bool {
+        let mut inner = self.lock();
+        let Some(newest) = inner.snapshots.last_mut() else { return false };
+        let place = place % newest.bytes.len().max(1);
+        let (before, after) = newest.bytes.split_at_mut(place);
+        let digit = after.iter_mut().chain(before).find(|byte| byte.is_ascii_digit());
+        let Some(digit) = digit else { return false };
+        *digit = if *digit == b'9' { b'8' } else { *digit + 1 };
+        true
+    }
+
     /// Every durable event.
     #[must_use]
     pub fn events(&self) -> Vec<EventRow> {
@@ -110,8 +134,9 @@ impl Inner {
                 self.outcomes.append(&mut outcomes);
             }
             Write::Snapshot(seq, bytes) => {
-                self.snapshots.retain(|(old, _)| *old != seq);
-                self.snapshots.push((seq, bytes));
+                self.snapshots.retain(|old| old.seq != seq);
+                let crc = snapshot_crc(Chain { seq, crc: 0 }, &bytes);
+                self.snapshots.push(Kept { seq, crc, bytes });
                 let surplus = self.snapshots.len().saturating_sub(2);
                 self.snapshots.drain(..surplus);
             }
@@ -194,12 +219,16 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn load(&mut self) -> Result<Loaded, StoreError> {
+    fn load(&mut self, before: u64) -> Result<Loaded, StoreError> {
         let inner = self.lock();
-        let snapshot = inner.snapshots.last().cloned();
+        let is_whole =
+            |kept: &Kept| snapshot_is_whole(Chain { seq: kept.seq, crc: 0 }, &kept.bytes, kept.crc);
+        let asked = inner.snapshots.iter().rev().filter(|kept| kept.seq < before);
+        let damaged = asked.clone().take_while(|kept| !is_whole(kept)).count();
+        let snapshot = asked.skip(damaged).map(|kept| (kept.seq, kept.bytes.clone())).next();
         let after = snapshot.as_ref().map_or(0, |(seq, _)| *seq);
         let tail = inner.events.iter().filter(|event| event.seq > after).cloned().collect();
         let next_seq = inner.events.last().map_or(0, |event| event.seq) + 1;
-        Ok(Loaded { snapshot, tail, next_seq, damaged_snapshots: 0 })
+        Ok(Loaded { snapshot, tail, next_seq, damaged_snapshots: u32::try_from(damaged).unwrap_or(u32::MAX) })
     }
 }

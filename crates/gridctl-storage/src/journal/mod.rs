@@ -131,11 +131,13 @@ pub trait Store: Send {
     /// As [`Store::append`].
     fn snapshot(&mut self, snapshot: &Snapshot<'_>) -> Result<(), StoreError>;
 
-    /// Reads what a master starts from.
+    /// Reads what a master starts from: the newest whole snapshot of an event before number `before`
+    /// (`u64::MAX`: of any event), and every event after it. Whoever does not understand that
+    /// snapshot asks again for one before it.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`]: the journal is damaged.
-    fn load(&mut self) -> Result<Loaded, StoreError>;
+    fn load(&mut self, before: u64) -> Result<Loaded, StoreError>;
 
     /// Housekeeping while nothing waits for a commit.
     fn idle(&mut self) {}

@@ -105,15 +105,15 @@ impl Reader {
         Ok(mark.map_or_else(|| self.journal.clone(), |mark| format!("{}-{mark}", self.journal)))
     }
 
-    /// What a master would start from: the newest snapshot and the events after it.
+    /// What a master would start from, as [`super::Store::load`] says.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`]: the journal is damaged.
-    pub fn load(&self) -> Result<Loaded, StoreError> {
+    pub fn load(&self, before: u64) -> Result<Loaded, StoreError> {
         self.timed(|conn, path| {
             let fail = |error| StoreError::from_sqlite(path, "being read", error);
             let _one_view = conn.unchecked_transaction().map_err(fail)?;
-            load::load(conn, path, Chain::start(&self.journal))
+            load::load(conn, path, Chain::start(&self.journal), before)
         })
     }
 

@@ -48,6 +48,11 @@ pub(crate) fn snapshot_crc(chain: Chain, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// Whether these are the bytes that the checksum was made of.
+pub(crate) fn snapshot_is_whole(chain: Chain, bytes: &[u8], crc: u32) -> bool {
+    snapshot_crc(chain, bytes) == crc
+}
+
 pub(crate) fn insert_event(
     statement: &mut Statement<'_>,
     event: &EventRow,

@@ -278,8 +278,8 @@ impl Store for SqliteStore {
         self.write_snapshot(snapshot, chain).map_err(|error| self.roll_back("keeping a snapshot", error))
     }
 
-    fn load(&mut self) -> Result<Loaded, StoreError> {
-        load::load(&self.conn, &self.path, Chain::start(&self.journal))
+    fn load(&mut self, before: u64) -> Result<Loaded, StoreError> {
+        load::load(&self.conn, &self.path, Chain::start(&self.journal), before)
     }
 
     fn idle(&mut self) {

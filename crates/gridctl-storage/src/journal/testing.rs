@@ -44,11 +44,11 @@ pub(crate) fn append(store: &mut dyn Store, from: u64, to: u64) {
 }
 
 fn conforms(store: &mut dyn Store) {
-    assert_eq!(store.load().unwrap(), Loaded { next_seq: 1, ..Loaded::default() }, "empty");
+    assert_eq!(store.load(u64::MAX).unwrap(), Loaded { next_seq: 1, ..Loaded::default() }, "empty");
     store.append(&Group::default()).unwrap();
     append(store, 1, 3);
     append(store, 4, 4);
-    let loaded = store.load().unwrap();
+    let loaded = store.load(u64::MAX).unwrap();
     assert_eq!((loaded.tail, loaded.next_seq), (events(1..=4), 5), "what was appended comes back");
 
     let again = store.append(&Group { events: &events(4..=5), outcomes: &[] });
@@ -57,7 +57,7 @@ fn conforms(store: &mut dyn Store) {
     assert!(matches!(gap, Err(StoreError::Gap { expected: 5, got: 6 })), "{gap:?}");
     let outcome_again = store.append(&Group { events: &events(5..=5), outcomes: &[outcome(2)] });
     assert!(matches!(outcome_again, Err(StoreError::Duplicate { seq: 2 })), "{outcome_again:?}");
-    assert_eq!(store.load().unwrap().next_seq, 5, "what is refused leaves nothing");
+    assert_eq!(store.load(u64::MAX).unwrap().next_seq, 5, "what is refused leaves nothing");
 
     let early = store.snapshot(&Snapshot { seq: 9, bytes: b"future" });
     assert!(matches!(early, Err(StoreError::Gap { .. })), "{early:?}");
@@ -65,9 +65,14 @@ fn conforms(store: &mut dyn Store) {
         store.snapshot(&Snapshot { seq, bytes: &seq.to_le_bytes() }).unwrap();
     }
     append(store, 5, 6);
-    let loaded = store.load().unwrap();
+    let loaded = store.load(u64::MAX).unwrap();
     assert_eq!(loaded.snapshot, Some((4, 4_u64.to_le_bytes().to_vec())));
     assert_eq!((loaded.tail, loaded.next_seq), (events(5..=6), 7), "the tail begins after the snapshot");
+    let earlier = store.load(4).unwrap();
+    assert_eq!(earlier.snapshot, Some((3, 3_u64.to_le_bytes().to_vec())), "the one before");
+    assert_eq!((earlier.tail, earlier.next_seq), (events(4..=6), 7));
+    let none = store.load(3).unwrap();
+    assert_eq!((none.snapshot, none.tail), (None, events(1..=6)), "two are kept");
     store.idle();
     append(store, 7, 7);
 }
@@ -96,9 +101,23 @@ impl Store for Synced {
     fn snapshot(&mut self, snapshot: &Snapshot<'_>) -> Result<(), StoreError> {
         self.0.snapshot(snapshot).inspect(|()| self.0.sync())
     }
-    fn load(&mut self) -> Result<Loaded, StoreError> {
-        self.0.load()
+    fn load(&mut self, before: u64) -> Result<Loaded, StoreError> {
+        self.0.load(before)
     }
+}
+
+#[test]
+fn a_damaged_snapshot_in_memory_is_passed_over() {
+    let mut store = MemoryStore::new();
+    assert!(!store.damage_snapshot(0), "there is none");
+    append(&mut store, 1, 4);
+    for (seq, bytes) in [(2, b"12"), (4, b"34")] {
+        store.snapshot(&Snapshot { seq, bytes }).unwrap();
+    }
+    assert!(store.damage_snapshot(1));
+    let loaded = store.load(u64::MAX).unwrap();
+    assert_eq!((loaded.snapshot, loaded.damaged_snapshots), (Some((2, b"12".to_vec())), 1));
+    assert_eq!((loaded.tail, loaded.next_seq), (events(3..=4), 5));
 }
 
 #[test]

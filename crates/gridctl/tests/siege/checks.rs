@@ -18,7 +18,7 @@ impl Siege {
         assert_eq!(listed.into_iter().collect::<BTreeMap<_, _>>().len(), total, "{self}");
         // The journal: its snapshot, its events and every outcome agree with their checksums, or this is an error.
         let reader = Reader::open(&self.lab.data()).unwrap();
-        let loaded = reader.load().unwrap();
+        let loaded = reader.load(u64::MAX).unwrap();
         assert_eq!(loaded.damaged_snapshots, 0);
         let outcomes = reader.after(0, None, 100_000).unwrap();
         let settled: Vec<_> = outcomes.iter().filter(|row| row.terminal).collect();

@@ -164,7 +164,7 @@ fn a_reader_sees_what_a_master_commits_and_makes_no_file() {
     store.idle();
     let check = |reader: &Reader| {
         assert_eq!(reader.last_outcome().unwrap(), 1_300);
-        let loaded = reader.load().unwrap();
+        let loaded = reader.load(u64::MAX).unwrap();
         assert_eq!((loaded.snapshot, loaded.tail.len()), (Some((1_000, b"state".to_vec())), 300));
         assert_eq!(loaded.tail, events(1_001..=1_300));
         assert_eq!(collect(|each| reader.outcomes(V1, each)).len(), 1_300);

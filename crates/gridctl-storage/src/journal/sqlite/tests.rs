@@ -57,7 +57,7 @@ fn what_is_appended_is_there_after_a_restart_and_for_the_owner_alone() {
     }
     assert_eq!(names_in(&dir), ["journal.head", "journal.sqlite", "master.lock"].map(str::to_owned).into());
     let mut store = open(&dir).unwrap();
-    assert_eq!(store.load().unwrap().tail, events(1..=5));
+    assert_eq!(store.load(u64::MAX).unwrap().tail, events(1..=5));
     assert_eq!(store.journal_id(), journal);
     append(&mut store, 6, 6);
 }
@@ -157,24 +157,24 @@ fn f77_a_changed_event_is_found_and_named() {
     ] {
         let dir = closed_journal(10);
         Connection::open(dir.path().join(JOURNAL_FILE)).unwrap().execute_batch(sql).unwrap();
-        let error = open(dir.path()).unwrap().load().unwrap_err();
+        let error = open(dir.path()).unwrap().load(u64::MAX).unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { at: 29, .. }), "{sql}: {error}");
         assert!(error.help().unwrap().contains("--data-dir"));
         let reader = Reader::open(dir.path()).unwrap();
-        assert!(reader.load().is_err(), "{sql}");
+        assert!(reader.load(u64::MAX).is_err(), "{sql}");
     }
 }
 
 #[test]
 fn a_damaged_snapshot_is_made_up_for_by_the_events() {
     let dir = closed_journal(10);
-    let whole = open(dir.path()).unwrap().load().unwrap();
+    let whole = open(dir.path()).unwrap().load(u64::MAX).unwrap();
     assert_eq!(whole.snapshot.map(|(seq, _)| seq), Some(18));
     Connection::open(dir.path().join(JOURNAL_FILE))
         .unwrap()
         .execute_batch("UPDATE snapshot SET bytes = zeroblob(9000)")
         .unwrap();
-    let loaded = open(dir.path()).unwrap().load().unwrap();
+    let loaded = open(dir.path()).unwrap().load(u64::MAX).unwrap();
     assert_eq!((loaded.snapshot, loaded.damaged_snapshots), (None, 1));
     assert_eq!((loaded.tail, loaded.next_seq), (events(1..=30), 31));
 }
@@ -186,7 +186,7 @@ fn never_wrong(dir: &Path, what: &str) -> (bool, bool) {
         Ok(store) => store,
         Err(_) => return (true, true),
     };
-    let loaded = store.load();
+    let loaded = store.load(u64::MAX);
     if let Ok(loaded) = &loaded {
         let (from, bytes) = loaded.snapshot.clone().map_or((0, None), |(seq, bytes)| (seq, Some(bytes)));
         assert!(bytes.is_none_or(|bytes| bytes == [5; 9_000]), "{what}: the snapshot is wrong");
@@ -257,9 +257,9 @@ fn a_log_torn_at_any_byte_gives_a_prefix_of_whole_groups() {
     for length in (0..=wal.len()).step_by(509).chain([wal.len()]) {
         let crashed = copy(dir.path(), &[JOURNAL_FILE]);
         fs::write(crashed.path().join("journal.sqlite-wal"), &wal[..length]).unwrap();
-        let read = Reader::open(crashed.path()).unwrap().load().unwrap();
+        let read = Reader::open(crashed.path()).unwrap().load(u64::MAX).unwrap();
         let mut store = open(crashed.path()).unwrap();
-        let loaded = store.load().unwrap();
+        let loaded = store.load(u64::MAX).unwrap();
         assert_eq!(read, loaded, "a reader and a master see the same");
         let count = loaded.next_seq - 1;
         assert_eq!(loaded.tail, events(1..=count), "torn at {length}");
@@ -288,10 +288,10 @@ fn a_full_disk_loses_nothing_and_needs_no_restart() {
     }
     let error = store.snapshot(&Snapshot { seq: 3, bytes: &[1; 100_000] }).unwrap_err();
     assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
-    assert_eq!(store.load().unwrap().next_seq, 4);
+    assert_eq!(store.load(u64::MAX).unwrap().next_seq, 4);
     store.conn.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
     store.append(&group).unwrap();
-    assert_eq!(store.load().unwrap().next_seq, 400);
+    assert_eq!(store.load(u64::MAX).unwrap().next_seq, 400);
 }
 
 /// A small file system of its own; gone with the guard.
@@ -338,7 +338,7 @@ fn a_device_that_is_really_full_is_no_space_until_it_is_freed() {
     store.idle();
     append(&mut store, next + 50, next + 99);
     drop(store);
-    assert_eq!(open(&dir).unwrap().load().unwrap().next_seq, next + 100);
+    assert_eq!(open(&dir).unwrap().load(u64::MAX).unwrap().next_seq, next + 100);
 }
 
 #[test]
