@@ -18,6 +18,7 @@ mod sweepfile;
 mod workdir;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
 use gridctl_core::sched::Steer;
@@ -27,6 +28,7 @@ use crate::exit::{Exit, Outcome};
 use crate::settings::Settings;
 
 fn main() -> ExitCode {
+    survive_file_limit();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -41,6 +43,13 @@ fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Writing beyond `ulimit -f` fails from now on, as on a full disk, and does not kill. A program that this one starts
+/// has the default again, as a handler ends where another program begins.
+fn survive_file_limit() {
+    // The flag is not looked at: the write itself fails. Without a handler all is as the system has it.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
 /// Help, or what is wrong with the command line. What was typed may hold what a terminal would act on: then it is shown plainly.

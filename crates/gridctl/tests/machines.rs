@@ -72,3 +72,27 @@ parameters: {x: {values: [1, 2, 3]}}
     assert_eq!(again.code, Some(0), "{}", again.stderr);
     assert!(again.stderr.contains("3 succeeded"), "{}", again.stderr);
 }
+
+#[test]
+fn a_trainer_whose_file_becomes_too_long_for_the_machine_is_told_why_and_the_run_goes_on() {
+    let lab = Lab::new();
+    lab.write(
+        "s.yaml",
+        r#"command: [sh, -c, 'if [ $HP_X = 2 ]; then exec head -c 3M /dev/zero > long; fi; echo s=$HP_X']
+metric: {name: s}
+retry: {max_failures: 0}
+parameters: {x: {values: [1, 2, 3]}}
+order: file
+"#,
+    );
+    let mut shell = Command::new("bash");
+    shell.args(["-c", "ulimit -f 2048; exec \"$0\" run s.yaml --slots 1", env!("CARGO_BIN_EXE_gridctl")]);
+    let done = lab.finish(shell.current_dir(lab.path()).stdin(Stdio::null()).env_remove("GRIDCTL_DATA_DIR"));
+    assert_eq!(done.code, Some(10), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("signal 25: a file became longer than `ulimit -f` allows"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("2 succeeded, 1 failed"), "{}", done.stderr);
+}

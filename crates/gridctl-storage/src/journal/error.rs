@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
+use rustix::process::{Resource, getrlimit};
+
+/// What SQLite writes at once; a file may end so far from its limit.
+const PAGE: u64 = 4096;
 
 /// Why the journal did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +125,14 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// This process may not make its files as long as they would become.
+    #[error("{} and its log may not become longer than {kib} KiB here (`ulimit -f`)", path.display())]
+    FileLimit {
+        /// The file.
+        path: PathBuf,
+        /// The limit, in KiB.
+        kib: u64,
+    },
     /// Another program writes to the file.
     #[error("another program keeps {} locked", path.display())]
     Busy {
@@ -223,6 +235,9 @@ impl StoreError {
             Self::NoSpace { .. } => {
                 "free some space: the master goes on by itself, and nothing is lost".to_owned()
             }
+            Self::FileLimit { .. } => "raise it (`ulimit -f unlimited`), then start again: it goes on from what \
+                 is on the disk"
+                .to_owned(),
             Self::Busy { .. } => "close what else has it open, such as a sqlite3 shell".to_owned(),
             Self::TooSlow { .. } => "ask for less at once, with -k or --filter".to_owned(),
             Self::Fatal { .. } => {
@@ -236,6 +251,11 @@ impl StoreError {
     pub(crate) fn from_sqlite(path: &Path, doing: &'static str, error: rusqlite::Error) -> Self {
         let path = path.to_owned();
         let failure = error.sqlite_error();
+        if failure.is_some_and(|failure| failure.code == ErrorCode::SystemIoFailure)
+            && let Some(limited) = Self::limited(&path)
+        {
+            return limited;
+        }
         match failure.map(|failure| (failure.code, failure.extended_code)) {
             Some((ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE)) => Self::NoSpace { path },
             Some((ErrorCode::DatabaseCorrupt, _)) => Self::Corrupt { path, what: error.to_string(), at: 0 },
@@ -255,6 +275,20 @@ impl StoreError {
         }
     }
 
+    /// Whether the journal `path`, its log or its index has grown as far as this process may write: SQLite says only that
+    /// a write failed.
+    pub(crate) fn limited(path: &Path) -> Option<Self> {
+        let limit = getrlimit(Resource::Fsize).current?;
+        let length = |end: &str| {
+            let mut file = path.as_os_str().to_owned();
+            file.push(end);
+            std::fs::metadata(file).map_or(0, |meta| meta.len())
+        };
+        let longest = ["", "-wal", "-shm"].map(length).into_iter().max()?;
+        let path = path.to_owned();
+        (longest + PAGE > limit).then_some(Self::FileLimit { path, kib: limit / 1024 })
+    }
+
     /// What the system said about a file or directory of the journal.
     pub(crate) fn from_io(path: &Path, doing: &'static str, error: io::Error) -> Self {
         let path = path.to_owned();
@@ -262,6 +296,9 @@ impl StoreError {
             return Self::NotWritable { path, why: "it is a symbolic link".to_owned() };
         }
         match error.kind() {
+            io::ErrorKind::FileTooLarge if let Some(limit) = getrlimit(Resource::Fsize).current => {
+                Self::FileLimit { path, kib: limit / 1024 }
+            }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path },
             io::ErrorKind::PermissionDenied
             | io::ErrorKind::ReadOnlyFilesystem

@@ -217,6 +217,9 @@ impl SqliteStore {
 
     fn check_alive(&self) -> Result<(), StoreError> {
         if self.dead {
+            if let Some(limited) = StoreError::limited(&self.path) {
+                return Err(limited);
+            }
             let source = "an earlier write failed; start again".into();
             return Err(StoreError::Fatal { path: self.path.clone(), doing: "being written", source });
         }

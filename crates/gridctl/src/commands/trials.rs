@@ -10,6 +10,7 @@ use gridctl_core::sched::Core;
 use gridctl_core::trials::TrialLine;
 use gridctl_core::view::{TrialDetails, TrialsQuery};
 use serde_json::json;
+use signal_hook::consts::SIGXFSZ;
 
 use crate::cli::{TrialsCommand, TrialsLsArgs, TrialsRetryArgs, TrialsShowArgs};
 use crate::exit::{Exit, Failure, Outcome};
@@ -276,6 +277,7 @@ fn doubts(report: &Report) -> String {
 pub(crate) fn exit(end: End) -> String {
     match end {
         End::Code(code) => format!("exit {code}"),
+        End::Signal(SIGXFSZ) => format!("signal {SIGXFSZ}: a file became longer than `ulimit -f` allows"),
         End::Signal(signal) => format!("signal {signal}"),
         End::NotStarted => "not started".to_owned(),
     }
