@@ -127,12 +127,13 @@ fn drive(
     inbox: mpsc::Receiver<Message>,
     failed: mpsc::Sender<MasterError>,
 ) -> Result<(), MasterError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let not_begun = |source| MasterError::NotBegun { part: "loop", source };
-    let runtime = runtime.map_err(not_begun)?;
     let driver = move || {
         let last_word = LastWord(failed);
-        if let Err(error) = runtime.block_on(shell.go(inbox)) {
+        // Made here: where no thread can be had it would be dropped in another runtime, which is a panic.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let ended = runtime.map_err(not_begun).and_then(|runtime| runtime.block_on(shell.go(inbox)));
+        if let Err(error) = ended {
             // Whoever runs the master ends the process.
             let _ = last_word.0.try_send(error);
         }

@@ -4,7 +4,10 @@
 
 mod lab;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use lab::{Done, Lab};
@@ -95,4 +98,49 @@ order: file
         done.stderr
     );
     assert!(done.stderr.contains("2 succeeded, 1 failed"), "{}", done.stderr);
+}
+
+/// The first of some users that have no processes: the limit counts all of a user's.
+const USERS: u32 = 61_000;
+
+#[test]
+fn a_user_who_may_have_no_more_threads_or_processes_is_told_and_nothing_panics() {
+    if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/setpriv").exists() {
+        eprintln!("SKIPPED no more threads: to be another user than root takes root and setpriv");
+        assert!(std::env::var_os("GRIDCTL_TEST_NO_SKIP").is_none(), "nothing may be skipped here");
+        return;
+    }
+    let lab = Lab::new();
+    fs::set_permissions(lab.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = lab.path().join("gridctl");
+    fs::copy(env!("CARGO_BIN_EXE_gridctl"), &program).unwrap();
+    let start = |most: u32| {
+        let file = format!("{most}/s.yaml");
+        lab.write(
+            &file,
+            r#"command: [sh, -c, 'echo 1 > "$GRID_OUTPUT_DIR/x"; head -c 99999 /dev/zero; echo; echo s=$HP_X']
+metric: {name: s}
+parameters: {x: {min: 1, max: 9}}
+"#,
+        );
+        let user = USERS + most;
+        chown(lab.path().join(most.to_string()), Some(user), Some(user)).unwrap();
+        let limited = format!("ulimit -u {most}; exec ./gridctl run {file} --slots 2");
+        let mut command = Command::new("setpriv");
+        command.args([format!("--reuid={user}"), format!("--regid={user}")]);
+        command.args(["--clear-groups", "--", "bash", "-c", &limited]).current_dir(lab.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        (most, command.env_remove("GRIDCTL_DATA_DIR").spawn().unwrap())
+    };
+    let runs = [1, 2, 3, 4, 5, 6, 7, 8, 10, 200].map(start);
+    let ends = BTreeMap::from(runs.map(|(most, run)| {
+        let done = lab.wait(run);
+        let log = lab.path().join(format!("{most}/gridctl-data/work/worker.log"));
+        let said = format!("{most}: {}\n{}", done.stderr, fs::read_to_string(log).unwrap_or_default());
+        assert!(!said.contains("panicked") && !said.contains("quarantined"), "{said}");
+        assert!(most == 200 || said.contains("Resource temporarily unavailable"), "{said}");
+        (most, done.code)
+    }));
+    assert!(ends.values().all(|code| matches!(code, Some(0 | 1 | 13))), "{ends:?}");
+    assert_eq!((ends[&1], ends[&5], ends[&8], ends[&200]), (Some(1), Some(1), Some(13), Some(0)));
 }

@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{MasterArgs, WorkerArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output;
+use crate::runtime;
 use crate::settings::{self, LEVELS, Settings};
 use crate::source::{self, chain};
 use crate::{datadir, mark};
@@ -33,7 +34,7 @@ pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
             .listen_on(address)
             .map_err(|error| Failure { exit: Exit::Usage, ..source::master_failure(&error) })?;
     }
-    let runtime = runtime()?;
+    let runtime = runtime::shared()?;
     let ready = |advert: &gridctl_master::Advert| {
         output::say(format_args!("serving {} at {}", dir.display(), advert.socket_address()));
         if let Some(address) = advert.tcp {
@@ -72,10 +73,7 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
         parent_pipe: args.parent_pipe,
         own_process: true,
     };
-    // One thread: each hop to another costs as much as what is done there.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::error("runtime", format!("cannot start: {error}")))?;
-    let result = runtime.block_on(gridctl_worker::run(config));
+    let result = runtime::single()?.block_on(gridctl_worker::run(config));
     match result {
         Ok(()) => Ok(Exit::Ok),
         Err(WorkerError::Stopped) => Ok(Exit::Interrupted),
@@ -94,15 +92,6 @@ pub(crate) fn timing(lease: Duration) -> Result<Timing, Failure> {
     let ttl_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
     Timing::new(ttl_ms, (ttl_ms / 6).max(1), 3_600_000, ttl_ms.max(60_000))
         .map_err(|error| Failure::usage("master::timing", error.to_string()))
-}
-
-/// A runtime for many connections.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::error("runtime", format!("cannot start: {error}")))
 }
 
 /// Logs to stderr at the level that was set, or this one.

@@ -60,7 +60,8 @@ pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
 fn waiting(dir: &Path, sweep: &str) -> Option<Notice> {
     let (dir, sweep) = (dir.to_owned(), sweep.to_owned());
     let (say, said) = mpsc::channel();
-    std::thread::spawn(move || say.send(gridctl_master::waiting(&dir, Some(&sweep))));
+    let look = move || say.send(gridctl_master::waiting(&dir, Some(&sweep)));
+    std::thread::Builder::new().spawn(look).ok()?;
     let left = said.recv_timeout(LOOK).ok()?.ok()?.pop()?;
     let error = format!("{} of {}: {}", number::of(left.records, "record"), left.sweep, left.why);
     Some(Notice::RecordsNotShipped { error })

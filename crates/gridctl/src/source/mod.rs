@@ -25,6 +25,7 @@ use tokio::runtime::Runtime;
 use crate::address::{self, Place};
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::runtime;
 use crate::settings::Settings;
 use api::ApiClient;
 
@@ -55,7 +56,7 @@ enum Asked {
 impl Source {
     /// The source for someone who looks from `from`: a master that was named, the data directory's, or its journal.
     pub(crate) fn open(settings: &Settings, from: &Path) -> Result<Self, Failure> {
-        let runtime = runtime()?;
+        let runtime = runtime::single()?;
         if let Some(master) = &settings.master {
             let client = runtime.block_on(ApiClient::connect(&address::named(&master.value)?))?;
             let dir = settings.data_dir.find(from).ok();
@@ -81,7 +82,7 @@ impl Source {
 
     /// The master alone: for what only a master can do.
     pub(crate) fn master(settings: &Settings, from: &Path) -> Result<MasterSource, Failure> {
-        let runtime = runtime()?;
+        let runtime = runtime::single()?;
         let place = place(settings, from)?;
         let client = runtime.block_on(ApiClient::connect(&place)).map_err(|failure| {
             let dir = settings.data_dir.find(from).ok().filter(|_| settings.master.is_none());
@@ -282,13 +283,6 @@ pub(crate) fn no_master(dir: &Path) -> Failure {
         Diagnostic::error("master::unreachable", format!("no master is running for {}", dir.display()))
             .help("`gridctl master` starts one; `gridctl run FILE` needs none");
     Failure::new(Exit::Unreachable, problem)
-}
-
-fn runtime() -> Result<Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::error("runtime", format!("cannot start: {error}")))
 }
 
 /// What a master in process, or the journal, says no to.

@@ -22,6 +22,7 @@ use super::submit::{prepare, request};
 use crate::cli::RunArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Format, number};
+use crate::runtime;
 use crate::settings::{Set, Settings};
 use crate::source::{self, fold};
 use crate::submit::{self, precheck, preview};
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     let trials = preview::count(&preview::points(&frozen)?);
     let submit = request(frozen, &args.again);
     let plan = course::Plan { submit, args, hint, mark: mark::of(&dir), dir, trials, slots };
-    let runtime = super::daemon::runtime()?;
+    let runtime = runtime::shared()?;
     let ended = runtime.block_on(course::run(plan));
     // A results volume that hangs must not keep the process.
     runtime.shutdown_background();
@@ -179,7 +180,7 @@ fn ended(status: &SweepStatus) -> Exit {
 }
 
 fn show_board(dir: &Path, sweep: &str, args: &RunArgs) -> Result<(), Failure> {
-    let runtime = super::daemon::runtime()?;
+    let runtime = runtime::shared()?;
     let handle = gridctl_master::reading(dir).map_err(|error| source::master_failure(&error))?;
     let board = runtime
         .block_on(handle.leaderboard(sweep, leaderboard::asked(args.k)))
