@@ -273,6 +273,9 @@ pub struct Report {
     pub objective: Option<MetricValue>,
     /// Each metric's value that counts, sorted by name.
     pub metrics: Vec<(String, MetricValue)>,
+    /// The spread of each metric that is a mean: the sample standard deviation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spreads: Vec<(String, MetricValue)>,
     /// The curves of metrics that were given with a step, bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<CurvePoint>,
@@ -323,6 +326,7 @@ impl Report {
             exit: None,
             objective: None,
             metrics: Vec::new(),
+            spreads: Vec::new(),
             curve: Vec::new(),
             log: String::new(),
             log_bytes: 0,

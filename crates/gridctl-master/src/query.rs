@@ -79,9 +79,9 @@ impl Handle {
         let (succeeded, best) = (status.succeeded, status.best.filter(|_| status.version == version));
         let mut page = self
             .read(move |reader| match layout.objective {
-                Some((_, goal)) if query.is_plain() && layout.repeats == 1 => {
+                Some((metric, goal)) if query.is_plain() && layout.repeats == 1 => {
                     let limits = (u64::from(k), query.offset as u64);
-                    let page = plain(reader, (id, version), goal, limits, succeeded)?;
+                    let page = plain(reader, (id, version), (&metric, goal), limits, succeeded)?;
                     check_best(&page, best.as_ref(), goal, query.offset)?;
                     Ok(page)
                 }
@@ -105,7 +105,7 @@ impl Handle {
 fn plain(
     reader: &Reader,
     (id, version): (SweepId, u32),
-    goal: Goal,
+    (metric, goal): (&str, Goal),
     (k, offset): (u64, u64),
     total: u64,
 ) -> Result<Page, AskError> {
@@ -119,7 +119,7 @@ fn plain(
     });
     let mixed_code = reader.is_mixed(at)?;
     let briefs = rows.iter().map(brief).collect::<Result<Vec<_>, _>>()?;
-    Ok(Page { rows: leaderboard::ranked(briefs, offset), total, mixed_code })
+    Ok(Page { rows: leaderboard::ranked(briefs, offset, Some(metric)), total, mixed_code })
 }
 
 /// Refuses a ranking that lacks the best trial, which the core knows from the events.

@@ -86,3 +86,27 @@ fn until_a_point_is_complete_none_is_best() {
     assert_ne!(best.code, Some(0));
     assert!(best.stderr.contains("none complete yet"), "{}", best.stderr);
 }
+
+#[test]
+fn the_mean_of_folds_that_one_trial_prints_ranks_and_has_its_spread_beside_it() {
+    let lab = Lab::new();
+    let script = "for f in 1 3; do echo score=0.$HP_X$f; done; [ $HP_X != 3 ] || echo score=99%";
+    let parameters = "parameters: {x: {values: [1, 2, 3]}}\nretry: {max_failures: 0}\n";
+    let metric = "metric: {name: score, goal: maximize, report: mean}\n";
+    let done = run(&lab, &format!("command: [bash, -c, '{script}']\n{metric}{parameters}"));
+    assert_eq!(done.code, Some(10), "{}", done.stderr);
+    assert!(done.stderr.contains("saw `score=99%`"), "{}", done.stderr);
+    let rows = rows(&lab);
+    let spread = (0.01_f64 * 0.01 * 2.0).sqrt();
+    for (row, (x, mean)) in rows.iter().zip([(2, (0.21 + 0.23) / 2.0), (1, (0.11 + 0.13) / 2.0)]) {
+        assert_eq!((&row["params"]["x"], &row["objective"]), (&Json::from(x), &Json::from(mean)));
+        for std in [&row["objective_std"], &row["metrics_std"]["score"]] {
+            assert!((std.as_f64().unwrap() - spread).abs() < 1e-12, "{std}");
+        }
+    }
+    assert_eq!(rows.len(), 2);
+    let table = lab.run(&["leaderboard", "s.yaml"]).stdout;
+    assert!(table.lines().next().is_some_and(|line| line.contains("std")), "{table}");
+    let csv = lab.run(&["leaderboard", "s.yaml", "-o", "csv"]).stdout;
+    assert!(csv.lines().next().is_some_and(|line| line.contains("metric_score,std_score")), "{csv}");
+}

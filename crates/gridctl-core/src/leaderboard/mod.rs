@@ -81,7 +81,8 @@ impl Board {
         if self.layout.repeats > 1 {
             self.points.entry(brief.point).or_default().push(brief);
         } else if succeeded {
-            self.keep(single(brief));
+            let objective = self.layout.objective.as_ref().map(|(name, _)| name.as_str());
+            self.keep(single(brief, objective));
         }
     }
 

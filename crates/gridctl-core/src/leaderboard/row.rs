@@ -39,6 +39,9 @@ pub struct Brief {
     pub objective: Option<MetricValue>,
     /// The metrics.
     pub metrics: Vec<(String, MetricValue)>,
+    /// The spread of those that are means of what one attempt printed.
+    #[serde(default)]
+    pub spreads: Vec<(String, MetricValue)>,
     /// How long it took.
     pub duration_ms: u64,
 }
@@ -66,6 +69,7 @@ impl From<&Record> for Brief {
             token: record.report.token,
             objective: record.report.objective,
             metrics: record.report.metrics.clone(),
+            spreads: record.report.spreads.clone(),
             duration_ms: record.report.duration_ms,
         }
     }
@@ -100,7 +104,8 @@ pub struct Row {
     pub worker: WorkerId,
     /// Seconds that it took; mean over the repeats.
     pub duration_s: f64,
-    /// Sample standard deviation of the objective over the repeats; from two of them on.
+    /// Sample standard deviation of the objective: over the repeats, from two of them on; without
+    /// repeats of the values that it is the mean of, if it is (`report: mean`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective_std: Option<MetricValue>,
     /// The same of each metric.
@@ -164,9 +169,12 @@ impl Row {
     }
 }
 
-/// The row of a trial that is a point by itself; no rank yet.
-pub(super) fn single(brief: Brief) -> Row {
+/// The row of a trial that is a point by itself, where `objective` is what ranks; no rank yet.
+pub(super) fn single(brief: Brief, objective: Option<&str>) -> Row {
+    let spread = brief.spreads.iter().find(|(name, _)| Some(name.as_str()) == objective);
     Row {
+        objective_std: spread.map(|(_, spread)| *spread),
+        metrics_std: brief.spreads,
         rank: None,
         trial: brief.trial,
         index: brief.index,
@@ -179,18 +187,16 @@ pub(super) fn single(brief: Brief) -> Row {
         attempts: u64::from(brief.token.attempt),
         worker: brief.worker,
         duration_s: seconds(brief.duration_ms),
-        objective_std: None,
-        metrics_std: Vec::new(),
     }
 }
 
 /// The rows of the best trials as an index gave them, ranked from `offset` + 1 on as far as they have an objective; for versions
-/// without repeats.
+/// without repeats that rank by `objective`.
 #[must_use]
-pub fn ranked(briefs: Vec<Brief>, offset: u64) -> Vec<Row> {
+pub fn ranked(briefs: Vec<Brief>, offset: u64, objective: Option<&str>) -> Vec<Row> {
     let row = |(brief, place): (Brief, u64)| {
         let has_value = brief.objective.is_some_and(|value| value.0.is_finite());
-        Row { rank: has_value.then_some(place), ..single(brief) }
+        Row { rank: has_value.then_some(place), ..single(brief, objective) }
     };
     briefs.into_iter().zip(offset + 1..).map(row).collect()
 }

@@ -38,6 +38,7 @@ fn brief(index: u64, lr: f64, repeat: u32, acc: f64) -> Brief {
         token: Token { epoch: Epoch(1), lease: LeaseSeq(index + 1), attempt: 2 },
         objective: Some(MetricValue(acc)),
         metrics: vec![("acc".to_owned(), MetricValue(acc)), ("loss".to_owned(), MetricValue(1.0 - acc))],
+        spreads: Vec::new(),
         duration_ms: 1_500,
     }
 }

@@ -255,6 +255,10 @@ impl Board {
             .iter()
             .filter_map(|series| Some((series.name.to_string(), MetricValue(series.value()?))))
             .collect();
+        let spreads = series
+            .iter()
+            .filter_map(|series| Some((series.name.to_string(), MetricValue(series.spread()?))))
+            .collect();
         let curves = series.iter().filter(|series| series.has_curve()).count().max(1);
         let limit = MAX_POINTS.min(MAX_ALL_POINTS / curves);
         let mut curve = Vec::new();
@@ -267,7 +271,7 @@ impl Board {
                 value: MetricValue(value),
             }));
         }
-        Outcome { objective, metrics, curve, done: self.done, near_misses, doubts, seen }
+        Outcome { objective, metrics, spreads, curve, done: self.done, near_misses, doubts, seen }
     }
 
     /// The objective's value; if there should be one and is none, why.

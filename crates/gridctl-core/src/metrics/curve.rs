@@ -57,10 +57,51 @@ fn halve(points: &mut Vec<(i64, f64)>) {
     });
 }
 
+/// What the mean of values and their spread are computed from, value by value.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    count: f64,
+    /// Summed in order of arrival.
+    sum: f64,
+    /// The mean so far, as the squares need it.
+    centre: f64,
+    /// The sum of the squares of what each value is away from the mean.
+    squares: f64,
+}
+
+impl Tally {
+    fn push(&mut self, value: f64) {
+        self.join(Self { count: 1.0, sum: value, centre: value, squares: 0.0 });
+    }
+
+    /// Takes in what came later.
+    fn join(&mut self, later: Self) {
+        if later.count == 0.0 {
+            return;
+        }
+        let count = self.count + later.count;
+        let apart = later.centre - self.centre;
+        self.squares += later.squares + apart * apart * self.count * later.count / count;
+        self.centre += apart * later.count / count;
+        self.sum += later.sum;
+        self.count = count;
+    }
+
+    fn mean(&self) -> f64 {
+        self.sum / self.count
+    }
+
+    /// The sample standard deviation, of two values or more.
+    fn spread(&self) -> Option<f64> {
+        (self.count > 1.0).then(|| (self.squares / (self.count - 1.0)).sqrt())
+    }
+}
+
 /// What came of one metric by one way.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Track {
     value: Option<f64>,
+    tally: Tally,
     latest: Option<(Option<i64>, f64)>,
     curve: Curve,
     /// How many values there were.
@@ -81,6 +122,10 @@ impl Track {
         self.value = Some(match (report, self.value) {
             (Report::Min, Some(best)) => best.min(value),
             (Report::Max, Some(best)) => best.max(value),
+            (Report::Mean, _) => {
+                self.tally.push(value);
+                self.tally.mean()
+            }
             (Report::Last, _) | (_, None) => value,
         });
     }
@@ -153,18 +198,42 @@ impl Series {
         &self.tracks[channel as usize]
     }
 
-    /// The value that counts; none, if the last one could not be read.
+    /// The ways whose values count: one; but of all explicit ones the smallest, the largest and the
+    /// mean are made, the way first that ended first.
+    fn counted(&self) -> impl Iterator<Item = Channel> {
+        let last = self.channel();
+        let earlier = match last {
+            Some(Channel::File) => Some(Channel::Protocol),
+            Some(Channel::Protocol) => Some(Channel::File),
+            _ => None,
+        };
+        let is_made_of_all = self.report != Report::Last;
+        earlier.filter(|_| is_made_of_all).into_iter().chain(last)
+    }
+
+    /// The value that counts; none, if one that counts could not be read.
     pub(super) fn value(&self) -> Option<f64> {
-        let channel = self.channel()?;
-        let value = self.by(channel).filter(|_| self.unreadable().is_none())?;
-        let explicit = [Channel::File, Channel::Protocol];
-        let other = explicit.into_iter().find(|other| explicit.contains(&channel) && *other != channel);
-        let Some(other) = other.and_then(|other| self.by(other)) else { return Some(value) };
-        Some(match self.report {
-            Report::Last => value,
-            Report::Min => value.min(other),
-            Report::Max => value.max(other),
-        })
+        if self.unreadable().is_some() {
+            return None;
+        }
+        let mut values = self.counted().filter_map(|channel| self.by(channel));
+        match self.report {
+            Report::Last => values.last(),
+            Report::Min => values.reduce(f64::min),
+            Report::Max => values.reduce(f64::max),
+            Report::Mean => values.next().map(|_| self.tally().mean()),
+        }
+    }
+
+    /// The spread of what the mean was made of; none of fewer than two values.
+    pub(super) fn spread(&self) -> Option<f64> {
+        self.value().and_then(|_| self.tally().spread())
+    }
+
+    fn tally(&self) -> Tally {
+        let mut all = Tally::default();
+        self.counted().for_each(|channel| all.join(self.track(channel).tally));
+        all
     }
 
     /// The value that counts of what came by a way.
@@ -172,9 +241,9 @@ impl Series {
         self.track(channel).value
     }
 
-    /// The last value, if it could not be read.
+    /// The last value, if it could not be read; of several that count, any.
     pub(super) fn unreadable(&self) -> Option<&str> {
-        self.track(self.channel()?).unreadable.as_deref()
+        self.counted().filter_map(|channel| self.track(channel).unreadable.as_deref()).last()
     }
 
     /// Whether any value was seen of it.
@@ -187,7 +256,9 @@ impl Series {
         let (Some(taken), Some(value)) = (self.channel(), self.value()) else { return Vec::new() };
         let others = Channel::ALL.into_iter().filter_map(|other| Some((other, self.by(other)?)));
         others
-            .filter(|(other, by)| *other != taken && MetricValue(*by) != MetricValue(value))
+            .filter(|(other, by)| {
+                !self.counted().any(|counted| counted == *other) && MetricValue(*by) != MetricValue(value)
+            })
             .map(|(other, by)| Doubt::Differs {
                 metric: self.name.to_string(),
                 taken,
@@ -288,7 +359,10 @@ mod tests {
     #[test]
     fn the_value_that_counts_is_the_last_the_smallest_or_the_largest_and_never_nan_beside_others() {
         let nan = f64::NAN;
-        let cases: [(Report, &[f64], f64); 6] = [
+        let cases: [(Report, &[f64], f64); 9] = [
+            (Report::Mean, &[0.1, 0.7, 0.1, 0.2], (0.1 + 0.7 + 0.1 + 0.2) / 4.0),
+            (Report::Mean, &[0.5], 0.5),
+            (Report::Mean, &[0.5, nan, 0.5], nan),
             (Report::Last, &[0.5, 0.9, 0.7], 0.7),
             (Report::Min, &[0.5, 0.2, 0.7], 0.2),
             (Report::Max, &[0.5, 0.9, 0.7], 0.9),
@@ -305,5 +379,44 @@ mod tests {
                 "{report:?} {values:?}: {value}"
             );
         }
+    }
+
+    #[test]
+    fn a_mean_is_of_all_explicit_values_with_their_spread_and_of_none_where_one_cannot_be_read() {
+        let at = |end| Place { line: 1, end };
+        let mut series = Series::new("x".into(), Report::Mean);
+        series.push(Channel::Stdout, at(0), None, 9.0);
+        for (channel, end, value) in [(Channel::File, 10, 1.0), (Channel::Protocol, 20, 2.0)] {
+            series.push(channel, at(end), None, value);
+        }
+        series.push(Channel::Protocol, at(20), None, 6.0);
+        assert_eq!((series.value(), series.spread()), (Some(3.0), Some(7.0_f64.sqrt())));
+        let others: Vec<Channel> = series
+            .doubts()
+            .into_iter()
+            .map(|doubt| match doubt {
+                Doubt::Differs { other, .. } => other,
+                Doubt::Cut { .. } => unreachable!(),
+            })
+            .collect();
+        assert_eq!(others, [Channel::Stdout], "what the mean is made of does not differ from it");
+        series.push_unreadable(Channel::File, at(30), "1,2");
+        series.push(Channel::Protocol, at(40), None, 6.0);
+        assert_eq!((series.value(), series.unreadable()), (None, Some("1,2")));
+    }
+
+    #[test]
+    fn the_spread_is_the_sample_standard_deviation_and_none_of_one_value() {
+        let spread = |values: &[f64]| {
+            let mut tally = Tally::default();
+            values.iter().for_each(|value| tally.push(*value));
+            tally.spread()
+        };
+        assert_eq!(spread(&[]), None);
+        assert_eq!(spread(&[0.5]), None);
+        assert_eq!(spread(&[0.5, 0.5]), Some(0.0));
+        assert_eq!(spread(&[1.0, 2.0, 3.0, 4.0]), Some((5.0_f64 / 3.0).sqrt()));
+        let far = spread(&[1e9 + 1.0, 1e9 + 2.0, 1e9 + 3.0]).unwrap();
+        assert!((far - 1.0).abs() < 1e-9, "{far}");
     }
 }

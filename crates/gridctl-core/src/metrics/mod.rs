@@ -126,6 +126,8 @@ pub struct Outcome {
     pub objective: Option<f64>,
     /// Each metric's value that counts, sorted by name.
     pub metrics: Vec<(String, MetricValue)>,
+    /// The spread of each one that is a mean: the sample standard deviation, of two values or more.
+    pub spreads: Vec<(String, MetricValue)>,
     /// The curves of metrics that came with steps, metric by metric.
     pub curve: Vec<CurvePoint>,
     /// The trainer printed `::done`.

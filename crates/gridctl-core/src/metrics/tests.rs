@@ -164,6 +164,7 @@ fn a_last_value_that_cannot_be_read_is_not_passed_over_for_an_older_one() {
     let plain = patterns(Some(metric("acc")), vec![metric("f1")]);
     let regex = patterns(Some(with_regex("acc", r"ACC is (\S+)")), vec![]);
     let smallest = patterns(Some(MetricSpec { report: Report::Min, ..metric("acc") }), vec![]);
+    let mean = patterns(Some(MetricSpec { report: Report::Mean, ..metric("acc") }), vec![]);
     let unknown: Vec<(&Arc<Patterns>, Vec<Said>, &str)> = vec![
         (&plain, vec![(Stdout, "acc=0.9\nacc=1,234.5\n")], "saw `acc=1,234.5`"),
         (&plain, vec![(Stdout, "acc=0.9\nacc: [0.5, 0.6]\n")], "saw `acc: [0.5, 0.6]`"),
@@ -174,6 +175,12 @@ fn a_last_value_that_cannot_be_read_is_not_passed_over_for_an_older_one() {
         (&plain, vec![(File, "{\"acc\":0.9}\n{\"acc\":0.\n"), (Stdout, "acc=0.8\n")], "saw `{\"acc\":0.`"),
         (&regex, vec![(Stdout, "ACC is 0.9\nACC is 95%\n")], "caught `95%`, which is not a number"),
         (&smallest, vec![(Stdout, "acc=1,2,3\nacc=5\n")], "saw `acc=1,2,3`"),
+        (&mean, vec![(Stdout, "acc=0.8\nacc=95%\nacc=0.9\n")], "saw `acc=95%`"),
+        (
+            &mean,
+            vec![(File, "{\"acc\":\"95%\"}\n"), (Stdout, "::metric acc=0.9\n")],
+            "saw `{\"acc\":\"95%\"}`",
+        ),
     ];
     for (patterns, parts, told) in unknown {
         let outcome = said(patterns, &parts);

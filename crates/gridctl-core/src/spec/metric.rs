@@ -138,11 +138,14 @@ fn spec(
         None => None,
     };
     let report = match fields.get("report") {
-        Some(tree) => match check.word(&format!("{what}: `report`"), tree, &["last", "min", "max"])? {
-            "min" => Report::Min,
-            "max" => Report::Max,
-            _ => Report::Last,
-        },
+        Some(tree) => {
+            match check.word(&format!("{what}: `report`"), tree, &["last", "min", "max", "mean"])? {
+                "min" => Report::Min,
+                "max" => Report::Max,
+                "mean" => Report::Mean,
+                _ => Report::Last,
+            }
+        }
         None => Report::Last,
     };
     good.then(|| (MetricSpec { name: name.to_owned(), regex, report }, name_tree.span.clone()))

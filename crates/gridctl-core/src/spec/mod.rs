@@ -269,6 +269,8 @@ pub enum Report {
     Min,
     /// The largest.
     Max,
+    /// The mean of all of them; its spread is kept beside it.
+    Mean,
 }
 
 /// What one attempt takes of a worker.

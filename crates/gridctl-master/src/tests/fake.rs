@@ -171,6 +171,7 @@ pub(crate) fn report(token: Token, trial: TrialId, score: Option<f64>) -> Report
         exit: Some(Exit::Code(i32::from(score.is_none()))),
         objective: score.map(MetricValue),
         metrics: score.map(|score| ("score".to_owned(), MetricValue(score))).into_iter().collect(),
+        spreads: Vec::new(),
         curve: Vec::new(),
         log: "hello\n".to_owned(),
         log_bytes: 6,

@@ -51,6 +51,7 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
         fatal: facts.1.1,
         exit,
         objective: values.0,
+        spreads: values.1.clone(),
         metrics: values.1,
         curve: values.2.into_iter().map(|(name, step, value)| CurvePoint { name, step, value }).collect(),
         log: texts.0,

@@ -74,6 +74,7 @@ fn long_report(lease: u64) -> Report {
         exit: Some(Exit::Code(0)),
         objective: None,
         metrics: Vec::new(),
+        spreads: Vec::new(),
         curve: Vec::new(),
         log: "x".repeat(64 << 10),
         log_bytes: 64 << 10,

@@ -149,6 +149,7 @@ fn report(start: &worker::Start, log: &Log, seen: Seen) -> Report {
         exit: Some(gone.exit),
         objective: outcome.objective.map(MetricValue),
         metrics: outcome.metrics,
+        spreads: outcome.spreads,
         curve: outcome.curve,
         log_bytes,
         log: not_started.clone().unwrap_or(log_text),

@@ -300,10 +300,13 @@ fn show_log(path: &Path, checked: &Checked, format: TextOrJson) -> Outcome {
     if format == TextOrJson::Json {
         let metrics: serde_json::Map<String, Json> =
             found.metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        let spreads: serde_json::Map<String, Json> =
+            found.spreads.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
         output::json(&json!({
             "log": shown,
             "objective": found.objective.map(gridctl_core::record::MetricValue),
             "metrics": metrics,
+            "spreads": spreads,
             "curve_points": found.curve.len(),
             "done": found.done,
             "near_misses": found.near_misses,
@@ -319,9 +322,12 @@ fn show_log(path: &Path, checked: &Checked, format: TextOrJson) -> Outcome {
             let steps = found.curve.iter().filter(|point| point.name == *name).count();
             let is_objective =
                 spec.objective.as_ref().is_some_and(|objective| objective.metric.name == *name);
+            let spread = found.spreads.iter().find(|(known, _)| known == name);
+            let spread =
+                spread.map_or_else(String::new, |(_, std)| format!(" (std {})", number::plain(std.0)));
             columns.row(vec![
                 name.clone(),
-                number::plain(value.0),
+                number::plain(value.0) + &spread,
                 if steps > 0 { steps.to_string() } else { "-".to_owned() },
                 seen_where(name, &found.seen),
                 if is_objective { "the objective".to_owned() } else { String::new() },

@@ -70,8 +70,12 @@ fn table((all, rows): (&[Row], &[Row]), heading: &Heading, wide: bool) -> String
     if !heading.metric.is_empty() {
         headings.push(head(METRICS, &heading.metric));
     }
+    let spread = repeated || rows.iter().any(|row| row.objective_std.is_some());
+    if spread {
+        headings.push(">std".to_owned());
+    }
     if repeated {
-        headings.extend([">std".to_owned(), ">repeats".to_owned()]);
+        headings.push(">repeats".to_owned());
     }
     headings.extend(shown.iter().map(|name| head(PARAMS, name)));
     headings.extend(others.iter().map(|name| head(METRICS, name)));
@@ -88,12 +92,14 @@ fn table((all, rows): (&[Row], &[Row]), heading: &Heading, wide: bool) -> String
         if !heading.metric.is_empty() {
             cells.push(shown_metric(row.objective, wide));
         }
-        if repeated {
+        if spread {
             cells.push(shown_metric(row.objective_std, wide));
+        }
+        if repeated {
             cells.push(format!("{}/{}", row.repeats, row.repeats_total));
         }
         cells.extend(shown.iter().map(|name| shown_value(row.params.get(name))));
-        cells.extend(others.iter().map(|name| shown_metric(metric(row, name), wide)));
+        cells.extend(others.iter().map(|name| shown_metric(of_name(&row.metrics, name), wide)));
         if wide || odd_states {
             cells.push(row.state.to_string());
         }
@@ -112,8 +118,8 @@ fn measured(name: &str, metrics: &[String], heading: &Heading) -> bool {
     name == heading.metric || metrics.iter().any(|known| known == name)
 }
 
-fn metric(row: &Row, name: &str) -> Option<MetricValue> {
-    row.metrics.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+fn of_name(values: &[(String, MetricValue)], name: &str) -> Option<MetricValue> {
+    values.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
 }
 
 fn shown_metric(value: Option<MetricValue>, wide: bool) -> String {
@@ -131,13 +137,17 @@ pub(crate) fn shown_value(value: Option<&Value>) -> String {
     }
 }
 
-/// Flat columns for CSV: `param_*`, `metric_*`.
+/// Flat columns for CSV: `param_*`, `metric_*`, and `std_*` of metrics that have a spread.
 fn flat(rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
     let (params, metrics) = names(rows);
     let fixed = ["rank", "trial", "index", "state", "objective", "objective_std"];
     let mut header: Vec<String> = fixed.map(str::to_owned).to_vec();
     header.extend(params.iter().map(|name| format!("param_{name}")));
     header.extend(metrics.iter().map(|name| format!("metric_{name}")));
+    let std = |row: &Row, name: &str| of_name(&row.metrics_std, name);
+    let spread: Vec<&String> =
+        metrics.iter().filter(|name| rows.iter().any(|row| std(row, name).is_some())).collect();
+    header.extend(spread.iter().map(|name| format!("std_{name}")));
     header.extend(["repeats", "attempts", "worker", "duration_s"].map(str::to_owned));
     let number = |value: Option<MetricValue>| value.map_or_else(String::new, |value| value.0.to_string());
     let cells = rows.iter().map(|row| {
@@ -146,7 +156,8 @@ fn flat(rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
         cells.extend([number(row.objective), number(row.objective_std)]);
         let text = |name: &String| row.params.get(name).and_then(Value::to_text).unwrap_or_default();
         cells.extend(params.iter().map(text));
-        cells.extend(metrics.iter().map(|name| number(metric(row, name))));
+        cells.extend(metrics.iter().map(|name| number(of_name(&row.metrics, name))));
+        cells.extend(spread.iter().map(|name| number(std(row, name))));
         cells.extend([row.repeats.to_string(), row.attempts.to_string(), row.worker.to_string()]);
         cells.push(row.duration_s.to_string());
         cells
@@ -205,5 +216,20 @@ mod tests {
         );
         assert_eq!(cells[0][7], "=x");
         assert_eq!(cells[1][4], "NaN");
+    }
+
+    #[test]
+    fn a_mean_of_what_one_trial_printed_has_its_spread_beside_it() {
+        let mut rows = rows();
+        rows[0].objective_std = Some(MetricValue(0.25));
+        rows[0].metrics_std = vec![("acc".to_owned(), MetricValue(0.25))];
+        let text = table((&rows, &rows), &Heading { metric: "acc".to_owned() }, false);
+        let words = |line: usize| text.lines().nth(line).unwrap().split_whitespace().collect::<Vec<_>>();
+        assert_eq!(words(0)[..4], ["rank", "trial", "acc", "std"]);
+        assert_eq!((words(1)[3], words(2)[3]), ("0.25", "-"));
+        let (header, cells) = flat(&rows);
+        let at = header.iter().position(|name| name == "std_acc").unwrap();
+        assert_eq!((&*cells[0][at], &*cells[1][at]), ("0.25", ""));
+        assert!(!header.contains(&"std_f1".to_owned()));
     }
 }

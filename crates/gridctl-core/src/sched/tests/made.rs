@@ -116,6 +116,7 @@ pub(super) fn brief(trial: TrialId, code: CodeHash) -> Brief {
         token: Token { epoch: Epoch(1), lease: LeaseSeq(1), attempt: 1 },
         objective: None,
         metrics: vec![("score".to_owned(), MetricValue(1.0))],
+        spreads: Vec::new(),
         duration_ms: 0,
     }
 }
