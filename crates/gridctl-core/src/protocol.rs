@@ -42,6 +42,9 @@ pub struct FrozenSweep {
     pub env: Vec<(String, String)>,
     /// The code's mark.
     pub code: CodeHash,
+    /// [`crate::metrics::READER_RULE`] of the release that froze it; 0 of one that did not say.
+    #[serde(default)]
+    pub reader: u32,
     /// What `code` was made from, so that a change can be named: files of the workdir by relative path, the data by its
     /// absolute one, each with its hash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

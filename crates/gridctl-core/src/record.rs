@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CodeHash, Token, TrialId, WorkerId};
+use crate::metrics::ReadBy;
 use crate::value::Params;
 
 /// How an attempt ended.
@@ -251,6 +252,9 @@ pub enum Doubt {
     },
 }
 
+/// The most [`Report::log_runs`].
+pub const MAX_LOG_RUNS: usize = 1_024;
+
 /// What the worker says of an attempt's end; everything that is to be known of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -283,6 +287,11 @@ pub struct Report {
     pub log: String,
     /// Bytes of output in all.
     pub log_bytes: u64,
+    /// How many bytes of it came by stdout, then by stderr, then by stdout again, and so on, in the
+    /// order of the log; empty where the log alone does not say what was measured, because
+    /// metrics came in the file or the two changed more than [`MAX_LOG_RUNS`] times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_runs: Vec<u64>,
     /// The last line that looks like the error; two attempts in a row with the same one are final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -330,6 +339,7 @@ impl Report {
             curve: Vec::new(),
             log: String::new(),
             log_bytes: 0,
+            log_runs: Vec::new(),
             error: Some(why.to_owned()),
             near_misses: Vec::new(),
             doubts: Vec::new(),
@@ -377,6 +387,9 @@ pub struct Record {
     pub worker: WorkerId,
     /// The machine's name.
     pub host: String,
+    /// What read its metrics.
+    #[serde(default)]
+    pub read_by: ReadBy,
     /// Where it was computed, if this record was taken over: the sweep's name and version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_from: Option<(String, u32)>,

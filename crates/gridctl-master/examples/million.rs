@@ -77,6 +77,7 @@ fn sweep(data_dir: &Path, count: u64) -> Outcome<FrozenSweep> {
         output: data_dir.join("results").display().to_string(),
         env: Vec::new(),
         code: CodeHash::of(&["million"]),
+        reader: gridctl_core::metrics::READER_RULE,
         files: Vec::new(),
     })
 }

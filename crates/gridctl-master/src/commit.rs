@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use gridctl_core::id::SweepId;
+use gridctl_core::metrics::{self, ReadBy};
 use gridctl_core::protocol::FrozenSweep;
-use gridctl_core::record::{MetricValue, Record, TrialState};
+use gridctl_core::record::{Class, MetricValue, Record, TrialState};
 use gridctl_core::sched::{Copied, Core, Event, Outcome, Step};
 use gridctl_storage::journal::{EventRow, Group, OutcomeRow, Reader, StoreError};
 
@@ -109,8 +110,21 @@ fn copy(
     record.point = copied.point;
     record.repeat = copied.repeat;
     record.generation = 1;
+    if let Some(again) = copied.again.as_deref() {
+        read_again(&mut record, again.clone(), frozen);
+    }
     record.report.objective = objective(frozen, &record);
     row(&record, copied.sweep, seq)
+}
+
+/// Takes in what the attempt's log says, read as the sweep has it read now.
+fn read_again(record: &mut Record, again: metrics::Outcome, frozen: &FrozenSweep) {
+    record.read_by = ReadBy::of(&frozen.spec);
+    (record.state, record.report.class) = (TrialState::Succeeded, Class::Succeeded);
+    let metrics::Outcome { metrics, spreads, curve, doubts, .. } = again;
+    (record.report.metrics, record.report.spreads) = (metrics, spreads);
+    (record.report.curve, record.report.doubts) = (curve, doubts);
+    record.report.near_misses.clear();
 }
 
 /// The objective of a record by what a sweep ranks: its own, or the metric of that name.

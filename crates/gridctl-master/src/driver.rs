@@ -173,8 +173,10 @@ impl Shell {
     /// Steps what waits, commits it, and lets its effects out.
     async fn round(&mut self, inbox: &mut mpsc::Receiver<Message>) -> Result<(), MasterError> {
         let mut problem = None;
-        let reader = &self.reader;
-        self.driver.batch(clock::now(), &mut |candidates| problem = know::look_up(candidates, reader).err());
+        let (reader, data_dir) = (&self.reader, &self.data_dir);
+        self.driver.batch(clock::now(), &mut |candidates| {
+            problem = know::look_up(candidates, reader, data_dir).err();
+        });
         if let Some(error) = problem {
             return Err(error.into());
         }

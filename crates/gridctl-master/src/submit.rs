@@ -59,9 +59,9 @@ impl Handle {
         let submission = Box::new(Submission { frozen, known: Vec::new(), changed, retry_failed, rerun });
         self.tell(Message::Ask(Box::new(|request| Input::Submit(request, submission)), answer)).await?;
         match self.answer(answered).await? {
-            Answer::Submitted { version, new, known, .. } => {
+            Answer::Submitted { version, new, known, read_again, lost, .. } => {
                 self.shared.shipper.wake();
-                Ok(Submitted::Stands { sweep: name, version, new, known, left })
+                Ok(Submitted::Stands { sweep: name, version, new, known, read_again, lost, left })
             }
             Answer::Done(_) => Err(AskError::Failed("it answered another question".to_owned())),
         }

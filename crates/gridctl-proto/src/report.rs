@@ -2,7 +2,7 @@
 //! Invariant: texts over their limit are cut on the way out, so that no report is refused for its length.
 
 use gridctl_core::id::TrialId;
-use gridctl_core::record::{Channel, Class, CurvePoint, Doubt, Exit, MetricValue, Report};
+use gridctl_core::record::{Channel, Class, CurvePoint, Doubt, Exit, MAX_LOG_RUNS, MetricValue, Report};
 
 use crate::field::{FieldError, all, clip, clip_front, id, present, text};
 use crate::{limits, v1};
@@ -27,6 +27,7 @@ impl From<Report> for v1::Report {
             curve: report.curve.into_iter().take(limits::MAX_CURVE).map(point).collect(),
             log: clip_front(report.log, limits::MAX_LOG_BYTES),
             log_bytes: report.log_bytes,
+            log_runs: if report.log_runs.len() > MAX_LOG_RUNS { Vec::new() } else { report.log_runs },
             error: report.error.map(clip),
             near_misses: report.near_misses.into_iter().take(limits::MAX_NEAR_MISSES).map(clip).collect(),
             started_unix_ms: report.started_unix_ms,
@@ -124,6 +125,7 @@ impl TryFrom<v1::Report> for Report {
             curve: all("curve", report.curve, limits::MAX_CURVE, point)?,
             log: text("log", report.log, limits::MAX_LOG_BYTES)?,
             log_bytes: report.log_bytes,
+            log_runs: all("log_runs", report.log_runs, MAX_LOG_RUNS, Ok)?,
             error: report.error.map(|error| text("error", error, limits::MAX_TEXT_BYTES)).transpose()?,
             near_misses: all("near_misses", report.near_misses, limits::MAX_NEAR_MISSES, line)?,
             started_unix_ms: report.started_unix_ms,

@@ -121,3 +121,60 @@ fn nobody_waits_for_the_data_directory_while_a_person_is_asked() {
     assert_eq!(done.code, Some(0), "{}", done.stdout);
     assert!(done.stdout.contains("version 2, 3 known"), "{}", done.stdout);
 }
+
+/// `run`s a sweep whose only trial prints more than a record holds if it is told to; what it said, and each row's objective.
+fn read_with(lab: &Lab, metric: &str, long: bool) -> (String, Vec<f64>) {
+    let flood = if long { "head -c 70000 /dev/zero | tr \"\\\\0\" x | fold; echo;" } else { "" };
+    lab.write(
+        "r.yaml",
+        format!(
+            "command: [sh, -c, 'echo $HP_X >> led; {flood} echo best=0.9 >&2; echo \"acc=0.$HP_X of 7\"; echo best=0.1']\n\
+             metric: {{name: acc, goal: maximize{metric}}}\nparameters: {{x: {{values: [1, 2]}}}}\norder: file\n\
+             retry: {{max_failures: 0}}\n"
+        ),
+    );
+    let done = lab.run(&["run", "r.yaml"]);
+    let rows = lab.run(&["leaderboard", "r.yaml", "-o", "jsonl"]).stdout;
+    let row =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("a row")["objective"].as_f64();
+    (done.stderr, rows.lines().filter_map(row).collect())
+}
+
+#[test]
+fn a_changed_pattern_reads_kept_logs_again_and_what_is_not_kept_is_tried_again() {
+    let lab = Lab::new();
+    assert_eq!(read_with(&lab, "", false).1, [0.2, 0.1]);
+    // Text on stderr counts less than text on stdout, in a log as well.
+    let (said, values) = read_with(&lab, ", regex: 'best=(\\S+)'", false);
+    assert_eq!(values, [0.1, 0.1], "{said}");
+    assert!(said.contains("2 results read again from the logs"), "{said}");
+    let (said, values) = read_with(&lab, ", regex: 'of (\\d+)'", false);
+    assert_eq!(values, [7.0, 7.0], "{said}");
+    // What a pattern does not find is no number of another one.
+    let (said, values) = read_with(&lab, ", regex: 'nothing=(\\S+)'", false);
+    assert_eq!(values, [0.0; 0], "{said}");
+    assert!(said.contains("2 trials tried again"), "{said}");
+    let tried = lab.ledger("led").len();
+    assert_eq!(tried, 4);
+    // And what had no metric has one, once it is looked for where it is.
+    let (said, values) = read_with(&lab, ", report: max", false);
+    assert_eq!(values, [0.2, 0.1], "{said}");
+    assert_eq!(lab.ledger("led").len(), tried, "{said}");
+    let (said, values) = read_with(&lab, ", report: max", false);
+    assert_eq!((values.len(), said.contains("read again")), (2, false), "{said}");
+}
+
+#[test]
+fn a_long_log_is_read_again_from_the_results_and_a_trial_whose_log_is_gone_is_tried_again() {
+    let lab = Lab::new();
+    assert_eq!(read_with(&lab, "", true).1, [0.2, 0.1]);
+    let (said, values) = read_with(&lab, ", regex: 'best=(\\S+)'", true);
+    assert_eq!(values, [0.1, 0.1], "{said}");
+    assert!(said.contains("2 results read again from the logs"), "{said}");
+    assert_eq!(lab.ledger("led").len(), 2, "{said}");
+    std::fs::remove_dir_all(lab.data().join("results/r/trials")).unwrap();
+    let (said, values) = read_with(&lab, ", regex: 'of (\\d+)'", true);
+    assert_eq!(values, [7.0, 7.0], "{said}");
+    assert!(said.contains("2 trials tried again"), "{said}");
+    assert_eq!(lab.ledger("led").len(), 4, "{said}");
+}

@@ -41,6 +41,7 @@ fn frozen(command: &[&str]) -> FrozenSweep {
         output: "/home/me/results".into(),
         env: vec![("MODE".into(), "fast".into()), ("HF_TOKEN".into(), "hf".into())],
         code: CodeHash([0; 10]),
+        reader: crate::metrics::READER_RULE,
         files: vec![],
     }
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::query::Layout;
 use crate::id::{CodeHash, Token, TrialId, WorkerId};
-use crate::record::{MetricValue, Record, TrialState};
+use crate::metrics::ReadBy;
+use crate::record::{Class, MetricValue, Record, TrialState};
 use crate::value::{Params, Value};
 
 /// What the leaderboard reads of a [`Record`]; reads its JSON without building the rest.
@@ -44,6 +45,11 @@ pub struct Brief {
     pub spreads: Vec<(String, MetricValue)>,
     /// How long it took.
     pub duration_ms: u64,
+    /// How the attempt ended.
+    pub class: Class,
+    /// What read its metrics.
+    #[serde(default)]
+    pub read_by: ReadBy,
 }
 
 impl Brief {
@@ -71,6 +77,8 @@ impl From<&Record> for Brief {
             metrics: record.report.metrics.clone(),
             spreads: record.report.spreads.clone(),
             duration_ms: record.report.duration_ms,
+            class: record.report.class,
+            read_by: record.read_by.clone(),
         }
     }
 }

@@ -39,6 +39,8 @@ fn brief(index: u64, lr: f64, repeat: u32, acc: f64) -> Brief {
         objective: Some(MetricValue(acc)),
         metrics: vec![("acc".to_owned(), MetricValue(acc)), ("loss".to_owned(), MetricValue(1.0 - acc))],
         spreads: Vec::new(),
+        class: crate::record::Class::Succeeded,
+        read_by: crate::metrics::ReadBy::default(),
         duration_ms: 1_500,
     }
 }

@@ -8,6 +8,7 @@ mod file;
 mod line;
 mod log;
 mod near;
+mod read_by;
 mod value;
 
 use std::cell::OnceCell;
@@ -24,7 +25,11 @@ use line::Lines;
 
 pub use board::MAX_UNDECLARED;
 pub use log::{cuda_oom, error_line};
+pub use read_by::{ReadBy, read_again};
 
+/// The number of the rule by which metrics are read: one more whenever a release takes other numbers
+/// from the same output than the one before.
+pub const READER_RULE: u32 = 1;
 /// The most memory that one pattern may take, compiled.
 const MAX_REGEX: usize = 1 << 20;
 
@@ -188,6 +193,12 @@ impl FileReader {
     /// Not all of the file could be read: what the objective is, nobody knows.
     pub fn give_up(&mut self, why: String) {
         self.board.unknown.get_or_insert(why);
+    }
+
+    /// Bytes taken in so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.lines.taken()
     }
 
     /// What was fed has its end here, with a line's end or without.

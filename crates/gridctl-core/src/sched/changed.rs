@@ -6,16 +6,32 @@ use std::collections::BTreeMap;
 use crate::id::{CodeHash, SHORT_ID};
 use crate::launch::command_line;
 use crate::protocol::FrozenSweep;
+use crate::spec::MetricSpec;
 
 impl FrozenSweep {
     /// Whether this is the same version as `other`: the same grid, objective, code and places.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.spec == other.spec
+            && self.reader == other.reader
             && self.code == other.code
             && self.env == other.env
             && (&self.base, &self.workdir, &self.data, &self.output)
                 == (&other.base, &other.workdir, &other.data, &other.output)
+    }
+
+    /// Whether an attempt that goes on brings the numbers that `new` asks for: it has the same code, and reads the objective,
+    /// and what else both declare, in the same way.
+    #[must_use]
+    pub fn measures_for(&self, new: &Self) -> bool {
+        let known = |metric: &MetricSpec| {
+            let own = self.spec.objective.iter().map(|objective| &objective.metric).chain(&self.spec.metrics);
+            own.into_iter().find(|own| own.name == metric.name).cloned()
+        };
+        let objective = new.spec.objective.as_ref().map(|objective| &objective.metric);
+        self.code == new.code
+            && objective.is_none_or(|metric| known(metric).as_ref() == Some(metric))
+            && new.spec.metrics.iter().all(|metric| known(metric).is_none_or(|own| own == *metric))
     }
 
     /// What is different in `new`, one line each; empty if outcomes of the one count for the other without a question.

@@ -13,6 +13,7 @@ use super::sweep::Sweep;
 use super::trial::{Hold, Lease};
 use crate::attempt::{self, Budget, End};
 use crate::id::{SweepId, Time, WorkerId};
+use crate::metrics::ReadBy;
 use crate::record::{Class, Record, Report, TrialState};
 use crate::spec::Repeats;
 
@@ -231,6 +232,7 @@ fn record(sweep: &Sweep, pos: u64, lease: &Lease, (state, report): (TrialState, 
         state,
         worker: lease.worker,
         host: lease.host.clone(),
+        read_by: ReadBy::of(&sweep.frozen.spec),
         known_from: None,
         report,
     }

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::{Core, Submission};
 use crate::id::{CodeHash, SweepId, TrialId};
 use crate::leaderboard::Brief;
+use crate::metrics::{Outcome, Patterns};
 use crate::protocol::FrozenSweep;
-use crate::record::TrialState;
+use crate::record::{Class, TrialState};
 use crate::value::Params;
 
 /// What to do with outcomes of a sweep that other code computed.
@@ -38,6 +39,19 @@ pub struct Known {
     pub state: TrialState,
     /// Its objective.
     pub objective: Option<f64>,
+    /// How its metrics were read.
+    pub reading: Reading,
+}
+
+/// How the metrics of a known outcome were read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reading {
+    /// As the new version has them read.
+    Same,
+    /// In another way; its log was read again, and said this.
+    Again(Arc<Outcome>),
+    /// In another way, and its log is not all there: the trial is tried again.
+    Lost,
 }
 
 /// An outcome that the journal holds.
@@ -49,6 +63,8 @@ pub struct Found {
     pub at: (SweepId, u32),
     /// What its record says.
     pub brief: Brief,
+    /// What its log says, if [`Candidates::is_to_be_read_again`] and the log is all there.
+    pub again: Option<Outcome>,
 }
 
 /// What is known of one trial, the latest of each kind.
@@ -60,6 +76,8 @@ struct Trial {
     standing: Option<Known>,
     /// Under other code, in any version of the sweep.
     other: Option<Known>,
+    /// One of the sweep that would count, but was read in another way.
+    lost: Option<Known>,
 }
 
 /// Chooses among the outcomes that the journal holds. Whoever reads it shows at least every success under [`Candidates::code`],
@@ -96,9 +114,28 @@ impl<'a> Candidates<'a> {
         (1..=newest).map(|version| (sweep, version)).collect()
     }
 
+    /// Whether the metrics of this outcome were read in another way than the new version has them read.
+    #[must_use]
+    pub fn is_to_be_read_again(&self, brief: &Brief) -> bool {
+        let depends = brief.state == TrialState::Succeeded || brief.class == Class::NoMetric;
+        depends && !brief.read_by.reads_as(&self.submission.frozen.spec)
+    }
+
+    /// What reads metrics for the new version; `None` if it has a pattern that cannot be used.
+    #[must_use]
+    pub fn patterns(&self) -> Option<Arc<Patterns>> {
+        Patterns::new(&self.submission.frozen.spec).ok().map(Arc::new)
+    }
+
+    /// The sweep's newest version.
+    #[must_use]
+    pub fn before(&self) -> Option<&FrozenSweep> {
+        self.before.as_ref().map(|(_, _, frozen)| &**frozen)
+    }
+
     /// Takes note of an outcome, if it may count.
     pub fn note(&mut self, found: Found) {
-        let Found { seq, at, brief } = found;
+        let Found { seq, at, mut brief, again } = found;
         let own = self.before.as_ref().filter(|(sweep, _, _)| *sweep == at.0);
         let standing = own.is_some_and(|(_, version, _)| *version == at.1);
         let counts = match brief.state {
@@ -107,8 +144,33 @@ impl<'a> Candidates<'a> {
             _ => false,
         };
         let (trial, same) = (brief.trial, brief.code == self.code());
-        let Some(known) = known(&self.submission.frozen, seq, brief).filter(|_| counts) else { return };
+        let mut reading = Reading::Same;
+        if self.is_to_be_read_again(&brief) {
+            let measures = self.submission.frozen.spec.objective.is_some();
+            match again.filter(|again| again.objective.is_some() || !measures) {
+                Some(again) => {
+                    brief.state = TrialState::Succeeded;
+                    brief.metrics.clone_from(&again.metrics);
+                    reading = Reading::Again(Arc::new(again));
+                }
+                None if brief.state == TrialState::Succeeded => reading = Reading::Lost,
+                // It had no metric, and has none.
+                None => {}
+            }
+        }
+        let is_kept = matches!(self.submission.changed, Some(Changed::Keep | Changed::Failed));
+        let Some(known) = known(&self.submission.frozen, (seq, reading), brief).filter(|_| counts) else {
+            return;
+        };
+        let is_lost = known.reading == Reading::Lost;
+        if is_lost && (own.is_none() || !(same || is_kept)) {
+            return;
+        }
         let of_trial = self.trials.entry(trial).or_default();
+        if is_lost {
+            of_trial.lost = Some(known);
+            return;
+        }
         let places = if same {
             [Some(&mut of_trial.same), None]
         } else {
@@ -125,7 +187,11 @@ impl<'a> Candidates<'a> {
     pub(super) fn chosen(self) -> Vec<Known> {
         let code = self.code();
         let changed = self.before.as_ref().is_some_and(|(_, _, before)| before.code != code);
-        self.trials.into_values().filter_map(|trial| choose(trial, self.submission, changed)).collect()
+        let chosen = |mut trial: Trial| {
+            let lost = trial.lost.take();
+            choose(trial, self.submission, changed).or(lost)
+        };
+        self.trials.into_values().filter_map(chosen).collect()
     }
 }
 
@@ -146,13 +212,14 @@ fn choose(trial: Trial, submission: &Submission, code_changed: bool) -> Option<K
 }
 
 /// The outcome as the join needs it; `None` if it says nothing about what this sweep ranks.
-fn known(frozen: &FrozenSweep, seq: u64, brief: Brief) -> Option<Known> {
+fn known(frozen: &FrozenSweep, (seq, reading): (u64, Reading), brief: Brief) -> Option<Known> {
     let wanted = frozen.spec.objective.as_ref().map(|objective| &objective.metric.name);
     let seen = wanted.and_then(|wanted| brief.metrics.iter().find(|(name, _)| name == wanted));
     let objective = seen.map(|(_, value)| value.0);
-    if brief.state == TrialState::Succeeded && wanted.is_some() && objective.is_none() {
+    let is_lost = reading == Reading::Lost;
+    if brief.state == TrialState::Succeeded && wanted.is_some() && objective.is_none() && !is_lost {
         return None;
     }
     let seed = brief.seed();
-    Some(Known { seq, params: brief.params, seed, state: brief.state, objective })
+    Some(Known { seq, params: brief.params, seed, state: brief.state, objective, reading })
 }

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use self::driver::Driver;
 pub use self::event::{Ended, Event, Next};
 use self::given_up::GivenUp;
-pub use self::known::{Candidates, Changed, Found, Known};
+pub use self::known::{Candidates, Changed, Found, Known, Reading};
 pub use self::phase::{CloseReason, PauseReason, SweepPhase};
 pub use self::save::{RestoreError, SNAPSHOT_FORMAT};
 pub use self::status::{Best, SweepState, SweepStatus};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::event::Event;
-use super::known::Known;
+use super::known::{Known, Reading};
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::step::{Answer, Copied, Effect, Refusal, Request, Steer, Submission, TrialPlace};
 use super::sweep::Sweep;
@@ -17,6 +17,15 @@ use crate::record::{Class, TrialState};
 
 /// How many known outcomes one event tells of.
 const KNOWN_AN_EVENT: usize = 10_000;
+
+/// What came of outcomes that are known.
+#[derive(Debug, Default)]
+struct Joined {
+    known: u64,
+    /// Of these.
+    read_again: u64,
+    lost: u64,
+}
 
 impl Core {
     /// A person submits a sweep: a new one, a new version of one, or one that goes on.
@@ -35,7 +44,14 @@ impl Core {
             if !rerun && sweep.frozen.is_same(&frozen) {
                 let (id, version) = (sweep.id, sweep.version);
                 self.go_on(now, id, retry_failed);
-                return Ok(Answer::Submitted { sweep: id, version, new: false, known: 0 });
+                return Ok(Answer::Submitted {
+                    sweep: id,
+                    version,
+                    new: false,
+                    known: 0,
+                    read_again: 0,
+                    lost: 0,
+                });
             }
         }
         let version = before.and_then(|id| self.sweeps.get(&id)).map_or(1, |sweep| sweep.version + 1);
@@ -44,8 +60,8 @@ impl Core {
         self.end_what_is_not_carried(now, id, &points, &frozen);
         let frozen = Arc::new(frozen);
         self.emit(now, Event::Submitted { sweep: id, version, frozen });
-        let known = self.join(now, id, &known);
-        Ok(Answer::Submitted { sweep: id, version, new: true, known })
+        let Joined { known, read_again, lost } = self.join(now, id, &known);
+        Ok(Answer::Submitted { sweep: id, version, new: true, known, read_again, lost })
     }
 
     /// The same version again: what stopped goes on.
@@ -76,14 +92,14 @@ impl Core {
     /// Attempts of the version before that the new one has no place for end as cancelled.
     fn end_what_is_not_carried(&mut self, now: Time, id: SweepId, points: &Points, frozen: &FrozenSweep) {
         let Some(old) = self.sweeps.get(&id) else { return };
-        let same_code = old.frozen.code == frozen.code;
+        let measures = old.frozen.measures_for(frozen);
         let dropped: Vec<u64> = old
             .open
             .iter()
             .filter(|(_, trial)| trial.lease().is_some())
             .filter(|(pos, _)| {
                 let trial = old.points.trial(old.points.index_at(**pos));
-                !same_code || points.index_of(&trial.params, seed(old, trial.repeat)).is_none()
+                !measures || points.index_of(&trial.params, seed(old, trial.repeat)).is_none()
             })
             .map(|(pos, _)| *pos)
             .collect();
@@ -94,8 +110,8 @@ impl Core {
     }
 
     /// Outcomes that are known settle their trials, and are copied for the new version.
-    fn join(&mut self, now: Time, id: SweepId, known: &[Known]) -> u64 {
-        let mut joined = 0;
+    fn join(&mut self, now: Time, id: SweepId, known: &[Known]) -> Joined {
+        let mut joined = Joined::default();
         for chunk in known.chunks(KNOWN_AN_EVENT) {
             let Some(sweep) = self.sweeps.get(&id) else { return joined };
             let mut settled = Vec::with_capacity(chunk.len());
@@ -106,6 +122,15 @@ impl Core {
                 if sweep.settled.state(pos).is_some() || sweep.open.contains_key(&pos) || !taken.insert(pos) {
                     continue;
                 }
+                let again = match &known.reading {
+                    Reading::Same => None,
+                    Reading::Again(again) => Some(Arc::clone(again)),
+                    Reading::Lost => {
+                        joined.lost += 1;
+                        continue;
+                    }
+                };
+                joined.read_again += u64::from(again.is_some());
                 settled.push((pos, known.state, known.objective.filter(|value| value.is_finite())));
                 let trial = sweep.points.trial(index);
                 self.out.copies.push(Copied {
@@ -116,9 +141,10 @@ impl Core {
                     trial: sweep.points.trial_id(index),
                     point: sweep.points.point_id(index),
                     repeat: trial.repeat,
+                    again,
                 });
             }
-            joined += settled.len() as u64;
+            joined.known += settled.len() as u64;
             if !settled.is_empty() {
                 self.emit(now, Event::Known { sweep: id, settled });
             }

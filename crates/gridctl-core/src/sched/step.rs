@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{SweepId, TrialId, WorkerId};
+use crate::metrics;
 use crate::protocol::{FrozenSweep, Hello, ToWorker, WorkerUpdate};
 use crate::record::{Record, TrialState};
 use crate::sched::event::Event;
@@ -122,6 +123,10 @@ pub enum Answer {
         new: bool,
         /// How many trials of it were known.
         known: u64,
+        /// How many of these were read again from their logs.
+        read_again: u64,
+        /// How many that were computed are tried again, for they were read in another way and their logs are not all there.
+        lost: u64,
     },
     /// Done as asked; so many trials were touched.
     Done(u64),
@@ -195,7 +200,7 @@ pub struct Outcome {
 }
 
 /// A known outcome that now counts for a version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Copied {
     /// The row that is copied.
     pub from: u64,
@@ -211,4 +216,6 @@ pub struct Copied {
     pub point: TrialId,
     /// The repeat, as a place.
     pub repeat: u32,
+    /// What its log says, if it was read again.
+    pub again: Option<Arc<metrics::Outcome>>,
 }

@@ -258,6 +258,14 @@ pub struct MetricSpec {
     pub report: Report,
 }
 
+impl MetricSpec {
+    /// The last value of what is printed under this name.
+    #[must_use]
+    pub fn plain(name: &str) -> Self {
+        Self { name: name.to_owned(), regex: None, report: Report::Last }
+    }
+}
+
 /// Which of a metric's values counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -45,6 +45,13 @@ pub enum Submitted {
         new: bool,
         /// How many of its trials were known.
         known: u64,
+        /// How many of these were read again from their logs, because metrics are read in another way now.
+        #[serde(default)]
+        read_again: u64,
+        /// How many that were computed are tried again, because metrics are read in another way now and their logs are not
+        /// all there.
+        #[serde(default)]
+        lost: u64,
         /// Files that came into the workdir since the version before, taken for what trainers write.
         left: Vec<String>,
     },

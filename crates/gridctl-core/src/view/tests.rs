@@ -108,7 +108,15 @@ fn what_became_of_a_submission_reads_back() {
     let left = vec!["out.csv".to_owned()];
     let lines = vec!["train.py".to_owned()];
     for answer in [
-        Submitted::Stands { sweep: "w".to_owned(), version: 2, new: true, known: 9, left },
+        Submitted::Stands {
+            sweep: "w".to_owned(),
+            version: 2,
+            new: true,
+            known: 9,
+            read_again: 2,
+            lost: 1,
+            left,
+        },
         Submitted::CodeChanged { version: 1, lines, succeeded: 4, failed: 5 },
     ] {
         assert_eq!(read_back(&answer), answer);

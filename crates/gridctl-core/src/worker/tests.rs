@@ -259,6 +259,7 @@ fn sweep() -> Arc<FrozenSweep> {
         output: "/".to_owned(),
         env: Vec::new(),
         code: CodeHash::of(&[]),
+        reader: crate::metrics::READER_RULE,
         files: Vec::new(),
     })
 }

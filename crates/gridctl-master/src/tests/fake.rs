@@ -45,6 +45,7 @@ pub(crate) fn frozen(name: &str, points: u64, dir: &Path) -> FrozenSweep {
         output: dir.join("results").display().to_string(),
         env: Vec::new(),
         code: CodeHash([1; 10]),
+        reader: gridctl_core::metrics::READER_RULE,
         files: Vec::new(),
     }
 }
@@ -175,6 +176,7 @@ pub(crate) fn report(token: Token, trial: TrialId, score: Option<f64>) -> Report
         curve: Vec::new(),
         log: "hello\n".to_owned(),
         log_bytes: 6,
+        log_runs: vec![6],
         error: None,
         near_misses: Vec::new(),
         started_unix_ms: 0,

@@ -56,6 +56,7 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
         curve: values.2.into_iter().map(|(name, step, value)| CurvePoint { name, step, value }).collect(),
         log: texts.0,
         log_bytes: facts.0.0,
+        log_runs: vec![facts.0.0, facts.0.1],
         error: texts.1,
         near_misses: texts.2,
         started_unix_ms: facts.0.1,
@@ -183,6 +184,7 @@ pub(crate) fn frozen() -> FrozenSweep {
         output: "/tmp/results".to_owned(),
         env: vec![("A".to_owned(), "1".to_owned())],
         code: CodeHash([3; 10]),
+        reader: gridctl_core::metrics::READER_RULE,
         files: vec![("train.py".to_owned(), "abc".to_owned())],
     }
 }

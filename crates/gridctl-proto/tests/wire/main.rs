@@ -78,6 +78,7 @@ fn long_report(lease: u64) -> Report {
         curve: Vec::new(),
         log: "x".repeat(64 << 10),
         log_bytes: 64 << 10,
+        log_runs: vec![64 << 10],
         error: None,
         near_misses: Vec::new(),
         started_unix_ms: 0,

@@ -109,6 +109,7 @@ impl World {
                     seq,
                     at: (SweepId(1), record.version),
                     brief: Brief::from(&**record),
+                    again: None,
                 });
             }
         };

@@ -61,11 +61,13 @@ impl Following {
         let left = self.scratch.look();
         let duration_ms = now.ms_since(self.started);
         let Self { start, scratch, log, checkpoints, extractor, metrics, started_unix_ms, .. } = self;
+        let metrics = metrics.finish();
         let seen = Seen {
             gone,
+            log_runs: if metrics.bytes() == 0 { log.runs() } else { Vec::new() },
             asked,
             oom_kills,
-            outcome: extractor.finish(metrics.finish()),
+            outcome: extractor.finish(metrics),
             replaced: scratch.replaced(),
         };
         let report = Box::new(Report { started_unix_ms, duration_ms, ..report(&start, &log, seen) });
@@ -113,6 +115,8 @@ struct Seen {
     asked: Option<StopReason>,
     oom_kills: bool,
     outcome: Outcome,
+    /// See [`Report::log_runs`].
+    log_runs: Vec<u64>,
     /// What the trainer put in the place of a directory.
     replaced: Option<String>,
 }
@@ -120,7 +124,7 @@ struct Seen {
 /// The report but for time and files.
 fn report(start: &worker::Start, log: &Log, seen: Seen) -> Report {
     let spec = &start.sweep.spec;
-    let Seen { gone, asked, oom_kills, outcome, replaced } = seen;
+    let Seen { gone, asked, oom_kills, outcome, log_runs, replaced } = seen;
     let mask = |text: &str| log.mask(text).into_owned();
     let (log_bytes, log_text) = (log.bytes(), log.text());
     let evidence = Evidence {
@@ -152,6 +156,7 @@ fn report(start: &worker::Start, log: &Log, seen: Seen) -> Report {
         spreads: outcome.spreads,
         curve: outcome.curve,
         log_bytes,
+        log_runs,
         log: not_started.clone().unwrap_or(log_text),
         error: not_started.or(error),
         near_misses: near_misses.map(|miss| mask(miss)).collect(),

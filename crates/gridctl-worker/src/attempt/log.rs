@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gridctl_core::metrics::Stream;
+use gridctl_core::record::MAX_LOG_RUNS;
 use gridctl_core::secrets::{Masker, Secrets};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
@@ -32,6 +33,8 @@ pub(super) struct Log {
     tail: Vec<u8>,
     /// What was kept, so masked.
     bytes: u64,
+    /// What of it came by stdout, by stderr, by stdout again, and so on; `None` if they changed too often.
+    runs: Option<Vec<u64>>,
     spool: Spool,
 }
 
@@ -50,7 +53,16 @@ impl Log {
     /// An empty log whose file, should there be one, is made in `dir`.
     pub(super) fn new(dir: PathBuf, secrets: Arc<Secrets>) -> Self {
         let (stdout, stderr) = (Masker::new(Arc::clone(&secrets)), Masker::new(Arc::clone(&secrets)));
-        Self { dir, secrets, stdout, stderr, tail: Vec::new(), bytes: 0, spool: Spool::Unneeded }
+        Self {
+            dir,
+            secrets,
+            stdout,
+            stderr,
+            tail: Vec::new(),
+            bytes: 0,
+            runs: Some(Vec::new()),
+            spool: Spool::Unneeded,
+        }
     }
 
     /// Bytes in all.
@@ -69,13 +81,16 @@ impl Log {
             Stream::Stdout => self.stdout.push(bytes),
             Stream::Stderr => self.stderr.push(bytes),
         };
-        self.keep(&masked).await;
+        self.ran(stream, masked.len());
+        self.write(&masked).await;
     }
 
     /// Nothing more comes from the trainer.
     pub(super) async fn end(&mut self) {
-        for rest in [self.stdout.finish(), self.stderr.finish()] {
-            self.keep(&rest).await;
+        for (stream, rest) in [(Stream::Stdout, self.stdout.finish()), (Stream::Stderr, self.stderr.finish())]
+        {
+            self.ran(stream, rest.len());
+            self.write(&rest).await;
         }
     }
 
@@ -84,8 +99,32 @@ impl Log {
         self.secrets.mask(text)
     }
 
-    /// Takes what holds no secret.
+    /// Says something of our own, which holds no secret.
     pub(super) async fn keep(&mut self, bytes: &[u8]) {
+        self.ran(Stream::Stdout, bytes.len());
+        self.write(bytes).await;
+    }
+
+    /// By which way the bytes of the log came, as [`gridctl_core::record::Report::log_runs`] has it.
+    pub(super) fn runs(&self) -> Vec<u64> {
+        self.runs.clone().unwrap_or_default()
+    }
+
+    fn ran(&mut self, stream: Stream, length: usize) {
+        let Some(runs) = self.runs.as_mut().filter(|_| length > 0) else { return };
+        if runs.is_empty() {
+            runs.push(0);
+        }
+        let goes_on = (runs.len() % 2 == 1) == (stream == Stream::Stdout);
+        let full = runs.len() == MAX_LOG_RUNS;
+        match runs.last_mut() {
+            Some(last) if goes_on => *last += length as u64,
+            _ if full => self.runs = None,
+            _ => runs.push(length as u64),
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         self.tail.extend_from_slice(bytes);
         if self.bytes > KEEP as u64
@@ -200,6 +239,22 @@ mod tests {
         assert!(all.starts_with(b"a b ***\n***\nc xxx"), "{}", all[..40].escape_ascii());
         assert!(all.ends_with(b"xhunter2") && log.text().ends_with("xhunter2"));
         assert_eq!(log.bytes(), all.len() as u64);
+        // `hunter2`, which may become the secret, is held back until its stream goes on.
+        let runs = log.runs();
+        assert_eq!(runs.iter().sum::<u64>(), log.bytes());
+        assert_eq!(runs[..4], [2, 2, 4, 4], "{runs:?}");
+    }
+
+    #[tokio::test]
+    async fn streams_that_change_too_often_are_not_told_apart() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut log = log(temp.path());
+        for round in 0..MAX_LOG_RUNS as u64 {
+            log.push(if round % 2 == 0 { Stream::Stderr } else { Stream::Stdout }, b"x").await;
+            let expected = if round + 2 > MAX_LOG_RUNS as u64 { 0 } else { round + 2 };
+            assert_eq!(log.runs().len() as u64, expected);
+        }
+        assert_eq!(log.bytes(), MAX_LOG_RUNS as u64);
     }
 
     #[tokio::test]

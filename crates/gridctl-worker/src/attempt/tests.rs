@@ -87,6 +87,7 @@ impl Room {
             output: text(&output),
             env: Vec::new(),
             code: CodeHash::of(&["code"]),
+            reader: gridctl_core::metrics::READER_RULE,
             files: Vec::new(),
             spec,
         });

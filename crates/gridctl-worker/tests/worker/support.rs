@@ -207,6 +207,7 @@ impl World {
             output: path(&output),
             env: Vec::new(),
             code: CodeHash::of(&[script]),
+            reader: gridctl_core::metrics::READER_RULE,
             files: Vec::new(),
         };
         let volume = Arc::new(DirVolume::create(&output).unwrap());

@@ -33,8 +33,9 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
         }
         answer => answer,
     };
-    if let Submitted::Stands { sweep: name, new, known, left, .. } = answer {
+    if let Submitted::Stands { sweep: name, new, known, read_again, lost, left, .. } = answer {
         changed::note_left(&left);
+        changed::note_reading(read_again, lost);
         let status = master.status(&name)?;
         output::say(stands(&status, new.then_some(known)));
     }

@@ -74,6 +74,7 @@ pub(crate) fn resolve(checked: &Checked, dir: &DataDir, caller: Caller<'_>) -> R
         output: text(&output)?,
         env,
         code: CodeHash([0; 10]),
+        reader: gridctl_core::metrics::READER_RULE,
         files: Vec::new(),
     };
     Ok(Resolved { frozen, missing, notes })

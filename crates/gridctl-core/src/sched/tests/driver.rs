@@ -88,7 +88,7 @@ fn what_is_known_is_asked_for_with_the_submission_in_hand() {
     let step = driver.batch(Time(0), &mut |candidates| {
         assert_eq!(candidates.versions(), []);
         let brief = Brief { params: grid.trial(1).params, ..brief(grid.trial_id(1), candidates.code()) };
-        candidates.note(Found { seq: 7, at: (SweepId(9), 1), brief });
+        candidates.note(Found { seq: 7, at: (SweepId(9), 1), brief, again: None });
     });
     assert_eq!(step.map(|step| step.copies.len()), Some(1));
 }

@@ -23,7 +23,7 @@ fn chosen(codes: &[&str], rows: &[Row], submission: Submission) -> Option<Vec<u6
             metrics: vec![(metrics.to_owned(), MetricValue(1.0))],
             ..brief(grid.trial_id(0), CodeHash::of(&[code]))
         };
-        candidates.note(Found { seq, at: (SweepId(sweep), version), brief });
+        candidates.note(Found { seq, at: (SweepId(sweep), version), brief, again: None });
     }
     Some(candidates.chosen().into_iter().map(|known| known.seq).collect())
 }

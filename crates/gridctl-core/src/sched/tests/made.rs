@@ -3,6 +3,7 @@
 use super::*;
 use crate::leaderboard::Brief;
 use crate::machine::MachineHealth;
+use crate::metrics::ReadBy;
 use crate::spec::AxisValues;
 
 pub(super) fn spec(name: &str, count: u64) -> SweepSpec {
@@ -39,6 +40,7 @@ pub(super) fn coded(spec: SweepSpec, code: &str) -> FrozenSweep {
         output: "/results".to_owned(),
         env: Vec::new(),
         code: CodeHash::of(&[code]),
+        reader: crate::metrics::READER_RULE,
         files: Vec::new(),
     }
 }
@@ -117,6 +119,8 @@ pub(super) fn brief(trial: TrialId, code: CodeHash) -> Brief {
         objective: None,
         metrics: vec![("score".to_owned(), MetricValue(1.0))],
         spreads: Vec::new(),
+        class: Class::Succeeded,
+        read_by: ReadBy::of(&spec("a", 1)),
         duration_ms: 0,
     }
 }

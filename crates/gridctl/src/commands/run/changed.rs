@@ -67,6 +67,22 @@ pub(crate) fn note_left(left: &[String]) {
     ));
 }
 
+/// Says what became of results whose metrics were read in another way than the sweep file says now.
+pub(crate) fn note_reading(read_again: u64, lost: u64) {
+    if read_again > 0 {
+        let results = number::of(read_again, "result");
+        output::say(format_args!(
+            "{results} read again from the logs, as metrics are read in another way now"
+        ));
+    }
+    if lost > 0 {
+        output::say(format_args!(
+            "{} tried again: metrics are read in another way now, and what was printed is not all in the log",
+            number::of(lost, "trial")
+        ));
+    }
+}
+
 fn describe(found: &Found) -> String {
     let mut text = format!(
         "`{}` has changed since version {}, which has {} successes and {} failed trials:",

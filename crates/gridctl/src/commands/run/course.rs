@@ -174,8 +174,9 @@ async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure
     let name = plan.submit.frozen.spec.name.clone();
     let answer = handle.submit(plan.submit.clone()).await.map_err(|error| source::ask_failure(&error))?;
     let stands = match answer {
-        Submitted::Stands { version, new, known, left, .. } => {
+        Submitted::Stands { version, new, known, read_again, lost, left, .. } => {
             changed::note_left(&left);
+            changed::note_reading(read_again, lost);
             Stands { version, new, known }
         }
         Submitted::CodeChanged { version, lines, succeeded, failed } => {
