@@ -42,3 +42,37 @@ fn a_worker_whose_machine_stays_unfit_leaves_once_nothing_runs() {
     }
     assert_eq!(shell.exit, Some(Farewell::Unfit("no processes".to_owned())));
 }
+
+#[test]
+fn a_trial_that_a_worker_should_never_have_been_given_costs_budget_and_a_drained_one_does_not() {
+    // Promise 18: or a trial that no worker can hold would go to and fro for ever.
+    let too_much = Resources { cpu_milli: 1_000, mem_mib: 0, gpus: 1 };
+    let cases: [(&str, fn(&mut Shell, Resources), Class, bool); 3] = [
+        ("more than it has", |shell, much| shell.grant_sized([1], much), Class::WorkerFault, false),
+        (
+            "a sweep that it was never told",
+            |shell, much| {
+                let grants = vec![grant(1, Resources { gpus: 0, ..much })];
+                shell.hear(MasterUpdate { grants, ..MasterUpdate::default() });
+            },
+            Class::WorkerFault,
+            false,
+        ),
+        (
+            "as it drains",
+            |shell, _| {
+                shell.worker.drain(shell.now, StopReason::Drained, 1_000);
+                shell.grant([1]);
+            },
+            Class::Drained,
+            true,
+        ),
+    ];
+    for (name, give, class, unbegun) in cases {
+        let mut shell = Shell::welcome(1);
+        give(&mut shell, too_much);
+        let reports = shell.updates().reports;
+        let said: Vec<_> = reports.iter().map(|report| (report.class, report.unbegun)).collect();
+        assert_eq!((said, shell.started.len()), (vec![(class, unbegun)], 0), "{name}");
+    }
+}
