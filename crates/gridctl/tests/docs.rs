@@ -271,6 +271,14 @@ fn sweeps() -> Vec<PathBuf> {
     files
 }
 
+/// What people read.
+fn pages() -> Vec<String> {
+    let adr = fs::read_dir(root().join("docs/adr")).unwrap();
+    let adr = adr.map(|entry| format!("docs/adr/{}", entry.unwrap().file_name().display()));
+    let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/guide.md", "CHANGELOG.md"];
+    pages.map(str::to_owned).into_iter().chain(adr).collect()
+}
+
 /// Whether a program that the documents use is there.
 fn has(program: &str) -> bool {
     let there = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -305,10 +313,13 @@ fn every_path_that_the_documents_name_is_there() {
     let is_path = |word: &str| {
         tops.iter().any(|top| word.starts_with(top)) || ["deny.toml", "rust-toolchain.toml"].contains(&word)
     };
-    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/guide.md"] {
+    for page in &pages() {
         let text = text(page);
         let dir = root().join(page).parent().unwrap().to_owned();
         for linked in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if linked.starts_with("https://") {
+                continue;
+            }
             assert!(dir.join(linked).exists(), "{page} links {linked}");
         }
         for word in text.split('`').skip(1).step_by(2) {
@@ -323,6 +334,28 @@ fn every_path_that_the_documents_name_is_there() {
             }
         }
     }
+}
+
+#[test]
+fn every_command_that_the_documents_name_is_one() {
+    let help = Ground::new().run("gridctl --help").stdout;
+    let (_, rest) = help.split_once("Commands:\n").unwrap();
+    let lines = rest.lines().take_while(|line| !line.is_empty());
+    let commands: BTreeSet<&str> = lines.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains("leaderboard"), "{help}");
+    let mut named = 0;
+    for page in &pages() {
+        for code in text(page).split('`').skip(1).step_by(2) {
+            let Some(rest) = code.strip_prefix("gridctl ") else { continue };
+            let word: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            assert!(
+                word.is_empty() || word.starts_with('-') || commands.contains(&*word),
+                "{page}: `{code}`"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
 }
 
 #[test]
