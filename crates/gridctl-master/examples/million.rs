@@ -65,7 +65,7 @@ fn sweep(data_dir: &Path, count: u64) -> Outcome<FrozenSweep> {
         "command: [/bin/sh, -c, \"echo s=1\"]\nmetric: {{name: s, goal: maximize}}\nparameters:\n  \
          i: {{min: 1, max: {count}, step: 1}}\n  lr: {{value: 0.001}}\n  optimizer: {{value: adam}}\n"
     );
-    let parsed = spec::parse(source.as_bytes(), &spec::Context { file_stem: "million" })?;
+    let parsed = spec::parse(source.as_bytes(), &spec::Context { file_stem: "million", count: None })?;
     Ok(FrozenSweep {
         uuid: String::new(),
         spec: parsed.spec,

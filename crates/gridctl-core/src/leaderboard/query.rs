@@ -4,7 +4,7 @@
 use super::row::METRICS;
 use crate::expr::{EvalError, Expr, ExprError};
 use crate::id::TrialId;
-use crate::spec::{AxisValues, Goal, Repeats, SweepSpec};
+use crate::spec::{Goal, Repeats, SweepSpec};
 
 /// What the leaderboard must know of a sweep's version.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +29,7 @@ impl Layout {
             Repeats::Seeds(seeds) => (u64::from(seeds.max(1)), None),
             Repeats::Axis(place) => {
                 let axis = spec.axes.get(place);
-                (axis.map_or(1, |axis| count(&axis.values)), axis.map(|axis| axis.name.clone()))
+                (axis.map_or(1, |axis| axis.values.count()), axis.map(|axis| axis.name.clone()))
             }
         };
         let objective = spec.objective.as_ref().map(|it| (it.metric.name.clone(), it.goal));
@@ -50,15 +50,6 @@ impl Layout {
         let Some((objective, _)) = &self.objective else { return false };
         let bare = objective == name && !self.axes.contains(objective);
         bare || name.strip_prefix(METRICS).is_some_and(|told| told == objective)
-    }
-}
-
-fn count(values: &AxisValues) -> u64 {
-    match values {
-        AxisValues::List(items) => items.len() as u64,
-        AxisValues::IntRange { count, .. }
-        | AxisValues::FloatRange { count, .. }
-        | AxisValues::Spaced { count, .. } => *count,
     }
 }
 

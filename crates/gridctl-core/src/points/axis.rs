@@ -37,12 +37,7 @@ impl Table {
     /// # Errors
     /// [`GridError`] where it has no value, one out of range, or two that rounding makes the same.
     pub(super) fn new(axis: &Axis) -> Result<Self, GridError> {
-        let len = match &axis.values {
-            AxisValues::List(values) => values.len() as u64,
-            AxisValues::IntRange { count, .. }
-            | AxisValues::FloatRange { count, .. }
-            | AxisValues::Spaced { count, .. } => *count,
-        };
+        let len = axis.values.count();
         let name = || axis.name.clone();
         if len == 0 {
             return Err(GridError::EmptyAxis { axis: name() });
@@ -84,6 +79,7 @@ impl Table {
             AxisValues::Spaced { min, max, count, log } => {
                 Cow::Owned(Value::Float(spaced(*min, *max, place, *count, *log)))
             }
+            AxisValues::Drawn(drawn) => drawn.value(place),
         }
     }
 
@@ -107,6 +103,8 @@ impl Table {
             AxisValues::Spaced { min, max, .. } => {
                 self.near(value, |v| (v.ln() - min.ln()) / (max.ln() - min.ln()) * float(self.len - 1))
             }
+            // Two draws may have the same value.
+            AxisValues::Drawn(_) => None,
         }
     }
 
@@ -123,7 +121,7 @@ impl Table {
 /// Whether the first and the last value can be computed.
 fn in_range(values: &AxisValues) -> bool {
     match values {
-        AxisValues::List(_) => true,
+        AxisValues::List(_) | AxisValues::Drawn(_) => true,
         AxisValues::IntRange { min, step, count } => {
             let last = i128::from(*min) + i128::from(count - 1) * i128::from(*step);
             *step != 0 && i64::try_from(last).is_ok()

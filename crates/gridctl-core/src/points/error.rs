@@ -16,6 +16,14 @@ pub enum GridError {
         /// The product.
         magnitude: String,
     },
+    /// Points times repeats of a sequence are out of range.
+    #[error("{points} points with {repeats} repeats are no number of trials between 1 and 2^63 - 1")]
+    TooManyRepeated {
+        /// Its points.
+        points: u64,
+        /// How often each is tried.
+        repeats: u32,
+    },
     /// An axis without values.
     #[error("axis `{axis}` has no values")]
     EmptyAxis {
@@ -98,6 +106,7 @@ impl GridError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::TooManyTrials { .. } => "give some axes fewer values, or zip those that belong together",
+            Self::TooManyRepeated { .. } => "draw fewer points",
             Self::EmptyAxis { .. } => "give it a value, or take it out",
             Self::AxisOutOfRange { .. } => "choose ends and a step within the range of numbers",
             Self::TooFine { .. } => "choose fewer steps, or ends further apart",

@@ -11,6 +11,8 @@ mod error;
 mod grid;
 mod joint;
 mod rules;
+mod sequence;
+mod shuffle;
 mod space;
 mod walk;
 
@@ -23,6 +25,7 @@ use crate::value::{Params, Value};
 pub use count::Count;
 pub use error::GridError;
 pub use grid::Grid;
+pub use sequence::Sequence;
 
 use space::Space;
 
@@ -34,6 +37,8 @@ pub const MAX_TRIALS: u64 = 1 << 63;
 pub enum Points {
     /// The product of the axes.
     Grid(Grid),
+    /// Drawn at random, from a seed.
+    Sequence(Sequence),
 }
 
 /// One trial: a point and a repeat.
@@ -45,7 +50,7 @@ pub struct Trial {
     pub params: Params,
     /// Which repeat of its point it is: the seed's number, or the place in the axis of repeats.
     pub repeat: u32,
-    /// Whether `exclude` or `when` makes it none.
+    /// Whether it is none: by `exclude` or `when`, or since it repeats an earlier one.
     pub excluded: bool,
 }
 
@@ -56,12 +61,16 @@ impl Points {
     /// [`GridError`]: too many trials, or something that the check of a sweep file refuses (an axis
     /// without values, say).
     pub fn new(spec: Arc<SweepSpec>) -> Result<Self, GridError> {
-        Grid::new(spec).map(Self::Grid)
+        match spec.sequence {
+            Some(wanted) => Sequence::new(spec, wanted).map(Self::Sequence),
+            None => Grid::new(spec).map(Self::Grid),
+        }
     }
 
     fn space(&self) -> &Space {
         match self {
             Self::Grid(grid) => grid.space(),
+            Self::Sequence(sequence) => sequence.space(),
         }
     }
 
@@ -71,6 +80,7 @@ impl Points {
     pub fn len(&self) -> u64 {
         match self {
             Self::Grid(grid) => grid.len(),
+            Self::Sequence(sequence) => sequence.len(),
         }
     }
 
@@ -112,6 +122,7 @@ impl Points {
     pub fn index_at(&self, pos: u64) -> u64 {
         match self {
             Self::Grid(grid) => grid.index_at(pos),
+            Self::Sequence(sequence) => pos % sequence.len(),
         }
     }
 
@@ -121,6 +132,7 @@ impl Points {
     pub fn pos_of(&self, index: u64) -> u64 {
         match self {
             Self::Grid(grid) => grid.pos_of(index),
+            Self::Sequence(sequence) => index % sequence.len(),
         }
     }
 
@@ -130,6 +142,7 @@ impl Points {
     pub fn point_of(&self, index: u64) -> (u64, u32) {
         match self {
             Self::Grid(grid) => grid.point_of(index),
+            Self::Sequence(sequence) => sequence.point_of(index),
         }
     }
 
@@ -138,6 +151,7 @@ impl Points {
     pub fn index_of_repeat(&self, point: u64, repeat: u32) -> u64 {
         match self {
             Self::Grid(grid) => grid.index_of_repeat(point, repeat),
+            Self::Sequence(sequence) => (point + u64::from(repeat)) % sequence.len(),
         }
     }
 
@@ -155,13 +169,18 @@ impl Points {
     pub fn is_excluded(&self, index: u64) -> bool {
         match self {
             Self::Grid(grid) => grid.is_excluded(index),
+            Self::Sequence(sequence) => sequence.is_excluded(index),
         }
     }
 
-    /// What it costs to look whether a trial is excluded: 1, and the length of each condition in bytes.
+    /// What it costs to look whether a trial is excluded: 1, and the length of each condition in bytes;
+    /// more where it must be looked for among those that came before.
     #[must_use]
     pub fn cost(&self) -> u64 {
-        self.space().cost()
+        match self {
+            Self::Grid(grid) => grid.space().cost(),
+            Self::Sequence(sequence) => sequence.cost(),
+        }
     }
 
     /// The id of the trial at `index`: the hash of all its parameters, the axis of repeats included, and
@@ -182,11 +201,20 @@ impl Points {
 
     /// The index of the trial with these parameters and this seed (0 where the repeats are an axis), if
     /// it is here and not excluded. Parameters may stand in any order; numbers that are equal are the
-    /// same (`1`, `1.0`).
+    /// same (`1`, `1.0`). Of a sequence that draws continuous values only the first million points are
+    /// gone through.
     #[must_use]
     pub fn index_of(&self, params: &Params, seed: u32) -> Option<u64> {
+        self.index_of_near(params, seed, None)
+    }
+
+    /// The same, of a trial that had the index `near` in another version: the same sequence has it there
+    /// still, however long it is.
+    #[must_use]
+    pub fn index_of_near(&self, params: &Params, seed: u32, near: Option<u64>) -> Option<u64> {
         match self {
             Self::Grid(grid) => grid.index_of(params, seed),
+            Self::Sequence(sequence) => sequence.index_of(params, seed, near),
         }
     }
 
@@ -195,7 +223,8 @@ impl Points {
     #[must_use]
     pub fn count(&self, budget: u64) -> Count {
         match self {
-            Self::Grid(_) => self.space().count(budget).map_or(Count::AtMost(self.len()), Count::Exact),
+            Self::Grid(grid) => grid.space().count(budget).map_or(Count::AtMost(self.len()), Count::Exact),
+            Self::Sequence(sequence) => sequence.count(budget),
         }
     }
 
@@ -205,7 +234,8 @@ impl Points {
     /// [`GridError::Evaluation`] for the first that is found. Such a condition counts as false there.
     pub fn check_conditions(&self, budget: u64) -> Result<(), GridError> {
         match self {
-            Self::Grid(_) => self.space().check_combinations(budget),
+            Self::Grid(grid) => grid.space().check_combinations(budget),
+            Self::Sequence(sequence) => sequence.check_conditions(budget),
         }
     }
 
@@ -213,6 +243,7 @@ impl Points {
     fn decode(&self, index: u64) -> (Vec<u64>, u64) {
         match self {
             Self::Grid(grid) => grid.decode(index),
+            Self::Sequence(sequence) => sequence.decode(index),
         }
     }
 }

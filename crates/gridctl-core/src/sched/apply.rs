@@ -103,7 +103,8 @@ impl Core {
         let same_code = old.frozen.code == new.frozen.code;
         for (pos, trial) in &old.open {
             let point = old.points.trial(old.points.index_at(*pos));
-            let kept = new.points.index_of(&point.params, seed(old, point.repeat)).filter(|_| same_code);
+            let (seed, near) = (seed(old, point.repeat), Some(point.index));
+            let kept = new.points.index_of_near(&point.params, seed, near).filter(|_| same_code);
             let Some(index) = kept else {
                 if let Some(lease) = trial.lease() {
                     self.leases.remove(&lease.token.lease);

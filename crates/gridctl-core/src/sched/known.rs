@@ -35,6 +35,8 @@ pub struct Known {
     pub params: Params,
     /// Its repeat: the seed, 0 where the repeats are an axis.
     pub seed: u32,
+    /// Its place in the version that it is of.
+    pub index: u64,
     /// Its state: terminal.
     pub state: TrialState,
     /// Its objective.
@@ -220,6 +222,6 @@ fn known(frozen: &FrozenSweep, (seq, reading): (u64, Reading), brief: Brief) -> 
     if brief.state == TrialState::Succeeded && wanted.is_some() && objective.is_none() && !is_lost {
         return None;
     }
-    let seed = brief.seed();
-    Some(Known { seq, params: brief.params, seed, state: brief.state, objective, reading })
+    let (seed, index) = (brief.seed(), brief.index);
+    Some(Known { seq, index, params: brief.params, seed, state: brief.state, objective, reading })
 }

@@ -99,7 +99,8 @@ impl Core {
             .filter(|(_, trial)| trial.lease().is_some())
             .filter(|(pos, _)| {
                 let trial = old.points.trial(old.points.index_at(**pos));
-                !measures || points.index_of(&trial.params, seed(old, trial.repeat)).is_none()
+                let (seed, near) = (seed(old, trial.repeat), Some(trial.index));
+                !measures || points.index_of_near(&trial.params, seed, near).is_none()
             })
             .map(|(pos, _)| *pos)
             .collect();
@@ -117,7 +118,9 @@ impl Core {
             let mut settled = Vec::with_capacity(chunk.len());
             let mut taken = std::collections::BTreeSet::new();
             for known in chunk {
-                let Some(index) = sweep.points.index_of(&known.params, known.seed) else { continue };
+                let near = Some(known.index);
+                let index = sweep.points.index_of_near(&known.params, known.seed, near);
+                let Some(index) = index else { continue };
                 let pos = sweep.points.pos_of(index);
                 if sweep.settled.state(pos).is_some() || sweep.open.contains_key(&pos) || !taken.insert(pos) {
                     continue;

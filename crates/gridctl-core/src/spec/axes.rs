@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::diagnostic::{Checker, Diagnostic, shown, suggest};
+use super::drawn::{Drawn, Law};
 use super::fields::Fields;
 use super::yaml::{Key, Kind, Tree};
-use super::{AxisValues, limits, names, ranges, unique};
+use super::{AxisValues, limits, names, random, ranges, unique};
 
 /// An axis while the file is checked: it keeps its place, and its name even where its values are refused.
 pub(super) struct Draft<'n> {
@@ -19,37 +20,35 @@ pub(super) struct Draft<'n> {
     pub(super) values: Option<AxisValues>,
 }
 
-const KEYS: &[&str] =
-    &["values", "value", "min", "max", "step", "steps", "scale", "when", "distribution", "q", "parameters"];
-
-/// Distributions of W&B's that draw at random.
-const RANDOM: &[&str] = &[
-    "uniform",
-    "log_uniform",
-    "log_uniform_values",
-    "inv_log_uniform",
-    "inv_log_uniform_values",
-    "q_log_uniform",
-    "q_log_uniform_values",
-    "normal",
-    "q_normal",
-    "log_normal",
-    "q_log_normal",
-    "beta",
-    "q_beta",
+const KEYS: &[&str] = &[
+    "values",
+    "value",
+    "min",
+    "max",
+    "step",
+    "steps",
+    "scale",
+    "when",
+    "distribution",
+    "q",
+    "probabilities",
+    "parameters",
 ];
+
 const LISTED: &[&str] = &["categorical", "constant", "int_uniform", "q_uniform"];
 
-/// Reads `parameters`; `prefix` is what variables begin with, `zip` says which axes may repeat a value.
+/// Reads `parameters`; `prefix` is what variables begin with, `zip` says which axes may repeat a value,
+/// `random` that values may be drawn.
 pub(super) fn read<'n>(
     check: &mut Checker<'_>,
     tree: &'n Tree,
     prefix: &str,
     zip: Option<&Tree>,
+    random: bool,
 ) -> Vec<Draft<'n>> {
     let zipped = zip.map(zipped).unwrap_or_default();
     let (drafts, listed, bytes, overflown) = (Vec::new(), 0, 0, false);
-    let mut reader = Reader { check, prefix, zipped, drafts, listed, bytes, overflown };
+    let mut reader = Reader { check, prefix, zipped, random, drafts, listed, bytes, overflown };
     reader.group(tree, &mut Vec::new());
     let Reader { mut drafts, listed, bytes, .. } = reader;
     check.within("`parameters`", "listed values", (listed, limits::LISTED_VALUES), &tree.span);
@@ -74,6 +73,7 @@ struct Reader<'c, 's, 'n> {
     check: &'c mut Checker<'s>,
     prefix: &'c str,
     zipped: HashSet<&'c str>,
+    random: bool,
     drafts: Vec<Draft<'n>>,
     listed: usize,
     bytes: usize,
@@ -114,12 +114,13 @@ impl<'n> Reader<'_, '_, 'n> {
             self.keep(key, path, None, None);
             return;
         }
-        if self.random(&name, tree) {
+        if !self.random && self.is_drawn(&name, tree) {
             self.keep(key, path, None, None);
             return;
         }
         let what = format!("parameter {}", shown(&name));
-        let Some(fields) = self.check.fields(&what, tree, KEYS) else { return };
+        let drawn = if self.random { random::KEYS } else { &[] };
+        let Some(fields) = self.check.fields(&what, tree, &[KEYS, drawn].concat()) else { return };
         if let Some(nested) = fields.get("parameters") {
             self.only_nested(&what, &fields, nested);
             self.group(nested, path);
@@ -162,13 +163,13 @@ impl<'n> Reader<'_, '_, 'n> {
     }
 
     /// Whether the parameter is drawn at random, which is an error that says what to write for a grid.
-    fn random(&mut self, name: &str, tree: &Tree) -> bool {
+    fn is_drawn(&mut self, name: &str, tree: &Tree) -> bool {
         let Kind::Map(entries) = &tree.kind else { return false };
         let find = |wanted: &str| entries.iter().find(|(key, _)| key.text == wanted).map(|(_, value)| value);
         let Some(distribution) = find("distribution") else { return false };
         let Kind::Str(text) = &distribution.kind else { return false };
         let lower = text.to_lowercase();
-        if !RANDOM.contains(&lower.as_str()) {
+        if !random::LAWS.contains(&lower.as_str()) {
             return false;
         }
         let bound = |wanted, default: &str| {
@@ -189,7 +190,7 @@ impl<'n> Reader<'_, '_, 'n> {
             )
             .at(&distribution.span)
             .help(format!(
-                "for a grid write `{{min: {min}, max: {max}, steps: 10{scale}}}`{note}, or list `values`"
+                "for a grid write `{{min: {min}, max: {max}, steps: 10{scale}}}`{note}, or list `values`; `method: random` draws it"
             )),
         );
         true
@@ -223,6 +224,13 @@ impl<'n> Reader<'_, '_, 'n> {
 
     fn values(&mut self, name: &str, fields: &Fields<'n>, tree: &Tree) -> Option<AxisValues> {
         let what = &*format!("parameter {}", shown(name));
+        if let Some(probabilities) = fields.get("probabilities") {
+            return self.weighted(what, fields, probabilities, self.zipped.contains(name));
+        }
+        if let Some(drawn) = self.random.then(|| random::law(self.check, what, fields)).flatten() {
+            self.bytes += 24;
+            return drawn;
+        }
         let families = [
             ("values", fields.has("values")),
             ("value", fields.has("value")),
@@ -289,7 +297,7 @@ impl<'n> Reader<'_, '_, 'n> {
             return None;
         };
         let needed = match text.to_lowercase().as_str() {
-            "categorical" => "values",
+            "categorical" | "categorical_w_probabilities" => "values",
             "constant" => "value",
             "int_uniform" | "q_uniform" => "min",
             _ => {
@@ -345,6 +353,50 @@ impl<'n> Reader<'_, '_, 'n> {
         }
         self.twice(what, &again);
         (self.size(what, largest, tree) && sound).then_some(AxisValues::List(values))
+    }
+
+    /// Values with a probability each, which a grid has no use for.
+    fn weighted(
+        &mut self,
+        what: &str,
+        fields: &Fields<'n>,
+        weights: &Tree,
+        zipped: bool,
+    ) -> Option<AxisValues> {
+        let others = ["value", "min", "max", "step", "steps", "scale", "q"]
+            .into_iter()
+            .chain(random::KEYS.iter().copied());
+        let (other, values) = (others.into_iter().find(|key| fields.has(key)), fields.get("values"));
+        let (Some(values), None) = (values, other) else {
+            let diagnostic = Diagnostic::error(
+                "sweep::conflict",
+                format!("{what} has `probabilities` beside no `values` alone"),
+            )
+            .at(&weights.span)
+            .help("write `{values: [a, b], probabilities: [0.9, 0.1]}`");
+            self.check.push(diagnostic);
+            return None;
+        };
+        if !self.random {
+            let message = format!("{what} has `probabilities`, which have no effect in a grid");
+            self.check.push(Diagnostic::warning("sweep::no_effect", message).at(&weights.span));
+            return self.listed(what, values, zipped);
+        }
+        // Each value keeps its own probability, even where it is listed twice.
+        let AxisValues::List(values) = self.listed(what, values, true)? else { return None };
+        let items =
+            self.check.some_items(&format!("{what}: `probabilities`"), weights, limits::LISTED_VALUES)?;
+        let number = |item| self.check.number(&format!("{what}: `probabilities`"), item);
+        let probabilities = items.iter().map(number).collect::<Option<Vec<f64>>>()?;
+        let (many, few) = (values.len(), probabilities.len());
+        let drawn = Drawn { law: Law::Categorical { values, probabilities }, q: None };
+        if let Some(problem) = drawn.problem() {
+            let message = format!("{what}: {problem} ({many} values, {few} probabilities)");
+            let help = "give each value one, none below 0, of a thousand values at most";
+            self.check.push(Diagnostic::error("sweep::range", message).at(&weights.span).help(help));
+            return None;
+        }
+        Some(AxisValues::Drawn(drawn))
     }
 
     /// Says that values are listed twice, at the first of them.

@@ -8,10 +8,11 @@ use super::axes::{self, Draft};
 use super::command::{self, Command};
 use super::diagnostic::{Checker, Diagnostic, SpecErrors, shown};
 use super::fields::Fields;
+use super::random;
 use super::relations::{self, Names};
 use super::settings;
 use super::wandb;
-use super::yaml::{self, Kind, Tree};
+use super::yaml::{self, Key, Kind, Tree};
 use super::{Axis, AxisValues, Order, Repeats, SweepSpec, cloud, metric, names};
 use crate::expr::Expr;
 use crate::launch;
@@ -25,6 +26,8 @@ const CONDITIONS_TRIED: u64 = 10_000;
 pub struct Context<'a> {
     /// The file's name without its extension: the sweep's name, if the file gives none.
     pub file_stem: &'a str,
+    /// How many points a random search draws, said beside the file.
+    pub count: Option<u64>,
 }
 
 /// A sweep file that passed.
@@ -60,6 +63,8 @@ pub const KEYS: &[&str] = &[
     "repeats",
     "order",
     "run_cap",
+    "trials",
+    "seed",
     "data",
     "output",
     "aws",
@@ -77,7 +82,7 @@ pub const KEYS: &[&str] = &[
     "efs",
 ];
 
-/// W&B's key that a grid has no use for.
+/// W&B's key for ending trials that look bad.
 const EARLY_TERMINATE: &str = "early_terminate";
 
 /// Reads and checks a sweep file.
@@ -137,10 +142,11 @@ fn spec(
 ) -> Option<(SweepSpec, Option<Diagnostic>)> {
     let mut labels = labels(check, fields);
     let name = name(check, fields, context, &mut labels);
-    grid_only(check, fields);
+    let random = random::is_random(check, fields);
+    let amount = random::amount(check, fields, context, random);
     let env_prefix = settings::env_prefix(check, fields.get("env_prefix"));
     let drafts = match fields.get("parameters") {
-        Some(tree) => axes::read(check, tree, &env_prefix, fields.get("zip")),
+        Some(tree) => axes::read(check, tree, &env_prefix, fields.get("zip"), random),
         None => {
             no_parameters(check, fields);
             Vec::new()
@@ -152,7 +158,9 @@ fn spec(
     let exclude =
         fields.get("exclude").map(|tree| relations::exclude(check, &names, tree)).unwrap_or_default();
     let repeats = repeats(check, fields, &names, (&zip, &whens, &exclude));
-    points(check, fields, &drafts, (&zip, repeats));
+    if !random {
+        points(check, fields, &drafts, (&zip, repeats));
+    }
     let (objective, metrics) = metric::read(check, fields.get("metric"), fields.get("metrics"));
     let image = fields.get("image").and_then(|tree| cloud::image(check, tree));
     let Command { words, program, missing } = command::read(check, &names, fields);
@@ -165,10 +173,8 @@ fn spec(
         repeats,
         order: order(check, fields.get("order")),
         point_by_point: repeats != Repeats::Seeds(1),
-        run_cap: fields
-            .get("run_cap")
-            .and_then(|tree| check.whole("`run_cap`", tree, 1..=i64::MAX))
-            .map(i64::unsigned_abs),
+        sequence: amount.sequence,
+        run_cap: amount.run_cap,
         objective,
         metrics,
         command: words,
@@ -194,26 +200,56 @@ fn spec(
     let axes = axes_of(drafts, whens)?;
     let spec = SweepSpec { axes, ..spec };
     usable(check, fields, &spec);
-    Some((spec, missing))
+    Some((spec, missing.or(amount.missing)))
 }
 
 /// What is built on the spec must take it: the grid, and the start of a trial.
 fn usable(check: &mut Checker<'_>, fields: &Fields<'_>, spec: &SweepSpec) {
-    let grid = Points::new(Arc::new(spec.clone())).and_then(|grid| grid.check_conditions(CONDITIONS_TRIED));
-    let grid = grid.err().map(|error| {
+    let points = Points::new(Arc::new(spec.clone()));
+    if let (Ok(points), true) = (&points, fields.has("trials") || fields.has("run_cap")) {
+        fewer(check, fields, spec, points);
+    }
+    let points = points.and_then(|points| points.check_conditions(CONDITIONS_TRIED));
+    let points = points.err().map(|error| {
         let at = |text: &str| spec.exclude.iter().any(|condition| condition.source() == text);
         match &error {
             GridError::Evaluation { expression, .. } if at(expression) => ("exclude", error),
             _ => ("parameters", error),
         }
     });
-    let grid = grid.map(|(key, error)| (key, error.to_string(), Some(error.help().to_owned())));
+    let points = points.map(|(key, error)| (key, error.to_string(), Some(error.help().to_owned())));
     let start = launch::check_command(spec).err().map(|error| ("command", error.to_string(), None));
-    for (key, problem, help) in grid.into_iter().chain(start) {
+    for (key, problem, help) in points.into_iter().chain(start) {
         let mut error = Diagnostic::error("sweep::unusable", problem).maybe_help(help);
         error.span = fields.key(key).cloned();
         check.push(error);
     }
+}
+
+/// Says that a sequence has fewer points than are asked for.
+fn fewer(check: &mut Checker<'_>, fields: &Fields<'_>, spec: &SweepSpec, points: &Points) {
+    let (asked, there) = (spec.sequence.map_or(0, |sequence| sequence.points), points.point_count());
+    if asked <= there {
+        return;
+    }
+    let drawn =
+        spec.axes.iter().any(|axis| axis.when.is_some() || matches!(axis.values, AxisValues::Drawn(_)));
+    let (message, help) = if drawn {
+        (
+            format!(
+                "{asked} points are asked for, of so few values that they repeat: {there} are drawn at most"
+            ),
+            "ask for fewer, or add a parameter that is continuous",
+        )
+    } else {
+        (
+            format!("{asked} points are asked for, and only {there} are different: all of those are tried"),
+            "`method: grid` tries the same ones",
+        )
+    };
+    let mut warning = Diagnostic::warning("sweep::fewer_points", message).help(help);
+    warning.span = fields.key("trials").or(fields.key("run_cap")).cloned();
+    check.push(warning);
 }
 
 fn axes_of(drafts: Vec<Draft<'_>>, whens: Vec<Option<Expr>>) -> Option<Vec<Axis>> {
@@ -267,36 +303,24 @@ fn name(
     }
 }
 
-/// Takes `early_terminate` out of the file, with an error that says what to write instead.
+/// Takes `early_terminate` out of the file. A grid of W&B's tries every point with it or without it; for
+/// all others it is an error that says what to write instead.
 fn early_terminate(check: &mut Checker<'_>, root: &mut Tree) {
     let Kind::Map(entries) = &mut root.kind else { return };
+    let of_grid = |(key, value): &(Key, Tree)| {
+        key.text == "method"
+            && matches!(&value.kind, Kind::Str(text) if text.trim().eq_ignore_ascii_case("grid"))
+    };
+    let in_grid = entries.iter().any(of_grid);
     for (key, _) in entries.extract_if(.., |(key, _)| key.text == EARLY_TERMINATE) {
-        check.push(
-            Diagnostic::error("sweep::early_terminate", "`early_terminate` has no meaning in a grid: every trial is trained to its end")
-                .at(&key.span)
-                .help("remove it; `timeout: 2h` bounds a trial, `metric: {target: ...}` ends the sweep once it is good enough"),
-        );
-    }
-}
-
-/// `method`: what is no grid is refused with what to write instead.
-fn grid_only(check: &mut Checker<'_>, fields: &Fields<'_>) {
-    if let Some(tree) = fields.get("method")
-        && let Some(text) = check.text("`method`", tree)
-        && !text.eq_ignore_ascii_case("grid")
-    {
-        let message = format!("`method: {}` is not a grid: gridctl tries every point", text.trim());
-        let known = matches!(text.to_lowercase().as_str(), "random" | "bayes");
-        let message = if known {
-            message
-        } else {
-            format!("`method` cannot be {}: gridctl tries every point", shown(text))
+        let message = "`early_terminate` has no effect: every trial is trained to its end";
+        let diagnostic = match in_grid {
+            true => Diagnostic::warning("sweep::early_terminate", message),
+            false => Diagnostic::error("sweep::early_terminate", message),
         };
-        check.push(
-            Diagnostic::error("sweep::method", message)
-                .at(&tree.span)
-                .help("write `method: grid`, give continuous parameters `steps: 10`, and bound the sweep with `run_cap: 100` if it is large"),
-        );
+        check.push(diagnostic.at(&key.span).help(
+            "remove it; `timeout: 2h` bounds a trial, `metric: {target: ...}` ends the sweep once it is good enough",
+        ));
     }
 }
 
@@ -360,6 +384,6 @@ fn unserved(check: &mut Checker<'_>, fields: &Fields<'_>) -> Vec<(String, crate:
 /// The context of a file: its name without the extension.
 impl<'a> From<&'a Path> for Context<'a> {
     fn from(path: &'a Path) -> Self {
-        Self { file_stem: path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("") }
+        Self { file_stem: path.file_stem().and_then(|stem| stem.to_str()).unwrap_or(""), count: None }
     }
 }

@@ -183,6 +183,9 @@ fn macros(
             continue;
         }
         let alone = range.len() == word.len();
+        if !alone && is_hydras(inner) {
+            continue;
+        }
         if !known {
             unknown(check, names, inner, &span);
         } else if !alone && MACROS.iter().any(|(name, several)| *name == inner && *several) {
@@ -208,6 +211,11 @@ fn known(inner: &str) -> bool {
     MACROS.iter().any(|(name, _)| *name == inner)
         || inner.starts_with("envvar:")
         || inner.starts_with("params.")
+}
+
+/// Whether Hydra resolves it itself: a macro's start that is passed on as it is written.
+fn is_hydras(inner: &str) -> bool {
+    ["now:", "oc.", "hydra:", "hydra."].iter().any(|resolver| inner.starts_with(resolver))
 }
 
 /// Checks NAME of `${params.NAME}` and `${envvar:NAME}`.

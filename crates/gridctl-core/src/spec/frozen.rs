@@ -95,7 +95,7 @@ impl SweepSpec {
         ensure(cycle(&edges).is_none(), || "when goes in a circle".to_owned())?;
         self.repeated(&zipped)?;
         let counts: Vec<u64> = self.axes.iter().map(|axis| axis.values.count()).collect();
-        ensure(points(&counts, &self.zip, self.repeats).is_some(), || {
+        ensure(self.sequence.is_some() || points(&counts, &self.zip, self.repeats).is_some(), || {
             "the points cannot be counted".to_owned()
         })
     }
@@ -227,11 +227,12 @@ impl SweepSpec {
             ensure(path.len() <= limits::DEPTH && path.join(".") == *name, || {
                 format!("the path of {name:?}")
             })?;
-            if let AxisValues::List(values) = values {
-                listed += values.len();
-            }
+            listed += values.listed().map_or(0, <[Value]>::len);
             let zipped = self.zip.iter().any(|group| group.contains(&place));
-            ensure(listed <= limits::LISTED_VALUES && rule(values, zipped), || {
+            let averaged = self.repeats == Repeats::Axis(place);
+            let alone = self.sequence.is_some() && !zipped && !averaged;
+            let fits = alone || !matches!(values, AxisValues::Drawn(_));
+            ensure(listed <= limits::LISTED_VALUES && fits && rule(values, zipped), || {
                 format!("the values of {name:?} are broken")
             })?;
         }
@@ -260,6 +261,7 @@ fn rule(values: &AxisValues, zipped: bool) -> bool {
             AxisValues::Spaced { min, max, log, .. } => {
                 min <= max && (max - min).is_finite() && (!log || *min > 0.0)
             }
+            AxisValues::Drawn(drawn) => drawn.problem().is_none() && values.listed().is_none_or(passable),
         }
 }
 

@@ -6,12 +6,14 @@ mod check;
 mod cloud;
 mod command;
 mod diagnostic;
+mod drawn;
 mod fields;
 mod frozen;
 pub mod limits;
 mod metric;
 mod names;
 mod numbers;
+mod random;
 mod ranges;
 mod relations;
 mod settings;
@@ -33,8 +35,10 @@ use crate::value::Value;
 pub use self::settings::signal_number;
 pub use check::{Context, KEYS, Parsed, parse};
 pub use diagnostic::{Diagnostic, Severity, SpecErrors, is_hostile, nearest};
+pub use drawn::{DRAWS, Drawn, Law};
 pub use frozen::BrokenSpec;
 pub use names::derived as derived_name;
+pub use random::NO_COUNT;
 
 /// A checked sweep; one that is read back from bytes has been checked again, whoever wrote them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,7 +59,10 @@ pub struct SweepSpec {
     pub exclude: Vec<Expr>,
     /// What is averaged over.
     pub repeats: Repeats,
-    /// The order of the walk.
+    /// Points are drawn (`method: random`); else they are a grid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<SequenceSpec>,
+    /// The order of a grid's walk.
     pub order: Order,
     /// The walk takes the repeats of a point one after another. In journals of before, and without repeats, it is false: the
     /// walk goes through all points with one repeat after the other.
@@ -112,6 +119,15 @@ pub struct SweepSpec {
     pub unserved: Vec<(String, Value)>,
 }
 
+/// Which points are drawn, and how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequenceSpec {
+    /// The same seed draws the same points.
+    pub seed: u64,
+    /// How many positions there are, repeats not counted.
+    pub points: u64,
+}
+
 /// One parameter and its values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Axis {
@@ -164,10 +180,12 @@ pub enum AxisValues {
         /// Evenly in the logarithm.
         log: bool,
     },
+    /// Drawn at random, in a sequence only.
+    Drawn(Drawn),
 }
 
 impl AxisValues {
-    /// How many values there are.
+    /// How many values there are; [`DRAWS`] where they are drawn.
     #[must_use]
     pub fn count(&self) -> u64 {
         match self {
@@ -175,6 +193,18 @@ impl AxisValues {
             Self::IntRange { count, .. } | Self::FloatRange { count, .. } | Self::Spaced { count, .. } => {
                 *count
             }
+            Self::Drawn(_) => DRAWS,
+        }
+    }
+
+    /// The values that the file lists, if it does.
+    #[must_use]
+    pub fn listed(&self) -> Option<&[Value]> {
+        match self {
+            Self::List(values) | Self::Drawn(Drawn { law: Law::Categorical { values, .. }, .. }) => {
+                Some(values)
+            }
+            _ => None,
         }
     }
 }

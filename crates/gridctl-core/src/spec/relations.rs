@@ -55,6 +55,11 @@ impl<'d, 'n> Names<'d, 'n> {
             .find(|whole| whole.strip_prefix(name).is_some_and(|rest| rest.starts_with(|c| !bare(c))))
     }
 
+    /// Whether the axis draws its values from a distribution.
+    fn is_drawn(&self, place: usize) -> bool {
+        matches!(self.drafts[place].values, Some(AxisValues::Drawn(_)))
+    }
+
     /// Whether `name` is an axis.
     pub(super) fn has(&self, name: &str) -> bool {
         self.places.contains_key(name)
@@ -224,6 +229,10 @@ fn group(
         check.push(error.at(&tree.span));
         return None;
     }
+    if let Some((place, item)) = group.iter().find(|(place, _)| names.is_drawn(*place)) {
+        drawn(check, &names.drafts[*place].name, "walks with no other", item);
+        return None;
+    }
     let (first, first_tree) = group[0];
     for (place, item) in &group[1..] {
         same_length(check, names, (first, first_tree), (*place, item));
@@ -232,6 +241,18 @@ fn group(
     let places: Vec<usize> = group.into_iter().map(|(place, _)| place).collect();
     tuples(check, names, &places, tree);
     Some(places)
+}
+
+/// An axis without places of its own cannot be tied to others.
+fn drawn(check: &mut Checker<'_>, name: &str, problem: &str, tree: &Tree) {
+    check.push(
+        Diagnostic::error(
+            "sweep::drawn",
+            format!("{} is drawn from a distribution: it {problem}", shown(name)),
+        )
+        .at(&tree.span)
+        .help("list its `values`, or give it `step` or `steps`"),
+    );
 }
 
 /// Values that walk together come together once only.
@@ -323,6 +344,10 @@ pub(super) fn repeats(check: &mut Checker<'_>, names: &Names<'_, '_>, tree: &Tre
     match &tree.kind {
         Kind::Str(name) => {
             let place = names.find(check, "`repeats`", name, &tree.span)?;
+            if names.is_drawn(place) {
+                drawn(check, name, "cannot be averaged over", tree);
+                return None;
+            }
             Some(Repeats::Axis(place))
         }
         Kind::Int(_) | Kind::Huge => {

@@ -32,7 +32,8 @@ pub(crate) fn frozen(name: &str, points: u64, dir: &Path) -> FrozenSweep {
         "name: {name}\ncommand: [train]\nmetric: {{name: score, goal: maximize}}\n\
         order: file\nparameters: {{x: {{value: 0}}}}\n"
     );
-    let mut spec = spec::parse(file.as_bytes(), &spec::Context { file_stem: name }).unwrap().spec;
+    let mut spec =
+        spec::parse(file.as_bytes(), &spec::Context { file_stem: name, count: None }).unwrap().spec;
     spec.axes[0].values = AxisValues::IntRange { min: 0, step: 1, count: points };
     FrozenSweep {
         uuid: String::new(),

@@ -160,7 +160,8 @@ fn one_step_grants_a_bounded_number_and_a_worker_holds_no_more_than_it_can_name(
     let mut world = World::new();
     let file =
         b"command: [t]\nresources: {cpu: 0.001}\nparameters: {x: {min: 1, max: 1000000000, step: 1}}\n";
-    let spec = gridctl_core::spec::parse(file, &gridctl_core::spec::Context { file_stem: "s" }).unwrap();
+    let spec = gridctl_core::spec::parse(file, &gridctl_core::spec::Context { file_stem: "s", count: None })
+        .unwrap();
     world.submit(FrozenSweep { spec: spec.spec, ..frozen() });
     let mut step = world.feed(Input::Opened(Conn(1), Box::new(large(1))));
     let mut held = 0;

@@ -175,7 +175,7 @@ pub(crate) fn frozen() -> FrozenSweep {
         budget: 30 USD\nparameters: {lr: {values: [0.1, 0.01]}}\n";
     FrozenSweep {
         uuid: "0198".to_owned(),
-        spec: spec::parse(file, &spec::Context { file_stem: "wine" }).expect("no mistakes").spec,
+        spec: spec::parse(file, &spec::Context { file_stem: "wine", count: None }).expect("no mistakes").spec,
         source: "name: wine\n".to_owned(),
         file: None,
         base: "/tmp".to_owned(),

@@ -129,7 +129,7 @@ fn spec(count: u64, spread: bool) -> SweepSpec {
         if spread { "spread" } else { "file" },
         trainer::MAX_FAILURES,
     );
-    let parsed = spec::parse(file.as_bytes(), &spec::Context { file_stem: "simulated" });
+    let parsed = spec::parse(file.as_bytes(), &spec::Context { file_stem: "simulated", count: None });
     let mut spec = parsed.expect("a file without mistakes").spec;
     spec.axes[0].values = AxisValues::IntRange { min: 0, step: 1, count };
     spec

@@ -72,7 +72,8 @@ impl Room {
 
     fn start(&mut self, script: &str) -> Box<Start> {
         let text = "metric: {name: acc, goal: maximize}\npreempt_signal: USR1\nparameters: {lr: {value: 1}}\ncommand: [sh]\n";
-        let mut spec = spec::parse(text.as_bytes(), &Context { file_stem: "test" }).unwrap().spec;
+        let mut spec =
+            spec::parse(text.as_bytes(), &Context { file_stem: "test", count: None }).unwrap().spec;
         spec.command.extend(["-c".to_owned(), script.to_owned()]);
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let output = self.path().join("results");

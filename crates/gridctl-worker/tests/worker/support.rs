@@ -276,6 +276,6 @@ fn serve(socket: &Path) -> (JoinSet<()>, mpsc::UnboundedReceiver<Connection>) {
 fn spec(script: &str) -> SweepSpec {
     let file = b"name: test\ncommand: ['true']\nmetric: {name: acc, goal: maximize}\n\
         order: file\nparameters: {lr: {values: [0.1, 0.2]}}\n";
-    let parsed = spec::parse(file, &spec::Context { file_stem: "test" }).unwrap();
+    let parsed = spec::parse(file, &spec::Context { file_stem: "test", count: None }).unwrap();
     SweepSpec { command: vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()], ..parsed.spec }
 }

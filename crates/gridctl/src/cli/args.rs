@@ -12,6 +12,8 @@ use crate::output::{Format, TextOrJson};
 
 /// Most trials that one worker holds at once.
 const MOST_SLOTS: i64 = 4_096;
+/// Most points that a random search draws.
+const MOST_POINTS: u64 = 1 << 62;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
@@ -24,6 +26,9 @@ pub(crate) struct CheckArgs {
     /// Show which metrics a trainer's saved output would yield, instead of the grid
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
+    /// How many points a random search draws, where the file does not say it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_POINTS))]
+    pub(crate) count: Option<u64>,
     /// How to print it
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: TextOrJson,
@@ -33,6 +38,9 @@ pub(crate) struct CheckArgs {
 pub(crate) struct RunArgs {
     /// The sweep file
     pub(crate) file: PathBuf,
+    /// How many points a random search draws, where the file does not say it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_POINTS))]
+    pub(crate) count: Option<u64>,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
     #[command(flatten)]
@@ -196,6 +204,9 @@ pub(crate) struct TrialsRetryArgs {
 pub(crate) struct SubmitArgs {
     /// The sweep file
     pub(crate) file: PathBuf,
+    /// How many points a random search draws, where the file does not say it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_POINTS))]
+    pub(crate) count: Option<u64>,
     #[command(flatten)]
     pub(crate) again: AgainArgs,
 }

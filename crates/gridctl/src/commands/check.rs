@@ -14,7 +14,7 @@ use gridctl_core::points::{Count, Points};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::Channel;
 use gridctl_core::secrets::MASK;
-use gridctl_core::spec::{Diagnostic, Repeats, Severity};
+use gridctl_core::spec::{AxisValues, Diagnostic, NO_COUNT, Repeats, Severity};
 use serde_json::{Value as Json, json};
 
 use crate::cli::CheckArgs;
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
     let Some(file) = args.file.as_ref().filter(|_| !args.macros) else {
         return show_macros(args.output);
     };
-    let checked = submit::check(file, &settings.data_dir)?;
+    let checked = submit::check(file, &settings.data_dir, args.count)?;
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
     let caller = |name: &str| std::env::var(name).ok();
     let resolved = freeze::resolve(&checked, &dir, &caller)?;
@@ -55,7 +55,8 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
     let points = preview::points(&resolved.frozen)?;
     let base = BaseEnv::new(&resolved.frozen, preview::caller_env());
     let base = base.shown(&resolved.frozen, |_| MASK.to_owned());
-    let trials = if checked.unstartable.is_some() { 0 } else { TRIALS };
+    let counted = checked.unstartable.as_ref().is_none_or(|problem| problem.code == NO_COUNT);
+    let trials = if counted { TRIALS } else { 0 };
     let previews = preview::first(&points, trials)
         .into_iter()
         .map(|index| preview::of(&resolved.frozen, &points, index, &base))
@@ -75,7 +76,9 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
     let unread = reads::unread(&resolved.frozen, &points);
     show(&unread);
     warnings.extend(unread);
-    let view = View { frozen: &resolved.frozen, points: &points, count: preview::count(&points), previews };
+    let endless = checked.unstartable.as_ref().is_some_and(|problem| problem.code == NO_COUNT);
+    let view =
+        View { frozen: &resolved.frozen, points: &points, count: preview::count(&points), endless, previews };
     match args.output {
         TextOrJson::Text => output::text(&view.text())?,
         TextOrJson::Json => output::json(&view.json(&warnings))?,
@@ -107,6 +110,8 @@ struct View<'a> {
     frozen: &'a FrozenSweep,
     points: &'a Points,
     count: Count,
+    /// Nothing says how many points there are.
+    endless: bool,
     previews: Vec<preview::Preview>,
 }
 
@@ -174,10 +179,16 @@ impl View<'_> {
 
     fn counted(&self) -> String {
         let (raw, repeats) = (self.points.point_count(), self.points.repeats());
+        if self.endless {
+            return "as many points as `--count` says, drawn at random".to_owned();
+        }
         let trials = self.count.upper();
         let relation = if matches!(self.count, Count::Exact(_)) { "" } else { "at most " };
         let mut text = format!("{relation}{}", number::of(trials, "trial"));
         let _ = write!(text, " ({}", number::of(raw, "point"));
+        if let Some(sequence) = self.frozen.spec.sequence {
+            let _ = write!(text, " drawn at random from seed {}", sequence.seed);
+        }
         if repeats > 1 {
             let _ = match self.frozen.spec.repeats {
                 Repeats::Axis(axis) => {
@@ -188,7 +199,8 @@ impl View<'_> {
         }
         let excluded = self.points.len() - trials;
         if excluded > 0 {
-            let _ = write!(text, ", less {} excluded", number::count(excluded));
+            let why = if self.frozen.spec.sequence.is_some() { "excluded or repeated" } else { "excluded" };
+            let _ = write!(text, ", less {} {why}", number::count(excluded));
         }
         text.push(')');
         if let Some(cap) = self.frozen.spec.run_cap {
@@ -222,9 +234,13 @@ impl View<'_> {
             if let Some(when) = &axis.when {
                 let _ = write!(values, "  where {}", when.source());
             }
+            let count = match axis.values {
+                AxisValues::Drawn(_) => "-".to_owned(),
+                _ => number::count(self.points.axis_len(place)),
+            };
             columns.row(vec![
                 axis.name.clone(),
-                number::count(self.points.axis_len(place)),
+                count,
                 values,
                 axis.variable.clone().unwrap_or_else(|| "-".to_owned()),
             ]);
@@ -233,6 +249,9 @@ impl View<'_> {
     }
 
     fn some_values(&self, axis: usize) -> String {
+        if let AxisValues::Drawn(drawn) = &self.frozen.spec.axes[axis].values {
+            return sanitise::short(&sanitise::line(&drawn.to_string()), 120);
+        }
         let len = self.points.axis_len(axis);
         let shown =
             |place: u64| sanitise::short(&rows::shown_value(Some(&self.points.axis_value(axis, place))), 24);
@@ -250,11 +269,16 @@ impl View<'_> {
             .iter()
             .enumerate()
             .map(|(place, axis)| {
+                let when = axis.when.as_ref().map(|when| when.source());
+                if let AxisValues::Drawn(drawn) = &axis.values {
+                    return json!({"name": axis.name, "variable": axis.variable, "count": null, "values": [],
+                                  "distribution": drawn.to_string(), "when": when});
+                }
                 let len = self.points.axis_len(place);
                 let values: Vec<_> =
                     (0..len.min(100)).map(|value| self.points.axis_value(place, value)).collect();
                 json!({"name": axis.name, "variable": axis.variable, "count": len, "values": values,
-                       "when": axis.when.as_ref().map(|when| when.source())})
+                       "when": when})
             })
             .collect();
         let trials: Vec<Json> = self

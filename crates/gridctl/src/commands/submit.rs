@@ -18,7 +18,7 @@ use crate::submit::{self as sweep, Checked, freeze, precheck, preview};
 /// Runs the command.
 pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
     sweep::check_again(&args.again)?;
-    let checked = sweep::check(&args.file, &settings.data_dir)?;
+    let checked = sweep::check(&args.file, &settings.data_dir, args.count)?;
     checked.show_warnings();
     let mut master = Source::master(settings, &checked.file.base)?;
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;

@@ -56,7 +56,7 @@ pub(crate) fn leaderboard(dir: &Path, query: &LeaderboardQuery) -> Result<Leader
         return Err(Failure::error("results", format!("{} holds no version of a sweep yet", dir.display())));
     };
     let text = results.version(version).map_err(fail)?;
-    let spec = gridctl_core::spec::parse(text.as_bytes(), &Context { file_stem: name })
+    let spec = gridctl_core::spec::parse(text.as_bytes(), &Context { file_stem: name, count: None })
         .map_err(|error| Failure::error("results", format!("versions/v{version}.yaml: {error}")))?
         .spec;
     let query = Query::parse(

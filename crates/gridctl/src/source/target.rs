@@ -36,7 +36,7 @@ pub(crate) fn resolve(text: Option<&Path>, settings: &Settings) -> Result<Target
         ));
     }
     if path.is_file() {
-        let checked = submit::check(path, &settings.data_dir)?;
+        let checked = submit::check(path, &settings.data_dir, None)?;
         return Ok(Target::Sweep { name: checked.spec.name, from: checked.file.base });
     }
     if is_name(written) {

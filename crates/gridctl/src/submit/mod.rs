@@ -57,10 +57,11 @@ pub(crate) fn check_again(again: &AgainArgs) -> Result<(), Failure> {
     )))
 }
 
-/// Reads and checks a sweep file, whose sweep is or will be in the data directory that is `wanted`.
-pub(crate) fn check(path: &std::path::Path, wanted: &Wanted) -> Result<Checked, Failure> {
+/// Reads and checks a sweep file, whose sweep is or will be in the data directory that is `wanted`; `count`
+/// points are drawn, where it is a random search that does not say how many.
+pub(crate) fn check(path: &std::path::Path, wanted: &Wanted, count: Option<u64>) -> Result<Checked, Failure> {
     let file = SweepFile::read(path)?;
-    let context = gridctl_core::spec::Context { file_stem: &file.stem() };
+    let context = gridctl_core::spec::Context { file_stem: &file.stem(), count };
     let parsed = gridctl_core::spec::parse(&file.bytes, &context).map_err(|errors| Failure {
         exit: Exit::Usage,
         problems: errors.0,

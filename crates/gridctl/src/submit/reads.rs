@@ -95,6 +95,9 @@ fn prefixed(code: &Texts, prefix: &str) -> bool {
 }
 
 fn takes_booleans(points: &Points, axis: usize) -> bool {
+    if let Some(values) = points.spec().axes[axis].values.listed() {
+        return values.iter().any(|value| matches!(value, Value::Bool(_)));
+    }
     let most = points.axis_len(axis).min(4);
     (0..most).any(|place| matches!(points.axis_value(axis, place), Value::Bool(_)))
 }

@@ -316,6 +316,7 @@ fn known_outcomes_settle_their_trials_without_an_attempt() {
     // Promises 1 and 2.
     let grid = Points::new(Arc::new(spec("a", 10))).unwrap();
     let known = |index: u64, state, objective| Known {
+        index,
         seq: 100 + index,
         params: grid.trial(index).params,
         seed: 0,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::expr::Expr;
+use crate::spec::{AxisValues, Drawn, Law, SequenceSpec};
 use crate::value::Value;
 
 /// Works until the sweep is over; the classes say how attempts end, in turn.
@@ -16,6 +17,26 @@ fn work(world: &mut World, sweep: SweepId, conns: &[Conn], classes: &[Class]) {
         }
         world.pass(1_000, conns);
     }
+}
+
+/// Sweeps that draw their points.
+fn sequences() -> Vec<(&'static str, SweepSpec)> {
+    let uniform = |name: &str, q| {
+        let law = Law::Uniform { min: 0.0, max: 1.0 };
+        Axis { values: AxisValues::Drawn(Drawn { law, q }), ..axis(name, 1) }
+    };
+    let coin = |name: &str| uniform(name, Some(Value::Int(1)));
+    let drawn =
+        |points, axes| SweepSpec { sequence: Some(SequenceSpec { seed: 0, points }), axes, ..spec("a", 1) };
+    vec![
+        ("drawn at random", drawn(20, vec![uniform("x", None)])),
+        ("drawn at random, few enough to repeat", drawn(40, vec![coin("x"), coin("y")])),
+        (
+            "drawn at random, with seeds",
+            SweepSpec { repeats: Repeats::Seeds(2), ..drawn(9, vec![uniform("x", None)]) },
+        ),
+        ("drawn at random, all that there are", drawn(9, vec![axis("x", 4)])),
+    ]
 }
 
 #[test]
@@ -57,7 +78,7 @@ fn every_point_of_the_grid_gets_one_outcome_and_nothing_else_does() {
         &[Class::Succeeded],
         &[Class::Drained, Class::Succeeded, Class::Failed, Class::WorkerFault, Class::NoMetric],
     ];
-    for (name, spec) in grids {
+    for (name, spec) in grids.into_iter().chain(sequences()) {
         for classes in ends {
             let mut world = World::new();
             let sweep = world.submit(spec.clone());

@@ -256,7 +256,9 @@ fn s25_a_byte_order_mark_and_crlf_change_nothing() {
 #[test]
 fn the_file_gives_the_name_if_nothing_else_does() {
     let source = with("");
-    let named = |stem| parse(source.as_bytes(), &Context { file_stem: stem }).map(|parsed| parsed.spec.name);
+    let named = |stem| {
+        parse(source.as_bytes(), &Context { file_stem: stem, count: None }).map(|parsed| parsed.spec.name)
+    };
     assert_eq!(named("Wine Forest").as_deref(), Ok("wine-forest"));
     assert!(named("???").unwrap().starts_with("sweep-"));
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::*;
 
 fn code(source: &[u8]) -> &'static str {
-    match parse(source, &Context { file_stem: "x" }) {
+    match parse(source, &Context { file_stem: "x", count: None }) {
         Ok(_) => "taken",
         Err(SpecErrors(errors)) => {
             assert!(errors.len() <= super::super::limits::ERRORS);

@@ -3,13 +3,14 @@
 mod accepts;
 mod frozen;
 mod hostile;
+mod random;
 mod refuses;
 mod wandb;
 
 use super::{Context, Diagnostic, Parsed, SpecErrors, SweepSpec, parse};
 
 fn read(source: &str) -> Result<Parsed, SpecErrors> {
-    parse(source.as_bytes(), &Context { file_stem: "sweep" })
+    parse(source.as_bytes(), &Context { file_stem: "sweep", count: None })
 }
 
 /// What this file says; also for the tests of whatever is made of sweeps.

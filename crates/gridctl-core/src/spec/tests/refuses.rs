@@ -147,14 +147,22 @@ fn the_first_mistakes_of_a_newcomer_say_what_to_write() {
 #[test]
 fn wandb_searches_that_are_no_grid_say_what_to_write() {
     check(&[
-        (with("method: random"), "sweep::method", "random", "method: grid"),
-        (with("method: bayes"), "sweep::method", "bayes", "steps: 10"),
+        (with("method: bayes"), "sweep::method", "bayes", "method: random"),
+        (with("method: randon"), "sweep::method", "randon", "did you mean `random`?"),
         (
             with("early_terminate: {type: hyperband}"),
             "sweep::early_terminate",
             "early_terminate",
             "remove it",
         ),
+        (
+            with("method: random\ntrials: 3\nearly_terminate: {type: hyperband}"),
+            "sweep::early_terminate",
+            "early_terminate",
+            "remove it",
+        ),
+        (with("trials: 3"), "sweep::count", "trials", "run_cap"),
+        (with("seed: 3"), "sweep::count", "seed", "run_cap"),
         (
             axis("{distribution: uniform, min: 0.1, max: 0.9}"),
             "sweep::random",

@@ -53,6 +53,7 @@ fn what_has_no_effect_is_noted_and_what_is_missing_is_said() {
     assert_eq!(launch.unstartable.as_ref().unwrap().code, "sweep::no_command");
     assert_eq!(of("only-parameters.yaml").unstartable.unwrap().code, "sweep::no_command");
     assert_eq!(codes(&of("merged-anchors.yaml")), [""; 0]);
+    assert_eq!(codes(&of("hydra-resolvers.yaml")), ["sweep::early_terminate", "sweep::no_effect"]);
     let named = of("cnn-display-name.yaml");
     assert_eq!(
         (named.spec.name.as_str(), codes(&named)),

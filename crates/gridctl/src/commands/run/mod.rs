@@ -38,7 +38,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
         .help("`gridctl submit FILE --master URL` gives the sweep to that one"));
     }
     submit::check_again(&args.again)?;
-    let checked = submit::check(&args.file, &settings.data_dir)?;
+    let checked = submit::check(&args.file, &settings.data_dir, args.count)?;
     checked.show_warnings();
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
     let frozen = prepare(&checked, &dir)?;
