@@ -24,6 +24,12 @@ pub enum MachineHealth {
         /// What it lacked.
         fault: String,
     },
+    /// What its trainers left cannot be written to the results volume: it is kept, and no trial is
+    /// taken until it is published.
+    CannotPublish {
+        /// What the volume says.
+        fault: String,
+    },
     /// It could not start a trainer after several rests: its worker takes no more.
     GivenUp {
         /// What it lacked.

@@ -39,6 +39,14 @@ pub enum Notice {
         /// The two ways, for that trial.
         doubt: Doubt,
     },
+    /// What trainers on a machine left cannot be written to the results volume. It is kept there and
+    /// published when it can be; until then the machine takes no trial.
+    ResultsWait {
+        /// Its name.
+        host: String,
+        /// What the volume says.
+        error: String,
+    },
     /// A machine could not start a trainer, and takes no trial for a while.
     MachineRests {
         /// Its name.

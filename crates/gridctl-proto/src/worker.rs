@@ -79,6 +79,7 @@ impl From<MachineHealth> for v1::MachineHealth {
         let how = match health {
             MachineHealth::Fit => How::Fit(true),
             MachineHealth::Resting { fault } => How::Resting(clip(fault)),
+            MachineHealth::CannotPublish { fault } => How::CannotPublish(clip(fault)),
             MachineHealth::GivenUp { fault } => How::GivenUp(clip(fault)),
         };
         Self { how: Some(how) }
@@ -94,6 +95,7 @@ impl TryFrom<v1::MachineHealth> for MachineHealth {
         Ok(match present("health", health.how)? {
             How::Fit(_) => Self::Fit,
             How::Resting(why) => Self::Resting { fault: fault(why)? },
+            How::CannotPublish(why) => Self::CannotPublish { fault: fault(why)? },
             How::GivenUp(why) => Self::GivenUp { fault: fault(why)? },
         })
     }

@@ -116,6 +116,7 @@ impl Driver {
                     self.orders.remove(&report.token.lease);
                     self.worker.ended(clock::now(), *report);
                 }
+                Said::Unpublished { lease, fault } => self.worker.unpublished(lease, &fault),
                 Said::Withdrawn { lease } => {
                     self.orders.remove(&lease);
                     self.worker.withdrawn(clock::now(), lease);

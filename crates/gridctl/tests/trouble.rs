@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use lab::{Done, Lab, now, signal};
+use lab::{Done, Lab, Mounted, now, signal, skipped};
 use rustix::process::Signal;
 
 fn sweep(trainer: &str, values: &str) -> String {
@@ -22,30 +22,6 @@ fn sweep(trainer: &str, values: &str) -> String {
 }
 
 const QUICK: &str = "echo $HP_X >> led; sleep 0.05; echo s=$HP_X";
-
-fn skipped(why: &str) {
-    eprintln!("SKIPPED {why}");
-    assert!(std::env::var_os("GRIDCTL_TEST_NO_SKIP").is_none(), "nothing may be skipped here");
-}
-
-/// A small file system of its own; gone with the guard.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn at(path: PathBuf, size: &str) -> Option<Self> {
-        fs::create_dir_all(&path).unwrap();
-        let size = format!("size={size}");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path);
-        mount.output().is_ok_and(|output| output.status.success()).then_some(Self(path))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg("-l").arg(&self.0).status());
-    }
-}
 
 /// A daemon; ended with the guard.
 struct Daemon(Child);

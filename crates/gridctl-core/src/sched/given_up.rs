@@ -26,7 +26,7 @@ impl GivenUp {
     pub(super) fn on_health(&mut self, worker: WorkerId, host: &str, health: &MachineHealth) {
         match health {
             MachineHealth::Fit => self.0.retain(|machine| machine.host != host),
-            MachineHealth::Resting { .. } => {}
+            MachineHealth::Resting { .. } | MachineHealth::CannotPublish { .. } => {}
             MachineHealth::GivenUp { fault } => {
                 self.0.retain(|machine| machine.worker != worker);
                 self.0.truncate(MOST - 1);

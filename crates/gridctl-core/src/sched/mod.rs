@@ -136,8 +136,8 @@ impl From<Timing> for RawTiming {
     }
 }
 
-/// So many machines that rest are told of.
-const MOST_AT_REST: usize = 4;
+/// So many machines that take no trials for now are told of.
+const MOST_UNFIT: usize = 4;
 
 /// The state machine.
 #[derive(Debug)]
@@ -281,7 +281,7 @@ impl Core {
         let mut status = sweep.status(now);
         status.workers = self.conns.len() as u64;
         if !sweep.phase.is_closed() {
-            status.notices.extend(self.machines_at_rest());
+            status.notices.extend(self.unfit_machines());
             status.notices.extend(self.given_up.notices());
         }
         let wanted = &sweep.frozen.spec.resources;
@@ -295,15 +295,18 @@ impl Core {
         Some(status)
     }
 
-    fn machines_at_rest(&self) -> impl Iterator<Item = Notice> {
+    fn unfit_machines(&self) -> impl Iterator<Item = Notice> {
         let rests = |worker: &Worker| match &worker.health {
             MachineHealth::Resting { fault } => {
                 Some(Notice::MachineRests { host: worker.host.clone(), fault: fault.clone() })
             }
+            MachineHealth::CannotPublish { fault } => {
+                Some(Notice::ResultsWait { host: worker.host.clone(), error: fault.clone() })
+            }
             MachineHealth::Fit | MachineHealth::GivenUp { .. } => None,
         };
         let connected = self.workers.values().filter(|worker| worker.link.is_some());
-        connected.filter_map(rests).take(MOST_AT_REST)
+        connected.filter_map(rests).take(MOST_UNFIT)
     }
 
     /// Trials of a sweep that have begun and are not settled.

@@ -24,7 +24,8 @@ impl Worker {
 
     /// Gives to slots what fits, in the order of the leases; what does not fit lets smaller ones pass.
     pub(super) fn admit(&mut self, now: Time) {
-        if self.draining.is_some() || !self.machine.is_fit() || now > self.may_start_by() {
+        let takes = self.draining.is_none() && self.machine.is_fit() && self.unpublished.is_empty();
+        if !takes || now > self.may_start_by() {
             return;
         }
         let mut placed = Vec::new();

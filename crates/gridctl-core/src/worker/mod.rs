@@ -51,6 +51,8 @@ pub struct Worker {
     /// Of those, the ones that this connection has not heard.
     unsent: BTreeSet<LeaseSeq>,
     progress: BTreeMap<LeaseSeq, (i64, f64)>,
+    /// Attempts that are over, and what keeps their files from being published.
+    unpublished: BTreeMap<LeaseSeq, String>,
     sweeps: BTreeMap<(SweepId, u32), Arc<FrozenSweep>>,
     used: Used,
     /// What has its processor, its memory and its GPUs: the fronts.
@@ -117,6 +119,7 @@ impl Worker {
             reports: BTreeMap::new(),
             unsent: BTreeSet::new(),
             progress: BTreeMap::new(),
+            unpublished: BTreeMap::new(),
             sweeps: BTreeMap::new(),
             used: Used::default(),
             slots: BTreeMap::new(),
@@ -145,7 +148,7 @@ impl Worker {
 
     /// A connection stands: the whole truth is said on it first.
     pub fn connected(&mut self, now: Time) {
-        let (prefetch, health) = (self.prefetch, self.machine.health());
+        let (prefetch, health) = (self.prefetch, self.health());
         self.link = Some(Link { welcomed: false, heard: now, said: now, prefetch, health: health.clone() });
         self.unsent.clear();
         self.out.push(Action::Send(ToMaster::Hello(Hello {
@@ -205,6 +208,7 @@ impl Worker {
     /// An attempt has ended; `report.token.lease` says which.
     pub fn ended(&mut self, now: Time, report: Report) {
         let lease = report.token.lease;
+        self.unpublished.remove(&lease);
         let Some(held) = self.held.remove(&lease) else { return };
         self.progress.remove(&lease);
         self.vacate(&held);
@@ -217,6 +221,25 @@ impl Worker {
             self.unsent.insert(lease);
         }
         self.admit(now);
+    }
+
+    /// An attempt is over, and its files cannot be published for now, as `fault` says: the shell keeps
+    /// them and tries again. Nothing more is started until it says of each how it ended.
+    pub fn unpublished(&mut self, lease: LeaseSeq, fault: &str) {
+        if self.held.contains_key(&lease) {
+            self.unpublished.entry(lease).or_insert_with(|| fault.to_owned());
+        }
+    }
+
+    /// How the machine is, for the master.
+    fn health(&self) -> MachineHealth {
+        let machine = self.machine.health();
+        match self.unpublished.values().next() {
+            Some(fault) if !matches!(machine, MachineHealth::GivenUp { .. }) => {
+                MachineHealth::CannotPublish { fault: fault.clone() }
+            }
+            _ => machine,
+        }
     }
 
     /// What an attempt's end tells about the machine.
@@ -362,6 +385,7 @@ impl Worker {
             Some(fault) => Farewell::Unfit(fault.to_owned()),
             None => Farewell::Drained,
         };
+        let health = self.health();
         let Some(link) = self.link.as_mut().filter(|link| link.welcomed) else {
             if done {
                 self.exit(farewell);
@@ -371,11 +395,13 @@ impl Worker {
         let has_work = self.held.values().any(|held| held.place.is_none());
         let gathers = has_work && now.ms_since(link.said) < GATHER_MS;
         let prefetch = (link.prefetch != self.prefetch).then_some(self.prefetch);
-        let health = Some(self.machine.health()).filter(|health| *health != link.health);
+        let health = Some(health).filter(|health| *health != link.health);
         let is_news = health.is_some() || (!gathers && (prefetch.is_some() || !self.unsent.is_empty()));
         if done || is_news {
             link.prefetch = self.prefetch;
-            link.health = self.machine.health();
+            if let Some(health) = &health {
+                link.health = health.clone();
+            }
             let unsent = std::mem::take(&mut self.unsent);
             let reports = unsent.iter().filter_map(|lease| self.reports.get(lease).cloned()).collect();
             self.say(now, WorkerUpdate { reports, prefetch, health, bye: done, ..WorkerUpdate::default() });

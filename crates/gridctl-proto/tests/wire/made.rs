@@ -84,6 +84,7 @@ pub(crate) fn health() -> impl Strategy<Value = MachineHealth> {
     prop_oneof![
         Just(MachineHealth::Fit),
         ".{0,40}".prop_map(|fault| MachineHealth::Resting { fault }),
+        ".{0,40}".prop_map(|fault| MachineHealth::CannotPublish { fault }),
         ".{0,40}".prop_map(|fault| MachineHealth::GivenUp { fault }),
     ]
 }

@@ -1,16 +1,23 @@
 //! What follows a trainer's end: the last metrics, the class, and the publication of what it left.
 //! Invariant: an attempt's files are published before its report leaves; most leave none, and wait for nothing.
 
+use std::fs::File;
+use std::future::pending;
+use std::sync::Arc;
+
 use gridctl_core::attempt::{Evidence, StopReason, classify};
 use gridctl_core::id::Time;
 use gridctl_core::metrics::{Outcome, cuda_oom, error_line};
 use gridctl_core::record::{Class, Exit, MetricValue, Report};
 use gridctl_core::worker;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::follow::{Following, Gone};
 use super::log::Log;
-use super::publish::{self, Checkpoints};
+use super::publish::{self, Checkpoints, Unpublished};
 use super::report::Fault;
+use super::waiting::{Then, Waiting};
+use super::{Order, Said};
 use crate::scratch::{Left, Scratch};
 
 /// An attempt whose trainer has ended.
@@ -22,10 +29,15 @@ pub(super) struct Over {
     log: Log,
     checkpoints: Checkpoints,
     left: Left,
+    /// Its files and its log are published, if there are any.
+    published: bool,
     /// SIGKILL ended it, so what it was writing may be half a thing.
     killed: bool,
-    /// The trial is another attempt's: nothing of this one is to be published.
-    fenced: bool,
+    /// Why it was asked to stop. A fenced trial is another attempt's: nothing of this one is to be
+    /// published.
+    asked: Option<StopReason>,
+    orders: UnboundedReceiver<Order>,
+    said: UnboundedSender<Said>,
 }
 
 impl Following {
@@ -60,7 +72,9 @@ impl Following {
         let asked = self.stop.reason().filter(|reason| gone.asked || *reason == StopReason::Preempted);
         let left = self.scratch.look();
         let duration_ms = now.ms_since(self.started);
-        let Self { start, scratch, log, checkpoints, extractor, metrics, started_unix_ms, .. } = self;
+        let Self {
+            start, scratch, log, checkpoints, extractor, metrics, started_unix_ms, orders, said, ..
+        } = self;
         let metrics = metrics.finish();
         let seen = Seen {
             gone,
@@ -71,8 +85,7 @@ impl Following {
             replaced: scratch.replaced(),
         };
         let report = Box::new(Report { started_unix_ms, duration_ms, ..report(&start, &log, seen) });
-        let fenced = asked == Some(StopReason::Fenced);
-        Over { report, start, scratch, log, checkpoints, left, killed, fenced }
+        Over { report, start, scratch, log, checkpoints, left, published: false, killed, asked, orders, said }
     }
 }
 
@@ -80,7 +93,7 @@ impl Over {
     /// Whether there is anything that takes time to publish.
     pub(super) fn has_files(&self) -> bool {
         let files = self.left.output || self.left.checkpoint || self.log.has_file();
-        !self.fenced && (files || self.checkpoints.are_going())
+        self.asked != Some(StopReason::Fenced) && (files || self.checkpoints.are_going())
     }
 
     /// The report of an attempt that has no files.
@@ -90,21 +103,73 @@ impl Over {
         (self.report, self.scratch)
     }
 
-    /// Publishes the files, and reports that as well.
+    /// Publishes the files, as soon as the results volume takes them, and reports that as well.
     pub(super) async fn publish(mut self) -> (Box<Report>, Option<Scratch>) {
-        let log = self.log.close().await;
-        self.checkpoints.finish(self.left.checkpoint && !self.killed).await;
-        if self.left.output || log.is_some() {
-            match publish::files(&self.start, self.scratch.output.clone(), log).await {
-                Ok(published) => {
-                    self.report.files = published.files;
-                    self.report.left_out = published.left_out;
+        let log = self.log.close().await.map(Arc::new);
+        self.checkpoints.rest().await;
+        let mut waiting = Waiting::new(self.report.class, self.asked);
+        while let Err(error) = self.try_publish(log.as_ref()).await {
+            if error.may_wait {
+                self.say_unpublished(&error);
+            }
+            match self.pause(&mut waiting, error.may_wait).await {
+                Then::TryAgain(_) => {}
+                Then::Drop(reason) => {
+                    self.report.class = reason.class();
+                    break;
                 }
-                Err(text) => Fault::publish(&text).spoil(&mut self.report),
+                Then::GiveUp if self.published => {
+                    tracing::warn!("the last checkpoint of {} is not published", self.report.trial);
+                    break;
+                }
+                Then::GiveUp => {
+                    Fault::publish(&error.text).spoil(&mut self.report);
+                    break;
+                }
             }
         }
         let (report, scratch) = self.report();
         (report, Some(scratch))
+    }
+
+    /// Waits until it is time for the next try, if there is to be one.
+    async fn pause(&mut self, waiting: &mut Waiting, may_wait: bool) -> Then {
+        let then = waiting.after_failure(may_wait);
+        let Then::TryAgain(pause) = then else { return then };
+        let asked = async {
+            loop {
+                match self.orders.recv().await {
+                    Some(Order::Stop { reason, .. }) => return reason,
+                    Some(Order::Recall) => {}
+                    None => pending().await,
+                }
+            }
+        };
+        match tokio::time::timeout(pause, asked).await {
+            Ok(reason) => waiting.asked(reason),
+            Err(_) => then,
+        }
+    }
+
+    async fn try_publish(&mut self, log: Option<&Arc<File>>) -> Result<(), Unpublished> {
+        if !self.published && (self.left.output || log.is_some()) {
+            let published = publish::files(&self.start, self.scratch.output.clone(), log.cloned()).await?;
+            self.report.files = published.files;
+            self.report.left_out = published.left_out;
+        }
+        self.published = true;
+        if self.left.checkpoint && !self.killed {
+            self.checkpoints.publish_last().await?;
+        }
+        Ok(())
+    }
+
+    fn say_unpublished(&self, error: &Unpublished) {
+        let grant = &self.start.grant;
+        tracing::warn!("trial {} is over and waits to be published: {}", grant.trial, error.text);
+        let said = Said::Unpublished { lease: grant.token.lease, fault: error.text.clone() };
+        // Nobody listens only when the worker itself is at its end.
+        let _ = self.said.send(said);
     }
 }
 

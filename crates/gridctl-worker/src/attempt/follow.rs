@@ -39,10 +39,10 @@ pub(super) struct Following {
     pub(super) started: Time,
     pub(super) started_unix_ms: u64,
     id: u64,
-    orders: UnboundedReceiver<Order>,
+    pub(super) orders: UnboundedReceiver<Order>,
     /// What is to be done as soon as it begins.
     at_begin: Option<Order>,
-    said: UnboundedSender<Said>,
+    pub(super) said: UnboundedSender<Said>,
     look_at: Time,
     progress: Option<(i64, f64)>,
 }

@@ -9,6 +9,7 @@ mod prepare;
 mod publish;
 mod report;
 mod tail;
+mod waiting;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -93,6 +94,8 @@ pub(crate) enum Order {
 pub(crate) enum Said {
     /// The objective has a new value.
     Progress { lease: LeaseSeq, step: i64, value: f64 },
+    /// The attempt is over, and its files cannot be published for now.
+    Unpublished { lease: LeaseSeq, fault: String },
     /// The attempt has ended.
     Ended(Box<Report>),
     /// The attempt was not started and never will be.

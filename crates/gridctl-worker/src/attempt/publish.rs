@@ -27,9 +27,6 @@ const QUIET: Duration = Duration::from_secs(2);
 const MOST_LOOKS: u32 = 30;
 /// The file that tells a trainer of the machine's end; no part of a checkpoint.
 const PREEMPT: &str = ".preempt";
-/// Pauses before each further try to publish files.
-const RETRY_AFTER: [Duration; 3] =
-    [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
 
 /// What a checkpoint directory holds: names, sizes and times in one number; 0 for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,21 +103,42 @@ pub(super) struct Published {
     pub(super) left_out: u64,
 }
 
+/// Why something is not published.
+#[derive(Debug)]
+pub(super) struct Unpublished {
+    pub(super) text: String,
+    /// It is the volume that does not take it, and it may later; what is to be published is there.
+    pub(super) may_wait: bool,
+}
+
+impl Unpublished {
+    /// What the volume said when something in `dir` was to be published.
+    fn new(error: VolumeError, dir: &Path) -> Self {
+        let stays = matches!(
+            error,
+            VolumeError::Conflict { .. } | VolumeError::BadPath { .. } | VolumeError::Damaged { .. }
+        );
+        // Whoever cannot read the directory has only its trainer to blame.
+        let may_wait = !stays && fs::read_dir(dir).is_ok();
+        Self { text: told(error), may_wait }
+    }
+
+    fn failed(error: &tokio::task::JoinError) -> Self {
+        Self { text: error.to_string(), may_wait: false }
+    }
+}
+
 /// Publishes what is in the directory `output`, and the full log if there is one.
-pub(super) async fn files(start: &Start, output: PathBuf, log: Option<File>) -> Result<Published, String> {
+pub(super) async fn files(
+    start: &Start,
+    output: PathBuf,
+    log: Option<Arc<File>>,
+) -> Result<Published, Unpublished> {
     let place = Place::new(&start.sweep, &start.grant);
     let published = spawn_blocking(move || {
-        let mut result = place.publish(&output, log.as_ref());
-        for pause in RETRY_AFTER {
-            if result.is_ok() {
-                break;
-            }
-            thread::sleep(pause);
-            result = place.publish(&output, log.as_ref());
-        }
-        result
+        place.publish(&output, log.as_deref()).map_err(|error| Unpublished::new(error, &output))
     });
-    published.await.unwrap_or_else(|error| Err(error.to_string()))
+    published.await.unwrap_or_else(|error| Err(Unpublished::failed(&error)))
 }
 
 /// The checkpoint of an attempt that goes on.
@@ -227,25 +245,28 @@ impl Checkpoints {
         }
     }
 
-    /// After the trainer's end: publishes its last checkpoint if there is a `whole` one, not one that SIGKILL broke off.
-    pub(super) async fn finish(&mut self, whole: bool) {
+    /// After the trainer's end: waits for the publication that is under way.
+    pub(super) async fn rest(&mut self) {
         if let Some(going) = &self.going {
             going.hurry.store(true, Ordering::Relaxed);
         }
         self.settle().await;
-        if whole {
-            self.number += 1;
-            let (dir, place, number) = (self.dir.clone(), self.place.clone(), self.number);
-            let published = self.published;
-            let last = spawn_blocking(move || {
-                let state = State::of(&dir);
-                let new = state != published && state != EMPTY;
-                new.then(|| publish(&dir, (&place, number), state)).flatten()
-            });
-            if let Ok(Some(made)) = last.await {
-                (self.published, self.left_out) = made;
-            }
-        }
+        self.number += 1;
+    }
+
+    /// Publishes the last checkpoint of a trainer that has ended, once [`Self::rest`] is over. May be
+    /// repeated after an error.
+    pub(super) async fn publish_last(&mut self) -> Result<(), Unpublished> {
+        let (dir, place, number) = (self.dir.clone(), self.place.clone(), self.number);
+        let published = self.published;
+        let last = spawn_blocking(move || {
+            let state = State::of(&dir);
+            let new = state != published && state != EMPTY;
+            new.then(|| publish(&dir, (&place, number), state)).transpose()
+        });
+        let made = last.await.unwrap_or_else(|error| Err(Unpublished::failed(&error)))?;
+        (self.published, self.left_out) = made.unwrap_or((self.published, self.left_out));
+        Ok(())
     }
 }
 
@@ -266,9 +287,12 @@ fn publish_when_quiet(
     let aside = dir.with_extension("copy");
     crate::scratch::remove(&aside);
     let copied = copy_files(dir, &aside, &[PREEMPT]).ok().filter(|_| State::of(dir) == state);
-    let published = copied.and_then(|lacks| {
-        let (state, left_out) = publish(&aside, place, state)?;
-        Some((state, left_out + lacks))
+    let published = copied.and_then(|lacks| match publish(&aside, place, state) {
+        Ok((state, left_out)) => Some((state, left_out + lacks)),
+        Err(error) => {
+            tracing::warn!("the checkpoint in {} is not published: {}", dir.display(), error.text);
+            None
+        }
     });
     crate::scratch::remove(&aside);
     published
@@ -295,14 +319,9 @@ fn at_rest(
 }
 
 /// Publishes what is in `dir`, which is the checkpoint in its state `state`.
-fn publish(dir: &Path, (place, number): (&Place, u64), state: State) -> Option<Made> {
-    match place.publish_checkpoint(dir, number) {
-        Ok(left_out) => Some((state, left_out)),
-        Err(error) => {
-            tracing::warn!("the checkpoint in {} is not published: {error}", dir.display());
-            None
-        }
-    }
+fn publish(dir: &Path, (place, number): (&Place, u64), state: State) -> Result<Made, Unpublished> {
+    let left_out = place.publish_checkpoint(dir, number);
+    left_out.map(|left_out| (state, left_out)).map_err(|error| Unpublished::new(error, dir))
 }
 
 /// Where the files of one attempt go.
@@ -331,34 +350,32 @@ impl Place {
     }
 
     /// The sweep's results, after a look that they are still there: a volume may have been unmounted.
-    fn results(&self) -> Result<Results, String> {
-        let volume = DirVolume::open(Path::new(&self.frozen.output)).map_err(told)?;
-        let results =
-            Results::new(Arc::new(volume), &self.frozen.spec.name, &self.frozen.uuid).map_err(told)?;
-        results.check_claim().map_err(told)?;
+    fn results(&self) -> Result<Results, VolumeError> {
+        let volume = DirVolume::open(Path::new(&self.frozen.output))?;
+        let results = Results::new(Arc::new(volume), &self.frozen.spec.name, &self.frozen.uuid)?;
+        results.check_claim()?;
         Ok(results)
     }
 
     /// Says what was passed over because it was damaged.
     fn restore(&self, dir: &Path) -> Result<Vec<String>, String> {
-        let restored = self.results()?.restore_checkpoint(self.fingerprint, dir).map_err(told)?;
-        Ok(restored.damaged)
+        let restore = |results: Results| results.restore_checkpoint(self.fingerprint, dir);
+        self.results().and_then(restore).map(|restored| restored.damaged).map_err(told)
     }
 
-    fn publish(&self, output: &Path, log: Option<&File>) -> Result<Published, String> {
+    fn publish(&self, output: &Path, log: Option<&File>) -> Result<Published, VolumeError> {
         let limits = Limits::default();
-        let published = self.results()?.publish_attempt((self.trial, self.token), output, log, &limits);
-        let manifest = published.map_err(told)?;
+        let manifest = self.results()?.publish_attempt((self.trial, self.token), output, log, &limits)?;
         let files = manifest.files.len() as u64 + u64::from(manifest.log.is_some());
         Ok(Published { files, left_out: manifest.left_out() })
     }
 
     /// Says how many files are left out.
-    fn publish_checkpoint(&self, dir: &Path, number: u64) -> Result<u64, String> {
+    fn publish_checkpoint(&self, dir: &Path, number: u64) -> Result<u64, VolumeError> {
         let results = self.results()?;
         let published =
             results.publish_checkpoint(self.fingerprint, (self.token, number), dir, &Limits::default());
-        published.map(|manifest| manifest.left_out()).map_err(told)
+        published.map(|manifest| manifest.left_out())
     }
 }
 

@@ -258,7 +258,8 @@ async fn a_checkpoint_is_looked_at_in_time_and_published_once_for_each_change() 
     }
     room.until("it is published", || room.checkpoints() == ["1"]).await;
     checkpoints.check(Time(901_010)).await;
-    checkpoints.finish(true).await;
+    checkpoints.rest().await;
+    checkpoints.publish_last().await.unwrap();
     assert!(checkpoints.moved(), "the next attempt goes on from another one");
     assert_eq!(room.checkpoints(), ["1"]);
 }

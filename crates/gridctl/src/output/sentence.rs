@@ -67,6 +67,11 @@ pub(crate) fn notice(notice: &Notice) -> String {
             number::of(*attempts, "attempt"),
             first.short()
         ),
+        Notice::ResultsWait { host, error } => format!(
+            "finished trials wait on {} to be published, and nothing new starts there until they are: {}",
+            sanitise::line(host),
+            sanitise::line(error)
+        ),
         Notice::MachineRests { host, fault } => format!(
             "{} could not start a trial, rests and tries again: {}",
             sanitise::line(host),

@@ -190,3 +190,35 @@ pub(crate) fn told(done: &Done) -> String {
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
+
+/// Says that this machine lacks what a test needs.
+pub(crate) fn skipped(why: &str) {
+    eprintln!("SKIPPED {why}");
+    assert!(std::env::var_os("GRIDCTL_TEST_NO_SKIP").is_none(), "nothing may be skipped here");
+}
+
+/// A small file system of its own; gone with the guard.
+pub(crate) struct Mounted(pub(crate) PathBuf);
+
+impl Mounted {
+    pub(crate) fn at(path: PathBuf, size: &str) -> Option<Self> {
+        fs::create_dir_all(&path).unwrap();
+        let size = format!("size={size}");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path);
+        mount.output().is_ok_and(|output| output.status.success()).then_some(Self(path))
+    }
+
+    /// Mounts it anew with other `options`, such as `size=16m`; what is there stays.
+    pub(crate) fn change(&self, options: &str) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,{options}")]).arg(&self.0);
+        assert!(mount.output().unwrap().status.success());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}

@@ -76,3 +76,19 @@ fn a_trial_that_a_worker_should_never_have_been_given_costs_budget_and_a_drained
         assert_eq!((said, shell.started.len()), (vec![(class, unbegun)], 0), "{name}");
     }
 }
+
+#[test]
+fn a_worker_whose_results_cannot_be_published_keeps_them_and_starts_nothing_more() {
+    let mut shell = Shell::welcome(1);
+    shell.grant([1, 2]);
+    for fault in ["full", "full, of another file"] {
+        shell.worker.unpublished(LeaseSeq(1), fault);
+        shell.act();
+    }
+    let full = MachineHealth::CannotPublish { fault: "full".to_owned() };
+    assert_eq!(shell.updates().health, Some(full.clone()));
+    shell.pass(120_000, true);
+    assert_eq!((shell.started.clone(), shell.updates().health), (leases([1]), None));
+    assert_eq!(shell.worker.holds(), leases([1, 2]), "the leases are kept");
+    assert_eq!(shell.hello_again().health, full);
+}

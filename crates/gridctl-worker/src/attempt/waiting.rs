@@ -1,0 +1,112 @@
+//! What follows when the results volume does not take what a trainer left: it stays where it is, and
+//! is tried again until the volume takes it, or until it is not wanted any more.
+//! Invariant: the result of an attempt that was not broken off waits as long as its worker works.
+
+use std::time::Duration;
+
+use gridctl_core::attempt::StopReason;
+use gridctl_core::record::Class;
+
+/// The first pause, and how much longer each further one is.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const FACTOR: u32 = 5;
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// What does not wait long is tried so often.
+const TRIES: u32 = 4;
+
+/// The waiting of one attempt.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    tries: u32,
+    /// It was broken off, or its worker is asked to end: it does not wait long.
+    hurries: bool,
+}
+
+/// What is to be done about an attempt that could not be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// To try again, after so long at the latest.
+    TryAgain(Duration),
+    /// The trial is another's, or not wanted any more.
+    Drop(StopReason),
+    /// No further try would help, or there is no time for one.
+    GiveUp,
+}
+
+impl Waiting {
+    /// For an attempt that ended as `class`, after it was asked to stop for the reason `asked`.
+    pub(super) fn new(class: Class, asked: Option<StopReason>) -> Self {
+        let is_broken_off = matches!(class, Class::Drained | Class::Preempted | Class::Cancelled);
+        let worker_ends = matches!(asked, Some(StopReason::Drained | StopReason::Preempted));
+        Self { tries: 0, hurries: is_broken_off || worker_ends }
+    }
+
+    /// It could not be published; `may_wait`: the volume may take it later.
+    pub(super) fn after_failure(&mut self, may_wait: bool) -> Then {
+        self.tries = self.tries.saturating_add(1);
+        if !may_wait || (self.hurries && self.tries >= TRIES) {
+            return Then::GiveUp;
+        }
+        let pause = FIRST_PAUSE.saturating_mul(FACTOR.saturating_pow(self.tries - 1));
+        Then::TryAgain(pause.min(LONGEST_PAUSE))
+    }
+
+    /// It is asked to stop while it waits.
+    pub(super) fn asked(&mut self, reason: StopReason) -> Then {
+        match reason {
+            StopReason::Fenced | StopReason::Cancelled => Then::Drop(reason),
+            StopReason::Timeout | StopReason::Drained | StopReason::Preempted => {
+                // Once more, for what kept it may be over by now.
+                (self.hurries, self.tries) = (true, TRIES - 1);
+                Then::TryAgain(Duration::ZERO)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long it waits in all, and for how many failures of at most 50.
+    fn bears(waiting: &mut Waiting) -> (u64, u32) {
+        let mut waits = Duration::ZERO;
+        for failures in 1..=50 {
+            let Then::TryAgain(pause) = waiting.after_failure(true) else {
+                return (waits.as_secs(), failures);
+            };
+            waits += pause;
+        }
+        (waits.as_secs(), 50)
+    }
+
+    #[test]
+    fn what_is_done_waits_for_the_volume_and_what_was_broken_off_does_not() {
+        use StopReason::{Cancelled, Drained, Timeout};
+        let (long, short) = ((6 + 47 * 10, 50), (6, 4));
+        let cases = [
+            ("a success", Class::Succeeded, None, long),
+            ("a failure", Class::Failed, None, long),
+            ("one that took too long", Class::Timeout, Some(Timeout), long),
+            ("one that was drained", Class::Drained, Some(Drained), short),
+            ("a success of a worker that ends", Class::Succeeded, Some(Drained), short),
+            ("one that was cancelled", Class::Cancelled, Some(Cancelled), short),
+        ];
+        for (name, class, asked, expected) in cases {
+            assert_eq!(bears(&mut Waiting::new(class, asked)), expected, "{name}");
+        }
+        assert_eq!(Waiting::new(Class::Succeeded, None).after_failure(false), Then::GiveUp);
+    }
+
+    #[test]
+    fn what_waits_is_dropped_if_nobody_wants_it_and_tried_once_more_when_its_worker_ends() {
+        let mut waiting = Waiting::new(Class::Succeeded, None);
+        bears(&mut waiting);
+        for reason in [StopReason::Fenced, StopReason::Cancelled] {
+            assert_eq!(waiting.asked(reason), Then::Drop(reason));
+        }
+        assert_eq!(waiting.asked(StopReason::Drained), Then::TryAgain(Duration::ZERO));
+        assert_eq!(bears(&mut waiting), (0, 1));
+    }
+}

@@ -1,0 +1,76 @@
+//! The results volume cannot be written: what trainers left is kept, said, and published when there is
+//! room. Nothing is trained twice for want of it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
+
+mod lab;
+
+use std::fs;
+use std::process::Child;
+use std::time::Duration;
+
+use lab::{Lab, Mounted, now, skipped};
+
+/// Longer than a volume that does not take files was borne with before.
+const A_WHILE: Duration = Duration::from_secs(8);
+
+/// A volume in which the files of two of these trials have room.
+fn small_volume(lab: &Lab) -> Option<Mounted> {
+    let mounted = Mounted::at(lab.path().join("small"), "1m");
+    if mounted.is_none() {
+        skipped("a full results volume: no right to mount a small file system");
+    }
+    lab.write(".gridctlignore", "led\nsmall\n").write(
+        "f.yaml",
+        "command: [sh, -c, 'echo $HP_X >> led; head -c 400K /dev/urandom > $GRID_OUTPUT_DIR/model; echo s=$HP_X']\n\
+         metric: {name: s}\norder: file\noutput: small/results\nparameters: {x: {min: 1, max: 8}}\n",
+    );
+    mounted
+}
+
+fn status(lab: &Lab) -> serde_json::Value {
+    serde_json::from_str(&lab.run(&["status", "-o", "json"]).stdout).unwrap_or_default()
+}
+
+/// Starts the sweep and waits until the volume is full.
+fn run_until_full(lab: &Lab, args: &[&str]) -> Child {
+    let run = lab.start(&[&["run", "f.yaml", "--slots", "2"], args].concat());
+    lab.until("the volume is full", || status(lab)["notices"].to_string().contains("results_wait"));
+    run
+}
+
+/// Every trial was trained once, and its model is in the results.
+fn assert_all_are_kept(lab: &Lab) {
+    let mut trained = lab.ledger("led");
+    trained.sort();
+    assert_eq!(trained, ["1", "2", "3", "4", "5", "6", "7", "8"]);
+    let trials = lab.path().join("small/results/f/trials");
+    let whole = |trial: fs::DirEntry| {
+        let attempt = fs::read_dir(trial.path()).unwrap().next().unwrap().unwrap().path();
+        attempt.join("manifest.json").exists()
+            && attempt.join("files/model").metadata().unwrap().len() == 400 << 10
+    };
+    assert_eq!(fs::read_dir(trials).unwrap().flatten().map(whole).filter(|whole| *whole).count(), 8);
+}
+
+#[test]
+fn results_that_find_no_room_are_kept_and_said_and_published_when_there_is_room() {
+    let lab = Lab::new();
+    let Some(mounted) = small_volume(&lab) else { return };
+    let run = run_until_full(&lab, &[]);
+    let (began, trained) = (now(), lab.ledger("led").len());
+    while began.elapsed() < A_WHILE {
+        let status = status(&lab);
+        assert_eq!(status["lost"], 0, "{status}");
+        // Of each slot one more may have begun.
+        assert!(lab.ledger("led").len() <= trained + 2, "something new is started");
+    }
+    let shown = lab.run(&["status"]).stdout;
+    assert!(shown.contains("to be published"), "{shown}");
+    mounted.change("size=16m");
+    let done = lab.wait(run);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let said = "note: finished trials wait on ";
+    assert!(done.stderr.contains(said) && done.stderr.contains("no space left for"), "{}", done.stderr);
+    assert!(done.stderr.contains("8 succeeded") && !done.stderr.contains("lost"), "{}", done.stderr);
+    assert_all_are_kept(&lab);
+}
