@@ -119,7 +119,7 @@ fn begin_epoch(
         start: uuid::Uuid::now_v7().to_string(),
         journal,
         data_dir: data_dir.display().to_string(),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        host: compare::hostname(),
         event,
         chain: reader.chain_at(event)?.unwrap_or_default(),
     };

@@ -66,7 +66,8 @@ fn outcome_row(outcome: &Outcome, seq: u64) -> OutcomeRow {
     row(&outcome.record, outcome.sweep, seq)
 }
 
-fn row(record: &Record, sweep: SweepId, seq: u64) -> OutcomeRow {
+/// The journal's row of a record.
+pub(crate) fn row(record: &Record, sweep: SweepId, seq: u64) -> OutcomeRow {
     OutcomeRow {
         seq,
         sweep: sweep.0,

@@ -163,8 +163,15 @@ fn places(data_dir: &Path) -> BTreeSet<(PathBuf, String)> {
     places
 }
 
+/// Whether the claim was made here, by this journal or by one that was in its place.
 fn is_ours(journal: &Journal<'_>, claim: &EpochClaim) -> bool {
-    claim.journal == journal.name && Path::new(&claim.data_dir) == journal.data_dir
+    let is_here = claim.journal == journal.name || claim.host == hostname();
+    is_here && Path::new(&claim.data_dir) == journal.data_dir
+}
+
+/// The machine's name, for people.
+pub(crate) fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn behind(journal: &Journal<'_>, cargo: &Cargo, lack: Lack) -> MasterError {

@@ -1,7 +1,7 @@
 //! What can end a master, and what it answers to people. Invariant: one variant for each different reaction, each with its remedy.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gridctl_core::id::Epoch;
 use gridctl_core::leaderboard::LeaderboardError;
@@ -83,6 +83,33 @@ pub enum MasterError {
         source: StoreError,
         /// What the results have.
         kept: Vec<Kept>,
+    },
+    /// The results cannot be used.
+    #[error("cannot use the results in {volume}")]
+    Results {
+        /// The volume.
+        volume: String,
+        /// Why.
+        #[source]
+        source: VolumeError,
+    },
+    /// There is no need to make the journal again.
+    #[error("the journal in {} is whole; it has {}", dir.display(), sweep_list(sweeps))]
+    Whole {
+        /// The data directory.
+        dir: PathBuf,
+        /// Its sweeps.
+        sweeps: Vec<String>,
+    },
+    /// The journal has another sweep, which would be missing from the new one.
+    #[error("the journal in {} also has `{sweep}`, with results in {volume}", dir.display())]
+    NotNamed {
+        /// The data directory.
+        dir: PathBuf,
+        /// The sweep.
+        sweep: String,
+        /// The sweep's directory in its results volume.
+        volume: String,
     },
     /// The data directory is a copy, and the results are the original's.
     #[error(
@@ -238,13 +265,23 @@ impl MasterError {
             Self::Superseded { .. } => {
                 Some("use the other master, or give the sweep another `output:`".to_owned())
             }
-            Self::Behind { volume, .. } => Some(format!(
+            Self::Behind { dir, volume, .. } => Some(format!(
                 "an older copy of the journal was put in its place, or its log was lost: put the newer \
-                 files back. The records are whole: `gridctl leaderboard {volume}` shows them. To begin \
-                 anew, name another data directory with --data-dir, and in the file another `output:` \
-                 if it has one"
+                 files back. The records are whole: `gridctl leaderboard {volume}` shows them. To go on \
+                 without the newer files, {} makes the journal again",
+                rebuild_command(dir, &[volume])
             )),
-            Self::Lost { source, .. } => source.help(),
+            Self::Lost { source, kept } => {
+                let volumes: Vec<&String> = kept.iter().map(|kept| &kept.volume).collect();
+                let dir = source.dir().unwrap_or(Path::new("DIR"));
+                let command = rebuild_command(dir, &volumes);
+                source.help().map(|help| format!("{help}; or {command} makes the journal again"))
+            }
+            Self::Results { source, .. } => source.help().map(str::to_owned),
+            Self::Whole { .. } => Some(
+                "`gridctl run FILE` goes on with it; --data-dir DIR makes a journal elsewhere".to_owned(),
+            ),
+            Self::NotNamed { volume, .. } => Some(format!("add --from {volume}")),
             Self::Unrecorded { .. } => {
                 Some("free some space and start again: what ended meanwhile is tried again".to_owned())
             }
@@ -257,6 +294,15 @@ impl MasterError {
             Self::File { .. } | Self::NotBegun { .. } | Self::Broken { .. } => None,
         }
     }
+}
+
+fn sweep_list(names: &[String]) -> String {
+    if names.is_empty() { "no sweep".to_owned() } else { names.join(", ") }
+}
+
+fn rebuild_command(dir: &Path, volumes: &[&String]) -> String {
+    let from: String = volumes.iter().map(|volume| format!(" --from {volume}")).collect();
+    format!("`gridctl rebuild{from} --data-dir {}`", dir.display())
 }
 
 fn rescue_help(rescued: &[Rescued]) -> String {

@@ -16,6 +16,7 @@ mod listen;
 mod message;
 mod query;
 mod reading;
+mod rebuild;
 mod rescue;
 mod serve;
 mod ship;
@@ -31,6 +32,7 @@ pub use config::MasterConfig;
 pub use error::{AskError, Kept, Lack, MasterError, Rescued, chain};
 pub use handle::Handle;
 pub use reading::{fold, reading, reading_beside_master};
+pub use rebuild::{RebuildFrom, Rebuilt, RebuiltSweep, rebuild};
 pub use start::{Master, Running, Stopped, run};
 pub use waiting::{Unshipped, waiting};
 

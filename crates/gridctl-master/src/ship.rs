@@ -10,7 +10,7 @@ use std::time::Duration;
 use gridctl_core::id::{Epoch, LeaseSeq, SweepId};
 use gridctl_core::notice::Notice;
 use gridctl_core::protocol::FrozenSweep;
-use gridctl_core::sched::{Core, Sweep};
+use gridctl_core::sched::{Core, Event, Sweep};
 use gridctl_storage::journal::{Reader, StoreError};
 use gridctl_storage::results::{self, EpochClaim, Results};
 use gridctl_storage::volume::{DirVolume, VolumeError};
@@ -213,9 +213,9 @@ impl Shipper {
             ways.insert(cargo.sweep, self.find_way(cargo, reader)?);
         }
         let Some(way) = ways.get_mut(&cargo.sweep) else { return Ok(()) };
-        if way.version < cargo.version {
-            way.results.put_version(cargo.version, &cargo.frozen.source)?;
-            way.version = cargo.version;
+        for (version, frozen) in versions(reader, cargo, way.version)? {
+            way.results.put_version(version, &frozen)?;
+            way.version = version;
         }
         let upto = reader.last_outcome()?;
         loop {
@@ -268,13 +268,37 @@ impl Shipper {
                 first = upto + 1;
             }
         }
-        let version = results.versions()?.last().copied().unwrap_or(0);
+        let kept = results.whole_versions()?;
+        let version = kept.iter().zip(1..).take_while(|(kept, all)| **kept == *all).count();
+        let version = u32::try_from(version).unwrap_or(u32::MAX);
         Ok(Way { volume: cargo.volume.clone(), shipper, results, version, upto: 0 })
     }
 }
 
+/// The versions of a sweep after number `after`, with what they say: those that were never the
+/// newest one for long are in the journal alone.
+fn versions(reader: &Reader, cargo: &Cargo, after: u32) -> Result<Vec<(u32, Arc<FrozenSweep>)>, StoreError> {
+    let mut versions = Vec::new();
+    if after + 1 < cargo.version {
+        let prefix = format!("{{\"submitted\":{{\"sweep\":{},", cargo.sweep.0);
+        for row in reader.events_beginning(&prefix)? {
+            match serde_json::from_slice(&row.payload) {
+                Ok(Event::Submitted { version, frozen, .. }) if version > after => {
+                    versions.push((version, frozen));
+                }
+                _ => {}
+            }
+        }
+        versions.retain(|(version, _)| *version < cargo.version);
+    }
+    if after < cargo.version {
+        versions.push((cargo.version, Arc::clone(&cargo.frozen)));
+    }
+    Ok(versions)
+}
+
 /// Records of a sweep after one number, up to another one: at most those of one segment.
-fn records(
+pub(crate) fn records(
     reader: &Reader,
     (after, upto): (u64, u64),
     sweep: SweepId,

@@ -87,6 +87,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Slot => Ok(Exit::Ok),
         #[cfg(feature = "train")]
         Command::Train(args) => train(args),
+        Command::Rebuild(args) => commands::rebuild::run(&args, &settings()?),
         Command::Doctor(args) => commands::doctor::run(&args, &settings()?),
         Command::Completions(args) => {
             let mut script = Vec::new();

@@ -54,18 +54,7 @@ impl Core {
         let Some(sweep) = self.sweeps.get(&sweep_id) else { return };
         let Some(lease) = sweep.open.get(&pos).and_then(|trial| trial.lease()).cloned() else { return };
         let next = follow(sweep, pos, &lease, &report);
-        let objective = report.objective.map(|value| value.0).filter(|value| value.is_finite());
-        let event = Event::Ended(Ended {
-            sweep: sweep_id,
-            pos,
-            lease: lease.token.lease,
-            class: report.class,
-            next: next.clone(),
-            fast: report.duration_ms < FAST_MS,
-            objective: objective.filter(|_| report.class == Class::Succeeded),
-            left_out: report.left_out,
-            doubt: report.doubts.first().filter(|_| report.class == Class::Succeeded).cloned(),
-        });
+        let event = ended((sweep_id, pos), &report, next.clone());
         let seq = self.next_seq;
         let state = match next {
             Next::Done(state) => state,
@@ -190,8 +179,25 @@ impl Core {
 /// From SIGTERM to SIGKILL on a machine that is drained because it fails whatever it is given.
 const DRAIN_BROKEN_MS: u64 = 10_000;
 
+/// The event of an attempt's end.
+pub(super) fn ended((sweep, pos): (SweepId, u64), report: &Report, next: Next) -> Event {
+    let has_succeeded = report.class == Class::Succeeded;
+    let objective = report.objective.map(|value| value.0).filter(|value| value.is_finite());
+    Event::Ended(Ended {
+        sweep,
+        pos,
+        lease: report.token.lease,
+        class: report.class,
+        next,
+        fast: report.duration_ms < FAST_MS,
+        objective: objective.filter(|_| has_succeeded),
+        left_out: report.left_out,
+        doubt: report.doubts.first().filter(|_| has_succeeded).cloned(),
+    })
+}
+
 /// What the table says follows this end.
-fn follow(sweep: &Sweep, pos: u64, lease: &Lease, report: &Report) -> Next {
+pub(super) fn follow(sweep: &Sweep, pos: u64, lease: &Lease, report: &Report) -> Next {
     let Some(trial) = sweep.open.get(&pos) else { return Next::Done(TrialState::Cancelled) };
     let mut tally = trial.tally;
     let next = tally.count(&End::from(report), &sweep.frozen.spec.retry);

@@ -16,6 +16,7 @@ mod left_out;
 mod means;
 mod person;
 pub mod phase;
+mod rebuild;
 mod save;
 mod settled;
 pub mod status;
@@ -35,6 +36,7 @@ pub use self::event::{Ended, Event, Next};
 use self::given_up::GivenUp;
 pub use self::known::{Candidates, Changed, Found, Known, Reading};
 pub use self::phase::{CloseReason, PauseReason, SweepPhase};
+pub use self::rebuild::RecordMisfit;
 pub use self::save::{RestoreError, SNAPSHOT_FORMAT};
 pub use self::status::{Best, SweepState, SweepStatus};
 pub use self::step::{

@@ -45,6 +45,8 @@ pub enum PauseReason {
     Person,
     /// Another sweep was run in the same data directory; running this one's file again goes on.
     SetAside,
+    /// Its journal was made again from its results; running its file goes on.
+    Rebuilt,
     /// No machine is left that can start trainers.
     NoFitMachine,
     /// The master: the first trials failed within seconds, and none has succeeded.

@@ -14,6 +14,7 @@ mod leases;
 mod made;
 mod people;
 mod queue;
+mod rebuild;
 mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -187,6 +187,17 @@ impl StoreError {
         matches!(self, Self::NoSpace { .. } | Self::Busy { .. })
     }
 
+    /// The directory of the journal that is not what it was.
+    #[must_use]
+    pub fn dir(&self) -> Option<&Path> {
+        match self {
+            Self::Behind { path, .. } | Self::Diverged { path, .. } | Self::Corrupt { path, .. } => {
+                path.parent()
+            }
+            _ => None,
+        }
+    }
+
     /// What a person can do about it.
     #[must_use]
     pub fn help(&self) -> Option<String> {
@@ -218,14 +229,15 @@ impl StoreError {
                     .to_owned()
             }
             Self::Corrupt { .. } => {
-                "keep this directory for a look at what happened, and begin in another one with --data-dir: \
-                 the outcomes that were shipped are whole in the results volume"
+                "the outcomes that were shipped are whole in the results volume: `gridctl rebuild --from \
+                 RESULTS` makes the journal again, and sets this one aside; or begin in another directory \
+                 with --data-dir"
                     .to_owned()
             }
             Self::Behind { .. } | Self::Diverged { .. } => format!(
                 "its log ({0}-wal) was removed or damaged, or another copy was put in its place: put \
-                 the newer files back. What was shipped is whole in the results volume. To go on with \
-                 what is here, remove {1}",
+                 the newer files back. What was shipped is whole in the results volume: `gridctl \
+                 rebuild --from RESULTS` makes the journal again. To go on with what is here, remove {1}",
                 super::JOURNAL_FILE,
                 super::HEAD_FILE
             ),

@@ -14,6 +14,7 @@ mod open;
 mod open_files;
 mod points;
 pub mod reader;
+mod replacement;
 mod row;
 mod schema;
 pub mod sqlite;
@@ -31,6 +32,7 @@ pub use home::Home;
 pub use lock::living_master;
 pub use memory::MemoryStore;
 pub use reader::Reader;
+pub use replacement::Replacement;
 pub use schema::{FORMAT, JOURNAL_FILE};
 pub use sqlite::{Options, SqliteStore};
 

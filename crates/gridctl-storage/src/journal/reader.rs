@@ -20,7 +20,7 @@ use super::home;
 use super::points::{clamp, newest};
 use super::row::{COLUMNS, Chain, damaged_value, read_outcome};
 use super::schema::{self, Found, JOURNAL_FILE};
-use super::{Loaded, OutcomeRow, load};
+use super::{EventRow, Loaded, OutcomeRow, load};
 use crate::clock;
 
 /// A query that takes longer is ended.
@@ -114,6 +114,26 @@ impl Reader {
             let fail = |error| StoreError::from_sqlite(path, "being read", error);
             let _one_view = conn.unchecked_transaction().map_err(fail)?;
             load::load(conn, path, Chain::start(&self.journal), before)
+        })
+    }
+
+    /// The events whose text begins with `prefix`, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
+    pub fn events_beginning(&self, prefix: &str) -> Result<Vec<EventRow>, StoreError> {
+        let sql = "SELECT seq, payload FROM event WHERE substr(payload, 1, ?1) = ?2 ORDER BY seq";
+        self.timed(|conn, path| {
+            let query = || -> rusqlite::Result<Vec<EventRow>> {
+                let mut statement = conn.prepare_cached(sql)?;
+                let length = clamp(prefix.chars().count() as u64);
+                let found = statement.query_map(params![length, prefix], |row| {
+                    let payload: String = row.get(1)?;
+                    Ok(EventRow { seq: row.get::<_, i64>(0)?.cast_unsigned(), payload: payload.into_bytes() })
+                })?;
+                found.collect()
+            };
+            query().map_err(|error| damaged_value(path, error))
         })
     }
 

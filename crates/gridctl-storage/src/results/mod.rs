@@ -1,5 +1,5 @@
-//! What people keep of a sweep: `<output>/<sweep>/` with its claim, the versions of its file, the epochs of its masters, records of
-//! every attempt, files of attempts, and checkpoints.
+//! What people keep of a sweep: `<output>/<sweep>/` with its claim, its versions with all that they
+//! say, the epochs of its masters, records of every attempt, files of attempts, and checkpoints.
 //! Invariant: the directory belongs to one sweep, by its uuid; nothing in it is ever changed, only added and, once replaced, removed.
 
 pub mod attempt;
@@ -12,6 +12,7 @@ mod shipped;
 
 use std::sync::Arc;
 
+use gridctl_core::protocol::FrozenSweep;
 use serde::{Deserialize, Serialize};
 
 pub use attempt::{Limits, copy_files};
@@ -25,6 +26,8 @@ use crate::volume::{Put, Volume, VolumeError, check_path};
 
 /// Nothing small that is read whole is longer.
 const SMALL: u64 = 4 << 20;
+/// What a version says names every file of its code.
+const LARGEST_VERSION: u64 = 256 << 20;
 /// The file that says whose directory it is.
 pub const CLAIM: &str = "sweep.json";
 
@@ -135,12 +138,35 @@ impl Results {
         }
     }
 
-    /// Keeps the text of a version's sweep file.
+    /// Keeps a version: the text of its sweep file, and then all that it says, so that a journal can
+    /// be made again from these results.
     ///
     /// # Errors
-    /// [`VolumeError::Conflict`] if that version had another text.
-    pub fn put_version(&self, version: u32, yaml: &str) -> Result<Put, VolumeError> {
-        self.volume.put_new(&self.path(&format!("versions/v{version}.yaml")), yaml.as_bytes())
+    /// [`VolumeError::Conflict`] if that version had another text or said something else.
+    pub fn put_version(&self, version: u32, frozen: &FrozenSweep) -> Result<Put, VolumeError> {
+        let path = |end| self.path(&format!("versions/v{version}.{end}"));
+        self.volume.put_new(&path("yaml"), frozen.source.as_bytes())?;
+        let text = serde_json::to_string(frozen).expect("a sweep has text keys and finite numbers");
+        self.volume.put_new(&path("json"), text.as_bytes())
+    }
+
+    /// The versions of which all is kept that they say, ascending.
+    ///
+    /// # Errors
+    /// As [`Volume::list`].
+    pub fn whole_versions(&self) -> Result<Vec<u32>, VolumeError> {
+        self.numbers("versions", |name| name.strip_prefix('v')?.strip_suffix(".json")?.parse().ok())
+    }
+
+    /// All that a version says.
+    ///
+    /// # Errors
+    /// [`VolumeError::NotFound`]; [`VolumeError::Damaged`] if it is not what a version says.
+    pub fn whole_version(&self, version: u32) -> Result<FrozenSweep, VolumeError> {
+        let path = self.path(&format!("versions/v{version}.json"));
+        let bytes = self.volume.get(&path, 0..LARGEST_VERSION)?;
+        let frozen = serde_json::from_slice(&bytes);
+        frozen.map_err(|error| VolumeError::Damaged { path, what: error.to_string() })
     }
 
     /// The versions whose sweep files are kept, ascending.

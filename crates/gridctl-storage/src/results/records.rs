@@ -209,6 +209,24 @@ impl Shipper {
 }
 
 impl Results {
+    /// The files that hold records at this moment, whoever shipped them.
+    ///
+    /// # Errors
+    /// As [`Volume::list`].
+    pub fn record_files(&self) -> Result<Vec<String>, VolumeError> {
+        let all = segments(self)?.into_values().flatten();
+        Ok(all.map(|segment| segment.path(self)).collect())
+    }
+
+    /// Removes files of records, which other files hold as well.
+    ///
+    /// # Errors
+    /// As [`Volume::delete`].
+    pub fn remove_record_files(&self, files: &[String]) -> Result<(), VolumeError> {
+        self.check_claim()?;
+        files.iter().try_for_each(|file| self.volume.delete(file))
+    }
+
     /// Calls `each` with every record once, journal by journal in the order of their names, oldest first; with an error for
     /// each line that is damaged and each gap. Works while a master ships and merges.
     ///

@@ -25,6 +25,25 @@ fn results() -> (tempfile::TempDir, Results) {
     (dir, results)
 }
 
+fn frozen(source: &str) -> FrozenSweep {
+    let file = b"command: [true]\nparameters: {x: {values: [1]}}\n";
+    let context = gridctl_core::spec::Context { file_stem: "wine" };
+    FrozenSweep {
+        uuid: "uuid-1".to_owned(),
+        spec: gridctl_core::spec::parse(file, &context).unwrap().spec,
+        source: source.to_owned(),
+        file: None,
+        base: "/base".to_owned(),
+        workdir: None,
+        data: None,
+        output: "results".to_owned(),
+        env: Vec::new(),
+        code: gridctl_core::id::CodeHash([7; 10]),
+        files: Vec::new(),
+        reader: 1,
+    }
+}
+
 fn lines(range: std::ops::RangeInclusive<u64>) -> Vec<(u64, String)> {
     range.map(|seq| (seq, format!(r#"{{"trial":"t{seq}","log":"a\nb ,\"seq\":7"}}"#))).collect()
 }
@@ -73,15 +92,23 @@ fn a_directory_belongs_to_one_sweep() {
 
 #[test]
 fn versions_and_epochs_are_written_once() {
-    let (_dir, results) = results();
+    let (dir, results) = results();
     assert_eq!(results.highest_epoch().unwrap(), None);
     for version in [1, 2, 10] {
-        results.put_version(version, &format!("name: v{version}")).unwrap();
+        results.put_version(version, &frozen(&format!("name: v{version}"))).unwrap();
     }
     assert_eq!(results.versions().unwrap(), [1, 2, 10]);
+    assert_eq!(results.whole_versions().unwrap(), [1, 2, 10]);
     assert_eq!(results.version(10).unwrap(), "name: v10");
-    assert_eq!(results.put_version(2, "name: v2").unwrap(), Put::Same);
-    assert!(matches!(results.put_version(2, "name: other"), Err(VolumeError::Conflict { .. })));
+    assert_eq!(results.whole_version(10).unwrap(), frozen("name: v10"));
+    assert!(matches!(results.whole_version(3), Err(VolumeError::NotFound { .. })));
+    assert_eq!(results.put_version(2, &frozen("name: v2")).unwrap(), Put::Same);
+    let other = FrozenSweep { env: vec![("A".to_owned(), "b".to_owned())], ..frozen("name: v2") };
+    for other in [frozen("name: other"), other] {
+        assert!(matches!(results.put_version(2, &other), Err(VolumeError::Conflict { .. })));
+    }
+    fs::write(dir.path().join("results/wine/versions/v10.json"), "{\"uuid\":").unwrap();
+    assert!(matches!(results.whole_version(10), Err(VolumeError::Damaged { .. })));
     let claim = |start: &str| EpochClaim {
         start: start.to_owned(),
         journal: "j1".to_owned(),

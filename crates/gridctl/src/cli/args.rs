@@ -272,6 +272,13 @@ pub(crate) struct WorkerArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RebuildArgs {
+    /// A results volume, or one sweep's directory in it; once for each
+    #[arg(long, value_name = "DIR", required = true)]
+    pub(crate) from: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// How to print it
     #[arg(short, long, value_enum, default_value = "text")]

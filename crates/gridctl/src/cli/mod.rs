@@ -74,6 +74,8 @@ pub(crate) enum Command {
     /// Train a model that ships with gridctl: a trainer like any other
     #[cfg(feature = "train")]
     Train(gridctl_trainer::TrainArgs),
+    /// Make a lost journal again from results
+    Rebuild(RebuildArgs),
     /// Say what this machine can do for trials, and what it lacks
     Doctor(DoctorArgs),
     /// Print a completion script for a shell

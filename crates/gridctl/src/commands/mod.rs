@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod doctor;
 pub(crate) mod leaderboard;
 pub(crate) mod logs;
+pub(crate) mod rebuild;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod steer;

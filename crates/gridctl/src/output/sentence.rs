@@ -33,6 +33,9 @@ pub(crate) fn pause(reason: PauseReason) -> String {
         PauseReason::SetAside => {
             "another sweep was run since; running its file again goes on with it".to_owned()
         }
+        PauseReason::Rebuilt => {
+            "its journal was made again from its results; running its file goes on".to_owned()
+        }
         PauseReason::NoFitMachine => "no machine is left that can start a trial".to_owned(),
         PauseReason::FirstTrialsFailed { failed } => {
             format!("the first {failed} trials failed within seconds and none has succeeded")

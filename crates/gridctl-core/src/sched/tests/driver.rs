@@ -118,7 +118,7 @@ fn while_the_disk_is_full_workers_that_speak_keep_their_leases() {
 }
 
 /// A history with something of everything; `between` is called after each of its batches.
-fn history(world: &mut World, between: &mut dyn FnMut(&mut World)) {
+pub(super) fn history(world: &mut World, between: &mut dyn FnMut(&mut World)) {
     let sweep = world.submit(SweepSpec {
         exclude: vec![crate::expr::Expr::parse("x == 3").unwrap()],
         retry: Retry { max_failures: 1, ..spec("a", 1).retry },

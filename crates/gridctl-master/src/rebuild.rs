@@ -1,0 +1,340 @@
+//! A journal made again from results volumes, for a data directory that lost its own.
+//! Invariant: what is read from a volume is checked, and left out with its reason where it does not
+//! fit; a journal that is whole is never replaced, and one that is replaced is set aside.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gridctl_core::id::{Epoch, LeaseSeq, SweepId, Time, TrialId};
+use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::record::Record;
+use gridctl_core::sched::{Core, Timing};
+use gridctl_storage::journal::{
+    Group, Options, OutcomeRow, Reader, Replacement, Snapshot, SqliteStore, Store as _, StoreError,
+};
+use gridctl_storage::results::{EpochClaim, RecordLine, Results, Shipper};
+use gridctl_storage::volume::{DirVolume, VolumeError};
+
+use crate::begin::restore;
+use crate::commit::{event_row, row};
+use crate::compare::{self, Journal};
+use crate::error::MasterError;
+use crate::ship::{self, Cargo};
+
+/// Records of one commit.
+const BATCH: usize = 2_048;
+/// Reasons that are kept for people.
+const REASONS: usize = 20;
+
+/// A sweep's results, from which its part of the journal is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RebuildFrom {
+    /// The volume's directory, absolute.
+    pub root: PathBuf,
+    /// The sweep's name in it.
+    pub sweep: String,
+    /// What the new journal calls that volume, as [`FrozenSweep::output`] has it.
+    pub output: String,
+}
+
+impl RebuildFrom {
+    fn volume(&self) -> String {
+        self.root.join(&self.sweep).display().to_string()
+    }
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// The epoch that was begun, above every other.
+    pub epoch: Epoch,
+    /// The sweeps.
+    pub sweeps: Vec<RebuiltSweep>,
+    /// Where the journal is that was there before.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// What came back of one sweep.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RebuiltSweep {
+    /// Its name.
+    pub name: String,
+    /// Versions.
+    pub versions: u64,
+    /// Records of attempts.
+    pub records: u64,
+    /// Records, versions or stretches of records that are damaged or do not fit.
+    pub left_out: u64,
+    /// Why, for the first ones.
+    pub reasons: Vec<String>,
+}
+
+impl RebuiltSweep {
+    fn leave_out(&mut self, reason: String) {
+        self.left_out += 1;
+        if self.reasons.len() < REASONS {
+            self.reasons.push(reason);
+        }
+    }
+}
+
+/// Makes the journal of `data_dir` again from results volumes; blocks.
+///
+/// # Errors
+/// [`MasterError::Whole`] if nothing was lost, [`MasterError::NotNamed`] if something would be;
+/// a volume or the data directory cannot be used.
+pub fn rebuild(data_dir: &Path, from: &[RebuildFrom], options: Options) -> Result<Rebuilt, MasterError> {
+    let file = |source| MasterError::File { doing: "use", path: data_dir.to_owned(), source };
+    let data_dir = data_dir.canonicalize().map_err(file)?;
+    let (replacement, store) = Replacement::begin(&data_dir, options)?;
+    let old = lost(&data_dir, from)?;
+    let mut opened = Vec::new();
+    for from in from {
+        let open = || {
+            let volume = DirVolume::open(&from.root)?;
+            let results = Results::of_name(Arc::new(volume), &from.sweep)?;
+            let highest = results.highest_epoch()?.unwrap_or(Epoch(0));
+            let last = match results.epoch_claim(highest)? {
+                Some(claim) => results.shipped(&claim.journal)?.last,
+                None => 0,
+            };
+            Ok((highest, last, from, results))
+        };
+        opened.push(open().map_err(|source| unread(from, source))?);
+    }
+    // The sweep that was worked on last is the latest one again.
+    opened.sort_by_key(|(highest, last, ..)| (*highest, *last));
+    let highest = opened.iter().map(|(highest, ..)| *highest).max().unwrap_or(Epoch(0));
+    let opened: Vec<_> = opened.into_iter().map(|(_, _, from, results)| (from, results)).collect();
+    let mut builder = Builder::new(store, highest.max(old));
+    let mut sweeps = Vec::new();
+    let mut replaced = Vec::new();
+    for ((from, results), number) in opened.iter().zip(1..) {
+        let files = results.record_files();
+        replaced.push(files.map_err(|source| unread(from, source))?);
+        sweeps.push(builder.sweep(SweepId(number), from, results)?);
+    }
+    let (store, epoch) = builder.finish(&replacement, &data_dir, &opened)?;
+    let (journal, reader) = (store.journal_id().to_owned(), Reader::open(replacement.building())?);
+    for (((from, results), number), (sweep, files)) in opened.iter().zip(1..).zip(sweeps.iter().zip(replaced))
+    {
+        let volume = |source| unread(from, source);
+        let mut shipper = Shipper::open(results, &journal, replacement.building()).map_err(volume)?;
+        while let records = ship::records(&reader, (shipper.shipped(), u64::MAX), SweepId(number))?
+            && !records.is_empty()
+        {
+            shipper.ship(&records).map_err(volume)?;
+        }
+        // Where something is damaged the old files stay: there is more to see in them.
+        if sweep.left_out == 0 {
+            results.remove_record_files(&files).map_err(volume)?;
+        }
+    }
+    drop(reader);
+    let set_aside = replacement.install(store)?;
+    Ok(Rebuilt { epoch, sweeps, set_aside })
+}
+
+fn unread(from: &RebuildFrom, source: VolumeError) -> MasterError {
+    MasterError::Results { volume: from.volume(), source }
+}
+
+/// Makes sure that the journal in `data_dir` is lost, and that nothing else is lost with it: the
+/// epoch that it ends with.
+fn lost(data_dir: &Path, from: &[RebuildFrom]) -> Result<Epoch, MasterError> {
+    let is_lost = |error: &StoreError| {
+        matches!(
+            error,
+            StoreError::Behind { .. }
+                | StoreError::Diverged { .. }
+                | StoreError::Corrupt { .. }
+                | StoreError::OlderFormat { .. }
+        )
+    };
+    match whole(data_dir, from) {
+        Ok(core) => {
+            let sweeps = core.sweeps().map(|sweep| sweep.name().to_owned()).collect();
+            return Err(MasterError::Whole { dir: data_dir.to_owned(), sweeps });
+        }
+        Err(MasterError::Store(StoreError::NoJournal { .. })) => return Ok(Epoch(0)),
+        Err(MasterError::Store(error)) if is_lost(&error) => {}
+        Err(MasterError::Behind { .. } | MasterError::Event { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    // What can still be read of it tells which sweeps it had.
+    let Ok(core) = crate::reading::fold_as_it_is(data_dir) else { return Ok(Epoch(0)) };
+    for cargo in ship::cargo(&core, data_dir) {
+        let name = &cargo.frozen.spec.name;
+        if from.iter().all(|from| from.sweep != *name) && compare::open(&cargo).is_ok() {
+            let volume = Path::new(&cargo.volume).join(name).display().to_string();
+            return Err(MasterError::NotNamed { dir: data_dir.to_owned(), sweep: name.clone(), volume });
+        }
+    }
+    Ok(core.epoch())
+}
+
+/// The state of a journal that lacks nothing, neither of itself nor of what the results have.
+fn whole(data_dir: &Path, from: &[RebuildFrom]) -> Result<Core, MasterError> {
+    let reader = Reader::open(data_dir)?;
+    let core = restore(Timing::default(), |before| reader.load(before))?;
+    let (name, epoch) = (reader.journal_id().to_owned(), core.epoch());
+    let journal = Journal { name: &name, data_dir, epoch, reader: &reader };
+    let mut cargo = ship::cargo(&core, data_dir);
+    let is_of = |cargo: &Cargo, from: &&RebuildFrom| from.sweep == cargo.frozen.spec.name;
+    let moved: Vec<Cargo> = cargo
+        .iter()
+        .filter_map(|cargo| {
+            let from = from.iter().find(|from| is_of(cargo, from))?;
+            let volume = from.root.display().to_string();
+            Some(Cargo { volume, frozen: Arc::clone(&cargo.frozen), ..*cargo })
+        })
+        .collect();
+    cargo.extend(moved);
+    compare::all(&journal, &cargo)?;
+    Ok(core)
+}
+
+/// A journal in the making.
+struct Builder {
+    store: SqliteStore,
+    core: Core,
+    highest: Epoch,
+    outcomes: Vec<OutcomeRow>,
+    next_outcome: u64,
+}
+
+/// What names an attempt among the records of a sweep.
+type Attempt = (u32, TrialId, Epoch, LeaseSeq, u32);
+
+impl Builder {
+    fn new(store: SqliteStore, highest: Epoch) -> Self {
+        let core = Core::new(Timing::default());
+        Self { store, core, highest, outcomes: Vec::new(), next_outcome: 1 }
+    }
+
+    /// One sweep, version by version. Its results may hold records of several journals, of which a
+    /// later one repeats what the one before had.
+    fn sweep(
+        &mut self,
+        id: SweepId,
+        from: &RebuildFrom,
+        results: &Results,
+    ) -> Result<RebuiltSweep, MasterError> {
+        let mut rebuilt = RebuiltSweep { name: from.sweep.clone(), ..RebuiltSweep::default() };
+        let unread = |source| unread(from, source);
+        let versions = results.whole_versions().map_err(unread)?;
+        let mut taken = HashSet::new();
+        let mut is_first = true;
+        for version in &versions {
+            if let Err(reason) = self.version(id, *version, (from, results)) {
+                rebuilt.leave_out(format!("version {version}: {reason}"));
+                continue;
+            }
+            rebuilt.versions += 1;
+            let mut failure = None;
+            let each = &mut |line: Result<RecordLine, VolumeError>| {
+                let read = line.map_err(|error| error.to_string()).and_then(|line| {
+                    let wrong = |error| format!("record {}: {error}", line.seq);
+                    line.record().map(|record| (line.seq, record)).map_err(wrong)
+                });
+                match read {
+                    Ok((_, record)) if record.version == *version => {
+                        let result = self.record(id, &record, (&mut taken, &mut rebuilt));
+                        failure = failure.take().or(result.err());
+                    }
+                    Ok((seq, record)) if is_first && !versions.contains(&record.version) => {
+                        let version = record.version;
+                        rebuilt.leave_out(format!("record {seq}: version {version} is not there"));
+                    }
+                    Err(reason) if is_first => rebuilt.leave_out(reason),
+                    _ => {}
+                }
+            };
+            results.records(each).map_err(unread)?;
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            is_first = false;
+        }
+        if rebuilt.versions == 0 {
+            let path = format!("{}/versions", from.volume());
+            let what = rebuilt.reasons.pop().unwrap_or_else(|| "no version is described".to_owned());
+            return Err(unread(VolumeError::Damaged { path, what }));
+        }
+        self.core.rebuild_end(Time(0), id);
+        self.commit()?;
+        Ok(rebuilt)
+    }
+
+    fn version(
+        &mut self,
+        id: SweepId,
+        version: u32,
+        (from, results): (&RebuildFrom, &Results),
+    ) -> Result<(), String> {
+        let mut frozen: FrozenSweep = results.whole_version(version).map_err(|error| error.to_string())?;
+        if frozen.uuid != results.uuid() || frozen.spec.name != from.sweep {
+            return Err("it is another sweep's".to_owned());
+        }
+        let is_there = Path::new(&frozen.output).canonicalize().is_ok_and(|there| there == from.root);
+        if !(is_there && Path::new(&frozen.output).is_absolute()) {
+            frozen.output.clone_from(&from.output);
+        }
+        self.core.rebuild_version(Time(0), id, version, frozen).map_err(|error| error.to_string())
+    }
+
+    fn record(
+        &mut self,
+        id: SweepId,
+        record: &Record,
+        (taken, rebuilt): (&mut HashSet<Attempt>, &mut RebuiltSweep),
+    ) -> Result<(), MasterError> {
+        let (token, trial) = (record.report.token, record.report.trial);
+        if !taken.insert((record.version, trial, token.epoch, token.lease, token.attempt)) {
+            return Ok(());
+        }
+        if let Err(misfit) = self.core.rebuild_record(Time(0), id, record) {
+            rebuilt.leave_out(format!("the record of trial {trial}, attempt {}: {misfit}", token.attempt));
+            return Ok(());
+        }
+        self.highest = self.highest.max(token.epoch);
+        self.outcomes.push(row(record, id, self.next_outcome));
+        self.next_outcome += 1;
+        rebuilt.records += 1;
+        if self.outcomes.len() < BATCH { Ok(()) } else { self.commit() }
+    }
+
+    fn commit(&mut self) -> Result<(), MasterError> {
+        let events: Vec<_> = self.core.take().events.iter().map(event_row).collect();
+        self.store.append(&Group { events: &events, outcomes: &self.outcomes })?;
+        self.outcomes.clear();
+        Ok(())
+    }
+
+    /// Begins the epoch, here and in the results, and keeps a snapshot.
+    fn finish(
+        mut self,
+        replacement: &Replacement,
+        data_dir: &Path,
+        opened: &[(&RebuildFrom, Results)],
+    ) -> Result<(SqliteStore, Epoch), MasterError> {
+        self.core.rebuild_epoch(Time(0), self.highest);
+        self.commit()?;
+        let (epoch, event) = (self.core.epoch(), self.core.seq() - 1);
+        self.store.snapshot(&Snapshot { seq: event, bytes: &self.core.snapshot() })?;
+        let chain = Reader::open(replacement.building())?.chain_at(event)?.unwrap_or_default();
+        let claim = EpochClaim {
+            start: uuid::Uuid::now_v7().to_string(),
+            journal: self.store.journal_id().to_owned(),
+            data_dir: data_dir.display().to_string(),
+            host: compare::hostname(),
+            event,
+            chain,
+        };
+        for (from, results) in opened {
+            results.claim_epoch(epoch, &claim).map_err(|source| unread(from, source))?;
+        }
+        Ok((self.store, epoch))
+    }
+}
