@@ -4,7 +4,7 @@
 
 use regex::Regex;
 
-use super::line::{Found, find, is_border};
+use super::line::{Found, Name, is_border};
 use super::value::{Ending, ending, is_blank, is_cjk, number_prefix, whole_number};
 
 /// The most patterns that are tried for one attempt's output.
@@ -64,13 +64,13 @@ impl Advice {
     }
 
     /// Looks at another line with that name: what the pattern catches there must be a value of it, too.
-    pub(super) fn proves_itself_on(&mut self, line: &str, name: &str) {
+    pub(super) fn proves_itself_on(&mut self, line: &str, name: &Name) {
         let Some(pattern) = &self.pattern else { return };
-        let mut places = Vec::new();
-        find(line, name, |found| {
+        let (length, mut places) = (name.name.len(), Vec::new());
+        name.find(line, |found| {
             if let Found::Number(_, text) | Found::Unreadable(text) | Found::NoSeparator(text) = found {
-                let number = gap(&text[name.len()..]).map(|gap| gap.len());
-                places.extend(number.map(|gap| line.len() - text.len() + name.len() + gap));
+                let number = gap(&text[length..]).map(|gap| gap.len());
+                places.extend(number.map(|gap| line.len() - text.len() + length + gap));
             }
         });
         let fits = pattern.captures_iter(line).filter_map(|captures| captures.get(1)).all(|caught| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::curve::{MAX_POINTS, Place, Series};
 use super::file;
 use super::line::{self, Found, Line};
-use super::near::NearMisses;
+use super::near::{NearMisses, WIDE};
 use super::value::{Value, as_step, whole_number, whole_value};
 use super::{Outcome, Patterns, Stream};
 use crate::record::{Channel, CurvePoint, Doubt, MetricValue};
@@ -39,12 +39,10 @@ pub(super) struct Board {
     pub(super) cut: (u64, u64),
 }
 
-/// The first byte of a wide colon or equals sign.
-const SEPARATOR_BYTE: u8 = 0xef;
-
 impl Board {
     pub(super) fn new(patterns: Arc<Patterns>) -> Self {
-        let series = patterns.declared.iter().map(|metric| Series::new(metric.name.clone(), metric.report));
+        let series =
+            patterns.declared.iter().map(|metric| Series::new(metric.name.name.clone(), metric.report));
         Self {
             series: series.collect(),
             done: false,
@@ -107,7 +105,7 @@ impl Board {
     fn metric_line(&mut self, rest: &str, place: Place) {
         let mut numbers = Vec::new();
         let (near, series) = (&mut self.near, &mut self.series);
-        let objective = self.patterns.objective().map(|metric| &*metric.name);
+        let objective = self.patterns.objective().map(|metric| &*metric.name.name);
         line::pairs(rest, |name, value| match whole_value(value) {
             Value::Number(number) => numbers.push((name, number)),
             Value::Null => {}
@@ -153,9 +151,9 @@ impl Board {
                 if caught.next().is_some() {
                     series.push_unreadable(channel, place, "thousands of values in one line");
                 }
-            } else if metric.finder.find(line.as_bytes()).is_some() {
+            } else if metric.name.is_in(line) {
                 let mut unreadable = None;
-                line::find(line, &metric.name, |found| match found {
+                metric.name.find(line, |found| match found {
                     Found::Number(value, _) => series.push(channel, place, step(), value),
                     Found::Unreadable(text) => {
                         series.push_unreadable(channel, place, text);
@@ -166,7 +164,7 @@ impl Board {
                 if is_objective {
                     // Once for each line, however many values it has.
                     if let Some(text) = unreadable {
-                        self.near.unreadable(line, text, &metric.name);
+                        self.near.unreadable(line, text, &metric.name.name);
                     }
                     self.near.has_name(line, &metric.name);
                 }
@@ -175,8 +173,7 @@ impl Board {
         let bytes = line.as_bytes();
         let objective = patterns.objective().filter(|_| !self.series[0].has_value());
         if let Some(objective) = objective
-            && (memchr::memchr3(b'=', b':', SEPARATOR_BYTE, bytes).is_some()
-                || objective.finder.find(bytes).is_some())
+            && (memchr::memchr3(b'=', b':', WIDE, bytes).is_some() || objective.name.is_in(line))
         {
             self.near.look_at(line, &objective.name);
         }
@@ -185,7 +182,7 @@ impl Board {
     /// A line of `GRID_METRICS_FILE`.
     pub(super) fn file_line(&mut self, raw: Line<'_>) {
         let place = self.count(Channel::File, &raw);
-        let line = String::from_utf8_lossy(raw.bytes);
+        let line = line::lossy(raw.bytes);
         if line.trim().is_empty() {
             return;
         }
@@ -193,23 +190,28 @@ impl Board {
             self.near.malformed_json(&line);
             let patterns = Arc::clone(&self.patterns);
             for (metric, series) in patterns.declared.iter().zip(&mut self.series) {
-                if line.contains(&format!("\"{}\"", metric.name)) {
+                if line.contains(&format!("\"{}\"", metric.name.name)) {
                     series.push_unreadable(Channel::File, place, &line);
                 }
             }
             return;
         };
         self.near.json_line();
-        for name in &parsed.unreadable {
-            if let Some(series) = self.series.iter_mut().find(|series| *series.name == **name) {
-                series.push_unreadable(Channel::File, place, &line);
+        let step = parsed.step();
+        for (name, value) in &parsed.fields {
+            match value {
+                Value::Number(value) => self.take(name, (Channel::File, place), step, *value),
+                Value::Unreadable => {
+                    if let Some(series) = self.series.iter_mut().find(|series| *series.name == **name) {
+                        series.push_unreadable(Channel::File, place, &line);
+                    }
+                }
+                Value::Prose | Value::Label | Value::Null => {}
             }
         }
-        for (name, value) in &parsed.numbers {
-            self.take(name, (Channel::File, place), parsed.step, *value);
-        }
+        let is_miss = |value: &Value| matches!(value, Value::Unreadable | Value::Prose | Value::Label);
         if let Some(objective) = self.missing_objective()
-            && parsed.others.iter().chain(&parsed.unreadable).any(|name| **name == *objective)
+            && parsed.fields.iter().any(|(name, value)| **name == *objective && is_miss(value))
         {
             self.near.not_number(&line);
         }
@@ -236,7 +238,7 @@ impl Board {
     /// The objective's name, as long as no value of it was seen.
     fn missing_objective(&self) -> Option<Arc<str>> {
         let objective = self.patterns.objective()?;
-        self.series.first().is_some_and(|series| !series.has_value()).then(|| objective.name.clone())
+        self.series.first().is_some_and(|series| !series.has_value()).then(|| objective.name.name.clone())
     }
 
     pub(super) fn outcome(mut self) -> Outcome {
@@ -289,7 +291,7 @@ impl Board {
         if let Some(text) = series.unreadable() {
             self.near.last_was(text);
         }
-        let mut sentences = self.near.sentences(&metric.name, metric.regex.is_some());
+        let mut sentences = self.near.sentences(&metric.name.name, metric.regex.is_some());
         if self.cut.0 > 0 {
             let (lines, longest) = self.cut;
             sentences.insert(

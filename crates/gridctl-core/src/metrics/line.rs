@@ -2,6 +2,9 @@
 //! Invariant: memory is bounded by [`MAX_LINE`] whatever comes, and no byte sequence is an error.
 
 use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+use memchr::memmem::Finder;
 
 use super::value::{Value, as_step, ends_step, is_blank, is_cjk, number_prefix, value_at};
 
@@ -62,6 +65,11 @@ impl Lines {
         }
     }
 
+    /// Bytes that are held of a line without end.
+    pub(super) fn waiting(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Bytes taken in so far.
     pub(super) fn taken(&self) -> u64 {
         self.taken
@@ -95,8 +103,13 @@ fn readable(line: &[u8], length: u64) -> &[u8] {
 
 /// The line as text, without the control sequences that colour it; invalid UTF-8 replaced.
 pub(super) fn text(line: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(line);
+    let text = lossy(line);
     if memchr::memchr(0x1b, line).is_some() { Cow::Owned(without_escapes(&text)) } else { text }
+}
+
+/// `bytes` as text, invalid UTF-8 replaced; most are valid, which is seen faster than replaced.
+pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// `text` without terminal control sequences: CSI (`ESC [ ... letter`), OSC (`ESC ] ... BEL`), and other pairs.
@@ -136,22 +149,43 @@ pub(super) enum Found<'a> {
     NoSeparator(&'a str),
 }
 
-/// Every place in `line` where `name` stands by itself, quoted or not, with a value behind it.
-pub(super) fn find<'a>(line: &'a str, name: &str, mut on_found: impl FnMut(Found<'a>)) {
-    for (at, _) in line.match_indices(name) {
-        if let Some(rest) = after_name(line, at, name)
-            && let Some(found) = value_of(rest, &line[at..])
-        {
-            on_found(found);
+/// A name, ready to be found in many lines.
+#[derive(Debug)]
+pub(super) struct Name {
+    pub(super) name: Arc<str>,
+    finder: Finder<'static>,
+}
+
+impl Name {
+    pub(super) fn new(name: &str) -> Self {
+        Self { name: name.into(), finder: Finder::new(name.as_bytes()).into_owned() }
+    }
+
+    /// Whether it is anywhere in `line`, be it as a part of another.
+    pub(super) fn is_in(&self, line: &str) -> bool {
+        self.finder.find(line.as_bytes()).is_some()
+    }
+
+    /// Every place in `line` where it stands by itself, quoted or not, with a value behind it.
+    pub(super) fn find<'a>(&self, line: &'a str, mut on_found: impl FnMut(Found<'a>)) {
+        for at in self.finder.find_iter(line.as_bytes()) {
+            if let Some(rest) = after_name(line, at, &self.name)
+                && let Some(found) = value_of(rest, &line[at..])
+            {
+                on_found(found);
+            }
         }
     }
 }
 
+/// What steps are called.
+static STEPS: LazyLock<[Name; 2]> = LazyLock::new(|| ["step", "epoch"].map(Name::new));
+
 /// The step that the line names: `step=`, or else `epoch=`; also `12/100`.
 pub(super) fn find_step(line: &str) -> Option<i64> {
-    ["step", "epoch"].into_iter().find_map(|name| {
-        line.match_indices(name).find_map(|(at, _)| {
-            let text = after_separator(after_name(line, at, name)?)?;
+    STEPS.iter().find_map(|step| {
+        step.finder.find_iter(line.as_bytes()).find_map(|at| {
+            let text = after_separator(after_name(line, at, &step.name)?)?;
             let (value, end) = number_prefix(text)?;
             as_step(value).filter(|_| ends_step(&text[..end], &text[end..]))
         })
@@ -285,7 +319,7 @@ mod tests {
         use Found::{NoSeparator, Number, Prose, Unreadable};
         let found = |line: &'static str, name: &str| {
             let mut all = Vec::new();
-            find(line, name, |found| match found {
+            Name::new(name).find(line, |found| match found {
                 Number(value, _) => all.push(Number(value, "")),
                 other => all.push(other),
             });

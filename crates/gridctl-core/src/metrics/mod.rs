@@ -14,14 +14,13 @@ mod value;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use memchr::memmem::Finder;
 use regex::{Regex, RegexBuilder};
 
 use crate::record::{Channel, CurvePoint, Doubt, MetricValue};
 use crate::spec::{MetricSpec, Report, SweepSpec};
 
 use board::Board;
-use line::Lines;
+use line::{Lines, Name};
 
 pub use board::MAX_UNDECLARED;
 pub use log::{cuda_oom, error_line};
@@ -80,11 +79,9 @@ pub struct Patterns {
 
 #[derive(Debug)]
 struct Declared {
-    name: Arc<str>,
+    name: Name,
     report: Report,
     regex: Option<Regex>,
-    /// Finds the name.
-    finder: Finder<'static>,
 }
 
 impl Patterns {
@@ -96,16 +93,11 @@ impl Patterns {
         let objective = spec.objective.as_ref().map(|objective| &objective.metric);
         let mut declared: Vec<Declared> = Vec::new();
         for metric in objective.into_iter().chain(&spec.metrics) {
-            if declared.iter().any(|known| *known.name == *metric.name) {
+            if declared.iter().any(|known| *known.name.name == *metric.name) {
                 continue;
             }
             let regex = compile(metric)?;
-            declared.push(Declared {
-                name: metric.name.as_str().into(),
-                report: metric.report,
-                regex,
-                finder: Finder::new(metric.name.as_bytes()).into_owned(),
-            });
+            declared.push(Declared { name: Name::new(&metric.name), report: metric.report, regex });
         }
         Ok(Self { declared, has_objective: objective.is_some() })
     }

@@ -2,7 +2,7 @@
 //! Invariant: bounded, whatever was printed; names that resemble the objective's stay when others have to go.
 
 use super::advice::Advice;
-use super::line::{Found, find};
+use super::line::{Found, Name};
 use super::value::{Value, number_prefix, value_at};
 
 /// The most names that are remembered.
@@ -11,6 +11,8 @@ const MAX_SEEN: usize = 16;
 const MAX_SHOWN: usize = 80;
 /// The most names of one line that are looked at.
 const MAX_NAMES: usize = 256;
+/// How many names are known not to be worth remembering.
+const PASSED_OVER: usize = 512;
 /// Names as alike as this are worth a "declared".
 const SIMILAR: f64 = 0.7;
 
@@ -33,6 +35,9 @@ pub(super) struct NearMisses {
     json_malformed: u64,
     json_first_malformed: Option<String>,
     bytes: u64,
+    /// Hashes of names that were less alike than all that are remembered, each at a place of its own:
+    /// most lines repeat the names of the line before.
+    passed_over: Vec<u64>,
 }
 
 impl NearMisses {
@@ -84,9 +89,29 @@ impl NearMisses {
         if matches!(name, "" | "step" | "epoch") || name.len() > MAX_SHOWN {
             return;
         }
-        if name != objective && !self.seen.iter().any(|(known, _)| known == name) {
-            self.remember(name.to_owned(), likeness(name, objective));
+        if name == objective || self.seen.iter().any(|(known, _)| known == name) {
+            return;
         }
+        let (hash, place) = hash(name);
+        if self.passed_over.get(place) == Some(&hash) {
+            return;
+        }
+        self.remember(name.to_owned(), likeness(name, objective));
+        if self.seen.len() == MAX_SEEN {
+            // If it was remembered, it is found among those before it is looked for here. What has to
+            // go never comes back: all that stay are more alike.
+            self.passed_over.resize(PASSED_OVER, 0);
+            self.passed_over[place] = hash;
+        }
+    }
+
+    /// Whether it is known that this name has numbers, and is not the objective's in other letters.
+    fn is_unlike(&self, name: &str) -> bool {
+        if let Some((_, likeness)) = self.seen.iter().find(|(known, _)| known == name) {
+            return *likeness < 1.0;
+        }
+        let (hash, place) = hash(name);
+        self.passed_over.get(place) == Some(&hash)
     }
 
     fn remember(&mut self, name: String, likeness: f64) {
@@ -110,18 +135,19 @@ impl NearMisses {
     }
 
     /// The objective stands in this line of output; it was read, or is another miss.
-    pub(super) fn has_name(&mut self, line: &str, objective: &str) {
+    pub(super) fn has_name(&mut self, line: &str, objective: &Name) {
         self.advice.proves_itself_on(line, objective);
     }
 
     /// Looks at a line of output as long as the objective was not seen.
-    pub(super) fn look_at(&mut self, line: &str, objective: &str) {
+    pub(super) fn look_at(&mut self, line: &str, objective: &Name) {
         let mut apart = None;
-        find(line, objective, |found| match found {
+        objective.find(line, |found| match found {
             Found::Prose(text) => self.not_number(text),
             Found::NoSeparator(text) => apart = Some(text),
             Found::Number(..) | Found::Unreadable(_) => {}
         });
+        let objective = &*objective.name;
         if let Some(text) = apart {
             self.no_separator = Some(shown(text));
             if self.not_number.is_none() {
@@ -129,10 +155,9 @@ impl NearMisses {
             }
         }
         let mut other = None;
-        let signs = line.match_indices(['=', ':', '：', '＝']).take(MAX_NAMES);
-        for (at, sign) in signs {
+        for (at, sign) in separators(line).take(MAX_NAMES) {
             let before = line[..at].trim_end_matches([' ', '\t', '"', '\'']);
-            let after = line[at + sign.len()..].trim_start_matches([' ', '\t']);
+            let after = line[at + sign..].trim_start_matches([' ', '\t']);
             let begins = after.trim_start_matches(['"', '\'', '[', '(']);
             if !begins.starts_with(|c: char| c.is_ascii_alphanumeric() || "+-.".contains(c)) {
                 continue;
@@ -140,6 +165,9 @@ impl NearMisses {
             let part = |c: char| c.is_alphanumeric() || "_-./".contains(c);
             let name = &before[before.trim_end_matches(part).len()..];
             if name.len() > MAX_SHOWN || !name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
+                continue;
+            }
+            if self.is_unlike(name) {
                 continue;
             }
             match value_at(after) {
@@ -159,7 +187,7 @@ impl NearMisses {
             return;
         }
         let mut last = None;
-        find(line, name, |found| {
+        Name::new(name).find(line, |found| {
             if let Found::Unreadable(text) = found {
                 last = Some(text);
             }
@@ -232,6 +260,28 @@ impl NearMisses {
             out.push(format!("saw numbers for {}, none for `{objective}`", list(&seen[..seen.len().min(5)])));
         }
     }
+}
+
+/// Where `=` and `:` stand, narrow and wide, and how many bytes each has.
+fn separators(line: &str) -> impl Iterator<Item = (usize, usize)> {
+    let bytes = line.as_bytes();
+    memchr::memchr3_iter(b'=', b':', WIDE, bytes).filter_map(|at| match bytes[at] {
+        WIDE => ['：', '＝']
+            .into_iter()
+            .find(|wide| line[at..].starts_with(*wide))
+            .map(|wide| (at, wide.len_utf8())),
+        _ => Some((at, 1)),
+    })
+}
+
+/// The first byte of a wide colon or equals sign.
+pub(super) const WIDE: u8 = 0xef;
+
+/// A name's FNV hash, never 0, and its place among [`PASSED_OVER`].
+fn hash(name: &str) -> (u64, usize) {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, step).max(1);
+    (hash, usize::try_from(hash % PASSED_OVER as u64).expect("less than a thousand"))
 }
 
 /// How alike two names are, 0 to 1: one within the other counts, and so does the same name in other letters.

@@ -61,6 +61,8 @@ pub(super) fn value_at(text: &str) -> Value {
         return match ending(&text[..end], &text[end..]) {
             Ending::Whole => Value::Number(value),
             Ending::Label => Value::Label,
+            // `nan%`: of whatever it is a share, it diverged.
+            Ending::Broken if value.is_nan() && is_percentage(&text[end..]) => Value::Number(value),
             Ending::Broken if value.is_nan() && !begins_like_number(text) => Value::Prose,
             Ending::Broken => Value::Unreadable,
         };
@@ -69,6 +71,10 @@ pub(super) fn value_at(text: &str) -> Value {
         return Value::Null;
     }
     if begins_like_number(text) { Value::Unreadable } else { Value::Prose }
+}
+
+fn is_percentage(rest: &str) -> bool {
+    rest.trim_start_matches(is_blank).starts_with(['%', '‰', '％'])
 }
 
 /// The whole of `text`, as somebody gave it or as a pattern caught it. A pattern says where a number
@@ -104,7 +110,8 @@ pub(super) fn as_step(value: f64) -> Option<i64> {
 pub(super) fn number_prefix(text: &str) -> Option<(f64, usize)> {
     let bytes = text.as_bytes();
     let sign = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
-    for word in ["infinity", "inf", "nan"] {
+    let is_word = bytes.get(sign).is_some_and(u8::is_ascii_alphabetic);
+    for word in ["infinity", "inf", "nan"].into_iter().filter(|_| is_word) {
         if bytes.len() >= sign + word.len()
             && bytes[sign..sign + word.len()].eq_ignore_ascii_case(word.as_bytes())
         {
@@ -204,11 +211,16 @@ fn arguments_end(text: &str) -> Option<usize> {
 
 /// Where the argument of the wrapper begins that `text` begins with.
 fn wrapper(text: &str) -> Option<usize> {
+    if !text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') {
+        return None;
+    }
     let part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
     let length = text.bytes().take(40).take_while(part).count();
+    if !text[length..].starts_with('(') {
+        return None;
+    }
     let name = text[..length].rsplit('.').next().unwrap_or_default();
-    let known = |name: &&str| WRAPPERS.iter().any(|known| known.eq_ignore_ascii_case(name));
-    Some(name).filter(known).filter(|_| text[length..].starts_with('(')).map(|_| length + 1)
+    WRAPPERS.iter().any(|known| known.eq_ignore_ascii_case(name)).then_some(length + 1)
 }
 
 /// A bare number, or a word for none.
