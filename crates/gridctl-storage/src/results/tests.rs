@@ -27,7 +27,7 @@ fn results() -> (tempfile::TempDir, Results) {
 
 fn frozen(source: &str) -> FrozenSweep {
     let file = b"command: [true]\nparameters: {x: {values: [1]}}\n";
-    let context = gridctl_core::spec::Context { file_stem: "wine" };
+    let context = gridctl_core::spec::Context { file_stem: "wine", count: None };
     FrozenSweep {
         uuid: "uuid-1".to_owned(),
         spec: gridctl_core::spec::parse(file, &context).unwrap().spec,
