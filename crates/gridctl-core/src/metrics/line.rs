@@ -65,6 +65,11 @@ impl Lines {
         }
     }
 
+    /// Bytes that are held of a line without end.
+    pub(super) fn waiting(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Bytes taken in so far.
     pub(super) fn taken(&self) -> u64 {
         self.taken

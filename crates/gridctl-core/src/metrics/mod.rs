@@ -212,6 +212,29 @@ impl Extractor {
         Self { stdout: Lines::default(), stderr: Lines::default(), board: Board::new(patterns) }
     }
 
+    /// As if output had been lost: what the objective is, nobody knows.
+    #[must_use]
+    pub fn broken(patterns: Arc<Patterns>) -> Self {
+        let mut extractor = Self::new(patterns);
+        extractor.board.unknown = Some("what was printed was not read to its end".to_owned());
+        extractor
+    }
+
+    /// The patterns that it looks for.
+    #[must_use]
+    pub fn patterns(&self) -> &Arc<Patterns> {
+        &self.board.patterns
+    }
+
+    /// Bytes of a line of this stream that has no end yet: they are read with what comes next.
+    #[must_use]
+    pub fn waiting(&self, stream: Stream) -> usize {
+        match stream {
+            Stream::Stdout => self.stdout.waiting(),
+            Stream::Stderr => self.stderr.waiting(),
+        }
+    }
+
     /// Takes in a chunk of output. `file_size` says how long the metrics file was when the chunk
     /// came, so that values of both are in order.
     pub fn feed(&mut self, stream: Stream, bytes: &[u8], file_size: &dyn Fn() -> u64) {

@@ -13,6 +13,7 @@ use gridctl_core::record::Exit;
 use gridctl_core::spec::signal_number;
 use gridctl_core::worker::{self, GRACE_MS};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::task::spawn_blocking;
 
 use super::log::Log;
 use super::prepare::Prepared;
@@ -23,6 +24,8 @@ use crate::clock::{self, unix_ms};
 use crate::scratch::Scratch;
 use crate::slot::{self, Ended, SlotEvent, Stream};
 
+/// The most bytes of output that are read without a thread of their own: a fraction of a millisecond's work.
+const AT_ONCE: usize = 16 << 10;
 /// Between looks at the metrics file, in milliseconds.
 const LOOK_MS: u64 = 500;
 
@@ -188,6 +191,31 @@ impl Following {
         steps
     }
 
+    /// Reads output: a little at once, more on a thread for what takes time, so that leases are kept meanwhile.
+    async fn read(&mut self, stream: metrics::Stream, bytes: Vec<u8>) -> Vec<u8> {
+        if self.extractor.waiting(stream) + bytes.len() <= AT_ONCE {
+            self.extractor.feed(stream, &bytes, &|| self.metrics.size());
+            return bytes;
+        }
+        let size = self.metrics.size();
+        let patterns = Arc::clone(self.extractor.patterns());
+        let mut extractor = std::mem::replace(&mut self.extractor, Extractor::broken(patterns));
+        let read = spawn_blocking(move || {
+            extractor.feed(stream, &bytes, &|| size);
+            (extractor, bytes)
+        });
+        match read.await {
+            Ok((extractor, bytes)) => {
+                self.extractor = extractor;
+                bytes
+            }
+            Err(error) => {
+                tracing::error!("what a trainer prints cannot be read: {error}");
+                Vec::new()
+            }
+        }
+    }
+
     /// Takes what the slot says of it; its end, if it is that.
     pub(super) async fn take(&mut self, event: SlotEvent) -> Option<Gone> {
         match event {
@@ -196,7 +224,7 @@ impl Following {
                     Stream::Out => metrics::Stream::Stdout,
                     Stream::Err => metrics::Stream::Stderr,
                 };
-                self.extractor.feed(stream, &bytes, &|| self.metrics.size());
+                let bytes = self.read(stream, bytes).await;
                 self.log.push(stream, &bytes).await;
                 None
             }
