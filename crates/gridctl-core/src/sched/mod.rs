@@ -17,6 +17,7 @@ mod means;
 mod person;
 pub mod phase;
 mod rebuild;
+mod retry;
 mod save;
 mod settled;
 pub mod status;
@@ -27,7 +28,7 @@ mod trial;
 mod view;
 mod worker;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,7 @@ use self::given_up::GivenUp;
 pub use self::known::{Candidates, Changed, Found, Known, Reading};
 pub use self::phase::{CloseReason, PauseReason, SweepPhase};
 pub use self::rebuild::RecordMisfit;
+use self::retry::Retrying;
 pub use self::save::{RestoreError, SNAPSHOT_FORMAT};
 pub use self::status::{Best, SweepState, SweepStatus};
 pub use self::step::{
@@ -158,6 +160,8 @@ pub struct Core {
     graces: BTreeMap<WorkerId, u64>,
     conns: BTreeMap<Conn, WorkerId>,
     given_up: GivenUp,
+    /// Who asked for trials to be tried again that are not all of them yet, and what is answered then.
+    retrying: VecDeque<(Request, Answer, Retrying)>,
     out: Step,
     outbox: BTreeMap<Conn, MasterUpdate>,
     last_step: Time,
@@ -181,6 +185,7 @@ impl Core {
             graces: BTreeMap::new(),
             conns: BTreeMap::new(),
             given_up: GivenUp::default(),
+            retrying: VecDeque::new(),
             out: Step::default(),
             outbox: BTreeMap::new(),
             last_step: Time(0),
@@ -237,6 +242,7 @@ impl Core {
         self.unfinished = false;
         self.expire(now);
         self.wake(now);
+        self.retry_some(now);
         self.grant(now);
         self.close_finished(now);
         for (conn, update) in std::mem::take(&mut self.outbox) {

@@ -1,4 +1,4 @@
-//! What people ask for: submit, steer, retry. And how a sweep comes to its end.
+//! What people ask for: submit, steer. And how a sweep comes to its end.
 //! Invariant: asking twice changes nothing the second time.
 
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use super::Core;
 use super::event::Event;
 use super::known::{Known, Reading};
 use super::phase::{CloseReason, PauseReason, SweepPhase};
-use super::step::{Answer, Copied, Effect, Refusal, Request, Steer, Submission, TrialPlace};
+use super::retry::Retrying;
+use super::step::{Answer, Copied, Effect, Refusal, Request, Steer, Submission};
 use super::sweep::Sweep;
-use super::trial::Trial;
 use crate::id::{SweepId, Time};
 use crate::points::Points;
 use crate::protocol::FrozenSweep;
-use crate::record::{Class, TrialState};
+use crate::record::Class;
 
 /// How many known outcomes one event tells of.
 const KNOWN_AN_EVENT: usize = 10_000;
@@ -31,10 +31,14 @@ impl Core {
     /// A person submits a sweep: a new one, a new version of one, or one that goes on.
     pub(super) fn submit(&mut self, now: Time, request: Request, submission: Submission) {
         let answer = self.try_submit(now, submission);
-        self.out.effects.push(Effect::Reply(request, answer));
+        self.answer_once_retried(request, answer);
     }
 
-    fn try_submit(&mut self, now: Time, submission: Submission) -> Result<Answer, Refusal> {
+    fn try_submit(
+        &mut self,
+        now: Time,
+        submission: Submission,
+    ) -> Result<(Answer, Option<Retrying>), Refusal> {
         let Submission { mut frozen, known, retry_failed, rerun, .. } = submission;
         let points =
             Points::new(Arc::new(frozen.spec.clone())).map_err(|err| Refusal::Grid(err.to_string()))?;
@@ -43,15 +47,10 @@ impl Core {
             frozen.uuid.clone_from(&sweep.frozen.uuid);
             if !rerun && sweep.frozen.is_same(&frozen) {
                 let (id, version) = (sweep.id, sweep.version);
-                self.go_on(now, id, retry_failed);
-                return Ok(Answer::Submitted {
-                    sweep: id,
-                    version,
-                    new: false,
-                    known: 0,
-                    read_again: 0,
-                    lost: 0,
-                });
+                let retrying = self.go_on(now, id, retry_failed);
+                let answer =
+                    Answer::Submitted { sweep: id, version, new: false, known: 0, read_again: 0, lost: 0 };
+                return Ok((answer, retrying));
             }
         }
         let version = before.and_then(|id| self.sweeps.get(&id)).map_or(1, |sweep| sweep.version + 1);
@@ -61,32 +60,28 @@ impl Core {
         let frozen = Arc::new(frozen);
         self.emit(now, Event::Submitted { sweep: id, version, frozen });
         let Joined { known, read_again, lost } = self.join(now, id, &known);
-        Ok(Answer::Submitted { sweep: id, version, new: true, known, read_again, lost })
+        Ok((Answer::Submitted { sweep: id, version, new: true, known, read_again, lost }, None))
     }
 
-    /// The same version again: what stopped goes on.
-    fn go_on(&mut self, now: Time, id: SweepId, retry_failed: bool) {
-        let Some(sweep) = self.sweeps.get(&id) else { return };
-        let failed: Vec<u64> =
-            if retry_failed && sweep.phase != SweepPhase::Closed(CloseReason::TargetReached) {
-                sweep.settled.failed.iter().chain(sweep.settled.quarantined.iter()).collect()
-            } else {
-                Vec::new()
-            };
+    /// The same version again: what stopped goes on; what is to be tried again.
+    fn go_on(&mut self, now: Time, id: SweepId, retry_failed: bool) -> Option<Retrying> {
+        let sweep = self.sweeps.get(&id)?;
+        let again = retry_failed && sweep.phase != SweepPhase::Closed(CloseReason::TargetReached);
+        let failed = again.then(|| &sweep.settled.failed | &sweep.settled.quarantined);
+        let failed = failed.filter(|failed| !failed.is_empty());
+        let retrying = failed.map(|positions| Retrying::new(sweep, positions));
         let resumes = match sweep.phase {
             SweepPhase::Running => false,
             SweepPhase::Stopping
             | SweepPhase::Paused(_)
             | SweepPhase::Closed(CloseReason::Stopped | CloseReason::Cancelled) => true,
-            SweepPhase::Closed(CloseReason::Finished | CloseReason::CapReached) => !failed.is_empty(),
+            SweepPhase::Closed(CloseReason::Finished | CloseReason::CapReached) => retrying.is_some(),
             SweepPhase::Closed(CloseReason::TargetReached) => false,
         };
-        if !failed.is_empty() {
-            self.emit(now, Event::Retried { sweep: id, positions: failed });
-        }
         if resumes {
             self.emit(now, Event::Steered { sweep: id, phase: SweepPhase::Running });
         }
+        retrying
     }
 
     /// Attempts of the version before that the new one has no place for end as cancelled.
@@ -204,33 +199,14 @@ impl Core {
         Ok(Answer::Done(1))
     }
 
-    /// A person wants trials tried again.
-    pub(super) fn retry(&mut self, now: Time, request: Request, id: SweepId, trials: &[TrialPlace]) {
-        let answer = self.try_retry(now, id, trials);
-        self.out.effects.push(Effect::Reply(request, answer));
-    }
-
-    fn try_retry(&mut self, now: Time, id: SweepId, trials: &[TrialPlace]) -> Result<Answer, Refusal> {
-        let sweep = self.sweeps.get(&id).ok_or(Refusal::UnknownSweep(id))?;
-        let positions: Result<Vec<u64>, _> = trials.iter().map(|trial| ended_at(sweep, trial)).collect();
-        let mut positions = positions?;
-        positions.sort_unstable();
-        positions.dedup();
-        let touched = positions.len() as u64;
-        let closed = sweep.phase.is_closed();
-        self.emit(now, Event::Retried { sweep: id, positions });
-        if closed {
-            self.emit(now, Event::Steered { sweep: id, phase: SweepPhase::Running });
-        }
-        Ok(Answer::Done(touched))
-    }
-
     /// Closes sweeps that have nothing left to do.
     pub(super) fn close_finished(&mut self, now: Time) {
         for id in self.active_sweeps() {
             let Some(sweep) = self.sweeps.get(&id) else { continue };
             match sweep.phase {
-                SweepPhase::Running if sweep.open.is_empty() && !sweep.has_fresh() => {
+                SweepPhase::Running
+                    if sweep.open.is_empty() && !sweep.has_fresh() && !self.is_retrying(id) =>
+                {
                     let is_whole = sweep.cursor >= sweep.points.len();
                     let reason = if is_whole { CloseReason::Finished } else { CloseReason::CapReached };
                     self.close(now, id, reason);
@@ -270,26 +246,6 @@ impl Core {
         {
             self.outbox(conn).cancel.push(lease.token.lease);
         }
-    }
-}
-
-/// The position of a trial that has ended without success.
-fn ended_at(sweep: &Sweep, place: &TrialPlace) -> Result<u64, Refusal> {
-    let trial = place.trial;
-    let index = place.point.as_ref().and_then(|(params, seed)| sweep.points.index_of(params, *seed));
-    let known = index.map(|index| sweep.points.pos_of(index)).filter(|pos| sweep.trial_id(*pos) == trial);
-    // A trial without a record has begun at most.
-    let pos = known.or_else(|| sweep.open.keys().copied().find(|pos| sweep.trial_id(*pos) == trial));
-    let Some(pos) = pos else {
-        return Err(Refusal::UnknownTrial { name: sweep.name().to_owned(), trial });
-    };
-    match sweep.open.get(&pos).map(Trial::is_leased) {
-        Some(true) => Err(Refusal::NotEnded { trial, state: TrialState::Leased }),
-        Some(false) => Err(Refusal::NotEnded { trial, state: TrialState::Pending }),
-        None => match sweep.settled.state(pos) {
-            Some(TrialState::Failed | TrialState::Quarantined | TrialState::Cancelled) => Ok(pos),
-            state => Err(Refusal::NotEnded { trial, state: state.unwrap_or(TrialState::Pending) }),
-        },
     }
 }
 

@@ -16,6 +16,7 @@ mod people;
 mod queue;
 mod rebuild;
 mod reports;
+mod retry;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
