@@ -16,7 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         [sweep, log, flag] if flag == "--file" => (sweep, log, true),
         _ => return Err(usage.into()),
     };
-    let sweep = spec::parse(&std::fs::read(sweep)?, &spec::Context { file_stem: "reader" })?.spec;
+    let sweep =
+        spec::parse(&std::fs::read(sweep)?, &spec::Context { file_stem: "reader", count: None })?.spec;
     let patterns = Arc::new(Patterns::new(&sweep)?);
     let (mut output, mut file) = (Extractor::new(Arc::clone(&patterns)), FileReader::new(patterns));
     let mut log = File::open(log)?;

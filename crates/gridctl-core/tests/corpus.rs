@@ -18,7 +18,7 @@ const SWEEP: &str = "name: s\ncommand: [t]\nparameters: {x: {value: 1}}\nmetric:
 const PRINTED: [&str; 4] = ["loss", "acc", "min", "损失"];
 
 fn patterns() -> Arc<Patterns> {
-    let parsed = spec::parse(SWEEP.as_bytes(), &Context { file_stem: "s" }).unwrap();
+    let parsed = spec::parse(SWEEP.as_bytes(), &Context { file_stem: "s", count: None }).unwrap();
     Arc::new(Patterns::new(&parsed.spec).unwrap())
 }
 
@@ -99,7 +99,7 @@ fn kept_sweep_files_are_read_or_refused() {
             Ok(parsed) => parsed.spec.validate().map_err(|error| error.to_string()),
             Err(errors) => Err(errors.to_string()),
         };
-        let read = || spec::parse(&input, &Context { file_stem: "s" });
+        let read = || spec::parse(&input, &Context { file_stem: "s", count: None });
         assert_eq!(told(&read()), told(&read()), "{}", path.display());
         assert!(read().is_err() || told(&read()).is_ok(), "what is read is whole: {}", path.display());
     }
@@ -261,7 +261,7 @@ proptest! {
 
     #[test]
     fn made_up_sweep_files_are_read_or_refused(text in written()) {
-        if let Ok(parsed) = spec::parse(text.as_bytes(), &Context { file_stem: "s" }) {
+        if let Ok(parsed) = spec::parse(text.as_bytes(), &Context { file_stem: "s", count: None }) {
             prop_assert!(parsed.spec.validate().is_ok(), "{text}");
         }
     }
