@@ -3,6 +3,7 @@
 
 pub mod attempt;
 pub mod capacity;
+pub mod code;
 pub mod expr;
 pub mod fleet;
 

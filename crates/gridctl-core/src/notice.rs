@@ -47,6 +47,12 @@ pub enum Notice {
         /// What the volume says.
         error: String,
     },
+    /// One file of the workdir changed several times while more than one attempt ran there: they may
+    /// disturb each other.
+    MayDisturb {
+        /// The file, relative to the workdir.
+        file: String,
+    },
     /// A machine could not start a trainer, and takes no trial for a while.
     MachineRests {
         /// Its name.

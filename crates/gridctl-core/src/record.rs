@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::code::FileChange;
 use crate::id::{CodeHash, Token, TrialId, WorkerId};
 use crate::metrics::ReadBy;
 use crate::value::Params;
@@ -320,6 +321,10 @@ pub struct Report {
     /// names them, at most a hundred, and says why.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
+    /// Files of the workdir that changed while attempts ran, as far as the worker has looked and not
+    /// told before. No part of the record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<FileChange>,
 }
 
 impl Report {
@@ -350,6 +355,7 @@ impl Report {
             checkpoint_moved: false,
             files: 0,
             left_out: 0,
+            changed: Vec::new(),
         }
     }
 }

@@ -26,29 +26,26 @@ impl Handle {
         let SubmitRequest { mut frozen, changed, retry_failed, rerun } = submit;
         let _one_at_a_time = self.shared.submitting.lock().await;
         let name = frozen.spec.name.clone();
-        let mut left = Vec::new();
         let wanted = name.clone();
         let before = self.look(move |core, _| {
             let sweep = core.sweep_named(&wanted)?;
-            Some((sweep.id(), sweep.version(), Arc::clone(sweep.frozen())))
+            Some((sweep.id(), sweep.version(), Arc::clone(sweep.frozen()), sweep.written().clone()))
         });
-        if let Some((sweep, version, old)) = before.await? {
+        let mut beside = Vec::new();
+        if let Some((sweep, version, old, written)) = before.await? {
             frozen.uuid.clone_from(&old.uuid);
             if changed.is_none() && !rerun && !old.is_same(&frozen) {
                 let counts = self.ended((sweep.0, version)).await?;
                 // Where nothing but failures is there, a new file may be what was missing.
-                if counts.0 > 0 || counts.1 == 0 {
-                    left = old.came_to(&frozen);
-                }
-                if !left.is_empty() {
-                    frozen.code = old.code;
-                    frozen.files.clone_from(&old.files);
-                }
+                beside = frozen.leave_beside(&old, &written, counts.0 > 0 || counts.1 == 0);
                 if let Some(asked) = ask_about(version, counts, old.differences_to(&frozen)) {
                     return Ok(asked);
                 }
             }
         }
+        let (wanted, files) = (name.clone(), beside.clone());
+        let untold = self.look(move |core, _| Some(core.sweep_named(&wanted)?.untold(&files)));
+        let left = untold.await?.unwrap_or_default();
         let is_new = frozen.uuid.is_empty();
         if is_new {
             frozen.uuid = self.shared.shipper.uuid_of(&name);
@@ -56,7 +53,9 @@ impl Handle {
         let since = if rerun { Some(self.look(|core, _| core.next_lease()).await?) } else { None };
         self.claim(frozen.clone(), is_new, since).await?;
         let (answer, answered) = oneshot::channel();
-        let submission = Box::new(Submission { frozen, known: Vec::new(), changed, retry_failed, rerun });
+        let known = Vec::new();
+        let submission = Submission { frozen, known, changed, retry_failed, rerun, beside };
+        let submission = Box::new(submission);
         self.tell(Message::Ask(Box::new(|request| Input::Submit(request, submission)), answer)).await?;
         match self.answer(answered).await? {
             Answer::Submitted { version, new, known, read_again, lost, .. } => {

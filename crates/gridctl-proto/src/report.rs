@@ -1,6 +1,7 @@
 //! How an attempt ended, to and from `gridctl_core::record`.
 //! Invariant: texts over their limit are cut on the way out, so that no report is refused for its length.
 
+use gridctl_core::code::{FileChange, MOST_CHANGES};
 use gridctl_core::id::TrialId;
 use gridctl_core::record::{Channel, Class, CurvePoint, Doubt, Exit, MAX_LOG_RUNS, MetricValue, Report};
 
@@ -39,7 +40,14 @@ impl From<Report> for v1::Report {
             left_out: report.left_out,
             doubts: report.doubts.into_iter().take(limits::MAX_DOUBTS).map(Into::into).collect(),
             unbegun: report.unbegun,
+            changed: report.changed.into_iter().take(MOST_CHANGES).map(Into::into).collect(),
         }
+    }
+}
+
+impl From<FileChange> for v1::FileChange {
+    fn from(FileChange { path, shared }: FileChange) -> Self {
+        Self { path: clip(path), shared }
     }
 }
 
@@ -137,6 +145,10 @@ impl TryFrom<v1::Report> for Report {
             left_out: report.left_out,
             doubts: all("doubts", report.doubts, limits::MAX_DOUBTS, TryInto::try_into)?,
             unbegun: report.unbegun,
+            changed: all("changed", report.changed, MOST_CHANGES, |change| {
+                let path = text("changed.path", change.path, limits::MAX_TEXT_BYTES)?;
+                Ok(FileChange { path, shared: change.shared })
+            })?,
         })
     }
 }

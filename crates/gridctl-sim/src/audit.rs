@@ -117,7 +117,8 @@ impl Auditor {
             Event::Joined { .. }
             | Event::Passed { .. }
             | Event::Distrusted { .. }
-            | Event::Excused { .. } => {}
+            | Event::Excused { .. }
+            | Event::Observed { .. } => {}
         }
         Ok(())
     }

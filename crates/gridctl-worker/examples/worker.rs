@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         gpus: None,
         mark: dir.display().to_string(),
         slot_program: SlotProgram { path: PathBuf::from(slot_program), args: Vec::new() },
+        own_output: Vec::new(),
         slot_silence: Duration::from_millis(SILENCE_MS),
         parent_pipe: rest.iter().any(|arg| arg == "--parent-pipe"),
         own_process: true,

@@ -14,6 +14,7 @@ pub mod resources;
 pub mod scratch;
 pub mod slot;
 mod start;
+mod workdir;
 
 pub use address::{Address, Bearer};
 pub use start::{WorkerConfig, WorkerError, run};

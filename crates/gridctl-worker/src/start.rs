@@ -30,6 +30,7 @@ use crate::driver::{Driver, End, Master, Wish};
 use crate::leftovers::{self, Traces};
 use crate::resources;
 use crate::scratch::WorkDir;
+use crate::workdir::Workdirs;
 
 /// Between publications of a checkpoint that goes on changing, in milliseconds.
 const CHECKPOINT_EVERY_MS: u64 = 300_000;
@@ -60,6 +61,8 @@ pub struct WorkerConfig {
     pub gpus: Option<Vec<String>>,
     /// What every trainer's `GRID_MARK` begins with; see [`crate::marks`].
     pub mark: String,
+    /// Files, by device and inode, that gridctl's own output goes to: no trainer writes them.
+    pub own_output: Vec<(u64, u64)>,
     /// How slots are started: the running binary with `slot`.
     pub slot_program: SlotProgram,
     /// A slot that has work and is asked for a sign has so long before another takes its place.
@@ -172,7 +175,9 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Mac
     };
     let work = WorkDir::create(&work_dir, &name, &traces.to_note());
     let work = work.map_err(begin("make the worker's directory"))?;
+    let apart = [Some(work_dir), cache.parent().map(Path::to_owned)].into_iter().flatten().collect();
     Ok(Machine {
+        workdirs: Arc::new(Workdirs::new(apart, config.own_output.clone())),
         gridctl: config.slot_program.path.to_string_lossy().into_owned(),
         program: config.slot_program.clone(),
         cache,

@@ -11,6 +11,7 @@ mod exit;
 mod input;
 mod mark;
 mod output;
+mod own_output;
 mod runtime;
 mod settings;
 mod source;

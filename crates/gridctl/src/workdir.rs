@@ -1,29 +1,19 @@
 //! The code of a sweep: which files of the working directory count, and what they hash to.
-//! Invariant: what gridctl and trainers write beside the code (results, caches, logs of trackers, its own redirected output) never counts, nor does any sweep file.
+//! Invariant: what gridctl and trainers write beside the code (results, caches, logs of trackers, its own redirected output) never counts, nor
+//! does any sweep file, any notebook or Markdown; but what the command names does.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use gridctl_core::code::{CACHES, NamedFiles, is_prose};
 use ignore::{DirEntry, WalkBuilder};
 
 use crate::exit::Failure;
 use crate::input::reason;
+use crate::own_output;
 
-/// Directories that never count.
-const DIRS: [&str; 9] = [
-    crate::datadir::NAME,
-    ".git",
-    ".hg",
-    "__pycache__",
-    ".ipynb_checkpoints",
-    ".pytest_cache",
-    ".venv",
-    "mlruns",
-    "wandb",
-];
 /// More than this is likely data, which takes long to look through at each start.
 const MANY_FILES: usize = 50_000;
 const MANY_BYTES: u64 = 1_000_000_000;
@@ -59,14 +49,15 @@ impl Hashed {
 }
 
 /// Hashes the files of `dir`, less those that say what is left out themselves, and less what `.gitignore`, `.gridctlignore`, the fixed list and `apart` (absolute directories:
-/// results and data are not code) leave out.
-pub(crate) fn hash(dir: &Path, apart: &[PathBuf]) -> Result<Hashed, Failure> {
+/// results and data are not code) leave out. Files that the command names, `named`, count whatever
+/// they are called.
+pub(crate) fn hash(dir: &Path, apart: &[PathBuf], named: &NamedFiles) -> Result<Hashed, Failure> {
     let fail = |path: &Path, error: &io::Error| {
         Failure::error("workdir", format!("cannot read {}: {}", path.display(), reason(error)))
             .help("make it readable, or name it in .gridctlignore if it is no part of the code")
     };
     let walk = walk(dir, apart);
-    let written = [output_of(&io::stdout()), output_of(&io::stderr())];
+    let written = own_output::files_of(rustix::process::getpid());
     let mut hashed = Hashed::default();
     for entry in walk {
         let entry = entry.map_err(|error| {
@@ -80,7 +71,9 @@ pub(crate) fn hash(dir: &Path, apart: &[PathBuf]) -> Result<Hashed, Failure> {
             hex(blake3::hash(target.as_os_str().as_encoded_bytes()))
         } else if kind.is_file() {
             let place = entry.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
-            if is_sweep_file(path) || (place.is_some() && written.contains(&place)) {
+            let is_output = place.is_some_and(|place| written.contains(&place));
+            let name = relative(dir, path);
+            if is_output || is_sweep_file(path) || (is_prose(&name) && !named.has(&name)) {
                 continue;
             }
             let (content, bytes) = hash_file(path).map_err(|error| fail(path, &error))?;
@@ -89,11 +82,14 @@ pub(crate) fn hash(dir: &Path, apart: &[PathBuf]) -> Result<Hashed, Failure> {
         } else {
             continue;
         };
-        let relative = path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned();
-        hashed.files.push((relative, content));
+        hashed.files.push((relative(dir, path), content));
     }
     hashed.files.sort_unstable();
     Ok(hashed)
+}
+
+fn relative(dir: &Path, path: &Path) -> String {
+    path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned()
 }
 
 /// The files below `dir` that count, less those of sweeps, as far as they can be read; in no order.
@@ -117,16 +113,10 @@ fn walk(dir: &Path, apart: &[PathBuf]) -> ignore::Walk {
         .build()
 }
 
-/// The file, by device and inode, that a stream of this command goes to: it grows while it is hashed, and is no code.
-fn output_of(stream: &impl AsFd) -> Option<(u64, u64)> {
-    let metadata = File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
 fn counts(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     match entry.file_type() {
-        Some(kind) if kind.is_dir() => !DIRS.contains(&&*name) || entry.depth() == 0,
+        Some(kind) if kind.is_dir() => !CACHES.contains(&&*name) || entry.depth() == 0,
         _ => !name.ends_with(".pyc") && name != ".gitignore" && name != ".gridctlignore",
     }
 }
@@ -209,6 +199,8 @@ fn listed(root: &Path, path: &Path, metadata: &fs::Metadata) -> (String, u64, i1
 
 #[cfg(test)]
 mod tests {
+    use gridctl_core::spec::Context;
+
     use super::*;
 
     #[test]
@@ -224,9 +216,13 @@ mod tests {
         put(".env", "A=1");
         put(".gitignore", "out/\n");
         put(".gridctlignore", "*.big\n");
-        let counted = hash(root.path(), &[root.path().join("kept")]).unwrap();
+        put("named.md", "x");
+        let named = "command: [md, named.md]\nparameters: {x: {value: 1}}\n";
+        let named = gridctl_core::spec::parse(named.as_bytes(), &Context { file_stem: "s" }).unwrap();
+        let named = NamedFiles::of(&named.spec);
+        let counted = hash(root.path(), &[root.path().join("kept")], &named).unwrap();
         let names: Vec<&str> = counted.files.iter().map(|(path, _)| path.as_str()).collect();
-        assert_eq!(names, [".env", "lib/model.py", "train.py"]);
+        assert_eq!(names, [".env", "lib/model.py", "named.md", "train.py"]);
         for (path, text) in [
             ("out/result", "y"),
             ("weights.big", "y"),
@@ -235,16 +231,19 @@ mod tests {
             (".git/HEAD", "y"),
             ("__pycache__/train.pyc", "y"),
             ("wandb/run/log", "y"),
+            ("README.md", "y"),
+            ("lib/Explore.ipynb", "y"),
+            (".ruff_cache/x", "y"),
             ("other.yaml", "name: x\nparameters: {}\n"),
             ("other.json", "{\"parameters\": {}}"),
         ] {
             put(path, text);
-            assert_eq!(hash(root.path(), &[root.path().join("kept")]).unwrap(), counted, "{path}");
+            assert_eq!(hash(root.path(), &[root.path().join("kept")], &named).unwrap(), counted, "{path}");
         }
         put("config.yaml", "model:\n  parameters: 3\n");
         put("train.py", "print(2)");
         fs::remove_file(root.path().join("lib/model.py")).unwrap();
-        let after = hash(root.path(), &[root.path().join("kept")]).unwrap();
+        let after = hash(root.path(), &[root.path().join("kept")], &named).unwrap();
         assert_ne!(after.digest(), counted.digest());
         assert!(after.files.iter().any(|(path, _)| path == "config.yaml"));
     }

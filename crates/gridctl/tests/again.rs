@@ -17,7 +17,7 @@ fn files_that_trainers_write_beside_their_code_are_no_reason_to_ask() {
     lab.write("w.yaml", format!("command: [./train.sh]\n{HEAD}"));
     assert_eq!(lab.run(&["run", "w.yaml", "-q"]).code, Some(0));
     let second = lab.run(&["run", "w.yaml", "-q"]);
-    let left = "new in the workdir, taken for what trainers write: led, model-1, model-2, model-3; if it is code, say --changed keep, failed or all";
+    let left = "taken for what trainers write, and no code: led, model-1, model-2, model-3; if it is code, say --changed keep, failed or all";
     assert!(told(&second).starts_with(&format!("exit 0\n{left}\n")), "{}", told(&second));
     assert_eq!(lab.ledger("led").len(), 3);
     lab.script("train.sh", "#!/bin/sh\necho s=$HP_X\n");
@@ -177,4 +177,65 @@ fn a_long_log_is_read_again_from_the_results_and_a_trial_whose_log_is_gone_is_tr
     assert_eq!(values, [7.0, 7.0], "{said}");
     assert!(said.contains("2 trials tried again"), "{said}");
     assert_eq!(lab.ledger("led").len(), 4, "{said}");
+
+#[test]
+fn a_file_that_changes_while_trials_run_is_no_code_and_is_named_once() {
+    let lab = Lab::new();
+    let train = "#!/bin/sh\necho $HP_X >> results.csv; cat weights.bin; echo s=$HP_X\n";
+    lab.script("train.sh", train).write("results.csv", "x\n").write("weights.bin", "1\n");
+    lab.write("notes.md", "1").write("w.yaml", format!("command: [./train.sh]\n{HEAD}"));
+    assert_eq!(lab.run(&["run", "w.yaml", "-q", "--slots", "1"]).code, Some(0));
+    assert_eq!(lab.ledger("results.csv").len(), 4);
+    let with = |values: &str| {
+        let head = HEAD.replace("1, 2, 3", values);
+        lab.write("w.yaml", format!("command: [./train.sh]\n{head}")).write("notes.md", values);
+        lab.run(&["run", "w.yaml", "-q", "--slots", "1"])
+    };
+    let named = "taken for what trainers write, and no code: results.csv; if it is code, say --changed";
+    let second = with("1, 2, 3, 4");
+    assert_eq!(second.code, Some(0), "{}", second.stderr);
+    assert!(second.stderr.contains(named), "{}", second.stderr);
+    assert_eq!(lab.ledger("results.csv").len(), 5, "the others are known");
+    for values in ["1, 2, 3, 4", "1, 2, 3, 4, 5"] {
+        let third = with(values);
+        assert_eq!(third.code, Some(0), "{}", third.stderr);
+        assert!(!third.stderr.contains("taken for what"), "it was named: {}", third.stderr);
+    }
+    assert_eq!(lab.ledger("results.csv").len(), 6);
+    lab.write("weights.bin", "2\n");
+    let changed = with("1, 2, 3, 4, 5, 6");
+    assert_eq!(changed.code, Some(2), "{}", changed.stderr);
+    assert!(changed.stderr.contains("file weights.bin: changed"), "{}", changed.stderr);
+    assert!(!changed.stderr.contains("results.csv"), "{}", changed.stderr);
+}
+
+#[test]
+fn what_a_command_names_and_source_text_is_code_though_trials_change_it() {
+    for (file, command) in [("table.csv", "[./train.sh, table.csv]"), ("made.py", "[./train.sh]")] {
+        let lab = Lab::new();
+        lab.script("train.sh", &format!("#!/bin/sh\necho $HP_X >> {file}; echo s=$HP_X\n")).write(file, "");
+        lab.write("w.yaml", format!("command: {command}\n{HEAD}"));
+        assert_eq!(lab.run(&["run", "w.yaml", "-q", "--slots", "1"]).code, Some(0));
+        let second = lab.run(&["run", "w.yaml", "-q", "--slots", "1"]);
+        assert_eq!(second.code, Some(2), "{file}: {}", second.stderr);
+        assert!(second.stderr.contains(&format!("file {file}: changed")), "{}", second.stderr);
+    }
+}
+
+#[test]
+fn output_that_a_pipe_carries_into_the_workdir_is_no_code() {
+    let lab = Lab::new();
+    lab.script("train.sh", "#!/bin/sh\necho s=$HP_X\n").write("log.txt", "");
+    for values in ["1, 2, 3", "1, 2, 3, 4"] {
+        lab.write("w.yaml", format!("command: [./train.sh]\n{}", HEAD.replace("1, 2, 3", values)));
+        let piped = format!(
+            "{} run w.yaml 2>&1 | cat | tee log.txt; exit ${{PIPESTATUS[0]}}",
+            env!("CARGO_BIN_EXE_gridctl")
+        );
+        let mut shell = Command::new("bash");
+        let done = lab.finish(shell.args(["-c", &piped]).current_dir(lab.path()).env("TERM", "dumb"));
+        assert_eq!(done.code, Some(0), "{}", done.stdout);
+        assert!(!done.stdout.contains("log.txt"), "{}", done.stdout);
+    }
+    assert!(lab.ledger("log.txt").iter().any(|line| line.contains("3 known")));
 }

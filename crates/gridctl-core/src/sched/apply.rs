@@ -57,6 +57,9 @@ impl Core {
             Event::Retried { sweep, positions } => {
                 self.with_sweep(*sweep, |sweep| sweep.retry(positions));
             }
+            Event::Observed { sweep, observation } => {
+                self.with_sweep(*sweep, |sweep| sweep.observed.note(observation));
+            }
         }
     }
 
@@ -100,6 +103,7 @@ impl Core {
 
     /// Open trials of the same code that the new version has too go on there.
     fn carry_over(&mut self, old: &Sweep, new: &mut Sweep) {
+        new.observed = old.observed.clone();
         let same_code = old.frozen.code == new.frozen.code;
         for (pos, trial) in &old.open {
             let point = old.points.trial(old.points.index_at(*pos));

@@ -1,12 +1,13 @@
 //! What is different between two versions of a sweep.
 //! Invariant: values that may be nobody's business (of the environment) are never named.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::code::{NamedFiles, is_prose, is_source};
 use crate::id::{CodeHash, SHORT_ID};
 use crate::launch::command_line;
 use crate::protocol::FrozenSweep;
-use crate::spec::MetricSpec;
+use crate::spec::{MetricSpec, SweepSpec};
 
 impl FrozenSweep {
     /// Whether this is the same version as `other`: the same grid, objective, code and places.
@@ -69,23 +70,61 @@ impl FrozenSweep {
         lines
     }
 
-    /// The files that `new` has in its workdir beside this version's, if nothing else about the code is different: most likely what trainers
-    /// write beside it, for no file that was there before has changed to read them. Empty if anything else is different.
-    #[must_use]
-    pub fn came_to(&self, new: &Self) -> Vec<String> {
-        let parts = |frozen: &FrozenSweep| {
-            let spec = frozen.spec.clone();
-            let paths = (frozen.workdir.clone(), frozen.data.clone());
-            (spec.command, spec.program, spec.env_prefix, spec.image, frozen.env.clone(), paths)
-        };
-        let before: BTreeMap<_, _> = self.files.iter().map(|(path, hash)| (path, hash)).collect();
-        let now: BTreeMap<_, _> = new.files.iter().map(|(path, hash)| (path, hash)).collect();
-        let stands = before.iter().all(|(path, hash)| now.get(path) == Some(hash));
-        if self.code == new.code || before.is_empty() || !stands || parts(self) != parts(new) {
+    /// Takes files of the workdir for what trainers write, and so gives them the marks of the version
+    /// before, `old`: those that changed while its attempts ran (`written`), unless their names say
+    /// that they are code; and, if `new_too` and nothing else is different, those that it has not.
+    /// If nothing is different then, this has the code of `old`. Returns the files, by name.
+    pub fn leave_beside(&mut self, old: &Self, written: &BTreeSet<String>, new_too: bool) -> Vec<String> {
+        if self.code == old.code || old.files.is_empty() || self.workdir != old.workdir {
             return Vec::new();
         }
-        now.into_keys().filter(|path| !before.contains_key(path)).cloned().collect()
+        let named = NamedFiles::of(&self.spec);
+        let is_code = |path: &str| named.has(path) || is_source(path);
+        let (before, now) = (by_path(&old.files), by_path(&self.files));
+        let mut beside = Vec::new();
+        let mut files = before.clone();
+        for path in before.keys().chain(now.keys()).copied().collect::<BTreeSet<_>>() {
+            let mark = now.get(path).copied();
+            // Older versions of gridctl took prose for code.
+            let no_prose = mark.is_none() && is_prose(path) && !named.has(path);
+            if before.get(path).copied() == mark || no_prose {
+                continue;
+            }
+            if written.contains(path) && !is_code(path) {
+                beside.push(path.to_owned());
+            } else if let Some(mark) = mark {
+                files.insert(path, mark);
+            } else {
+                files.remove(path);
+            }
+        }
+        let is_new = |path: &&str| !before.contains_key(*path);
+        let stands = files.iter().all(|(path, mark)| is_new(path) || before.get(path) == Some(mark));
+        let stands = stands && before.keys().all(|path| files.contains_key(path));
+        if new_too && stands && self.has_parts_of(old) {
+            beside.extend(files.keys().filter(|path| is_new(path)).map(|path| (*path).to_owned()));
+            files.retain(|path, _| before.contains_key(path));
+        }
+        let files = files.into_iter().map(|(path, mark)| (path.to_owned(), mark.to_owned())).collect();
+        if files == old.files && self.has_parts_of(old) {
+            self.code = old.code;
+        }
+        self.files = files;
+        beside
     }
+
+    /// Whether all that makes the code's mark is the same, but for files.
+    fn has_parts_of(&self, other: &Self) -> bool {
+        let parts = |frozen: &Self| {
+            let SweepSpec { command, program, env_prefix, image, .. } = frozen.spec.clone();
+            (command, program, env_prefix, image, frozen.env.clone(), frozen.data.clone())
+        };
+        parts(self) == parts(other)
+    }
+}
+
+fn by_path(files: &[(String, String)]) -> BTreeMap<&str, &str> {
+    files.iter().map(|(path, mark)| (path.as_str(), mark.as_str())).collect()
 }
 
 fn short(code: CodeHash) -> String {

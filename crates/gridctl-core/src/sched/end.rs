@@ -27,7 +27,9 @@ impl Core {
             return;
         };
         self.correct(sweep, &mut report);
+        let changed = std::mem::take(&mut report.changed);
         self.end(now, (sweep, pos), report);
+        self.observe_changes(now, sweep, &changed);
         self.outbox(conn).recorded.push(lease);
     }
 

@@ -11,6 +11,8 @@ use crate::protocol::FrozenSweep;
 use crate::record::{Class, Doubt, TrialState};
 use crate::sched::phase::SweepPhase;
 
+pub use crate::sched::observed::Observation;
+
 /// One decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,6 +97,13 @@ pub enum Event {
         /// The positions of the walk.
         positions: Vec<u64>,
     },
+    /// Something was seen of the sweep's attempts, beside their outcomes.
+    Observed {
+        /// The sweep.
+        sweep: SweepId,
+        /// What.
+        observation: Observation,
+    },
 }
 
 impl Event {
@@ -111,7 +120,8 @@ impl Event {
             | Self::Distrusted { sweep, .. }
             | Self::Excused { sweep, .. }
             | Self::Steered { sweep, .. }
-            | Self::Retried { sweep, .. } => Some(*sweep),
+            | Self::Retried { sweep, .. }
+            | Self::Observed { sweep, .. } => Some(*sweep),
         }
     }
 }

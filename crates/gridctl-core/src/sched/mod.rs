@@ -14,6 +14,7 @@ mod grant;
 mod known;
 mod left_out;
 mod means;
+mod observed;
 mod person;
 pub mod phase;
 mod rebuild;

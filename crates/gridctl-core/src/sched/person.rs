@@ -39,7 +39,7 @@ impl Core {
         now: Time,
         submission: Submission,
     ) -> Result<(Answer, Option<Retrying>), Refusal> {
-        let Submission { mut frozen, known, retry_failed, rerun, .. } = submission;
+        let Submission { mut frozen, known, retry_failed, rerun, beside, .. } = submission;
         let points =
             Points::new(Arc::new(frozen.spec.clone())).map_err(|err| Refusal::Grid(err.to_string()))?;
         let before = self.sweep_named(&frozen.spec.name).map(|sweep| sweep.id);
@@ -48,6 +48,7 @@ impl Core {
             if !rerun && sweep.frozen.is_same(&frozen) {
                 let (id, version) = (sweep.id, sweep.version);
                 let retrying = self.go_on(now, id, retry_failed);
+                self.tell_of(now, id, &beside);
                 let answer =
                     Answer::Submitted { sweep: id, version, new: false, known: 0, read_again: 0, lost: 0 };
                 return Ok((answer, retrying));
@@ -59,6 +60,7 @@ impl Core {
         self.end_what_is_not_carried(now, id, &points, &frozen);
         let frozen = Arc::new(frozen);
         self.emit(now, Event::Submitted { sweep: id, version, frozen });
+        self.tell_of(now, id, &beside);
         let Joined { known, read_again, lost } = self.join(now, id, &known);
         Ok((Answer::Submitted { sweep: id, version, new: true, known, read_again, lost }, None))
     }

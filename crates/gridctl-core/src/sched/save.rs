@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::breaker::Breaker;
 use super::left_out::{LeftOut, Unsure};
 use super::means::PartialMeans;
+use super::observed::Observed;
 use super::phase::SweepPhase;
 use super::settled::Settled;
 use super::sweep::Sweep;
@@ -23,7 +24,7 @@ use crate::protocol::FrozenSweep;
 
 /// The number that every snapshot begins with, as decimal digits in a line of their own. Raise it
 /// with every change of what is saved or of what it means.
-pub const SNAPSHOT_FORMAT: u32 = 1;
+pub const SNAPSHOT_FORMAT: u32 = 2;
 
 /// A snapshot that is not understood; the events that it stands for make up for it.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,7 @@ struct SweepRef<'a> {
     lost: u64,
     left_out: Option<LeftOut>,
     unsure: &'a Option<Unsure>,
+    observed: &'a Observed,
     doubtful: &'a BTreeMap<WorkerId, Vec<u64>>,
     last_seq: u64,
 }
@@ -103,6 +105,7 @@ struct SavedSweep {
     lost: u64,
     left_out: Option<LeftOut>,
     unsure: Option<Unsure>,
+    observed: Observed,
     doubtful: BTreeMap<WorkerId, Vec<u64>>,
     last_seq: u64,
 }
@@ -128,6 +131,7 @@ impl Core {
             lost: sweep.lost,
             left_out: sweep.left_out,
             unsure: &sweep.unsure,
+            observed: &sweep.observed,
             doubtful: &sweep.doubtful,
             last_seq: sweep.last_seq,
         });
@@ -187,6 +191,7 @@ impl Core {
         sweep.lost = saved.lost;
         sweep.left_out = saved.left_out;
         sweep.unsure = saved.unsure;
+        sweep.observed = saved.observed;
         sweep.doubtful = saved.doubtful;
         sweep.last_seq = saved.last_seq;
         sweep.requeue(now);

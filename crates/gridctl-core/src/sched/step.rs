@@ -72,6 +72,8 @@ pub struct Submission {
     pub retry_failed: bool,
     /// A new version even if nothing changed, with `known` as given (empty: everything runs again).
     pub rerun: bool,
+    /// Files of the workdir that are taken for what trainers write: the person is told of them now.
+    pub beside: Vec<String>,
 }
 
 /// A trial, and where its sweep's points have it, so that nobody has to search for it.

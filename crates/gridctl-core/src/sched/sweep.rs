@@ -9,6 +9,7 @@ use super::breaker::Breaker;
 use super::event::Next;
 use super::left_out::{LeftOut, Unsure};
 use super::means::PartialMeans;
+use super::observed::{Observed, SharedChanges};
 use super::phase::SweepPhase;
 use super::settled::Settled;
 use super::trial::{Hold, Lease, Trial};
@@ -53,6 +54,9 @@ pub struct Sweep {
     pub(super) left_out: Option<LeftOut>,
     /// Attempts whose output can be read in two ways.
     pub(super) unsure: Option<Unsure>,
+    /// What was seen beside outcomes.
+    pub(super) observed: Observed,
+    pub(super) shared_changes: SharedChanges,
     /// What drained workers failed, by position, one for each failure: in doubt until one of the trials succeeds elsewhere.
     pub(super) doubtful: BTreeMap<WorkerId, Vec<u64>>,
     /// The last event that was about it.
@@ -100,6 +104,8 @@ impl Sweep {
             lost: 0,
             left_out: None,
             unsure: None,
+            observed: Observed::default(),
+            shared_changes: SharedChanges::default(),
             doubtful: BTreeMap::new(),
             last_seq: 0,
             begun: None,

@@ -12,6 +12,7 @@ mod failures;
 mod known;
 mod leases;
 mod made;
+mod observed;
 mod people;
 mod queue;
 mod rebuild;

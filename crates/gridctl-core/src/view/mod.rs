@@ -52,7 +52,8 @@ pub enum Submitted {
         /// all there.
         #[serde(default)]
         lost: u64,
-        /// Files that came into the workdir since the version before, taken for what trainers write.
+        /// Files that came into the workdir since the version before, or changed while trials ran: they
+        /// are taken for what trainers write. Each is named once.
         left: Vec<String>,
     },
     /// Nothing was submitted: the code is another one, and the request did not say what to do.

@@ -52,6 +52,7 @@ fn notice() -> impl Strategy<Value = Notice> {
             doubt: Doubt::Cut { lines, longest: attempts },
         }),
         (".{0,9}", ".{0,20}").prop_map(|(host, error)| Notice::ResultsWait { host, error }),
+        ".{0,20}".prop_map(|file| Notice::MayDisturb { file }),
         (".{0,9}", ".{0,20}").prop_map(|(host, fault)| Notice::MachineRests { host, fault }),
         (".{0,9}", ".{0,20}").prop_map(|(host, fault)| Notice::MachineGivenUp { host, fault }),
         fits.prop_map(|(cpu_milli, mem_mib, gpus)| Notice::NoWorkerFits { cpu_milli, mem_mib, gpus }),

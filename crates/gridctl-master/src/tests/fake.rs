@@ -189,6 +189,7 @@ pub(crate) fn report(token: Token, trial: TrialId, score: Option<f64>) -> Report
         left_out: 0,
         doubts: Vec::new(),
         unbegun: false,
+        changed: Vec::new(),
     }
 }
 

@@ -100,8 +100,14 @@ impl World {
     }
 
     fn submit(&mut self, frozen: FrozenSweep) {
-        let submission =
-            Submission { frozen, known: Vec::new(), changed: None, retry_failed: false, rerun: false };
+        let submission = Submission {
+            frozen,
+            known: Vec::new(),
+            changed: None,
+            retry_failed: false,
+            rerun: false,
+            beside: Vec::new(),
+        };
         self.feed(Input::Submit(Request(1), Box::new(submission)));
     }
 

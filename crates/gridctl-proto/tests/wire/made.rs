@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gridctl_core::code::FileChange;
 use gridctl_core::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
 use gridctl_core::machine::MachineHealth;
 use gridctl_core::protocol::{
@@ -77,6 +78,7 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
             },
         ],
         unbegun: facts.1.2,
+        changed: vec![FileChange { path: "a/b".to_owned(), shared: facts.1.1 }],
     })
 }
 

@@ -90,6 +90,7 @@ fn long_report(lease: u64) -> Report {
         left_out: 4,
         doubts: vec![Doubt::Cut { lines: 1, longest: 2 }],
         unbegun: false,
+        changed: Vec::new(),
     }
 }
 

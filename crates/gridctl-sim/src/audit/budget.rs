@@ -69,6 +69,7 @@ impl Budgets {
             | Event::Joined { .. }
             | Event::Known { .. }
             | Event::Passed { .. }
+            | Event::Observed { .. }
             | Event::Steered { .. } => {}
         }
         Ok(())

@@ -48,6 +48,7 @@ impl World {
             changed: Some(Changed::Keep),
             retry_failed: false,
             rerun: false,
+            beside: Vec::new(),
         }
     }
 

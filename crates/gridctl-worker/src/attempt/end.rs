@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::follow::{Following, Gone};
 use super::log::Log;
+use super::prepare;
 use super::publish::{self, Checkpoints, Unpublished};
 use super::report::Fault;
 use super::waiting::{Then, Waiting};
@@ -49,15 +50,22 @@ impl Following {
         self.metrics.is_read()
     }
 
-    /// As [`Self::end`], once the metrics file is read to its end, and published.
+    /// As [`Self::end`], once the metrics file is read to its end, and published. Takes the look at
+    /// the workdir before, if it `looks`.
     pub(super) async fn end_later(
         mut self,
         gone: Gone,
+        looks: bool,
         oom_kills: bool,
         now: Time,
     ) -> (Box<Report>, Option<Scratch>) {
         self.metrics.read_on().await;
-        let over = self.end(gone, oom_kills, now);
+        let workdirs = Arc::clone(&self.workdirs);
+        let mut over = self.end(gone, oom_kills, now);
+        if looks {
+            let dir = prepare::workdir(&over.start.sweep).into();
+            over.report.changed = workdirs.look(dir).await;
+        }
         if over.has_files() {
             return over.publish().await;
         }
@@ -233,6 +241,7 @@ fn report(start: &worker::Start, log: &Log, seen: Seen) -> Report {
         checkpoint_moved: false,
         files: 0,
         left_out: 0,
+        changed: Vec::new(),
         unbegun: false,
     }
 }

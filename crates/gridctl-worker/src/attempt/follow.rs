@@ -1,6 +1,7 @@
 //! Follows a trainer from its start to its end: output, metrics, the clock, requests to stop.
 //! Invariant: nothing is done about time or a request to stop before the trainer has begun; what came before is done then.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -16,13 +17,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::spawn_blocking;
 
 use super::log::Log;
-use super::prepare::Prepared;
+use super::prepare::{self, Prepared};
 use super::publish::Checkpoints;
 use super::tail::MetricsFile;
 use super::{Machine, Order, Said};
 use crate::clock::{self, unix_ms};
 use crate::scratch::Scratch;
 use crate::slot::{self, Ended, SlotEvent, Stream};
+use crate::workdir::{Stay, Workdirs};
 
 /// The most bytes of output that are read without a thread of their own: a fraction of a millisecond's work.
 const AT_ONCE: usize = 16 << 10;
@@ -41,7 +43,10 @@ pub(super) struct Following {
     pub(super) checkpoints: Checkpoints,
     pub(super) started: Time,
     pub(super) started_unix_ms: u64,
+    pub(super) workdirs: Arc<Workdirs>,
     id: u64,
+    /// While its trainer runs.
+    stay: Option<Stay>,
     pub(super) orders: UnboundedReceiver<Order>,
     /// What is to be done as soon as it begins.
     at_begin: Option<Order>,
@@ -90,6 +95,8 @@ impl Following {
             progress: None,
             at_begin: None,
             said: said.clone(),
+            workdirs: Arc::clone(&machine.workdirs),
+            stay: None,
             start,
             scratch,
             orders,
@@ -127,9 +134,21 @@ impl Following {
         }
     }
 
+    /// Its trainer runs in the workdir from now on.
+    pub(super) fn enter(&mut self) {
+        let dir = Path::new(prepare::workdir(&self.start.sweep));
+        self.stay = Some(self.workdirs.enter(dir, self.start.grant.token.lease));
+    }
+
+    /// Whether a look at the workdir is due; it is taken at the end of this attempt then.
+    pub(super) fn claim_look(&self) -> bool {
+        self.workdirs.claim_look(Path::new(prepare::workdir(&self.start.sweep)))
+    }
+
     /// It waited for another's end, and has begun now.
     pub(super) fn begin(&mut self, now: Time) -> Vec<Step> {
         (self.started, self.started_unix_ms) = (now, unix_ms());
+        self.enter();
         self.look_at = now.after_ms(LOOK_MS);
         self.checkpoints.begin(now);
         match self.at_begin.take() {

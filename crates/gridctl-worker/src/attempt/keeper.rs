@@ -167,6 +167,9 @@ impl SlotKeeper {
             following.note(&format!("a published checkpoint was passed over: {damaged}")).await;
         }
         let mem_mib = following.grant().resources.mem_mib;
+        if self.line.is_empty() {
+            following.enter();
+        }
         self.line.push_back(following);
         if let Err(fault) = self.launch(prepared, mem_mib).await {
             self.lose(fault).await;
@@ -252,8 +255,11 @@ impl SlotKeeper {
         if let Some((slot::Fault::Machine, text)) = gone.not_started {
             let (grant, scratch) = following.give_up();
             self.fail(Fault::machine(text), grant, Some(scratch));
-        } else if !following.is_read() {
-            self.ending.spawn(following.end_later(gone, oom, now));
+            return self.begin(now).await;
+        }
+        let looks = following.claim_look();
+        if looks || !following.is_read() {
+            self.ending.spawn(following.end_later(gone, looks, oom, now));
         } else {
             let ended = following.end(gone, oom, now);
             if ended.has_files() {

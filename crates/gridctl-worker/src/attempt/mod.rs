@@ -12,7 +12,7 @@ mod tail;
 mod waiting;
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gridctl_core::attempt::StopReason;
@@ -25,6 +25,7 @@ use crate::cgroup::CgroupSupport;
 use crate::client::SlotProgram;
 use crate::marks;
 use crate::scratch::WorkDir;
+use crate::workdir::Workdirs;
 
 pub(crate) use keeper::SlotKeeper;
 pub(crate) use prepare::Versions;
@@ -46,6 +47,7 @@ pub(crate) struct Machine {
     pub(crate) name: String,
     pub(crate) work: WorkDir,
     pub(crate) versions: Versions,
+    pub(crate) workdirs: Arc<Workdirs>,
     /// The worker has its process to itself: what a dead slot leaves becomes its child, and is ended.
     pub(crate) adopts: bool,
     /// Between publications of a checkpoint that goes on changing, in milliseconds.

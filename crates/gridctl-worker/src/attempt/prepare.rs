@@ -119,9 +119,13 @@ pub(super) async fn prepare(
     };
     Scratch::write(&scratch.params, &launch.params_json()).map_err(Fault::scratch)?;
     Scratch::write(&scratch.wandb, &launch.wandb_yaml()).map_err(Fault::scratch)?;
-    let frozen = &start.sweep;
-    let cwd = frozen.workdir.as_ref().unwrap_or(&frozen.base).clone();
+    let cwd = workdir(&start.sweep).to_owned();
     Ok(Ok(Prepared { version, restored, start: Start { id, argv, env, cwd, by_ms: start.by.0 } }))
+}
+
+/// The directory of the code, where trials start.
+pub(super) fn workdir(sweep: &FrozenSweep) -> &str {
+    sweep.workdir.as_ref().unwrap_or(&sweep.base)
 }
 
 fn site(machine: &Machine, start: &worker::Start, version: &Version, scratch: &Scratch) -> Site {

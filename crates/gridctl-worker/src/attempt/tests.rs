@@ -46,6 +46,7 @@ impl Room {
             work: WorkDir::create(&temp.path().join("work"), &name, "").unwrap(),
             name,
             versions: Versions::new(std::env::vars_os()),
+            workdirs: Arc::new(crate::workdir::Workdirs::new(Vec::new(), Vec::new())),
             adopts: false,
             checkpoint_every_ms,
             slot_silence_ms: gridctl_core::slot::SILENCE_MS,

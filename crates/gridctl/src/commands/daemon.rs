@@ -15,7 +15,7 @@ use crate::output;
 use crate::runtime;
 use crate::settings::{self, LEVELS, Settings};
 use crate::source::{self, chain};
-use crate::{datadir, mark};
+use crate::{datadir, mark, own_output};
 
 /// The directory that a worker makes in the one that `--work-dir` names.
 const SLOTS: &str = "gridctl-slots";
@@ -68,6 +68,11 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
         slots: args.machine.slots,
         gpus: args.machine.gpus.clone().map(|list| list.0),
         mark: mark::of(&dir),
+        own_output: args
+            .parent_pipe
+            .then(rustix::process::getppid)
+            .flatten()
+            .map_or_else(Vec::new, own_output::files_of),
         slot_program: SlotProgram { path: this, args: vec!["slot".to_owned()] },
         slot_silence: args.slot_silence,
         parent_pipe: args.parent_pipe,

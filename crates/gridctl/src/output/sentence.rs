@@ -75,6 +75,11 @@ pub(crate) fn notice(notice: &Notice) -> String {
             sanitise::line(host),
             sanitise::line(error)
         ),
+        Notice::MayDisturb { file } => format!(
+            "trials that run together may disturb each other: {} changed several times while more than \
+             one ran; write below $GRID_OUTPUT_DIR, which each has for itself, or use --slots 1",
+            sanitise::short(file, 80)
+        ),
         Notice::MachineRests { host, fault } => format!(
             "{} could not start a trial, rests and tries again: {}",
             sanitise::line(host),

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gridctl_core::code::NamedFiles;
 use gridctl_core::id::CodeHash;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::spec::{Diagnostic, SweepSpec};
@@ -88,7 +89,7 @@ pub(crate) fn seal(frozen: &mut FrozenSweep, data_dir: &DataDir) -> Result<Optio
         let output = data_dir.journal.join(&frozen.output);
         let data = frozen.data.as_ref().map(PathBuf::from);
         let apart: Vec<PathBuf> = [Some(output), data].into_iter().flatten().collect();
-        let hashed = workdir::hash(Path::new(dir), &apart)?;
+        let hashed = workdir::hash(Path::new(dir), &apart, &NamedFiles::of(&frozen.spec))?;
         digest = hashed.digest();
         warning = hashed.is_large().map(|size| {
             Diagnostic::warning("workdir", format!("the workdir {dir} is large: {size}"))

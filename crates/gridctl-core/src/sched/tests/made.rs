@@ -46,7 +46,14 @@ pub(super) fn coded(spec: SweepSpec, code: &str) -> FrozenSweep {
 }
 
 pub(super) fn submission(frozen: FrozenSweep) -> Submission {
-    Submission { frozen, known: Vec::new(), changed: None, retry_failed: false, rerun: false }
+    Submission {
+        frozen,
+        known: Vec::new(),
+        changed: None,
+        retry_failed: false,
+        rerun: false,
+        beside: Vec::new(),
+    }
 }
 
 pub(super) fn worker(number: u8) -> WorkerId {

@@ -50,7 +50,7 @@ pub(crate) fn ask(found: &Found) -> Result<Changed, Failure> {
     Err(Failure::new(Exit::Declined, Diagnostic::error("run::declined", "nothing was started")))
 }
 
-/// Says which files came since and count as written by trainers.
+/// Says which files came or changed since and count as written by trainers.
 pub(crate) fn note_left(left: &[String]) {
     const NAMED: usize = 5;
     if left.is_empty() {
@@ -62,7 +62,7 @@ pub(crate) fn note_left(left: &[String]) {
         more => format!(" and {} more", number::count(more as u64)),
     };
     output::say(format_args!(
-        "new in the workdir, taken for what trainers write: {}{more}; if it is code, say --changed keep, failed or all",
+        "taken for what trainers write, and no code: {}{more}; if it is code, say --changed keep, failed or all",
         named.join(", ")
     ));
 }

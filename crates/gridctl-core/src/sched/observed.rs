@@ -1,0 +1,128 @@
+//! What attempts do to the workdir that they share: files that they write, and that they may disturb
+//! each other by.
+//! Invariant: what was observed is said once, survives restarts and new versions, and is bounded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::Core;
+use super::event::Event;
+use super::sweep::Sweep;
+use crate::code::FileChange;
+use crate::id::{SweepId, Time};
+use crate::notice::Notice;
+
+/// So many files are remembered of each kind.
+const MOST_FILES: usize = 1_000;
+/// After so many changes of one file, each while several attempts ran, they may disturb each other.
+const PAIRS: u8 = 3;
+
+/// Something that was seen of a sweep's attempts, beside their outcomes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Observation {
+    /// Files of the workdir changed while attempts ran that count as code so far.
+    Written(Vec<String>),
+    /// A person was told that these files are taken for what trainers write.
+    Told(Vec<String>),
+    /// This file changed again and again while several attempts ran.
+    Disturbed(String),
+}
+
+/// All that was observed of a sweep.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Observed {
+    written: BTreeSet<String>,
+    told: BTreeSet<String>,
+    disturbed: Option<String>,
+}
+
+impl Observed {
+    pub(super) fn note(&mut self, observation: &Observation) {
+        match observation {
+            Observation::Written(files) => take(&mut self.written, files),
+            Observation::Told(files) => take(&mut self.told, files),
+            Observation::Disturbed(file) => self.disturbed = Some(file.clone()),
+        }
+    }
+
+    /// Those of `files` that nobody was told of.
+    pub(super) fn untold(&self, files: &[String]) -> Vec<String> {
+        let untold = files.iter().filter(|_| self.told.len() < MOST_FILES);
+        untold.filter(|file| !self.told.contains(*file)).cloned().collect()
+    }
+
+    pub(super) fn notices(&self) -> impl Iterator<Item = Notice> {
+        self.disturbed.iter().map(|file| Notice::MayDisturb { file: file.clone() })
+    }
+}
+
+fn take(known: &mut BTreeSet<String>, files: &[String]) {
+    let room = MOST_FILES.saturating_sub(known.len());
+    known.extend(files.iter().take(room).cloned());
+}
+
+/// How often each file changed while several attempts ran, since this master began.
+#[derive(Debug, Default)]
+pub(super) struct SharedChanges(BTreeMap<String, u8>);
+
+impl SharedChanges {
+    /// Counts a change; whether it was the one that makes a person be told.
+    fn count(&mut self, path: &str) -> bool {
+        if self.0.len() >= MOST_FILES && !self.0.contains_key(path) {
+            return false;
+        }
+        let count = self.0.entry(path.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        *count == PAIRS
+    }
+}
+
+impl Core {
+    /// A worker has seen files change while attempts of the sweep ran.
+    pub(super) fn observe_changes(&mut self, now: Time, id: SweepId, changes: &[FileChange]) {
+        let Some(sweep) = self.sweeps.get_mut(&id).filter(|_| !changes.is_empty()) else { return };
+        let written = newly_written(sweep, changes);
+        let shared = changes.iter().filter(|change| change.shared);
+        let disturbed: Vec<&FileChange> =
+            shared.filter(|change| sweep.shared_changes.count(&change.path)).collect();
+        let disturbed = disturbed.first().filter(|_| sweep.observed.disturbed.is_none());
+        let written = (!written.is_empty()).then_some(Observation::Written(written));
+        let disturbed = disturbed.map(|change| Observation::Disturbed(change.path.clone()));
+        for observation in [written, disturbed].into_iter().flatten() {
+            self.emit(now, Event::Observed { sweep: id, observation });
+        }
+    }
+
+    /// A person is told of files that are taken for what trainers write.
+    pub(super) fn tell_of(&mut self, now: Time, id: SweepId, files: &[String]) {
+        let untold = self.sweeps.get(&id).map(|sweep| sweep.observed.untold(files)).unwrap_or_default();
+        if !untold.is_empty() {
+            self.emit(now, Event::Observed { sweep: id, observation: Observation::Told(untold) });
+        }
+    }
+}
+
+/// Files that count as code, and not as written so far.
+fn newly_written(sweep: &Sweep, changes: &[FileChange]) -> Vec<String> {
+    let known = &sweep.observed.written;
+    let paths = changes.iter().map(|change| &change.path);
+    let room = MOST_FILES.saturating_sub(known.len());
+    let new = paths.filter(|path| !known.contains(*path));
+    new.filter(|path| sweep.frozen.files.iter().any(|(name, _)| name == *path)).take(room).cloned().collect()
+}
+
+impl Sweep {
+    /// Files of the workdir that changed while attempts ran.
+    #[must_use]
+    pub fn written(&self) -> &BTreeSet<String> {
+        &self.observed.written
+    }
+
+    /// Those of `files` that nobody was told of: they are taken for what trainers write.
+    #[must_use]
+    pub fn untold(&self, files: &[String]) -> Vec<String> {
+        self.observed.untold(files)
+    }
+}

@@ -1,0 +1,90 @@
+//! What attempts do to the workdir that they share: which files are no code, and when a person is told.
+
+use super::*;
+use crate::code::FileChange;
+
+fn with_files(code: &str, files: &[(&str, &str)]) -> FrozenSweep {
+    let files = files.iter().map(|(path, mark)| ((*path).to_owned(), (*mark).to_owned())).collect();
+    FrozenSweep { files, workdir: Some("/w".to_owned()), ..coded(spec("a", 3), code) }
+}
+
+fn change(path: &str, shared: bool) -> FileChange {
+    FileChange { path: path.to_owned(), shared }
+}
+
+#[test]
+fn a_file_is_no_code_if_it_changed_while_attempts_ran_or_came_since() {
+    let old: &[(&str, &str)] = &[("a.py", "1"), ("r.csv", "1"), ("w.bin", "1")];
+    let written = ["r.csv", "a.py"].map(str::to_owned).into_iter().collect();
+    // The files now, whether new ones count, what is left beside, and whether that is all.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], bool, &'a [&'a str], bool);
+    let cases: [Case<'_>; 8] = [
+        ("nothing but the grid", old, true, &[], true),
+        ("written", &[("a.py", "1"), ("r.csv", "2"), ("w.bin", "1")], true, &["r.csv"], true),
+        ("written and gone", &[("a.py", "1"), ("w.bin", "1")], true, &["r.csv"], true),
+        ("not seen to be written", &[("a.py", "1"), ("r.csv", "1"), ("w.bin", "2")], true, &[], false),
+        ("source text", &[("a.py", "2"), ("r.csv", "2"), ("w.bin", "1")], true, &["r.csv"], false),
+        ("new", &[("a.py", "1"), ("n", "1"), ("r.csv", "2"), ("w.bin", "1")], true, &["r.csv", "n"], true),
+        (
+            "new after failures",
+            &[("a.py", "1"), ("n", "1"), ("r.csv", "1"), ("w.bin", "1")],
+            false,
+            &[],
+            false,
+        ),
+        ("new, and code is gone", &[("n", "1"), ("r.csv", "1"), ("w.bin", "1")], true, &[], false),
+    ];
+    for (name, now, new_too, beside, all) in cases {
+        let before = with_files("old", old);
+        let mut after = with_files(if now == old { "old" } else { "new" }, now);
+        assert_eq!(after.leave_beside(&before, &written, new_too), beside, "{name}");
+        assert_eq!(after.code == before.code, all, "{name}");
+        let lines = before.differences_to(&after);
+        assert!(!lines.iter().any(|line| beside.iter().any(|file| line.contains(file))), "{name}: {lines:?}");
+    }
+    let mut other = with_files("new", &[("a.py", "1"), ("n", "1"), ("r.csv", "2"), ("w.bin", "1")]);
+    other.spec.command = vec!["other".to_owned(), "r.csv".to_owned()];
+    assert_eq!(other.leave_beside(&with_files("old", old), &written, true), [""; 0], "the command names it");
+    let mut prose = with_files("new", old);
+    let before = with_files("old", &[&[("README.md", "1")], old].concat());
+    assert_eq!(prose.leave_beside(&before, &written, true), [""; 0]);
+    assert_eq!(prose.code, before.code, "prose was code once, and is none now");
+}
+
+#[test]
+fn a_file_that_changes_while_several_attempts_run_is_a_notice_after_three_times() {
+    let mut world = World::new();
+    let (sweep, _) = world.submit_version(with_files("code", &[("r.csv", "1")]));
+    let conn = world.join(1, "h", 3);
+    let grants = world.grants(conn);
+    let changed = [
+        vec![change("r.csv", true), change("other", false), change("m.bin", true)],
+        vec![change("r.csv", true), change("r.csv", false)],
+        vec![change("m.bin", true), change("r.csv", true)],
+    ];
+    for (grant, changed) in grants.iter().zip(changed) {
+        assert_eq!(world.status(sweep).notices, []);
+        world.report(conn, Report { changed, ..ended(grant, Class::Succeeded) });
+    }
+    let notices = [Notice::MayDisturb { file: "r.csv".to_owned() }];
+    assert!(world.outcomes.iter().all(|outcome| outcome.record.report.changed.is_empty()));
+    for saves in [false, true] {
+        if saves {
+            world.save();
+        }
+        world.restart();
+        assert_eq!(world.status(sweep).notices, notices, "saves: {saves}");
+        let written: Vec<_> = world.core.sweep(sweep).unwrap().written().iter().collect();
+        assert_eq!(written, ["r.csv"], "what is no code anyway is not remembered");
+    }
+    let files = ["r.csv".to_owned()];
+    for (told, untold) in [(vec![], vec!["r.csv"]), (files.to_vec(), vec![])] {
+        let again = Submission { beside: told, ..submission(with_files("code", &[("r.csv", "1")])) };
+        assert!(world.submission(again).is_ok());
+        world.restart();
+        assert_eq!(world.core.sweep(sweep).unwrap().untold(&files), untold);
+    }
+    let more = SweepSpec { axes: vec![axis("x", 4)], ..spec("a", 3) };
+    world.submit_version(FrozenSweep { spec: more, ..with_files("code", &[("r.csv", "1")]) });
+    assert_eq!(world.status(sweep).notices, notices, "of the next version too");
+}
