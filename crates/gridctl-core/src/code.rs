@@ -223,8 +223,9 @@ mod tests {
     fn a_command_names_its_files() {
         let file = "command: [sh, -c, 'python ./a.py <in/x.csv; b --data=big.bin', /w/lib/c.dat]\n\
                     parameters: {conf: {values: [p.json, q.json]}, n: {values: [1, 2]}}\n";
-        let spec =
-            crate::spec::parse(file.as_bytes(), &crate::spec::Context { file_stem: "s" }).unwrap().spec;
+        let spec = crate::spec::parse(file.as_bytes(), &crate::spec::Context { file_stem: "s", count: None })
+            .unwrap()
+            .spec;
         let named = NamedFiles::of(&spec);
         for path in ["a.py", "in/x.csv", "big.bin", "lib/c.dat", "p.json", "q.json"] {
             assert!(named.has(path), "{path}");

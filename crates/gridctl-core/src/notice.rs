@@ -50,8 +50,16 @@ pub enum Notice {
     /// One file of the workdir changed several times while more than one attempt ran there: they may
     /// disturb each other.
     MayDisturb {
-        /// The file, relative to the workdir.
-        file: String,
+        /// The file, relative to the workdir, and others that changed nearly as often.
+        files: Vec<String>,
+        /// Each has a copy of the workdir, and so reached them by another way.
+        isolated: bool,
+    },
+    /// Trials that differ in one of these axes alone have had the same metrics, to the last bit: the
+    /// program may not read it.
+    MayBeUnread {
+        /// The axes.
+        axes: Vec<String>,
     },
     /// A machine could not start a trainer, and takes no trial for a while.
     MachineRests {

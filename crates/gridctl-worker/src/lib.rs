@@ -8,6 +8,7 @@ pub mod client;
 pub mod clock;
 pub mod connection;
 mod driver;
+pub mod isolate;
 pub mod leftovers;
 pub mod marks;
 pub mod resources;

@@ -12,6 +12,8 @@ use gridctl_storage::owned::{self, OwnedDir};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::geteuid;
 
+use crate::isolate::IsolatedCopy;
+
 /// Directories for memory-backed files begin with this.
 const MEMORY_PREFIX: &str = "gridctl-";
 
@@ -61,6 +63,7 @@ impl WorkDir {
             wandb: files.join(format!("{name}.wandb.yaml")),
             untouched: false,
             set_aside: 0,
+            copy: None,
             root,
         };
         for dir in [&scratch.root, &scratch.output, &scratch.checkpoint] {
@@ -122,6 +125,8 @@ pub struct Scratch {
     /// The last trainer left nothing, and none has come since.
     untouched: bool,
     set_aside: u64,
+    /// A copy of a workdir, once an attempt has had one.
+    copy: Option<IsolatedCopy>,
 }
 
 /// What a trainer left.
@@ -144,6 +149,18 @@ impl Scratch {
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.root.is_dir() && self.params.parent().is_some_and(Path::is_dir)
+    }
+
+    /// Takes the copy of a workdir, to make it ready for the next trainer and give it back.
+    pub(crate) fn take_copy(&mut self) -> IsolatedCopy {
+        self.copy.take().unwrap_or_else(|| IsolatedCopy::new(self.root.join("code")))
+    }
+
+    /// Gives back the copy, and says where it is.
+    pub(crate) fn put_copy(&mut self, copy: IsolatedCopy) -> PathBuf {
+        let root = copy.root().to_owned();
+        self.copy = Some(copy);
+        root
     }
 
     /// Makes both directories ready for the next trainer. Costs little if [`Scratch::look`] saw that the last one left nothing.

@@ -46,6 +46,11 @@ impl Workdirs {
         Self { apart, own_output, watched: Mutex::default() }
     }
 
+    /// Directories that are no part of any workdir.
+    pub(crate) fn apart(&self) -> &[PathBuf] {
+        &self.apart
+    }
+
     fn watched(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Watched>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,12 +77,12 @@ impl Workdirs {
         due
     }
 
-    /// Takes the look that was claimed.
-    pub(crate) async fn look(self: &Arc<Self>, dir: PathBuf) -> Vec<FileChange> {
+    /// Takes the look that was claimed, at all but the results in `output`.
+    pub(crate) async fn look(self: &Arc<Self>, dir: PathBuf, output: PathBuf) -> Vec<FileChange> {
         let workdirs = Arc::clone(self);
         let looked = tokio::task::spawn_blocking(move || {
             let from = clock::file_time();
-            let files = workdirs.files(&dir);
+            let files = workdirs.files(&dir, &output);
             let took = clock::file_time() - from;
             let mut watched = workdirs.watched();
             let Some(watched) = watched.get_mut(&dir) else { return Vec::new() };
@@ -89,7 +94,7 @@ impl Workdirs {
     }
 
     /// Files below `dir`, relative to it, and when each was changed last.
-    fn files(&self, dir: &Path) -> Vec<(String, FileTime)> {
+    fn files(&self, dir: &Path, output: &Path) -> Vec<(String, FileTime)> {
         let mut files = Vec::new();
         let mut dirs = VecDeque::from([dir.to_owned()]);
         let mut left = MOST_ENTRIES;
@@ -103,7 +108,9 @@ impl Workdirs {
                 let Ok(meta) = fs::symlink_metadata(&path) else { continue };
                 let name = entry.file_name();
                 if meta.is_dir() {
-                    if !CACHES.iter().any(|cache| name == *cache) && !self.apart.contains(&path) {
+                    let name = name.to_string_lossy();
+                    let is_cache = name.starts_with('.') || CACHES.contains(&&*name);
+                    if !is_cache && path != output && !self.apart.contains(&path) {
                         dirs.push_back(path);
                     }
                 } else if meta.is_file()
@@ -154,40 +161,53 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x").unwrap();
         };
-        for path in ["a", "sub/b", "sub/.git/c", "data/d", "wandb/e", "f.lock", "log.txt", "x.pyc"] {
+        for path in [
+            "a",
+            "sub/b",
+            "sub/.git/c",
+            ".config/h",
+            "data/d",
+            "wandb/e",
+            "f.lock",
+            "log.txt",
+            "x.pyc",
+            "out/g",
+        ] {
             put(path);
         }
         let log = fs::metadata(temp.path().join("log.txt")).unwrap();
         let workdirs = Workdirs::new(vec![temp.path().join("data")], vec![(log.dev(), log.ino())]);
-        let mut found: Vec<String> = workdirs.files(temp.path()).into_iter().map(|(path, _)| path).collect();
+        let mut found: Vec<String> =
+            workdirs.files(temp.path(), &temp.path().join("out")).into_iter().map(|(path, _)| path).collect();
         found.sort();
         assert_eq!(found, ["a", "sub/b"]);
         (0..MOST_ENTRIES).for_each(|n| put(&format!("many/{n}")));
-        assert!(workdirs.files(temp.path()).len() < MOST_ENTRIES, "a look is bounded");
+        assert!(workdirs.files(temp.path(), Path::new("/out")).len() < MOST_ENTRIES, "a look is bounded");
     }
 
     #[tokio::test]
     async fn a_file_that_changes_while_two_attempts_run_is_told_once() {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path();
-        fs::write(dir.join("before"), "x").unwrap();
+        let write = |name: &str| {
+            fs::write(dir.join(name), "y").unwrap();
+            let meta = fs::metadata(dir.join(name)).unwrap();
+            FileTime::from(meta.ctime()) * 1_000_000_000 + FileTime::from(meta.ctime_nsec())
+        };
+        // The clock that stamps files goes by ticks of some milliseconds.
+        let before = write("before");
+        while clock::file_tick() <= before {}
         let workdirs = Arc::new(Workdirs::new(Vec::new(), Vec::new()));
         assert!(!workdirs.claim_look(dir), "nobody was there");
         let first = workdirs.enter(dir, LeaseSeq(1));
         let second = workdirs.enter(dir, LeaseSeq(2));
-        // The clock that stamps files goes by ticks of some milliseconds.
         let begun = clock::file_time();
-        let changed = || {
-            fs::write(dir.join("scores"), "y").unwrap();
-            let meta = fs::metadata(dir.join("scores")).unwrap();
-            FileTime::from(meta.ctime()) * 1_000_000_000 + FileTime::from(meta.ctime_nsec())
-        };
-        while changed() <= begun {}
+        while write("scores") <= begun {}
         drop(first);
         assert!(workdirs.claim_look(dir) && !workdirs.claim_look(dir), "one looks at a time");
-        let changes = workdirs.look(dir.to_owned()).await;
+        let changes = workdirs.look(dir.to_owned(), "/out".into()).await;
         assert_eq!(changes, [FileChange { path: "scores".to_owned(), shared: true }]);
-        assert_eq!(workdirs.look(dir.to_owned()).await, []);
+        assert_eq!(workdirs.look(dir.to_owned(), "/out".into()).await, []);
         drop(second);
     }
 }

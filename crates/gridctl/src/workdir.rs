@@ -7,8 +7,8 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use gridctl_core::code::{CACHES, NamedFiles, is_prose};
-use ignore::{DirEntry, WalkBuilder};
+use gridctl_core::code::{NamedFiles, is_prose};
+use gridctl_worker::isolate::walk;
 
 use crate::exit::Failure;
 use crate::input::reason;
@@ -96,29 +96,7 @@ fn relative(dir: &Path, path: &Path) -> String {
 pub(crate) fn code_files(dir: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = walk(dir, &[]).flatten().take(MANY_FILES);
     let files = entries.filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()));
-    files.map(DirEntry::into_path).filter(|path| !is_sweep_file(path))
-}
-
-/// A walk through the files of `dir` that count.
-fn walk(dir: &Path, apart: &[PathBuf]) -> ignore::Walk {
-    let apart = apart.to_vec();
-    WalkBuilder::new(dir)
-        .hidden(false)
-        .require_git(false)
-        .git_global(false)
-        .add_custom_ignore_filename(".gridctlignore")
-        .filter_entry(move |entry| {
-            counts(entry) && (entry.depth() == 0 || !apart.iter().any(|path| path == entry.path()))
-        })
-        .build()
-}
-
-fn counts(entry: &DirEntry) -> bool {
-    let name = entry.file_name().to_string_lossy();
-    match entry.file_type() {
-        Some(kind) if kind.is_dir() => !CACHES.contains(&&*name) || entry.depth() == 0,
-        _ => !name.ends_with(".pyc") && name != ".gitignore" && name != ".gridctlignore",
-    }
+    files.map(|entry| entry.into_path()).filter(|path| !is_sweep_file(path))
 }
 
 fn hash_file(path: &Path) -> io::Result<(String, u64)> {
@@ -218,7 +196,8 @@ mod tests {
         put(".gridctlignore", "*.big\n");
         put("named.md", "x");
         let named = "command: [md, named.md]\nparameters: {x: {value: 1}}\n";
-        let named = gridctl_core::spec::parse(named.as_bytes(), &Context { file_stem: "s" }).unwrap();
+        let named =
+            gridctl_core::spec::parse(named.as_bytes(), &Context { file_stem: "s", count: None }).unwrap();
         let named = NamedFiles::of(&named.spec);
         let counted = hash(root.path(), &[root.path().join("kept")], &named).unwrap();
         let names: Vec<&str> = counted.files.iter().map(|(path, _)| path.as_str()).collect();

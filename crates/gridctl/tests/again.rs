@@ -177,6 +177,7 @@ fn a_long_log_is_read_again_from_the_results_and_a_trial_whose_log_is_gone_is_tr
     assert_eq!(values, [7.0, 7.0], "{said}");
     assert!(said.contains("2 trials tried again"), "{said}");
     assert_eq!(lab.ledger("led").len(), 4, "{said}");
+}
 
 #[test]
 fn a_file_that_changes_while_trials_run_is_no_code_and_is_named_once() {

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use gridctl_core::sched::SNAPSHOT_FORMAT;
 use gridctl_storage::journal::{Options, Snapshot, SqliteStore, Store};
 use lab::{Done, Lab, signal};
 use rustix::process::Signal;
@@ -271,10 +272,14 @@ fn a_snapshot_that_is_not_understood_is_passed_over_and_the_events_make_up_for_i
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let board = || lab.run(&["leaderboard", "-k", "100", "-o", "json"]).stdout;
     let mut whole = board();
+    let (torn, not_so) = (
+        format!("{SNAPSHOT_FORMAT}\n{{\"epoch\":"),
+        format!("it is not what format {SNAPSHOT_FORMAT} says: "),
+    );
     let cases = [
         (&b"4000000000\n{\"of\":\"a newer gridctl\"}"[..], "it is of another format than"),
         (b"{\"epoch\":1,\"of\":\"an older gridctl\"}", "it is of another format than"),
-        (b"1\n{\"epoch\":", "it is not what format 1 says: "),
+        (torn.as_bytes(), &not_so),
         (b"", "it is of another format than"),
     ];
     for ((bytes, why), trials) in cases.into_iter().zip(31..) {

@@ -103,7 +103,7 @@ impl Core {
 
     /// Open trials of the same code that the new version has too go on there.
     fn carry_over(&mut self, old: &Sweep, new: &mut Sweep) {
-        new.observed = old.observed.clone();
+        new.observed = old.observed.in_next(&old.frozen, &new.frozen);
         let same_code = old.frozen.code == new.frozen.code;
         for (pos, trial) in &old.open {
             let point = old.points.trial(old.points.index_at(*pos));

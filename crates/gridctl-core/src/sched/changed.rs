@@ -58,6 +58,9 @@ impl FrozenSweep {
             let show = |image: &Option<String>| image.clone().unwrap_or_else(|| "none".to_owned());
             lines.push(format!("image: {} -> {}", show(&self.spec.image), show(&new.spec.image)));
         }
+        if self.spec.isolate != new.spec.isolate {
+            lines.push(format!("isolate: {} -> {}", self.spec.isolate, new.spec.isolate));
+        }
         named("env", &self.env, &new.env, &mut lines);
         if self.data != new.data {
             let show = |data: &Option<String>| data.clone().unwrap_or_else(|| "none".to_owned());
@@ -116,8 +119,8 @@ impl FrozenSweep {
     /// Whether all that makes the code's mark is the same, but for files.
     fn has_parts_of(&self, other: &Self) -> bool {
         let parts = |frozen: &Self| {
-            let SweepSpec { command, program, env_prefix, image, .. } = frozen.spec.clone();
-            (command, program, env_prefix, image, frozen.env.clone(), frozen.data.clone())
+            let SweepSpec { command, program, env_prefix, image, isolate, .. } = frozen.spec.clone();
+            (command, program, env_prefix, image, isolate, frozen.env.clone(), frozen.data.clone())
         };
         parts(self) == parts(other)
     }

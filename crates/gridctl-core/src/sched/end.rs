@@ -65,6 +65,7 @@ impl Core {
         let record = Arc::new(record(sweep, pos, &lease, (state, report)));
         self.emit(now, event);
         self.out.outcomes.push(Outcome { seq, sweep: sweep_id, record: Arc::clone(&record) });
+        self.observe_axes(now, sweep_id, &record);
         self.watch(now, sweep_id, pos, (&record, &lease));
     }
 

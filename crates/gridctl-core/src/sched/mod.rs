@@ -26,6 +26,7 @@ pub mod step;
 pub mod sweep;
 mod timer;
 mod trial;
+mod unread;
 mod view;
 mod worker;
 

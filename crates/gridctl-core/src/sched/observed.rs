@@ -12,6 +12,7 @@ use super::sweep::Sweep;
 use crate::code::FileChange;
 use crate::id::{SweepId, Time};
 use crate::notice::Notice;
+use crate::protocol::FrozenSweep;
 
 /// So many files are remembered of each kind.
 const MOST_FILES: usize = 1_000;
@@ -26,8 +27,13 @@ pub enum Observation {
     Written(Vec<String>),
     /// A person was told that these files are taken for what trainers write.
     Told(Vec<String>),
-    /// This file changed again and again while several attempts ran.
-    Disturbed(String),
+    /// The first of these files changed again and again while several attempts ran, and so may the others
+    /// have done.
+    Disturbed(Vec<String>),
+    /// Trials that differ in this axis alone have had the same metrics, four times.
+    Unread(String),
+    /// Then some had others: the program reads this axis.
+    Read(String),
 }
 
 /// All that was observed of a sweep.
@@ -35,7 +41,8 @@ pub enum Observation {
 pub(super) struct Observed {
     written: BTreeSet<String>,
     told: BTreeSet<String>,
-    disturbed: Option<String>,
+    disturbed: Vec<String>,
+    unread: Vec<String>,
 }
 
 impl Observed {
@@ -43,8 +50,25 @@ impl Observed {
         match observation {
             Observation::Written(files) => take(&mut self.written, files),
             Observation::Told(files) => take(&mut self.told, files),
-            Observation::Disturbed(file) => self.disturbed = Some(file.clone()),
+            Observation::Disturbed(files) => self.disturbed.clone_from(files),
+            Observation::Unread(axis) => self.unread.push(axis.clone()),
+            Observation::Read(axis) => self.unread.retain(|unread| unread != axis),
         }
+    }
+
+    /// What holds for the version `new` after the version `old` that this was observed of.
+    pub(super) fn in_next(&self, old: &FrozenSweep, new: &FrozenSweep) -> Self {
+        let mut next = self.clone();
+        if old.spec.isolate != new.spec.isolate {
+            next.disturbed.clear();
+        }
+        let is_axis = |name: &String| new.spec.axes.iter().any(|axis| axis.name == *name);
+        next.unread.retain(|axis| old.code == new.code && is_axis(axis));
+        next
+    }
+
+    pub(super) fn is_unread(&self, axis: &str) -> bool {
+        self.unread.iter().any(|unread| unread == axis)
     }
 
     /// Those of `files` that nobody was told of.
@@ -53,8 +77,11 @@ impl Observed {
         untold.filter(|file| !self.told.contains(*file)).cloned().collect()
     }
 
-    pub(super) fn notices(&self) -> impl Iterator<Item = Notice> {
-        self.disturbed.iter().map(|file| Notice::MayDisturb { file: file.clone() })
+    pub(super) fn notices(&self, isolated: bool) -> impl Iterator<Item = Notice> {
+        let files = Some(self.disturbed.clone()).filter(|files| !files.is_empty());
+        let disturbed = files.map(|files| Notice::MayDisturb { files, isolated });
+        let unread = (!self.unread.is_empty()).then(|| Notice::MayBeUnread { axes: self.unread.clone() });
+        disturbed.into_iter().chain(unread)
     }
 }
 
@@ -63,19 +90,27 @@ fn take(known: &mut BTreeSet<String>, files: &[String]) {
     known.extend(files.iter().take(room).cloned());
 }
 
+/// So many files are named.
+const MOST_NAMED: usize = 3;
+
 /// How often each file changed while several attempts ran, since this master began.
 #[derive(Debug, Default)]
 pub(super) struct SharedChanges(BTreeMap<String, u8>);
 
 impl SharedChanges {
-    /// Counts a change; whether it was the one that makes a person be told.
-    fn count(&mut self, path: &str) -> bool {
+    /// Counts a change. If it is the one that makes a person be told, returns the file and others that
+    /// changed nearly as often.
+    fn count(&mut self, path: &str) -> Option<Vec<String>> {
         if self.0.len() >= MOST_FILES && !self.0.contains_key(path) {
-            return false;
+            return None;
         }
         let count = self.0.entry(path.to_owned()).or_default();
         *count = count.saturating_add(1);
-        *count == PAIRS
+        let often = |(other, count): &(&String, &u8)| **count + 1 >= PAIRS && *other != path;
+        (*count == PAIRS).then(|| {
+            let others = self.0.iter().filter(often).map(|(other, _)| other.clone());
+            [path.to_owned()].into_iter().chain(others).take(MOST_NAMED).collect()
+        })
     }
 }
 
@@ -85,12 +120,11 @@ impl Core {
         let Some(sweep) = self.sweeps.get_mut(&id).filter(|_| !changes.is_empty()) else { return };
         let written = newly_written(sweep, changes);
         let shared = changes.iter().filter(|change| change.shared);
-        let disturbed: Vec<&FileChange> =
-            shared.filter(|change| sweep.shared_changes.count(&change.path)).collect();
-        let disturbed = disturbed.first().filter(|_| sweep.observed.disturbed.is_none());
+        let disturbed: Vec<_> =
+            shared.filter_map(|change| sweep.shared_changes.count(&change.path)).collect();
+        let disturbed = disturbed.into_iter().next().filter(|_| sweep.observed.disturbed.is_empty());
         let written = (!written.is_empty()).then_some(Observation::Written(written));
-        let disturbed = disturbed.map(|change| Observation::Disturbed(change.path.clone()));
-        for observation in [written, disturbed].into_iter().flatten() {
+        for observation in [written, disturbed.map(Observation::Disturbed)].into_iter().flatten() {
             self.emit(now, Event::Observed { sweep: id, observation });
         }
     }

@@ -13,6 +13,7 @@ use super::observed::{Observed, SharedChanges};
 use super::phase::SweepPhase;
 use super::settled::Settled;
 use super::trial::{Hold, Lease, Trial};
+use super::unread::AxisWatch;
 use crate::id::{SweepId, Time, TrialId, WorkerId};
 use crate::points::Points;
 use crate::protocol::FrozenSweep;
@@ -57,6 +58,7 @@ pub struct Sweep {
     /// What was seen beside outcomes.
     pub(super) observed: Observed,
     pub(super) shared_changes: SharedChanges,
+    pub(super) axes: AxisWatch,
     /// What drained workers failed, by position, one for each failure: in doubt until one of the trials succeeds elsewhere.
     pub(super) doubtful: BTreeMap<WorkerId, Vec<u64>>,
     /// The last event that was about it.
@@ -83,6 +85,7 @@ pub(super) struct Ahead {
 
 impl Sweep {
     pub(super) fn new(id: SweepId, version: u32, frozen: Arc<FrozenSweep>, points: Points) -> Self {
+        let axes = AxisWatch::new(&frozen.spec);
         Self {
             id,
             version,
@@ -106,6 +109,7 @@ impl Sweep {
             unsure: None,
             observed: Observed::default(),
             shared_changes: SharedChanges::default(),
+            axes,
             doubtful: BTreeMap::new(),
             last_seq: 0,
             begun: None,

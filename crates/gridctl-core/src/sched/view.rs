@@ -61,7 +61,7 @@ impl Sweep {
             first: self.trial_id(first),
             doubt,
         });
-        left_out.into_iter().chain(unsure).chain(self.observed.notices()).collect()
+        left_out.into_iter().chain(unsure).chain(self.observed.notices(self.frozen.spec.isolate)).collect()
     }
 
     /// Seconds that `left` trials take at the pace of the last ends, counted from the first grant while there are few; no fewer than

@@ -102,6 +102,9 @@ pub struct SweepSpec {
     /// Where a trial starts, as the file says it (relative to the file).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
+    /// Each slot works in a copy of the workdir of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub isolate: bool,
     /// The data, as the file says it: a path or an `s3://` address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,

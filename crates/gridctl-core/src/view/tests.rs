@@ -52,7 +52,9 @@ fn notice() -> impl Strategy<Value = Notice> {
             doubt: Doubt::Cut { lines, longest: attempts },
         }),
         (".{0,9}", ".{0,20}").prop_map(|(host, error)| Notice::ResultsWait { host, error }),
-        ".{0,20}".prop_map(|file| Notice::MayDisturb { file }),
+        (vec(".{0,9}", 0..3), any::<bool>())
+            .prop_map(|(files, isolated)| Notice::MayDisturb { files, isolated }),
+        vec(".{0,9}", 0..3).prop_map(|axes| Notice::MayBeUnread { axes }),
         (".{0,9}", ".{0,20}").prop_map(|(host, fault)| Notice::MachineRests { host, fault }),
         (".{0,9}", ".{0,20}").prop_map(|(host, fault)| Notice::MachineGivenUp { host, fault }),
         fits.prop_map(|(cpu_milli, mem_mib, gpus)| Notice::NoWorkerFits { cpu_milli, mem_mib, gpus }),

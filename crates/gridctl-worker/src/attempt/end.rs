@@ -63,8 +63,9 @@ impl Following {
         let workdirs = Arc::clone(&self.workdirs);
         let mut over = self.end(gone, oom_kills, now);
         if looks {
-            let dir = prepare::workdir(&over.start.sweep).into();
-            over.report.changed = workdirs.look(dir).await;
+            let sweep = &over.start.sweep;
+            let (dir, output) = (prepare::workdir(sweep).into(), sweep.output.clone().into());
+            over.report.changed = workdirs.look(dir, output).await;
         }
         if over.has_files() {
             return over.publish().await;

@@ -1,7 +1,8 @@
 //! What stands before a start: the sweep's environment, empty directories, the checkpoint, the files of parameters.
 //! Invariant: what is the same for all trials of a version of a sweep is made once for all of them.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gridctl_core::launch::{BaseEnv, Launch, Site};
@@ -9,10 +10,12 @@ use gridctl_core::metrics::{PatternError, Patterns};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::secrets::Secrets;
 use gridctl_core::worker;
+use tokio::task::spawn_blocking;
 
 use super::Machine;
 use super::publish::{self, Restored};
 use super::report::Fault;
+use crate::isolate::Contents;
 use crate::marks::MARK_VARIABLE;
 use crate::scratch::Scratch;
 use crate::slot::Start;
@@ -119,13 +122,32 @@ pub(super) async fn prepare(
     };
     Scratch::write(&scratch.params, &launch.params_json()).map_err(Fault::scratch)?;
     Scratch::write(&scratch.wandb, &launch.wandb_yaml()).map_err(Fault::scratch)?;
-    let cwd = workdir(&start.sweep).to_owned();
+    let cwd = match start.sweep.spec.isolate {
+        true => isolated(machine, &start.sweep, scratch).await.map_err(Fault::scratch)?,
+        false => workdir(&start.sweep).to_owned(),
+    };
     Ok(Ok(Prepared { version, restored, start: Start { id, argv, env, cwd, by_ms: start.by.0 } }))
 }
 
 /// The directory of the code, where trials start.
 pub(super) fn workdir(sweep: &FrozenSweep) -> &str {
     sweep.workdir.as_ref().unwrap_or(&sweep.base)
+}
+
+/// A copy of the workdir that is this attempt's alone.
+async fn isolated(machine: &Machine, sweep: &FrozenSweep, scratch: &mut Scratch) -> io::Result<String> {
+    let dir = PathBuf::from(workdir(sweep));
+    let data = sweep.data.as_ref().map(PathBuf::from);
+    let apart = [machine.workdirs.apart(), &[PathBuf::from(&sweep.output)]].concat();
+    let mut copy = scratch.take_copy();
+    let made = spawn_blocking(move || {
+        let contents = Contents::of(&dir, &apart, data.as_deref());
+        let made = contents.and_then(|contents| copy.refresh(&dir, &contents));
+        (copy, made)
+    });
+    let (copy, made) = made.await.map_err(io::Error::other)?;
+    let root = scratch.put_copy(copy);
+    made.map(|()| root.to_string_lossy().into_owned())
 }
 
 fn site(machine: &Machine, start: &worker::Start, version: &Version, scratch: &Scratch) -> Site {

@@ -24,6 +24,7 @@ use crate::output::sentence;
 use crate::output::table::Columns;
 use crate::output::{self, TextOrJson, number, rows, sanitise};
 use crate::settings::Settings;
+use crate::submit::freeze::CopiedWorkdir;
 use crate::submit::{self, Checked, freeze, precheck, preview, reads};
 
 /// Trials shown.
@@ -76,9 +77,13 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
     let unread = reads::unread(&resolved.frozen, &points);
     show(&unread);
     warnings.extend(unread);
+    let copied = freeze::copied(&resolved.frozen, &dir)?;
+    let missing = copied.as_ref().and_then(|copied| freeze::copied_warning(copied, &checked.file.source));
+    show(missing.as_slice());
+    warnings.extend(missing);
     let endless = checked.unstartable.as_ref().is_some_and(|problem| problem.code == NO_COUNT);
-    let view =
-        View { frozen: &resolved.frozen, points: &points, count: preview::count(&points), endless, previews };
+    let count = preview::count(&points);
+    let view = View { copied, frozen: &resolved.frozen, points: &points, count, endless, previews };
     match args.output {
         TextOrJson::Text => output::text(&view.text())?,
         TextOrJson::Json => output::json(&view.json(&warnings))?,
@@ -107,6 +112,8 @@ fn show_macros(format: TextOrJson) -> Outcome {
 
 /// What is shown.
 struct View<'a> {
+    /// Of a sweep that is isolated.
+    copied: Option<CopiedWorkdir>,
     frozen: &'a FrozenSweep,
     points: &'a Points,
     count: Count,
@@ -124,6 +131,14 @@ impl View<'_> {
         if let Some(timeout) = spec.timeout_ms {
             let timeout = number::duration(std::time::Duration::from_millis(timeout));
             let _ = writeln!(out, "timeout {timeout}");
+        }
+        if let Some(copied) = &self.copied {
+            let _ = writeln!(
+                out,
+                "each slot works in copies of the workdir, two at most: {}, {}",
+                number::of(copied.files as u64, "file"),
+                number::bytes(copied.bytes)
+            );
         }
         let _ = writeln!(out, "\n{}", self.axes().trim_end());
         for expression in &spec.exclude {
@@ -306,6 +321,9 @@ impl View<'_> {
             "metrics": spec.metrics.iter().map(|metric| &metric.name).collect::<Vec<_>>(),
             "axes": axes,
             "first_trials": trials,
+            "isolate": self.copied.as_ref().map(|copied| json!({
+                "files": copied.files, "bytes": copied.bytes, "left_out": copied.left_out,
+            })),
             "not_passed_on": self.dropped(),
             "warnings": warnings,
         })

@@ -79,6 +79,10 @@ pub(crate) fn prepare(checked: &Checked, dir: &DataDir) -> Result<FrozenSweep, F
     if !resolved.missing.is_empty() {
         return Err(Failure { exit: Exit::Usage, problems: resolved.missing, source: Some(source.clone()) });
     }
+    let copied = freeze::copied(&frozen, dir)?;
+    if let Some(warning) = copied.and_then(|copied| freeze::copied_warning(&copied, source)) {
+        diagnose::print(&warning, Some(source));
+    }
     let points = preview::points(&frozen)?;
     precheck::command(&frozen, &points, source)?;
     if let Some(warning) = freeze::seal(&mut frozen, dir)? {

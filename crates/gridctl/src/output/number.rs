@@ -39,6 +39,15 @@ pub(crate) fn of(value: u64, what: &str) -> String {
     format!("{} {what}{}", count(value), if value == 1 { "" } else { "s" })
 }
 
+/// `812 bytes`, `34 kB`, `120 MB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => of(bytes, "byte"),
+        10_000..10_000_000 => format!("{} kB", count(bytes / 1_000)),
+        _ => format!("{} MB", count(bytes / 1_000_000)),
+    }
+}
+
 /// `340ms`, `2.5s`, `12s`, `3m04s`, `2h05m`, `4d07h`.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -75,10 +75,20 @@ pub(crate) fn notice(notice: &Notice) -> String {
             sanitise::line(host),
             sanitise::line(error)
         ),
-        Notice::MayDisturb { file } => format!(
+        Notice::MayDisturb { files, isolated: false } => format!(
             "trials that run together may disturb each other: {} changed several times while more than \
-             one ran; write below $GRID_OUTPUT_DIR, which each has for itself, or use --slots 1",
-            sanitise::short(file, 80)
+             one ran; `isolate: true` in the sweep file gives each slot a copy of the workdir",
+            names(files)
+        ),
+        Notice::MayDisturb { files, isolated: true } => format!(
+            "trials that run together may disturb each other though each has a copy of the workdir: {} \
+             changed there several times; a link or an absolute path leads to it",
+            names(files)
+        ),
+        Notice::MayBeUnread { axes } => format!(
+            "the program may not read {}: trials that differ in nothing else have the same metrics, to \
+             the last bit",
+            names(axes)
         ),
         Notice::MachineRests { host, fault } => format!(
             "{} could not start a trial, rests and tries again: {}",
@@ -98,6 +108,11 @@ pub(crate) fn notice(notice: &Notice) -> String {
             )
         }
     }
+}
+
+fn names(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{}`", sanitise::short(name, 80))).collect();
+    names.join(", ")
 }
 
 /// Why a number may not be the one that was meant.
@@ -128,13 +143,18 @@ pub(crate) fn way(channel: Channel) -> &'static str {
     }
 }
 
-/// Says notices at once, and again each minute as long as they stay.
+/// Says notices at once, and again each minute as long as they stay; of what was seen once is enough.
 #[derive(Debug, Default)]
 pub(crate) struct NoticeTeller {
     told: Vec<(Notice, Instant)>,
 }
 
 impl NoticeTeller {
+    /// Whether a notice that holds for good was said.
+    pub(crate) fn has_said(&self, notice: &Notice) -> bool {
+        is_once(notice) && self.told.iter().any(|(told, _)| told == notice)
+    }
+
     /// The lines to say now, of the notices that hold now.
     pub(crate) fn due(&mut self, notices: &[Notice]) -> Vec<String> {
         self.due_at(notices, clock::now())
@@ -146,6 +166,9 @@ impl NoticeTeller {
         for new in notices {
             let last = self.told.iter().filter(|(told, _)| is_same_kind(told, new));
             let last = last.max_by_key(|(_, at)| *at);
+            if self.has_said(new) {
+                continue;
+            }
             let pause = match last {
                 Some((told, _)) if told == new => REPEAT,
                 _ => SAME_KIND,
@@ -158,6 +181,11 @@ impl NoticeTeller {
         }
         lines
     }
+}
+
+/// Whether a notice is of something that was seen and stays as it is, so that once is enough.
+fn is_once(notice: &Notice) -> bool {
+    matches!(notice, Notice::MayDisturb { .. } | Notice::MayBeUnread { .. })
 }
 
 fn is_same_kind(one: &Notice, other: &Notice) -> bool {
@@ -174,8 +202,9 @@ mod tests {
         let at = |seconds| begin + Duration::from_secs(seconds);
         let full = [Notice::JournalFull { error: "no space".to_owned() }];
         let other = [Notice::JournalFull { error: "quota".to_owned() }];
+        let seen = [Notice::MayBeUnread { axes: vec!["lr".to_owned()] }];
         let mut teller = NoticeTeller::default();
-        let cases: [(&str, u64, &[Notice], usize); 8] = [
+        let cases: [(&str, u64, &[Notice], usize); 10] = [
             ("none holds", 0, &[], 0),
             ("one begins", 1, &full, 1),
             ("it stays", 30, &full, 0),
@@ -184,6 +213,8 @@ mod tests {
             ("its cause is another one", 72, &other, 1),
             ("it ends", 73, &[], 0),
             ("it begins again", 74, &full, 1),
+            ("something was seen", 75, &seen, 1),
+            ("that stays so", 700, &seen, 0),
         ];
         for (name, seconds, notices, lines) in cases {
             assert_eq!(teller.due_at(notices, at(seconds)).len(), lines, "{name}");

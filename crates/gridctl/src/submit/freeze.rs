@@ -7,6 +7,7 @@ use gridctl_core::code::NamedFiles;
 use gridctl_core::id::CodeHash;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::spec::{Diagnostic, SweepSpec};
+use gridctl_worker::isolate::Contents;
 
 use super::{Checked, at_key, naming};
 use crate::datadir::DataDir;
@@ -86,9 +87,7 @@ pub(crate) fn seal(frozen: &mut FrozenSweep, data_dir: &DataDir) -> Result<Optio
     let mut warning = None;
     let mut digest = String::new();
     if let Some(dir) = &frozen.workdir {
-        let output = data_dir.journal.join(&frozen.output);
-        let data = frozen.data.as_ref().map(PathBuf::from);
-        let apart: Vec<PathBuf> = [Some(output), data].into_iter().flatten().collect();
+        let apart = [apart(frozen, data_dir), frozen.data.iter().map(PathBuf::from).collect()].concat();
         let hashed = workdir::hash(Path::new(dir), &apart, &NamedFiles::of(&frozen.spec))?;
         digest = hashed.digest();
         warning = hashed.is_large().map(|size| {
@@ -103,15 +102,59 @@ pub(crate) fn seal(frozen: &mut FrozenSweep, data_dir: &DataDir) -> Result<Optio
         frozen.files.push((path.clone(), data.clone()));
     }
     let spec = &frozen.spec;
-    frozen.code = CodeHash::of(&[
-        &json(&spec.command),
-        &json(&(&spec.program, &spec.env_prefix)),
-        &json(&frozen.env),
-        spec.image.as_deref().unwrap_or_default(),
-        &digest,
-        &data,
-    ]);
+    let (command, program) = (json(&spec.command), json(&(&spec.program, &spec.env_prefix)));
+    let env = json(&frozen.env);
+    let image = spec.image.as_deref().unwrap_or_default();
+    // Scores of trials that disturbed each other are not those of trials apart.
+    let isolate = spec.isolate.then_some("isolate");
+    let parts = [&*command, &*program, &*env, image, &*digest, &*data];
+    frozen.code = CodeHash::of(&parts.into_iter().chain(isolate).collect::<Vec<_>>());
     Ok(warning)
+}
+
+/// Directories that are no part of the workdir, wherever they are.
+fn apart(frozen: &FrozenSweep, data_dir: &DataDir) -> Vec<PathBuf> {
+    vec![data_dir.journal.join(&frozen.output), data_dir.journal.clone()]
+}
+
+/// What the copy of the workdir holds that each slot of an isolated sweep works in.
+#[derive(Debug)]
+pub(crate) struct CopiedWorkdir {
+    /// How many files.
+    pub(crate) files: usize,
+    /// Bytes of all of them.
+    pub(crate) bytes: u64,
+    /// What of the workdir is not in it, by name, because ignore rules leave it out.
+    pub(crate) left_out: Vec<String>,
+}
+
+/// Looks at the workdir of an isolated sweep; none if the sweep is not.
+pub(crate) fn copied(frozen: &FrozenSweep, data_dir: &DataDir) -> Result<Option<CopiedWorkdir>, Failure> {
+    if !frozen.spec.isolate {
+        return Ok(None);
+    }
+    let dir = Path::new(frozen.workdir.as_ref().unwrap_or(&frozen.base));
+    let apart = apart(frozen, data_dir);
+    let data = frozen.data.as_ref().map(PathBuf::from);
+    let contents = Contents::of(dir, &apart, data.as_deref()).map_err(|error| {
+        Failure::error("workdir", format!("`isolate`: the workdir cannot be copied: {error}"))
+            .help("make it readable, or name it in .gridctlignore if no trial needs it")
+    })?;
+    let (files, bytes) = contents.size();
+    Ok(Some(CopiedWorkdir { files, bytes, left_out: contents.left_out(dir, &apart) }))
+}
+
+/// What to know of such a copy before trials miss something in it.
+pub(crate) fn copied_warning(copied: &CopiedWorkdir, source: &Source) -> Option<Diagnostic> {
+    const NAMED: usize = 5;
+    let (first, rest) = copied.left_out.split_at(copied.left_out.len().min(NAMED));
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    (!first.is_empty()).then(|| {
+        let message = format!("not in the copies of the workdir: {}{more}", first.join(", "));
+        let help = "ignore rules leave it out: name data under `data:`, which is linked to where it is, or \
+                    write `!NAME` in .gridctlignore to have it copied";
+        at_key(Diagnostic::warning("sweep::isolate", message).help(help), source, "isolate")
+    })
 }
 
 fn json(value: &impl serde::Serialize) -> String {

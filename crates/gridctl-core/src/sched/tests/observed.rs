@@ -66,7 +66,8 @@ fn a_file_that_changes_while_several_attempts_run_is_a_notice_after_three_times(
         assert_eq!(world.status(sweep).notices, []);
         world.report(conn, Report { changed, ..ended(grant, Class::Succeeded) });
     }
-    let notices = [Notice::MayDisturb { file: "r.csv".to_owned() }];
+    let notices =
+        [Notice::MayDisturb { files: vec!["r.csv".to_owned(), "m.bin".to_owned()], isolated: false }];
     assert!(world.outcomes.iter().all(|outcome| outcome.record.report.changed.is_empty()));
     for saves in [false, true] {
         if saves {
@@ -87,4 +88,55 @@ fn a_file_that_changes_while_several_attempts_run_is_a_notice_after_three_times(
     let more = SweepSpec { axes: vec![axis("x", 4)], ..spec("a", 3) };
     world.submit_version(FrozenSweep { spec: more, ..with_files("code", &[("r.csv", "1")]) });
     assert_eq!(world.status(sweep).notices, notices, "of the next version too");
+    let apart = SweepSpec { isolate: true, ..spec("a", 4) };
+    world.submit_version(FrozenSweep { spec: apart, ..with_files("other", &[("r.csv", "1")]) });
+    assert_eq!(world.status(sweep).notices, [], "that was before each had a copy");
+}
+
+/// A sweep of two axes, and for each trial, by its values, the metrics that it reports.
+fn metrics_of(shape: (u64, u64), score: impl Fn(i64, i64) -> f64) -> (World, SweepId) {
+    let mut world = World::new();
+    let axes = vec![axis("x", shape.0), axis("y", shape.1)];
+    let (sweep, _) = world.submit_version(coded(SweepSpec { axes, ..spec("a", 1) }, "code"));
+    let slots = u32::try_from(shape.0 * shape.1).unwrap();
+    let conn = world.join(1, "h", slots);
+    for grant in world.grants(conn) {
+        let value = |name: &str| match grant.params.get(name) {
+            Some(crate::value::Value::Int(value)) => *value,
+            other => panic!("{name} is {other:?}"),
+        };
+        let score = MetricValue(score(value("x"), value("y")));
+        let metrics = vec![("score".to_owned(), score)];
+        let report = ended(&grant, Class::Succeeded);
+        world.report(conn, Report { objective: Some(score), metrics, ..report });
+    }
+    (world, sweep)
+}
+
+#[test]
+fn an_axis_is_named_after_four_pairs_that_differ_in_it_alone_and_in_no_metric() {
+    let exact = |x: i64| f64::from(i32::try_from(x).unwrap());
+    let bit = f64::from_bits(1_f64.to_bits() + 1);
+    type Score<'a> = &'a dyn Fn(i64, i64) -> f64;
+    let cases: [(&str, (u64, u64), Score<'_>, &[&str]); 6] = [
+        ("both are read", (3, 3), &|x, y| exact(10 * x + y), &[]),
+        ("one is not", (2, 3), &|x, _| exact(x), &["y"]),
+        ("three pairs are too few", (1, 4), &|_, _| 1.0, &[]),
+        ("neither is", (3, 3), &|_, _| f64::NAN, &["y", "x"]),
+        ("a last bit", (2, 3), &|x, y| if (x, y) == (0, 1) { bit } else { 1.0 }, &[]),
+        ("the last pair of many differs", (2, 5), &|x, y| exact(x + i64::from((x, y) == (1, 4))), &[]),
+    ];
+    for (name, shape, score, expected) in cases {
+        let (mut world, sweep) = metrics_of(shape, score);
+        let expected: Vec<String> = expected.iter().map(|axis| (*axis).to_owned()).collect();
+        let notices = if expected.is_empty() { vec![] } else { vec![Notice::MayBeUnread { axes: expected }] };
+        let mut seen = world.status(sweep).notices;
+        if let Some(Notice::MayBeUnread { axes }) = seen.first_mut() {
+            axes.sort_by(|one, other| other.cmp(one));
+        }
+        assert_eq!(seen, notices, "{name}");
+        let before = world.status(sweep).notices;
+        world.restart();
+        assert_eq!(world.status(sweep).notices, before, "{name}, after a restart");
+    }
 }

@@ -191,7 +191,8 @@ async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure
     let objective = plan.submit.frozen.spec.objective.as_ref();
     let metric = objective.map_or_else(String::new, |objective| objective.metric.name.clone());
     let mut progress = Progress::new(plan.args.quiet, &metric, plan.slots);
-    let mut watch = Watch { reader: None, seen: 0, told: false, metric, sweep: first.id };
+    let notices = NoticeTeller::default();
+    let mut watch = Watch { reader: None, seen: 0, told: false, notices, metric, sweep: first.id };
     let mut fleet = None;
     if first.phase.is_active() {
         watch.begin(plan)?;
@@ -209,7 +210,7 @@ async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure
             }
             // What was running when it turned has ended now.
             let status = plan.status(&handle).unwrap_or(status);
-            conclude(&status, &stands, &progress, &plan.hint);
+            conclude(&status, &stands, &progress, (&plan.hint, &watch.notices));
             ended(&status)
         }
         Ok(Followed::Interrupted(status)) => {
@@ -264,7 +265,6 @@ async fn follow(
 ) -> Result<Followed, Failure> {
     let mut handle = running.handle().clone();
     let mut succeeded = u64::MAX;
-    let mut notices = NoticeTeller::default();
     loop {
         let status = plan.status(&handle)?;
         if status.succeeded > succeeded {
@@ -278,7 +278,7 @@ async fn follow(
             return Ok(Followed::Turned(status));
         }
         progress.update(&status);
-        notices.due(&status.notices).iter().for_each(|line| progress.say(line));
+        watch.notices.due(&status.notices).iter().for_each(|line| progress.say(line));
         let mut fleet_event = None;
         tokio::select! {
             changed = handle.changed(LOOK) => changed.map_err(|error| source::ask_failure(&error))?,
@@ -300,7 +300,12 @@ async fn follow(
 }
 
 /// The last words about a sweep.
-fn conclude(status: &SweepStatus, stands: &Stands, progress: &Progress, hint: &Hint) {
+fn conclude(
+    status: &SweepStatus,
+    stands: &Stands,
+    progress: &Progress,
+    (hint, notices): (&Hint, &NoticeTeller),
+) {
     let how = match status.phase {
         SweepPhase::Closed(reason @ CloseReason::TargetReached) => reason.to_string(),
         _ => status.state.as_str().to_owned(),
@@ -323,7 +328,7 @@ fn conclude(status: &SweepStatus, stands: &Stands, progress: &Progress, hint: &H
         }
     }
     output::say(text);
-    for notice in &status.notices {
+    for notice in status.notices.iter().filter(|notice| !notices.has_said(notice)) {
         output::say(format_args!("  note: {}", sentence::notice(notice)));
     }
     if let SweepPhase::Paused(reason) = status.phase {
@@ -339,8 +344,9 @@ fn conclude(status: &SweepStatus, stands: &Stands, progress: &Progress, hint: &H
     }
 }
 
-/// Looks for the first failure.
+/// Looks for the first failure, and says notices.
 struct Watch {
+    notices: NoticeTeller,
     reader: Option<Reader>,
     seen: u64,
     told: bool,
