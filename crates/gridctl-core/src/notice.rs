@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::TrialId;
+use crate::id::{Time, TrialId};
 use crate::record::Doubt;
 
 /// One condition.
@@ -84,4 +84,50 @@ pub enum Notice {
         /// GPUs.
         gpus: u32,
     },
+}
+
+/// Whether results have waited to be published for longer than is borne where nobody watches.
+#[derive(Debug)]
+pub struct ResultsPatience {
+    longest_ms: u64,
+    since: Option<Time>,
+}
+
+impl ResultsPatience {
+    /// They may wait so many milliseconds without a break.
+    #[must_use]
+    pub fn new(longest_ms: u64) -> Self {
+        Self { longest_ms, since: None }
+    }
+
+    /// Whether it is over at `now`, when `notices` hold.
+    pub fn is_over(&mut self, now: Time, notices: &[Notice]) -> bool {
+        if !notices.iter().any(|notice| matches!(notice, Notice::ResultsWait { .. })) {
+            self.since = None;
+            return false;
+        }
+        now.ms_since(*self.since.get_or_insert(now)) >= self.longest_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_may_wait_for_some_time_without_a_break() {
+        let wait = [Notice::ResultsWait { host: "m".to_owned(), error: "full".to_owned() }];
+        let mut patience = ResultsPatience::new(100);
+        let looks: [(u64, &[Notice], bool); 6] = [
+            (0, &[], false),
+            (50, &wait, false),
+            (149, &wait, false),
+            (150, &[], false),
+            (160, &wait, false),
+            (260, &wait, true),
+        ];
+        for (ms, notices, expected) in looks {
+            assert_eq!(patience.is_over(Time(ms), notices), expected, "at {ms}");
+        }
+    }
 }

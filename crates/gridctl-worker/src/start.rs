@@ -22,7 +22,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinSet;
 
 use crate::address::{Address, Bearer};
-use crate::attempt::{Machine, Versions};
+use crate::attempt::{KeptPlace, Machine, Versions};
 use crate::cgroup::CgroupSupport;
 use crate::client::SlotProgram;
 use crate::clock;
@@ -166,6 +166,8 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Mac
         tracing::info!("{why}");
     }
     end_dead(&work_dir, &mut HashSet::new());
+    let kept = KeptPlace::new(&work_dir);
+    kept.clear();
     let mark = format!("{}/{name}", config.mark);
     let traces = Traces {
         worker: name.clone(),
@@ -186,6 +188,7 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Mac
         cgroups,
         name,
         work,
+        kept,
         versions: Versions::new(std::env::vars_os()),
         adopts: config.own_process,
         checkpoint_every_ms: CHECKPOINT_EVERY_MS,

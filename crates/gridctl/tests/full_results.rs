@@ -8,7 +8,8 @@ use std::fs;
 use std::process::Child;
 use std::time::Duration;
 
-use lab::{Lab, Mounted, now, skipped};
+use lab::{Lab, Mounted, now, signal, skipped};
+use rustix::process::Signal;
 
 /// Longer than a volume that does not take files was borne with before.
 const A_WHILE: Duration = Duration::from_secs(8);
@@ -38,11 +39,26 @@ fn run_until_full(lab: &Lab, args: &[&str]) -> Child {
     run
 }
 
+/// The values of `x` of the trials whose results wait for another worker, and are whole.
+fn kept(lab: &Lab) -> Vec<String> {
+    let Ok(dirs) = fs::read_dir(lab.data().join("work/slots/kept")) else { return Vec::new() };
+    let notes = dirs.flatten().filter_map(|dir| fs::read_to_string(dir.path().join("kept.json")).ok());
+    let value = |note: String| {
+        let note: serde_json::Value = serde_json::from_str(&note).unwrap();
+        note["report"]["objective"].as_f64().unwrap().to_string()
+    };
+    notes.map(value).collect()
+}
+
 /// Every trial was trained once, and its model is in the results.
 fn assert_all_are_kept(lab: &Lab) {
     let mut trained = lab.ledger("led");
     trained.sort();
     assert_eq!(trained, ["1", "2", "3", "4", "5", "6", "7", "8"]);
+    assert_all_are_published(lab);
+}
+
+fn assert_all_are_published(lab: &Lab) {
     let trials = lab.path().join("small/results/f/trials");
     let whole = |trial: fs::DirEntry| {
         let attempt = fs::read_dir(trial.path()).unwrap().next().unwrap().unwrap().path();
@@ -50,6 +66,44 @@ fn assert_all_are_kept(lab: &Lab) {
             && attempt.join("files/model").metadata().unwrap().len() == 400 << 10
     };
     assert_eq!(fs::read_dir(trials).unwrap().flatten().map(whole).filter(|whole| *whole).count(), 8);
+}
+
+#[test]
+fn a_run_that_nobody_watches_pauses_and_the_next_one_publishes_what_was_kept() {
+    let lab = Lab::new();
+    let Some(mounted) = small_volume(&lab) else { return };
+    let done = lab.run(&["run", "f.yaml", "--slots", "2", "--results-patience", "3s"]);
+    assert_eq!(done.code, Some(13), "{}", done.stderr);
+    assert!(done.stderr.contains("what is finished is kept"), "{}", done.stderr);
+    assert!(!kept(&lab).is_empty(), "{}", done.stderr);
+    mounted.change("size=16m");
+    let done = lab.run(&["run", "f.yaml", "--slots", "2"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stderr.contains("8 succeeded") && !done.stderr.contains("lost"), "{}", done.stderr);
+    assert_all_are_kept(&lab);
+    assert!(!lab.data().join("work/slots/kept").exists());
+}
+
+#[test]
+fn results_that_found_no_room_outlive_a_kill() {
+    let lab = Lab::new();
+    let Some(mounted) = small_volume(&lab) else { return };
+    let run = run_until_full(&lab, &[]);
+    lab.until("a result is kept", || !kept(&lab).is_empty());
+    signal(&run, Signal::KILL);
+    lab.wait(run);
+    let waits = kept(&lab);
+    mounted.change("size=16m");
+    let done = lab.run(&["run", "f.yaml", "--slots", "2"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stderr.contains("8 succeeded"), "{}", done.stderr);
+    assert_all_are_published(&lab);
+    // What was not whole yet at the kill is trained again, and nothing else.
+    let trained = lab.ledger("led");
+    for x in waits {
+        assert_eq!(trained.iter().filter(|trained| **trained == x).count(), 1, "{x} of {trained:?}");
+    }
+    assert!(!lab.data().join("work/slots/kept").exists());
 }
 
 #[test]

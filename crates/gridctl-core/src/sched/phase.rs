@@ -49,6 +49,8 @@ pub enum PauseReason {
     Rebuilt,
     /// No machine is left that can start trainers.
     NoFitMachine,
+    /// The results volume could not be written for long: what was finished is kept where it is.
+    ResultsFull,
     /// The master: the first trials failed within seconds, and none has succeeded.
     FirstTrialsFailed {
         /// So many trials.

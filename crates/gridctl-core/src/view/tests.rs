@@ -23,6 +23,7 @@ fn phase() -> impl Strategy<Value = SweepPhase> {
         Just(PauseReason::Person),
         Just(PauseReason::SetAside),
         Just(PauseReason::NoFitMachine),
+        Just(PauseReason::ResultsFull),
         any::<u32>().prop_map(|failed| PauseReason::FirstTrialsFailed { failed }),
         any::<(u32, u32)>().prop_map(|(failed, of)| PauseReason::MostTrialsFailed { failed, of }),
     ];

@@ -2,7 +2,6 @@
 //! Invariant: an attempt's files are published before its report leaves; most leave none, and wait for nothing.
 
 use std::fs::File;
-use std::future::pending;
 use std::sync::Arc;
 
 use gridctl_core::attempt::{Evidence, StopReason, classify};
@@ -13,11 +12,12 @@ use gridctl_core::worker;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::follow::{Following, Gone};
+use super::kept::{KeptPlace, KeptResult};
 use super::log::Log;
 use super::prepare;
 use super::publish::{self, Checkpoints, Unpublished};
 use super::report::Fault;
-use super::waiting::{Then, Waiting};
+use super::waiting::{Then, Waiting, tell_unpublished};
 use super::{Order, Said};
 use crate::scratch::{Left, Scratch};
 
@@ -32,6 +32,8 @@ pub(super) struct Over {
     left: Left,
     /// Its files and its log are published, if there are any.
     published: bool,
+    /// They are kept for a worker that comes after this one.
+    kept: Option<KeptResult>,
     /// SIGKILL ended it, so what it was writing may be half a thing.
     killed: bool,
     /// Why it was asked to stop. A fenced trial is another attempt's: nothing of this one is to be
@@ -55,9 +57,9 @@ impl Following {
     pub(super) async fn end_later(
         mut self,
         gone: Gone,
-        looks: bool,
-        oom_kills: bool,
+        (looks, oom_kills): (bool, bool),
         now: Time,
+        place: KeptPlace,
     ) -> (Box<Report>, Option<Scratch>) {
         self.metrics.read_on().await;
         let workdirs = Arc::clone(&self.workdirs);
@@ -68,7 +70,7 @@ impl Following {
             over.report.changed = workdirs.look(dir, output).await;
         }
         if over.has_files() {
-            return over.publish().await;
+            return over.publish(place).await;
         }
         let (report, scratch) = over.report();
         (report, Some(scratch))
@@ -94,7 +96,8 @@ impl Following {
             replaced: scratch.replaced(),
         };
         let report = Box::new(Report { started_unix_ms, duration_ms, ..report(&start, &log, seen) });
-        Over { report, start, scratch, log, checkpoints, left, published: false, killed, asked, orders, said }
+        let (published, kept) = (false, None);
+        Over { report, start, scratch, log, checkpoints, left, published, kept, killed, asked, orders, said }
     }
 }
 
@@ -112,16 +115,20 @@ impl Over {
         (self.report, self.scratch)
     }
 
-    /// Publishes the files, as soon as the results volume takes them, and reports that as well.
-    pub(super) async fn publish(mut self) -> (Box<Report>, Option<Scratch>) {
+    /// Publishes the files, as soon as the results volume takes them, and reports that as well. Until then it is
+    /// kept in `place`.
+    pub(super) async fn publish(mut self, place: KeptPlace) -> (Box<Report>, Option<Scratch>) {
         let log = self.log.close().await.map(Arc::new);
         self.checkpoints.rest().await;
         let mut waiting = Waiting::new(self.report.class, self.asked);
         while let Err(error) = self.try_publish(log.as_ref()).await {
             if error.may_wait {
-                self.say_unpublished(&error);
+                tell_unpublished(&self.said, &self.start.grant, &error.text);
+                if waiting.is_worth_keeping() {
+                    self.keep(&place, log.as_ref()).await;
+                }
             }
-            match self.pause(&mut waiting, error.may_wait).await {
+            match waiting.pause(&mut self.orders, error.may_wait).await {
                 Then::TryAgain(_) => {}
                 Then::Drop(reason) => {
                     self.report.class = reason.class();
@@ -131,38 +138,45 @@ impl Over {
                     tracing::warn!("the last checkpoint of {} is not published", self.report.trial);
                     break;
                 }
+                Then::GiveUp if error.may_wait && self.kept.is_some() => {
+                    if let Some(kept) = self.kept.take() {
+                        kept.leave(&mut self.report);
+                    }
+                    break;
+                }
                 Then::GiveUp => {
                     Fault::publish(&error.text).spoil(&mut self.report);
                     break;
                 }
             }
         }
+        if let Some(kept) = self.kept.take() {
+            kept.remove().await;
+        }
         let (report, scratch) = self.report();
         (report, Some(scratch))
     }
 
-    /// Waits until it is time for the next try, if there is to be one.
-    async fn pause(&mut self, waiting: &mut Waiting, may_wait: bool) -> Then {
-        let then = waiting.after_failure(may_wait);
-        let Then::TryAgain(pause) = then else { return then };
-        let asked = async {
-            loop {
-                match self.orders.recv().await {
-                    Some(Order::Stop { reason, .. }) => return reason,
-                    Some(Order::Recall) => {}
-                    None => pending().await,
-                }
-            }
-        };
-        match tokio::time::timeout(pause, asked).await {
-            Ok(reason) => waiting.asked(reason),
-            Err(_) => then,
+    /// Puts what is not published where the next worker finds it, should this one end.
+    async fn keep(&mut self, place: &KeptPlace, log: Option<&Arc<File>>) {
+        if self.published || self.kept.is_some() {
+            return;
+        }
+        let (checkpoint_moved, left_out) = (self.checkpoints.moved(), self.checkpoints.left_out());
+        let report = Report { checkpoint_moved, left_out, ..(*self.report).clone() };
+        let output = self.scratch.output.clone();
+        match place.keep((&self.start, report), output, log.cloned()).await {
+            Ok(kept) => self.kept = Some(kept),
+            Err(error) => tracing::warn!("it lasts only as long as this worker: {error}"),
         }
     }
 
     async fn try_publish(&mut self, log: Option<&Arc<File>>) -> Result<(), Unpublished> {
         if !self.published && (self.left.output || log.is_some()) {
-            let published = publish::files(&self.start, self.scratch.output.clone(), log.cloned()).await?;
+            let published = match &self.kept {
+                Some(kept) => kept.publish(&self.start).await?,
+                None => publish::files(&self.start, self.scratch.output.clone(), log.cloned()).await?,
+            };
             self.report.files = published.files;
             self.report.left_out = published.left_out;
         }
@@ -171,14 +185,6 @@ impl Over {
             self.checkpoints.publish_last().await?;
         }
         Ok(())
-    }
-
-    fn say_unpublished(&self, error: &Unpublished) {
-        let grant = &self.start.grant;
-        tracing::warn!("trial {} is over and waits to be published: {}", grant.trial, error.text);
-        let said = Said::Unpublished { lease: grant.token.lease, fault: error.text.clone() };
-        // Nobody listens only when the worker itself is at its end.
-        let _ = self.said.send(said);
     }
 }
 

@@ -147,8 +147,14 @@ impl SlotKeeper {
         }
     }
 
-    /// Prepares an attempt and hands it to the slot, which starts it when it can.
+    /// Prepares an attempt and hands it to the slot, which starts it when it can; or publishes what an
+    /// earlier one at this trial left.
     async fn take(&mut self, Assignment { start, orders }: Assignment) {
+        if let Some(kept) = self.machine.kept.find(&start).await {
+            let said = self.said.clone();
+            self.ending.spawn(async move { (kept.end_attempt(start, orders, said).await, None) });
+            return;
+        }
         let mut scratch = match self.free_set() {
             Ok(scratch) => scratch,
             Err(fault) => return self.fail(fault, start.grant, None),
@@ -259,11 +265,11 @@ impl SlotKeeper {
         }
         let looks = following.claim_look();
         if looks || !following.is_read() {
-            self.ending.spawn(following.end_later(gone, looks, oom, now));
+            self.ending.spawn(following.end_later(gone, (looks, oom), now, self.machine.kept.clone()));
         } else {
             let ended = following.end(gone, oom, now);
             if ended.has_files() {
-                self.ending.spawn(ended.publish());
+                self.ending.spawn(ended.publish(self.machine.kept.clone()));
             } else {
                 let (report, scratch) = ended.report();
                 self.say(report, Some(scratch));

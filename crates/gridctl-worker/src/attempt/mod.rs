@@ -4,6 +4,7 @@
 mod end;
 mod follow;
 mod keeper;
+mod kept;
 mod log;
 mod prepare;
 mod publish;
@@ -28,6 +29,7 @@ use crate::scratch::WorkDir;
 use crate::workdir::Workdirs;
 
 pub(crate) use keeper::SlotKeeper;
+pub(crate) use kept::KeptPlace;
 pub(crate) use prepare::Versions;
 
 /// What all slots of a worker share.
@@ -46,6 +48,8 @@ pub(crate) struct Machine {
     /// Names this worker's cgroups and directories.
     pub(crate) name: String,
     pub(crate) work: WorkDir,
+    /// Where results outlive this worker that cannot be published.
+    pub(crate) kept: KeptPlace,
     pub(crate) versions: Versions,
     pub(crate) workdirs: Arc<Workdirs>,
     /// The worker has its process to itself: what a dead slot leaves becomes its child, and is ended.

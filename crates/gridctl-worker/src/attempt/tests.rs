@@ -45,6 +45,7 @@ impl Room {
             cgroups: CgroupSupport::None { why: "a test".to_owned() },
             work: WorkDir::create(&temp.path().join("work"), &name, "").unwrap(),
             name,
+            kept: KeptPlace::new(&temp.path().join("work")),
             versions: Versions::new(std::env::vars_os()),
             workdirs: Arc::new(crate::workdir::Workdirs::new(Vec::new(), Vec::new())),
             adopts: false,

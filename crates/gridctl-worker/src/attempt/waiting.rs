@@ -2,10 +2,15 @@
 //! is tried again until the volume takes it, or until it is not wanted any more.
 //! Invariant: the result of an attempt that was not broken off waits as long as its worker works.
 
+use std::future::pending;
 use std::time::Duration;
 
 use gridctl_core::attempt::StopReason;
+use gridctl_core::protocol::Grant;
 use gridctl_core::record::Class;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use super::{Order, Said};
 
 /// The first pause, and how much longer each further one is.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -19,6 +24,7 @@ const TRIES: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Waiting {
     tries: u32,
+    is_broken_off: bool,
     /// It was broken off, or its worker is asked to end: it does not wait long.
     hurries: bool,
 }
@@ -39,11 +45,36 @@ impl Waiting {
     pub(super) fn new(class: Class, asked: Option<StopReason>) -> Self {
         let is_broken_off = matches!(class, Class::Drained | Class::Preempted | Class::Cancelled);
         let worker_ends = matches!(asked, Some(StopReason::Drained | StopReason::Preempted));
-        Self { tries: 0, hurries: is_broken_off || worker_ends }
+        Self { tries: 0, is_broken_off, hurries: is_broken_off || worker_ends }
+    }
+
+    /// Whether it is a result, which must outlive its worker: it was not broken off.
+    pub(super) fn is_worth_keeping(&self) -> bool {
+        !self.is_broken_off
+    }
+
+    /// It could not be published, see [`Self::after_failure`]: waits until it is time for the next try,
+    /// if there is to be one, or until it is asked to stop.
+    pub(super) async fn pause(&mut self, orders: &mut UnboundedReceiver<Order>, may_wait: bool) -> Then {
+        let then = self.after_failure(may_wait);
+        let Then::TryAgain(pause) = then else { return then };
+        let asked = async {
+            loop {
+                match orders.recv().await {
+                    Some(Order::Stop { reason, .. }) => return reason,
+                    Some(Order::Recall) => {}
+                    None => pending().await,
+                }
+            }
+        };
+        match tokio::time::timeout(pause, asked).await {
+            Ok(reason) => self.asked(reason),
+            Err(_) => then,
+        }
     }
 
     /// It could not be published; `may_wait`: the volume may take it later.
-    pub(super) fn after_failure(&mut self, may_wait: bool) -> Then {
+    fn after_failure(&mut self, may_wait: bool) -> Then {
         self.tries = self.tries.saturating_add(1);
         if !may_wait || (self.hurries && self.tries >= TRIES) {
             return Then::GiveUp;
@@ -53,7 +84,7 @@ impl Waiting {
     }
 
     /// It is asked to stop while it waits.
-    pub(super) fn asked(&mut self, reason: StopReason) -> Then {
+    fn asked(&mut self, reason: StopReason) -> Then {
         match reason {
             StopReason::Fenced | StopReason::Cancelled => Then::Drop(reason),
             StopReason::Timeout | StopReason::Drained | StopReason::Preempted => {
@@ -63,6 +94,13 @@ impl Waiting {
             }
         }
     }
+}
+
+/// Says that the attempt is over, and what keeps its files from being published.
+pub(super) fn tell_unpublished(said: &UnboundedSender<Said>, grant: &Grant, fault: &str) {
+    tracing::warn!("trial {} is over and waits to be published: {fault}", grant.trial);
+    // Nobody listens only when the worker itself is at its end.
+    let _ = said.send(Said::Unpublished { lease: grant.token.lease, fault: fault.to_owned() });
 }
 
 #[cfg(test)]

@@ -54,6 +54,9 @@ pub(crate) struct RunArgs {
     /// How long a silent worker keeps its trials before others are granted them
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = lease_ttl, hide = true)]
     pub(crate) lease_ttl: Duration,
+    /// How long results may wait to be published before the sweep is paused, where nobody watches
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = slot_silence, hide = true)]
+    pub(crate) results_patience: Duration,
 }
 
 /// What of this machine trials may use.

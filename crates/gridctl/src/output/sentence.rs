@@ -37,6 +37,10 @@ pub(crate) fn pause(reason: PauseReason) -> String {
             "its journal was made again from its results; running its file goes on".to_owned()
         }
         PauseReason::NoFitMachine => "no machine is left that can start a trial".to_owned(),
+        PauseReason::ResultsFull => {
+            "the results directory could not be written for long; what is finished is kept until it can be"
+                .to_owned()
+        }
         PauseReason::FirstTrialsFailed { failed } => {
             format!("the first {failed} trials failed within seconds and none has succeeded")
         }

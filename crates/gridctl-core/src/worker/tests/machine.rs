@@ -90,5 +90,10 @@ fn a_worker_whose_results_cannot_be_published_keeps_them_and_starts_nothing_more
     shell.pass(120_000, true);
     assert_eq!((shell.started.clone(), shell.updates().health), (leases([1]), None));
     assert_eq!(shell.worker.holds(), leases([1, 2]), "the leases are kept");
+    shell.end(1, Class::Succeeded);
+    assert_eq!(shell.updates().health, Some(MachineHealth::Fit));
+    shell.pass(1_000, true);
+    assert_eq!(shell.started, leases([1, 2]));
+    shell.worker.unpublished(LeaseSeq(2), "full");
     assert_eq!(shell.hello_again().health, full);
 }

@@ -1,10 +1,12 @@
 //! `gridctl run` from its master's start to its end: submit, place workers, follow, end.
 //! Invariant: every way out drains or ends the workers before the master stops.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gridctl_core::id::SweepId;
+use gridctl_core::id::{SweepId, Time};
+use gridctl_core::notice::ResultsPatience;
 use gridctl_core::points::Count;
 use gridctl_core::record::Record;
 use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase, SweepStatus};
@@ -19,6 +21,7 @@ use super::place::{self, Workers};
 use super::progress::{self, Progress};
 use super::{Hint, ended, failure};
 use crate::cli::RunArgs;
+use crate::clock;
 use crate::commands::{daemon, leaderboard};
 use crate::diagnose;
 use crate::exit::{Exit, Failure};
@@ -265,6 +268,10 @@ async fn follow(
 ) -> Result<Followed, Failure> {
     let mut handle = running.handle().clone();
     let mut succeeded = u64::MAX;
+    let began = clock::now();
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let mut patience = ResultsPatience::new(millis(plan.args.results_patience));
+    let is_watched = std::io::stderr().is_terminal();
     loop {
         let status = plan.status(&handle)?;
         if status.succeeded > succeeded {
@@ -279,6 +286,10 @@ async fn follow(
         }
         progress.update(&status);
         watch.notices.due(&status.notices).iter().for_each(|line| progress.say(line));
+        if patience.is_over(Time(millis(began.elapsed())), &status.notices) && !is_watched {
+            pause(&handle, PauseReason::ResultsFull).await?;
+            continue;
+        }
         let mut fleet_event = None;
         tokio::select! {
             changed = handle.changed(LOOK) => changed.map_err(|error| source::ask_failure(&error))?,
@@ -289,14 +300,15 @@ async fn follow(
         // Outside of the select, so that nothing else can make it be forgotten.
         match fleet_event {
             Some(FleetEvent::Ended(worker)) => fleet.bury(worker, &handle).await?,
-            Some(FleetEvent::NoneLeft) => {
-                let paused = handle.pause_all(PauseReason::NoFitMachine).await;
-                paused.map_err(|error| source::ask_failure(&error))?;
-            }
+            Some(FleetEvent::NoneLeft) => pause(&handle, PauseReason::NoFitMachine).await?,
             Some(FleetEvent::GaveUp(error)) => return Err(place::failure(&error)),
             Some(FleetEvent::Started(_)) | None => {}
         }
     }
+}
+
+async fn pause(handle: &Handle, reason: PauseReason) -> Result<(), Failure> {
+    handle.pause_all(reason).await.map_err(|error| source::ask_failure(&error))
 }
 
 /// The last words about a sweep.
