@@ -127,7 +127,11 @@ impl OwnedDir {
             }
         }
         rustix::fs::unlinkat(&dir, MARKER, AtFlags::empty())?;
-        fs::remove_dir(&self.path)
+        match fs::remove_dir(&self.path) {
+            // Without its marker and empty, it was removed by another process that looked just then.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 
     /// Whether the directory is still there, with this very marker in it.
