@@ -239,8 +239,12 @@ fn make_room(path: &Path, error: io::Error) -> io::Result<()> {
     }
 }
 
-/// Removes a directory, be it that some below it were closed, which stops everybody but root.
-fn remove_tree(path: &Path) -> io::Result<()> {
+/// Removes a directory, be it that some below it were closed, which stops everybody but root. No link
+/// is followed.
+///
+/// # Errors
+/// As the system says.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_up(path)?;

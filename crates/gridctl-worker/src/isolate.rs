@@ -10,7 +10,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use gridctl_core::code::CACHES;
+use gridctl_storage::owned::remove_tree;
 use ignore::{DirEntry, WalkBuilder};
+
+use crate::scratch::named;
 
 /// Directories that a copy has as links: environments, version control, and what trackers keep.
 const LINKED: [&str; 7] = [".git", ".hg", ".venv", "venv", "node_modules", "wandb", "mlruns"];
@@ -299,28 +302,10 @@ fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
 /// Removes whatever is there, also what its maker has closed to itself.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path).or_else(|_| {
-            open_up(path)?;
-            fs::remove_dir_all(path)
-        }),
+        Ok(meta) if meta.is_dir() => remove_tree(path),
         Ok(_) => fs::remove_file(path),
         Err(_) => Ok(()),
     }
-}
-
-fn open_up(dir: &Path) -> io::Result<()> {
-    fs::set_permissions(dir, Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn named<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
-    result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 #[cfg(test)]

@@ -275,7 +275,7 @@ impl Scratch {
 /// Removes whatever is at `path`, as far as it can be.
 pub(crate) fn remove(path: &Path) {
     let removed = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(meta) if meta.is_dir() => owned::remove_tree(path),
         Ok(_) => fs::remove_file(path),
         Err(_) => Ok(()),
     };
@@ -306,7 +306,7 @@ fn mark_untouched(dir: &Path) -> io::Result<()> {
     File::open(dir)?.set_times(FileTimes::new().set_modified(time))
 }
 
-fn named<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
+pub(crate) fn named<T>(path: &Path, result: io::Result<T>) -> io::Result<T> {
     result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
