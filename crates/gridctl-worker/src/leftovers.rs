@@ -67,11 +67,17 @@ fn end(work: &Path, runs_are_dead: bool) -> Ended {
         match found {
             Found::Abandoned(owned) => {
                 let dir = owned.path().to_owned();
-                // What is not understood is a newer gridctl's.
-                let Some(traces) = Traces::parse(&dir, owned.note()) else { continue };
-                ended.processes += marks::end_marked(&traces.mark).len();
-                if let Some(parent) = &traces.cgroups {
-                    cgroup::end_left(parent, &traces.worker);
+                match Traces::parse(&dir, owned.note()) {
+                    Some(traces) => {
+                        ended.processes += marks::end_marked(&traces.mark).len();
+                        if let Some(parent) = &traces.cgroups {
+                            cgroup::end_left(parent, &traces.worker);
+                        }
+                    }
+                    // Its worker was killed before it could write it, or start anything.
+                    None if owned.note().is_empty() => {}
+                    // A newer gridctl's.
+                    None => continue,
                 }
                 if let Err(error) = owned.remove() {
                     ended.stuck.push((dir, error.to_string()));
@@ -90,7 +96,23 @@ fn end(work: &Path, runs_are_dead: bool) -> Ended {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use gridctl_storage::owned::{MARKER, OwnedDir};
+
     use super::*;
+
+    #[test]
+    fn what_a_worker_left_that_was_killed_before_it_could_say_who_it_is_goes() {
+        let work = tempfile::tempdir().unwrap();
+        let [killed, newer] = ["abcdefgh", "abcdefgj"].map(|name| work.path().join(name));
+        fs::create_dir(&killed).unwrap();
+        fs::write(killed.join(MARKER), "").unwrap();
+        drop(OwnedDir::make(&newer, "another note").unwrap());
+        assert_eq!(end_dead(work.path()), Ended::default());
+        assert!(!killed.exists());
+        assert!(newer.exists());
+    }
 
     #[test]
     fn a_note_counts_only_in_the_directory_of_the_worker_that_it_names() {
