@@ -67,7 +67,7 @@ impl WorkDir {
             root,
         };
         for dir in [&scratch.root, &scratch.output, &scratch.checkpoint] {
-            named(dir, DirBuilder::new().recursive(true).mode(0o700).create(dir))?;
+            make_dir(dir)?;
         }
         for dir in [&scratch.output, &scratch.checkpoint] {
             named(dir, mark_untouched(dir))?;
@@ -148,7 +148,8 @@ impl Scratch {
     /// Whether what the directories lie in is there: somebody may have removed it.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        self.root.is_dir() && self.params.parent().is_some_and(Path::is_dir)
+        let root = fs::symlink_metadata(&self.root);
+        root.is_ok_and(|meta| meta.is_dir()) && self.params.parent().is_some_and(Path::is_dir)
     }
 
     /// Takes the copy of a workdir, to make it ready for the next trainer and give it back.
@@ -170,6 +171,7 @@ impl Scratch {
     pub fn clean(&mut self) -> io::Result<()> {
         let untouched = std::mem::take(&mut self.untouched);
         if !untouched || !is_untouched(&self.output) || !is_untouched(&self.checkpoint) {
+            make_dir(&self.root)?;
             for dir in [self.output.clone(), self.checkpoint.clone()] {
                 self.clear(&dir)?;
             }
@@ -231,7 +233,7 @@ impl Scratch {
             Ok(_) => named(dir, self.put_away(dir))?,
             Err(_) => {}
         }
-        named(dir, DirBuilder::new().recursive(true).mode(0o700).create(dir))?;
+        make_dir(dir)?;
         named(dir, mark_untouched(dir))
     }
 
@@ -270,6 +272,14 @@ impl Scratch {
         });
         named(path, written)
     }
+}
+
+/// Makes a directory within one of ours, in the place of whatever somebody else has put there.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(dir).is_ok_and(|meta| !meta.is_dir()) {
+        remove(dir);
+    }
+    named(dir, DirBuilder::new().recursive(true).mode(0o700).create(dir))
 }
 
 /// Removes whatever is at `path`, as far as it can be.

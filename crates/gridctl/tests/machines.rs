@@ -10,7 +10,8 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use lab::{Done, Lab};
+use lab::{Done, Lab, Mounted, signal, skipped};
+use rustix::process::Signal;
 
 /// Runs a copy of the program that the trials of the sweep can remove.
 fn run_removable(lab: &Lab, args: &[&str]) -> Done {
@@ -49,6 +50,51 @@ parameters: {x: {values: [1, 2, 3, 4, 5]}}
     let done = lab.run(&["run", "s.yaml", "--slots", "1"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(done.stderr.contains("5 succeeded") && !done.stderr.contains("lost"), "{}", done.stderr);
+}
+
+#[test]
+fn f79_a_slots_directory_that_became_a_file_a_link_or_full_harms_no_other_trial() {
+    let lab = Lab::new();
+    let Some(_mounted) = Mounted::at(lab.path().join("small"), "1m") else {
+        return skipped("a full worker's directory: no right to mount a small file system");
+    };
+    lab.write(
+        "s.yaml",
+        r#"command:
+  - sh
+  - -c
+  - |
+    case $HP_X in
+    2) head -c 3M /dev/zero > "$GRID_OUTPUT_DIR/model" || exit 9 ;;
+    4 | 5 | 6) rm -rf "$(dirname "$GRID_OUTPUT_DIR")" ;;
+    esac
+    case $HP_X in
+    5) echo > "$(dirname "$GRID_OUTPUT_DIR")" ;;
+    6) ln -s "$PWD" "$(dirname "$GRID_OUTPUT_DIR")" ;;
+    esac
+    echo ::metric s=1
+metric: {name: s}
+order: file
+retry: {max_failures: 0}
+parameters: {x: {min: 1, max: 9}}
+"#,
+    );
+    let master = lab.start(&["master"]);
+    lab.until("the master serves", || lab.data().join("master.json").exists());
+    let worker = lab.start(&["worker", "--slots", "1", "--work-dir", "small"]);
+    assert_eq!(lab.run(&["submit", "s.yaml"]).code, Some(0));
+    let done = lab.run(&["status", "-w"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let status = lab.run(&["status", "-o", "json"]).stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    // The first was full; the metrics file of the other one may have held something else.
+    assert_eq!((&status["succeeded"], &status["failed"]), (&7.into(), &2.into()), "{status}");
+    assert_eq!(status["lost"], 0, "{status}");
+    assert!(lab.path().join("s.yaml").exists() && !lab.path().join("output").exists());
+    for child in [worker, master] {
+        signal(&child, Signal::TERM);
+        assert_eq!(lab.wait(child).code, Some(0));
+    }
 }
 
 #[test]
@@ -106,9 +152,7 @@ const USERS: u32 = 61_000;
 #[test]
 fn a_user_who_may_have_no_more_threads_or_processes_is_told_and_nothing_panics() {
     if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/setpriv").exists() {
-        eprintln!("SKIPPED no more threads: to be another user than root takes root and setpriv");
-        assert!(std::env::var_os("GRIDCTL_TEST_NO_SKIP").is_none(), "nothing may be skipped here");
-        return;
+        return skipped("no more threads: to be another user than root takes root and setpriv");
     }
     let lab = Lab::new();
     fs::set_permissions(lab.path(), fs::Permissions::from_mode(0o755)).unwrap();
