@@ -87,6 +87,11 @@ impl NamedFiles {
         Self(texts.flat_map(|text| text.split(ends)).filter_map(relative).collect())
     }
 
+    /// Them, in the order of the alphabet.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Whether the file at this path, relative to the workdir, is named.
     #[must_use]
     pub fn has(&self, path: &str) -> bool {

@@ -2,7 +2,9 @@
 
 mod lab;
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use lab::{Lab, signal, told};
@@ -261,19 +263,45 @@ fn s31_a_changed_sweep_file_says_what_changed_and_asks() {
 }
 
 #[test]
-fn code_in_the_workdir_counts_and_its_change_is_named() {
+fn code_in_the_workdir_counts_however_it_is_named_and_its_change_is_named() {
+    for (command, values) in [
+        ("sh, train.sh", "[1, 2]"),
+        ("sh, -c, 'true && sh ./train.sh'", "[1, 2]"),
+        ("sh, -c, 'cd src; sh nested.sh'", "[1, 2]"),
+        ("sh, -c, './tool'", "[1, 2]"),
+        ("sh, -c, 'sh $HP_X'", "[train.sh, src/nested.sh]"),
+        ("sh, HERE/train.sh", "[1, 2]"),
+    ] {
+        let lab = Lab::new();
+        let trainer = "#!/bin/sh\necho s=1\n";
+        lab.write("train.sh", trainer).write("src/nested.sh", trainer).write("tool", trainer);
+        fs::set_permissions(lab.path().join("tool"), fs::Permissions::from_mode(0o755)).unwrap();
+        let command = command.replace("HERE", lab.path().to_str().unwrap());
+        let sweep =
+            format!("command: [{command}]\nmetric: {{name: s}}\nparameters: {{x: {{values: {values}}}}}\n");
+        lab.write("s.yaml", sweep);
+        let done = lab.run(&["run", "s.yaml"]);
+        assert_eq!(done.code, Some(0), "{command}: {}", done.stderr);
+        lab.write("notes.txt", "x").write("train.sh", "echo s=2\n");
+        let done = lab.run(&["run", "s.yaml"]);
+        assert_eq!(done.code, Some(2), "{command}: {}", done.stderr);
+        assert!(done.stderr.contains("file train.sh: changed"), "{}", done.stderr);
+        assert!(done.stderr.contains("file notes.txt: new"), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn what_a_trial_writes_is_no_code_though_the_command_names_it() {
     let lab = Lab::new();
-    lab.write("train.sh", "echo s=$HP_X\n");
     lab.write(
         "s.yaml",
-        "command: [sh, train.sh]\nmetric: {name: s, goal: maximize}\nparameters: {x: {values: [1, 2]}}\n",
+        "command: [sh, -c, 'mkdir -p out; echo $HP_X >> led; echo $HP_X > out/last.json; echo s=$HP_X']\n\
+         metric: {name: s}\nparameters: {x: {values: [1, 2]}}\n",
     );
     assert_eq!(lab.run(&["run", "s.yaml"]).code, Some(0));
-    lab.write("notes.txt", "x").write("train.sh", "echo s=0$HP_X\n");
-    let done = lab.run(&["run", "s.yaml"]);
-    assert_eq!(done.code, Some(2));
-    assert!(done.stderr.contains("file train.sh: changed"), "{}", done.stderr);
-    assert!(done.stderr.contains("file notes.txt: new"), "{}", done.stderr);
+    let again = lab.run(&["run", "s.yaml"]);
+    assert!(again.code == Some(0) && again.stderr.contains("everything is known"), "{}", again.stderr);
+    assert_eq!(lab.ledger("led").len(), 2);
 }
 
 #[test]

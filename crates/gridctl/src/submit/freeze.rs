@@ -1,9 +1,11 @@
 //! Freezes a sweep: absolute paths, passed-on variables, and the code's mark.
 //! Invariant: no secret's value gets in; equal code in equal surroundings has an equal mark.
 
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use gridctl_core::code::NamedFiles;
+use gridctl_core::code::{NamedFiles, is_source};
 use gridctl_core::id::CodeHash;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::spec::{Diagnostic, SweepSpec};
@@ -179,15 +181,39 @@ fn typed_from_note(dir: &Path, source: &Source) -> Diagnostic {
     at_key(problem, source, "program")
 }
 
-/// Whether the command or `program` names a file of `dir`, or (after `-m`) a module.
+/// Whether the command or `program` names a file of `dir`, or (after `-m`) a module, or what they say
+/// to a shell, or a value, names a program there.
 pub(super) fn names_a_file_of(spec: &SweepSpec, dir: &Path) -> bool {
     let words = spec.command.iter().chain(&spec.program);
     let mut words = words.filter(|word| !word.is_empty() && !word.contains('\0'));
     let is_file = |word: &String| {
         let path = Path::new(word);
-        path.is_relative() && word != "gridctl" && dir.join(path).is_file()
+        (path.is_relative() || path.starts_with(dir)) && word != "gridctl" && dir.join(path).is_file()
     };
-    words.any(is_file) || module(spec).is_some_and(|module| is_module_of(&module, dir))
+    words.any(is_file)
+        || module(spec).is_some_and(|module| is_module_of(&module, dir))
+        || names_a_program_of(spec, dir)
+}
+
+/// So many directories are looked into.
+const MOST_DIRS: usize = 16;
+
+/// Whether some part of a word or of a value is the path of a program below `dir`, or of one in a
+/// directory that another part names, as in `cd src && python3 train.py`. Other files may be what
+/// trials write.
+fn names_a_program_of(spec: &SweepSpec, dir: &Path) -> bool {
+    let named = NamedFiles::of(spec);
+    let inside =
+        |path: &&str| !path.contains('\0') && (!path.starts_with('/') || Path::new(path).starts_with(dir));
+    let below =
+        named.iter().filter(inside).map(|path| dir.join(path)).filter(|path| path.is_dir()).take(MOST_DIRS);
+    let dirs: Vec<PathBuf> = std::iter::once(dir.to_owned()).chain(below).collect();
+    named.iter().filter(inside).any(|path| dirs.iter().any(|dir| is_program(&dir.join(path), path)))
+}
+
+fn is_program(file: &Path, name: &str) -> bool {
+    let runs = |meta: Metadata| meta.is_file() && (is_source(name) || meta.mode() & 0o111 != 0);
+    fs::metadata(file).is_ok_and(runs)
 }
 
 /// What stands after `-m`.

@@ -25,11 +25,15 @@ const DECLARATION: usize = 240;
 /// Warns of parameters that nothing reads, and of values for flags that take none.
 pub(crate) fn unread(frozen: &FrozenSweep, points: &Points) -> Vec<Diagnostic> {
     let spec = &frozen.spec;
-    let Some(dir) = &frozen.workdir else { return Vec::new() };
     if spec.command.first().is_some_and(|first| first == "gridctl") {
         return Vec::new();
     }
-    let code = texts(Path::new(dir));
+    let code = match &frozen.workdir {
+        Some(dir) => texts(Path::new(dir)),
+        // All of the program is in the command.
+        None if spec.command.iter().any(|word| word == "-c") => Texts { all: Vec::new(), cut: false },
+        None => return Vec::new(),
+    };
     let varied: Vec<&Axis> = spec.axes.iter().filter(|axis| axis.values.count() > 1).collect();
     let mut warnings = Vec::new();
     if !code.cut
