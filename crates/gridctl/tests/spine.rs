@@ -291,6 +291,17 @@ fn code_in_the_workdir_counts_however_it_is_named_and_its_change_is_named() {
 }
 
 #[test]
+fn code_that_lies_elsewhere_is_named_as_not_watched() {
+    let (lab, elsewhere) = (Lab::new(), Lab::new());
+    elsewhere.write("train.sh", "echo s=1\n");
+    let outside = elsewhere.path().join("train.sh");
+    lab.write("s.yaml", format!("command: [sh, {}]\nparameters: {{x: {{value: 1}}}}\n", outside.display()));
+    let done = lab.run(&["check", "s.yaml"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stderr.contains("train.sh is not in the workdir"), "{}", done.stderr);
+}
+
+#[test]
 fn what_a_trial_writes_is_no_code_though_the_command_names_it() {
     let lab = Lab::new();
     lab.write(

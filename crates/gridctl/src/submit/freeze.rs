@@ -41,7 +41,8 @@ pub(crate) fn resolve(checked: &Checked, dir: &DataDir, caller: Caller<'_>) -> R
         None => found_workdir(spec, &file.base),
     };
     let typed_from = workdir.as_ref().filter(|dir| spec.workdir.is_none() && **dir != file.base);
-    let notes = typed_from.map(|dir| typed_from_note(dir, source)).into_iter().collect();
+    let outside = outside_note(spec, &file.base, workdir.as_deref(), source);
+    let notes = typed_from.map(|dir| typed_from_note(dir, source)).into_iter().chain(outside).collect();
     let data = match &spec.data {
         Some(data) if !data.contains("://") => Some(existing(&file.base.join(data), "data", source)?),
         _ => None,
@@ -179,6 +180,26 @@ fn typed_from_note(dir: &Path, source: &Source) -> Diagnostic {
     let problem = Diagnostic::warning("sweep::workdir", message)
         .help("write `workdir: PATH`, relative to the sweep file, to start it from anywhere");
     at_key(problem, source, "program")
+}
+
+/// A program that is named and that no mark covers, since it lies elsewhere.
+fn outside_note(
+    spec: &SweepSpec,
+    base: &Path,
+    workdir: Option<&Path>,
+    source: &Source,
+) -> Option<Diagnostic> {
+    let named = NamedFiles::of(spec);
+    let mut programs = named.iter().filter(|path| is_source(path) && !path.contains('\0'));
+    let outside = programs.find_map(|path| {
+        let file = base.join(path).canonicalize().ok().filter(|file| file.is_file())?;
+        let dir = workdir.and_then(|dir| dir.canonicalize().ok());
+        (!dir.is_some_and(|dir| file.starts_with(dir))).then_some(file)
+    })?;
+    let message = format!("{} is not in the workdir: a change of it is not noticed", outside.display());
+    let problem = Diagnostic::warning("sweep::outside", message)
+        .help("write `workdir: PATH`, a directory that holds all of the code, or use --rerun after a change");
+    Some(at_key(problem, source, "command"))
 }
 
 /// Whether the command or `program` names a file of `dir`, or (after `-m`) a module, or what they say
