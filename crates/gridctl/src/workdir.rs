@@ -2,12 +2,13 @@
 //! Invariant: what gridctl and trainers write beside the code (results, caches, logs of trackers, its own redirected output) never counts, nor
 //! does any sweep file, any notebook or Markdown; but what the command names does.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use gridctl_core::code::{NamedFiles, is_prose};
+use gridctl_core::code::{NamedFiles, is_prose, is_source};
 use gridctl_worker::isolate::walk;
 
 use crate::exit::Failure;
@@ -67,6 +68,14 @@ pub(crate) fn hash(dir: &Path, apart: &[PathBuf], named: &NamedFiles) -> Result<
         let path = entry.path();
         let Some(kind) = entry.file_type() else { continue };
         let content = if kind.is_symlink() {
+            let behind = sources_behind(dir, path, named);
+            let is_source = behind.iter().any(|(source, _)| source == path);
+            hashed
+                .files
+                .extend(behind.into_iter().map(|(source, content)| (relative(dir, &source), content)));
+            if is_source {
+                continue;
+            }
             let target = fs::read_link(path).map_err(|error| fail(path, &error))?;
             hex(blake3::hash(target.as_os_str().as_encoded_bytes()))
         } else if kind.is_file() {
@@ -86,6 +95,26 @@ pub(crate) fn hash(dir: &Path, apart: &[PathBuf], named: &NamedFiles) -> Result<
     }
     hashed.files.sort_unstable();
     Ok(hashed)
+}
+
+/// The programs and settings that `link` in `dir` leads to, and their hashes. What else is behind a
+/// link is likely data, or what trials write; what cannot be read there is no code.
+fn sources_behind(dir: &Path, link: &Path, named: &NamedFiles) -> Vec<(PathBuf, String)> {
+    let (Ok(dir_itself), Ok(target)) = (dir.canonicalize(), link.canonicalize()) else { return Vec::new() };
+    // Within the workdir it is looked at anyway, and a directory above holds the workdir itself.
+    if target.starts_with(&dir_itself) || dir_itself.starts_with(&target) {
+        return Vec::new();
+    }
+    let counts = |path: &Path| {
+        let name = relative(dir, path);
+        path.is_file() && (is_source(&name) || named.has(&name)) && !is_sweep_file(path)
+    };
+    let behind: Vec<PathBuf> = match target.is_dir() {
+        true => walk(link, &[]).flatten().take(MANY_FILES).map(|entry| entry.into_path()).collect(),
+        false => vec![link.to_owned()],
+    };
+    let hashed = behind.into_iter().filter(|path| counts(path));
+    hashed.filter_map(|path| hash_file(&path).ok().map(|(content, _)| (path, content))).collect()
 }
 
 fn relative(dir: &Path, path: &Path) -> String {
@@ -140,24 +169,24 @@ pub(crate) fn data_version(path: &Path) -> Result<String, Failure> {
     };
     let mut entries: Vec<(String, u64, i128)> = Vec::new();
     let mut dirs: Vec<PathBuf> = vec![path.to_owned()];
+    let mut seen = BTreeSet::new();
     while let Some(next) = dirs.pop() {
         let metadata = fs::metadata(&next).map_err(|error| fail(&next, &error))?;
-        if metadata.is_dir() {
-            for entry in fs::read_dir(&next).map_err(|error| fail(&next, &error))? {
-                let entry = entry.map_err(|error| fail(&next, &error))?;
-                let kind = entry.file_type().map_err(|error| fail(&next, &error))?;
-                if kind.is_dir() {
-                    dirs.push(entry.path());
-                } else {
-                    entries.push(listed(
-                        path,
-                        &entry.path(),
-                        &fs::symlink_metadata(entry.path()).map_err(|error| fail(&next, &error))?,
-                    ));
-                }
-            }
-        } else {
+        if !metadata.is_dir() {
             entries.push(listed(path, &next, &metadata));
+            continue;
+        }
+        // Links may lead in circles.
+        if !seen.insert((metadata.dev(), metadata.ino())) {
+            continue;
+        }
+        for entry in fs::read_dir(&next).map_err(|error| fail(&next, &error))? {
+            let entry = entry.map_err(|error| fail(&next, &error))?.path();
+            match fs::metadata(&entry).or_else(|_| fs::symlink_metadata(&entry)) {
+                Ok(metadata) if metadata.is_dir() => dirs.push(entry),
+                Ok(metadata) => entries.push(listed(path, &entry, &metadata)),
+                Err(error) => return Err(fail(&entry, &error)),
+            }
         }
     }
     entries.sort_unstable();
@@ -170,7 +199,6 @@ pub(crate) fn data_version(path: &Path) -> Result<String, Failure> {
 }
 
 fn listed(root: &Path, path: &Path, metadata: &fs::Metadata) -> (String, u64, i128) {
-    use std::os::unix::fs::MetadataExt as _;
     let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
     (name, metadata.len(), i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()))
 }
@@ -225,6 +253,43 @@ mod tests {
         let after = hash(root.path(), &[root.path().join("kept")], &named).unwrap();
         assert_ne!(after.digest(), counted.digest());
         assert!(after.files.iter().any(|(path, _)| path == "config.yaml"));
+    }
+
+    #[test]
+    fn code_and_data_behind_links_count() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, root.path().join(at)).unwrap();
+        for (path, text) in
+            [("lib/util.py", "1"), ("pkg/deep/m.py", "1"), ("pkg/big.bin", "1"), ("work/t.py", "1")]
+        {
+            put(path, text);
+        }
+        link("../lib/util.py", "work/util.py");
+        link("../pkg", "work/pkg");
+        link("..", "work/above");
+        link("gone", "work/dangling");
+        let dir = root.path().join("work");
+        let look = || hash(&dir, &[], &NamedFiles::default()).unwrap();
+        let first = look();
+        let names: Vec<&str> = first.files.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(names, ["above", "dangling", "pkg", "pkg/deep/m.py", "t.py", "util.py"]);
+        put("pkg/big.bin", "2");
+        assert_eq!(look(), first);
+        let mut last = first;
+        for path in ["lib/util.py", "pkg/deep/m.py"] {
+            put(path, "2");
+            let now = look();
+            assert_ne!(now.digest(), last.digest(), "{path}");
+            last = now;
+        }
+        let version = data_version(&dir).unwrap();
+        put("pkg/big.bin", "longer");
+        assert_ne!(data_version(&dir).unwrap(), version);
     }
 
     #[test]
