@@ -244,6 +244,15 @@ pub enum Doubt {
         /// What it ended with.
         other_value: MetricValue,
     },
+    /// A line begins with the metric's name and another number, among further ones, and is not read.
+    Unread {
+        /// The metric.
+        metric: String,
+        /// The value that was taken.
+        value: MetricValue,
+        /// The line, or its beginning.
+        line: String,
+    },
     /// Lines were longer than what is read of one.
     Cut {
         /// How many.

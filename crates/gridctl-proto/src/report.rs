@@ -62,6 +62,9 @@ impl From<Doubt> for v1::Doubt {
                 value: value.0,
                 other_value: other_value.0,
             }),
+            Doubt::Unread { metric, value, line } => {
+                What::Unread(v1::Unread { metric: clip(metric), value: value.0, line: clip(line) })
+            }
             Doubt::Cut { lines, longest } => What::Cut(v1::Cut { lines, longest }),
         };
         Self { what: Some(what) }
@@ -80,6 +83,11 @@ impl TryFrom<v1::Doubt> for Doubt {
                 other: channel(differs.other)?,
                 value: MetricValue(differs.value),
                 other_value: MetricValue(differs.other_value),
+            },
+            What::Unread(unread) => Self::Unread {
+                metric: text("doubts.metric", unread.metric, limits::MAX_TEXT_BYTES)?,
+                value: MetricValue(unread.value),
+                line: text("doubts.line", unread.line, limits::MAX_TEXT_BYTES)?,
             },
             What::Cut(cut) => Self::Cut { lines: cut.lines, longest: cut.longest },
         })

@@ -123,6 +123,11 @@ impl Auditor {
         Ok(())
     }
 
+    /// A worker is about to say that its machine could not begin this attempt.
+    pub(crate) fn not_begun(&mut self, lease: LeaseSeq) {
+        self.budgets.not_begun(lease);
+    }
+
     /// How many failures of bad machines were given back.
     pub(crate) fn excused(&self) -> u64 {
         self.budgets.excused
@@ -142,6 +147,8 @@ impl Auditor {
             token.lease,
             record.report.class
         );
+        let pays = record.report.unbegun && self.budgets.has_paid(token.lease);
+        promise!(!pays, "trial {} pays for what a machine could not begin", record.report.trial);
         if record.state == TrialState::Pending {
             return Ok(());
         }

@@ -33,6 +33,10 @@ pub enum Fault {
     Stall,
     /// A machine fails whatever it is given, at once.
     BadMachine,
+    /// A machine can start nothing for a while: it has no processes left, or no room.
+    CannotStart,
+    /// The results volume takes no files for a while.
+    FullResults,
     /// A slot process stands still, and goes on later unless it was given up.
     StopSlot,
     /// A person submits a changed sweep file.
@@ -46,7 +50,7 @@ pub enum Fault {
 }
 
 /// Every kind of fault.
-pub const FAULTS: [Fault; 18] = [
+pub const FAULTS: [Fault; 20] = [
     Fault::KillMaster,
     Fault::KillWorker,
     Fault::KillAll,
@@ -60,6 +64,8 @@ pub const FAULTS: [Fault; 18] = [
     Fault::SpoilSnapshot,
     Fault::Stall,
     Fault::BadMachine,
+    Fault::CannotStart,
+    Fault::FullResults,
     Fault::StopSlot,
     Fault::NewVersion,
     Fault::Retry,

@@ -64,6 +64,8 @@ pub(crate) enum Happens {
     Thaws { worker: WorkerId },
     Heals { machine: usize },
     Mended { machine: usize },
+    AbleAgain { machine: usize },
+    ResultsFit,
     ToMaster { conn: Conn, message: Box<ToMaster> },
     ToWorker { conn: Conn, message: Box<ToWorker> },
     ConnLost { conn: Conn },
@@ -85,6 +87,10 @@ pub(crate) struct World {
     cut: Vec<bool>,
     /// Machines that fail whatever they are given.
     bad: Vec<bool>,
+    /// Machines that can start nothing.
+    unable: Vec<bool>,
+    /// The results volume takes no files.
+    results_full: bool,
     full: bool,
     slow: bool,
     duplicate_next: bool,
@@ -137,6 +143,8 @@ impl World {
             rng: ChaCha8Rng::seed_from_u64(plan.seed ^ 0x5eed),
             cut: vec![false; plan.workers],
             bad: vec![false; plan.workers],
+            unable: vec![false; plan.workers],
+            results_full: false,
             plan,
             queue,
             store: MemoryStore::held_back(),
@@ -181,6 +189,8 @@ impl World {
             Happens::Thaws { worker } => self.thaw(worker)?,
             Happens::Heals { machine } => self.cut[machine] = false,
             Happens::Mended { machine } => self.bad[machine] = false,
+            Happens::AbleAgain { machine } => self.unable[machine] = false,
+            Happens::ResultsFit => self.publish_all()?,
             Happens::ToMaster { conn, message } => self.hear_worker(conn, *message)?,
             Happens::ToWorker { conn, message } => self.hear_master(conn, *message)?,
             Happens::ConnLost { conn } => self.conn_lost(conn)?,

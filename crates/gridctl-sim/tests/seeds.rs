@@ -7,11 +7,12 @@ use gridctl_sim::{Fault, simulate};
 
 const SEEDS: u64 = 1_000;
 
-/// The seeds to play: all, or the one that `GRIDCTL_SIM_SEED` names.
+/// The seeds to play: all, the one that `GRIDCTL_SIM_SEED` names, or as many as `GRIDCTL_SIM_SEEDS`.
 fn seeds() -> Vec<u64> {
-    match std::env::var("GRIDCTL_SIM_SEED") {
-        Ok(seed) => vec![seed.parse().expect("GRIDCTL_SIM_SEED is a number")],
-        Err(_) => (0..SEEDS).collect(),
+    let number = |name| std::env::var(name).ok().map(|it| it.parse().expect("a number of seeds, or of one"));
+    match (number("GRIDCTL_SIM_SEED"), number("GRIDCTL_SIM_SEEDS")) {
+        (Some(seed), _) => vec![seed],
+        (None, most) => (0..most.unwrap_or(SEEDS)).collect(),
     }
 }
 

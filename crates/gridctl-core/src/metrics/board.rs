@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::curve::{MAX_POINTS, Place, Series};
 use super::file;
-use super::line::{self, Found, Line};
-use super::near::{NearMisses, WIDE};
-use super::value::{Value, as_step, whole_number, whole_value};
+use super::line::{self, Found, Line, is_border};
+use super::near::{NearMisses, WIDE, shown};
+use super::value::{Value, as_step, is_blank, number_prefix, whole_number, whole_value};
 use super::{Outcome, Patterns, Stream};
 use crate::record::{Channel, CurvePoint, Doubt, MetricValue};
 use crate::spec::Report;
@@ -37,6 +37,27 @@ pub(super) struct Board {
     pub(super) lines: [u64; Channel::ALL.len()],
     /// Lines that were cut, and the length of the longest.
     pub(super) cut: (u64, u64),
+    /// Of each declared metric, the last row of a table that begins with its name and is not read.
+    rows: Vec<Option<Row>>,
+}
+
+/// A row of a table, with more cells than a name and a number.
+#[derive(Debug)]
+struct Row {
+    /// What stands behind the name.
+    first: f64,
+    /// The row, or its beginning.
+    line: String,
+}
+
+impl Row {
+    /// The row that `line` is, if it begins with `text`, what stands from the metric's name on.
+    fn of(line: &str, text: &str, name: &str) -> Option<Self> {
+        let between = |c| is_blank(c) || is_border(c);
+        let behind = text.strip_prefix(name)?.trim_start_matches(between);
+        let (first, _) = number_prefix(behind).filter(|_| line.trim_start_matches(between) == text)?;
+        Some(Self { first, line: shown(text) })
+    }
 }
 
 impl Board {
@@ -50,6 +71,7 @@ impl Board {
             unknown: None,
             lines: [0; 4],
             cut: (0, 0),
+            rows: patterns.declared.iter().map(|_| None).collect(),
             patterns,
         }
     }
@@ -67,6 +89,9 @@ impl Board {
             } else if self.series.len() < most {
                 self.series.push(theirs);
             }
+        }
+        for (ours, theirs) in self.rows.iter_mut().zip(other.rows) {
+            *ours = theirs.or(ours.take());
         }
         self.near.join(other.near);
         self.unknown = self.unknown.take().or(other.unknown);
@@ -159,7 +184,11 @@ impl Board {
                         series.push_unreadable(channel, place, text);
                         unreadable = Some(text);
                     }
-                    Found::Prose(_) | Found::NoSeparator(_) => {}
+                    Found::NoSeparator(text) => {
+                        let row = Row::of(line, text, &metric.name.name);
+                        self.rows[nth] = row.or(self.rows[nth].take());
+                    }
+                    Found::Prose(_) => {}
                 });
                 if is_objective {
                     // Once for each line, however many values it has.
@@ -245,6 +274,16 @@ impl Board {
         let (objective, near_misses) = self.objective();
         let mut doubts: Vec<Doubt> =
             self.series[..self.patterns.declared.len()].iter().flat_map(Series::doubts).collect();
+        doubts.extend(self.series.iter().zip(&mut self.rows).filter_map(|(series, row)| {
+            let (row, value) = (row.take()?, MetricValue(series.value()?));
+            let is_text = matches!(series.channel(), Some(Channel::Stdout | Channel::Stderr));
+            let metric = series.name.to_string();
+            (is_text && MetricValue(row.first) != value).then_some(Doubt::Unread {
+                metric,
+                value,
+                line: row.line,
+            })
+        }));
         doubts.truncate(MAX_DOUBTS);
         let (lines, longest) = self.cut;
         if lines > 0 {

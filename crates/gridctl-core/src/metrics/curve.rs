@@ -396,7 +396,7 @@ mod tests {
             .into_iter()
             .map(|doubt| match doubt {
                 Doubt::Differs { other, .. } => other,
-                Doubt::Cut { .. } => unreachable!(),
+                Doubt::Cut { .. } | Doubt::Unread { .. } => unreachable!(),
             })
             .collect();
         assert_eq!(others, [Channel::Stdout], "what the mean is made of does not differ from it");

@@ -139,13 +139,13 @@ fn without_escapes(text: &str) -> String {
 /// What stands where a name was looked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Found<'a> {
-    /// `name=0.41` or `name: 0.41`.
+    /// `name=0.41` or `name: 0.41`; also a line that is nothing but the two, as rows of a table are.
     Number(f64, &'a str),
     /// `name=` with something behind it that begins like a number, and is none.
     Unreadable(&'a str),
     /// `name=` with other words behind it.
     Prose(&'a str),
-    /// `name 0.41`, or the two in cells of a table.
+    /// `name 0.41`, or the two in cells of a table, among other words.
     NoSeparator(&'a str),
 }
 
@@ -170,7 +170,8 @@ impl Name {
     pub(super) fn find<'a>(&self, line: &'a str, mut on_found: impl FnMut(Found<'a>)) {
         for at in self.finder.find_iter(line.as_bytes()) {
             if let Some(rest) = after_name(line, at, &self.name)
-                && let Some(found) = value_of(rest, &line[at..])
+                && let Some(found) =
+                    row_of(&line[..at], rest, &line[at..]).or_else(|| value_of(rest, &line[at..]))
             {
                 on_found(found);
             }
@@ -227,6 +228,15 @@ fn value_of<'a>(rest: &'a str, shown: &'a str) -> Option<Found<'a>> {
     let is_apart = bare.len() < rest.len();
     let number = is_apart && number_prefix(bare).is_some() && matches!(value_at(bare), Value::Number(_));
     number.then_some(Found::NoSeparator(shown))
+}
+
+/// The number of a line that is nothing but a name and a number, in cells of a table or not.
+fn row_of<'a>(before: &str, rest: &'a str, shown: &'a str) -> Option<Found<'a>> {
+    let between = |c| is_blank(c) || is_border(c);
+    let bare = rest.trim_start_matches(between);
+    let (value, end) = number_prefix(bare).filter(|_| bare.len() < rest.len())?;
+    let is_alone = before.chars().all(between) && bare[end..].chars().all(between);
+    is_alone.then_some(Found::Number(value, shown))
 }
 
 /// Between the cells of a table.
@@ -325,7 +335,7 @@ mod tests {
             });
             all
         };
-        let cases: [(&str, &str, Vec<Found<'_>>); 26] = [
+        let cases: [(&str, &str, Vec<Found<'_>>); 29] = [
             ("loss=0.41", "loss", vec![Number(0.41, "")]),
             ("epoch 3 loss: 0.41, acc: 0.9", "acc", vec![Number(0.9, "")]),
             ("loss = 1e-3", "loss", vec![Number(1e-3, "")]),
@@ -339,7 +349,10 @@ mod tests {
             ("loss==1 loss::1 loss=", "loss", vec![]),
             ("acc=95%", "acc", vec![Unreadable("acc=95%")]),
             ("loss: tensor(0.4)", "loss", vec![Number(0.4, "")]),
-            ("acc 0.9", "acc", vec![NoSeparator("acc 0.9")]),
+            ("acc 0.9", "acc", vec![Number(0.9, "")]),
+            ("   val_acc        0.90056 ", "val_acc", vec![Number(0.90056, "")]),
+            ("accuracy      0.97   143", "accuracy", vec![NoSeparator("accuracy      0.97   143")]),
+            ("epoch 3 acc 0.9", "acc", vec![NoSeparator("acc 0.9")]),
             ("the loss is low", "loss", vec![]),
             ("größe=1", "größe", vec![Number(1.0, "")]),
             ("übergröße=1", "größe", vec![]),
@@ -349,8 +362,8 @@ mod tests {
             ("验证损失=1 损失=2", "损失", vec![Number(2.0, "")]),
             ("loss:0=0.5 loss:1: 0.25", "loss", vec![]),
             (r#"{"loss": null}"#, "loss", vec![]),
-            ("│  acc   │  0.91  │", "acc", vec![NoSeparator("acc   │  0.91  │")]),
-            ("| acc | 0.91 |", "acc", vec![NoSeparator("acc | 0.91 |")]),
+            ("│  acc   │  0.91  │", "acc", vec![Number(0.91, "")]),
+            ("| acc | 0.91 | 3 |", "acc", vec![NoSeparator("acc | 0.91 | 3 |")]),
             ("wandb:      acc 0.91", "acc", vec![NoSeparator("acc 0.91")]),
         ];
         for (line, name, expected) in cases {

@@ -3,6 +3,7 @@
 use super::board::{MAX_ALL_POINTS, MAX_NAME};
 use super::curve::MAX_POINTS;
 use super::*;
+use crate::record::{Doubt, MetricValue};
 use crate::spec::{Goal, Objective};
 
 fn patterns(objective: Option<MetricSpec>, metrics: Vec<MetricSpec>) -> Arc<Patterns> {
@@ -226,7 +227,7 @@ fn advice_never_reads_another_metric_or_the_next_field() {
     let plain = patterns(Some(metric("loss")), vec![]);
     let cases = [
         ("{'loss': '16%'}\n{'train_loss': '3%'}\n{'loss': '15%', 'x': 1}\n{'eval-loss': 4}\n", Some(15.0)),
-        ("loss 0.5\ntrain loss 0.75\nmy_loss 0.9\n", Some(0.75)),
+        ("a loss 0.5\ntrain loss 0.75\nmy_loss 0.9\n", Some(0.75)),
         ("Loss: 50% (3/6)\nTrain-Loss: 60%\n", Some(50.0)),
         ("train_loss=5%\n", None),
         ("loss=, acc=5%\nloss= acc=7%\n", None),
@@ -322,7 +323,7 @@ fn a_missing_objective_is_explained_by_what_came_close() {
         (&plain, "zzz=0.93\n", "", "saw numbers for `zzz`, none for `accuracy`"),
         (&plain, "accuracy=95%\n", "", "saw `accuracy=95%`: its value is not a plain number"),
         (&plain, "::metric accuracy=95%\n", "", "saw `accuracy=95%`: its value is not a plain number"),
-        (&plain, "accuracy 0.93\n", "", "saw `accuracy 0.93`: write `=` or `:` between"),
+        (&plain, "an accuracy 0.93\n", "", "saw `accuracy 0.93`: write `=` or `:` between"),
         (&plain, "hello\n", "", "no line of output has the form `accuracy=0.5`"),
         (&plain, "", "{\"acc\":1}\n", "saw `acc`, declared `accuracy`"),
         (&plain, "", "{\"loss\":1}\n", "none of the 1 lines of $GRID_METRICS_FILE has `accuracy`"),
@@ -364,13 +365,13 @@ fn a_pattern_that_is_offered_reads_the_line_that_was_missed() {
         ("accuracy=[0.5, 0.4]", None),
         ("accuracy=1.2×10^-3", None),
         ("accuracy: , lr: 0.5%", None),
-        ("\u{2502}   accuracy   \u{2502}   0.9132   \u{2502}", Some(0.9132)),
-        ("| train_accuracy | 0.5 |\n| accuracy | 0.25 |\n| accuracy_b | 0.75 |", Some(0.25)),
+        ("\u{2502}   accuracy   \u{2502}   0.9132   \u{2502} 2 \u{2502}", Some(0.9132)),
+        ("| train_accuracy | 0.5 | 1 |\n| accuracy | 0.25 | 1 |\n| accuracy_b | 0.75 | 1 |", Some(0.25)),
         (
             "wandb: accuracy \u{2588}\u{2586}\nwandb: Run summary:\nwandb:  train_accuracy 0.5\nwandb:       accuracy 0.75",
             Some(0.75),
         ),
-        ("accuracy nan", None),
+        ("an accuracy nan", None),
         ("accuracy=12:30", None),
         ("accuracy=.5%", Some(0.5)),
         ("accuracy: none of these", None),
@@ -383,6 +384,45 @@ fn a_pattern_that_is_offered_reads_the_line_that_was_missed() {
             outcome_of(&patterns, line, "").objective.unwrap()
         });
         assert_eq!(read, expected, "{line}: {:?}", missed.near_misses);
+    }
+}
+
+#[test]
+fn a_row_that_is_not_read_and_says_another_number_is_a_doubt() {
+    let report = "train accuracy: 1.0000\n      precision  recall  support\n    accuracy      0.9510   143\n";
+    let same = "accuracy: 0.951\n    accuracy      0.9510   143\n";
+    let explicit = "::metric accuracy=1\n    accuracy      0.9510   143\n";
+    for (output, told) in [(report, true), (same, false), (explicit, false), ("accuracy=1\n", false)] {
+        let outcome = outcome_of(&patterns(Some(metric("accuracy")), vec![]), output, "");
+        let expected = Doubt::Unread {
+            metric: "accuracy".to_owned(),
+            value: MetricValue(1.0),
+            line: "accuracy      0.9510   143".to_owned(),
+        };
+        assert_eq!(outcome.doubts, if told { vec![expected] } else { vec![] }, "{output}");
+    }
+}
+
+#[test]
+fn a_line_that_is_nothing_but_a_name_and_a_number_counts() {
+    let lightning = "Epoch 1: 100%|###| 5/5 [00:00<00:00, loss=0.050, val_loss=0.092]\n\
+        ----------\n     Validate metric           DataLoader 0\n----------\n\
+        \u{20}       val_acc             0.9005666\n       val_loss             0.1104119  \n----------\n";
+    let rich = "\u{2503}  Test metric  \u{2503} DataLoader 0 \u{2503}\n\u{2502}   val_loss    \u{2502}    0.25     \u{2502}\n";
+    for (output, expected) in [
+        (lightning, Some(0.1104119)),
+        (rich, Some(0.25)),
+        ("val_loss 0.5\n", Some(0.5)),
+        ("val_loss\t1e-3\n", Some(0.001)),
+        ("val_loss 0.5 0.6\n", None),
+        ("the val_loss 0.5\n", None),
+        ("val_loss 0.5s\n", None),
+        ("my_val_loss 0.5\n", None),
+        ("val_loss0.5\n", None),
+        ("val_loss 2026-11-26\n", None),
+    ] {
+        let outcome = outcome_of(&patterns(Some(metric("val_loss")), vec![]), output, "");
+        assert_eq!(outcome.objective, expected, "{output}");
     }
 }
 

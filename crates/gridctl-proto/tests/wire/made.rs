@@ -69,6 +69,11 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
         left_out: facts.0.3,
         doubts: vec![
             Doubt::Cut { lines: facts.0.1, longest: facts.0.2 },
+            Doubt::Unread {
+                metric: "loss".to_owned(),
+                value: MetricValue(0.25),
+                line: "loss 1 2".to_owned(),
+            },
             Doubt::Differs {
                 metric: "loss".to_owned(),
                 taken: Channel::ALL[class % 4],

@@ -1,10 +1,10 @@
 //! What attempts may cost: they are finite, only grow, and a trial fails when its failures are used up, and not before.
 //! Invariant: it counts by itself, from events alone; of a trial that began in a version before, it knows less and demands less.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gridctl_core::attempt::{Budget, MAX_LOST, MAX_RELEASED};
-use gridctl_core::id::WorkerId;
+use gridctl_core::id::{LeaseSeq, WorkerId};
 use gridctl_core::record::{Class, TrialState};
 use gridctl_core::sched::{Ended, Event, Next, SweepPhase};
 
@@ -17,6 +17,10 @@ pub(super) struct Budgets {
     spent: BTreeMap<u64, Spent>,
     /// The last attempt of each position.
     attempts: BTreeMap<u64, u32>,
+    /// Attempts that their machine could not begin.
+    not_begun: BTreeSet<LeaseSeq>,
+    /// Attempts that counted against the budget for losses.
+    paid: BTreeSet<LeaseSeq>,
     /// What drained workers failed.
     doubtful: BTreeMap<WorkerId, Vec<u64>>,
     /// How many failures were given back.
@@ -31,12 +35,17 @@ struct Spent {
     attempts: u32,
     /// Less those that were given back.
     failures: u32,
+    /// Of the budget for losses, up to its last end.
+    lost: u8,
 }
 
 impl Budgets {
     pub(super) fn event(&mut self, event: &Event) -> Result<(), Violation> {
         match event {
-            Event::Submitted { .. } => *self = Self { excused: self.excused, ..Self::default() },
+            Event::Submitted { .. } => {
+                let not_begun = std::mem::take(&mut self.not_begun);
+                *self = Self { excused: self.excused, not_begun, ..Self::default() };
+            }
             Event::Leased { pos, token, .. } => {
                 let spent = self.spent.entry(*pos).or_default();
                 spent.whole |= token.attempt == 1;
@@ -48,7 +57,7 @@ impl Budgets {
                     token.attempt
                 );
             }
-            Event::Ended(Ended { pos, class, next, .. }) => self.ended(*pos, *class, next)?,
+            Event::Ended(Ended { pos, lease, class, next, .. }) => self.ended(*pos, *lease, *class, next)?,
             Event::Retried { positions, .. } => {
                 self.spent
                     .extend(positions.iter().map(|pos| (*pos, Spent { whole: true, ..Spent::default() })));
@@ -63,6 +72,7 @@ impl Budgets {
                     self.excused += 1;
                     let spent = self.spent.entry(pos).or_default();
                     spent.failures = spent.failures.saturating_sub(1);
+                    spent.lost = spent.lost.saturating_add(1);
                 }
             }
             Event::Began { .. }
@@ -75,8 +85,29 @@ impl Budgets {
         Ok(())
     }
 
-    fn ended(&mut self, pos: u64, class: Class, next: &Next) -> Result<(), Violation> {
+    /// A worker is about to say that its machine could not begin this attempt.
+    pub(super) fn not_begun(&mut self, lease: LeaseSeq) {
+        self.not_begun.insert(lease);
+    }
+
+    /// It counted against the budget for losses.
+    pub(super) fn has_paid(&self, lease: LeaseSeq) -> bool {
+        self.paid.contains(&lease)
+    }
+
+    fn ended(&mut self, pos: u64, lease: LeaseSeq, class: Class, next: &Next) -> Result<(), Violation> {
         let spent = self.spent.entry(pos).or_default();
+        if class == Class::WorkerFault && self.not_begun.contains(&lease) {
+            spent.attempts = spent.attempts.saturating_sub(1);
+            let costs = matches!(next, Next::Done(TrialState::Failed | TrialState::Quarantined));
+            promise!(!costs, "position {pos} is given up because a machine could not begin it: {next:?}");
+        }
+        if let Next::Again { tally, .. } = next {
+            if spent.whole && tally.lost > spent.lost {
+                self.paid.insert(lease);
+            }
+            spent.lost = tally.lost;
+        }
         spent.failures += u32::from(Budget::of(class) == Some(Budget::Failures));
         let most = 1 + MAX_FAILURES + u32::from(MAX_LOST) + u32::from(MAX_RELEASED);
         promise!(spent.attempts <= most, "position {pos} has had more than {most} attempts");

@@ -27,11 +27,7 @@ impl World {
                 }
             }),
             Fault::Partition => {
-                let machine = self.rng.random_range(0..self.plan.workers);
-                let pause = self.rng.random_range(500..120_000);
-                self.cut[machine] = true;
-                self.queue.after(pause, Happens::Heals { machine });
-                true
+                self.befall_machine(500, |world| &mut world.cut, |machine| Happens::Heals { machine })
             }
             Fault::Break => self.hit_conn(Self::break_conn),
             Fault::Duplicate => {
@@ -60,12 +56,14 @@ impl World {
                 }
             }),
             Fault::BadMachine => {
-                let machine = self.rng.random_range(0..self.plan.workers);
-                let pause = self.rng.random_range(10_000..120_000);
-                self.bad[machine] = true;
-                self.queue.after(pause, Happens::Mended { machine });
-                true
+                self.befall_machine(10_000, |world| &mut world.bad, |machine| Happens::Mended { machine })
             }
+            Fault::CannotStart => self.befall_machine(
+                5_000,
+                |world| &mut world.unable,
+                |machine| Happens::AbleAgain { machine },
+            ),
+            Fault::FullResults => self.fill_results(),
             Fault::StopSlot => self.stop_slot(),
             Fault::NewVersion => self.hit_master(Self::submit_changed),
             Fault::Retry => self.retry_failed(),
@@ -79,6 +77,27 @@ impl World {
             *self.injected.entry(fault).or_default() += 1;
         }
         Ok(())
+    }
+
+    /// A machine is as `flags` say for a while, at least `shortest_ms`.
+    fn befall_machine(
+        &mut self,
+        shortest_ms: u64,
+        flags: fn(&mut Self) -> &mut Vec<bool>,
+        over: fn(usize) -> Happens,
+    ) -> bool {
+        let machine = self.rng.random_range(0..self.plan.workers);
+        let pause = self.rng.random_range(shortest_ms..120_000);
+        flags(self)[machine] = true;
+        self.queue.after(pause, over(machine));
+        true
+    }
+
+    fn fill_results(&mut self) -> bool {
+        self.results_full = true;
+        let pause = self.rng.random_range(5_000..120_000);
+        self.queue.after(pause, Happens::ResultsFit);
+        true
     }
 
     fn kill_if_alive(&mut self) -> Result<bool, Violation> {

@@ -32,10 +32,24 @@ pub(super) struct Attempt {
 
 impl World {
     /// The worker hands an attempt to its slot, which starts it at once, or as soon as what goes on there has ended.
-    pub(super) fn give_to_slot(&mut self, worker: WorkerId, start: worker::Start) {
+    pub(super) fn give_to_slot(&mut self, worker: WorkerId, start: worker::Start) -> Result<(), Violation> {
         self.lives_of_slots += 1;
         let life = self.lives_of_slots;
-        let Some(process) = self.workers.get_mut(&worker) else { return };
+        let now = self.now();
+        let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
+        if !process.unpublished.is_empty() {
+            return Err(Violation(format!("{worker} starts something new while results wait there")));
+        }
+        if self.unable[process.machine] {
+            let (token, trial) = (start.grant.token, start.grant.trial);
+            let text = "no process can be started";
+            let report =
+                Report { unbegun: true, ..Report::without_process(token, trial, Class::WorkerFault, text) };
+            self.auditor.not_begun(token.lease);
+            process.reported.insert(token.lease, trial);
+            process.half.ended(now, report);
+            return Ok(());
+        }
         let number = start.slot;
         let slot = process.slots.entry(number).or_insert_with(|| Slot::new(life));
         assert!(slot.line.len() < 2, "two attempts wait for one slot");
@@ -50,6 +64,7 @@ impl World {
         });
         let start = Start { id, argv: Vec::new(), env: Vec::new(), cwd: String::new(), by_ms };
         self.tell_slot(worker, number, SlotRequest::Start(start));
+        Ok(())
     }
 
     /// The worker hears a slot.
@@ -73,8 +88,13 @@ impl World {
             SlotEvent::Exited { id, asked, .. } if slot.lease_at(0) == Some(LeaseSeq(id)) => {
                 let Some(attempt) = slot.line.pop_front() else { return Ok(()) };
                 let report = report(&attempt, asked);
-                process.reported.insert(LeaseSeq(id), report.trial);
-                process.half.ended(now, report);
+                if self.results_full && report.exit.is_some() {
+                    process.half.unpublished(LeaseSeq(id), "no space left");
+                    process.unpublished.push(report);
+                } else {
+                    process.reported.insert(LeaseSeq(id), report.trial);
+                    process.half.ended(now, report);
+                }
                 self.begin_front(worker, number);
             }
             SlotEvent::Withdrawn { id } => {
@@ -112,7 +132,21 @@ impl World {
 
     /// The worker's half says something to an attempt: to stop, or to be given back if it still waits.
     pub(super) fn order(&mut self, worker: WorkerId, lease: LeaseSeq, stop: Option<(StopReason, u64)>) {
+        let now = self.now();
         let Some(process) = self.workers.get_mut(&worker) else { return };
+        if let Some(place) = process.unpublished.iter().position(|report| report.token.lease == lease) {
+            // What is not wanted any more is dropped, and what is to hurry is given up.
+            let class = match stop {
+                Some((StopReason::Fenced, _)) => Class::Fenced,
+                Some((StopReason::Cancelled, _)) => Class::Cancelled,
+                Some(_) => Class::WorkerFault,
+                None => return,
+            };
+            let whole = process.unpublished.remove(place);
+            process.reported.insert(lease, whole.trial);
+            let report = Report::without_process(whole.token, whole.trial, class, "not published");
+            return process.half.ended(now, report);
+        }
         let found = process.slots.iter_mut().find_map(|(number, slot)| {
             let place = (0..slot.line.len()).find(|place| slot.lease_at(*place) == Some(lease))?;
             Some((*number, place, slot))
@@ -127,6 +161,25 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// The results volume takes files again.
+    pub(super) fn publish_all(&mut self) -> Result<(), Violation> {
+        self.results_full = false;
+        let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
+        workers.into_iter().try_for_each(|worker| self.publish(worker))
+    }
+
+    /// The worker publishes what waits, unless the volume is full, or it stands still.
+    pub(super) fn publish(&mut self, worker: WorkerId) -> Result<(), Violation> {
+        let (now, full) = (self.now(), self.results_full);
+        let process = self.workers.get_mut(&worker).filter(|process| !process.frozen && !full);
+        let Some(process) = process else { return Ok(()) };
+        for report in std::mem::take(&mut process.unpublished) {
+            process.reported.insert(report.token.lease, report.trial);
+            process.half.ended(now, report);
+        }
+        self.work(worker)
     }
 
     /// The worker looks at its slots: what is due, and whether they answer.

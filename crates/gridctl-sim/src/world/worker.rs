@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use gridctl_core::id::{LeaseSeq, Time, TrialId, WorkerId};
 use gridctl_core::protocol::Capacity;
+use gridctl_core::record::Report;
 use gridctl_core::sched::Conn;
 use gridctl_core::worker::{Action, Config, Worker};
 use rand::RngExt;
@@ -22,6 +23,8 @@ pub(crate) struct Process {
     pub(super) thawed: Time,
     pub(super) slots: BTreeMap<u32, Slot>,
     pub(super) reported: BTreeMap<LeaseSeq, TrialId>,
+    /// What is over and waits until the results volume takes it.
+    pub(super) unpublished: Vec<Report>,
 }
 
 impl World {
@@ -43,6 +46,7 @@ impl World {
             thawed: Time(0),
             slots: BTreeMap::new(),
             reported: BTreeMap::new(),
+            unpublished: Vec::new(),
         };
         self.workers.insert(worker, process);
         self.queue.after(1_000, Happens::WorkerTicks { worker });
@@ -78,7 +82,7 @@ impl World {
                         self.send_to_master(conn, message);
                     }
                 }
-                Action::Start(start) => self.give_to_slot(worker, *start),
+                Action::Start(start) => self.give_to_slot(worker, *start)?,
                 Action::Recall(lease) => self.order(worker, lease, None),
                 Action::Stop { lease, reason, grace_ms } => {
                     self.order(worker, lease, Some((reason, grace_ms)));
@@ -112,6 +116,7 @@ impl World {
             (process.frozen, process.thawed) = (false, now);
         }
         self.rouse_all(worker);
+        self.publish(worker)?;
         self.work(worker)
     }
 

@@ -130,6 +130,12 @@ pub(crate) fn doubt(doubt: &Doubt) -> String {
             number::plain(other_value.0),
             way(*other)
         ),
+        Doubt::Unread { metric, value, line } => format!(
+            "`{}` was read as {}, and the line `{}` was not read: give a `regex` if that is the one",
+            sanitise::line(metric),
+            number::plain(value.0),
+            sanitise::line(line)
+        ),
         Doubt::Cut { lines, longest } => format!(
             "{} longer than 1 MiB (up to {longest} bytes) was cut there, and not read beyond",
             number::of(*lines, "line")
