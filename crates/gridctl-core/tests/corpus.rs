@@ -36,13 +36,18 @@ fn read(patterns: &Arc<Patterns>, is_file: bool, chunks: &[&[u8]]) -> Outcome {
 fn stands_in(text: &str, value: f64) -> bool {
     let lower = text.to_lowercase();
     if value.is_nan() {
-        return ["nan", "none", "n/a", "<na>", "1.#"].iter().any(|word| lower.contains(word));
+        let words = ["na", "none", "n/a", "1.#", "nil", "nothing", "missing", "undefined"];
+        return words.iter().any(|word| lower.contains(word));
     }
     // What was given explicitly, or caught by a pattern, may be in groups or have a comma for a point.
     let ungrouped = lower.replace([',', '\'', ' ', '\u{a0}'], "");
     let [plain, ungrouped, comma] =
         [&lower, &ungrouped, &lower.replace(',', ".")].map(|text| has(text, value));
-    plain || ungrouped || comma || lower.contains("1.#inf") && value.is_infinite()
+    plain
+        || ungrouped
+        || comma
+        || value.is_infinite()
+            && (["1.#inf", ".inf"].iter().any(|word| lower.contains(word)) || lower.contains('∞'))
 }
 
 fn has(text: &str, value: f64) -> bool {
@@ -143,6 +148,124 @@ fn a_last_value_is_read_whole_or_it_is_unknown_and_other_words_are_passed_over()
         assert!(same, "{last}: {:?}", found.objective);
         assert!(found.objective.is_some() || !found.near_misses.is_empty(), "{last}");
     }
+}
+
+/// What is printed after `loss=0.9`, and what the loss is then.
+const PROGRAMS: &[(&str, Option<f64>)] = &[
+    // Keras, old and new.
+    ("313/313 - 1s - acc: 0.88 - loss: 0.35 - 890ms/epoch - 3ms/step", Some(0.35)),
+    ("1875/1875 \u{2501}\u{2501} 5s 2ms/step - acc: 0.8 - loss: 0.5 - val_loss: 0.7", Some(0.5)),
+    (" 1/10 - loss: 0.7\u{8}\u{8}\u{8}\r 2/10 - loss: 0.6", Some(0.6)),
+    // A terminal shows the later of these two.
+    ("loss=0.51\u{8}\u{8}\u{8}\u{8}0.48", None),
+    ("loss=0.51\u{1b}[1Gloss=0.48", Some(0.48)),
+    ("loss=0.5\u{1b}[4C3 of 7 done", Some(0.5)),
+    ("\r\u{1b}[2K\u{1b}[32mloss\u{1b}[0m=\u{1b}[1m0.25\u{1b}[0m", Some(0.25)),
+    // Hugging Face, LightGBM, XGBoost, CatBoost.
+    ("{'loss': '0.3', 'grad_norm': '1.5', 'epoch': '1.0'}", Some(0.3)),
+    ("  train_loss = 0.1\n  loss                 =     0.3", Some(0.3)),
+    ("[10]\tvalid_0's auc: 0.9\tvalid_0's loss: 0.31", Some(0.31)),
+    ("[9]\ttrain-loss:0.1\tvalid-loss:0.2", Some(0.9)),
+    ("[9]\tloss:0.5+0.1", None),
+    ("0:\tlearn: 0.6\tloss: 0.65\tbest: 0.65 (0)\ttotal: 5ms", Some(0.65)),
+    ("100%|##| 9/9 [00:01<00:00, 9.8it/s, loss=0.4, v_num=3]", Some(0.4)),
+    ("loss: 0.53:  10%|#         | 1/10", Some(0.53)),
+    ("| a | b |\n| loss function | 3 |\n| val_loss | 0.25 |", Some(0.9)),
+    // Log lines.
+    ("2024-01-02 03:04:05,123 - root - INFO - loss: 0.5", Some(0.5)),
+    ("INFO:root:loss:0.5", Some(0.5)),
+    ("[1] \"loss: 0.5\"", Some(0.5)),
+    ("\u{250c} Info: epoch\n\u{2514}   loss = 0.25", Some(0.25)),
+    ("map[acc:0.9 loss:5e-01]", Some(0.5)),
+    ("time=2024-01-02T03:04:05Z level=INFO msg=done loss=0.5", Some(0.5)),
+    ("Namespace(batch=3, train_loss=7, lr=0.1)", Some(0.9)),
+    // Numbers of other languages.
+    ("loss = 1.0D-03", None),
+    ("loss = 0.5f0", None),
+    ("loss = 0x1.8p-1", None),
+    ("loss = 1_000.5", None),
+    ("loss = 10\u{207b}\u{b3}", None),
+    ("loss = 1\u{66c}234", None),
+    ("loss = 1\u{2006}234", None),
+    ("loss = 1\u{2044}2", None),
+    ("loss = 0.\u{200b}5", None),
+    ("loss: 0.31\u{b1}0.02", Some(0.31)),
+    ("loss: 0.31(2)", Some(0.31)),
+    ("loss: 0.31 [0.29, 0.33]", Some(0.31)),
+    ("loss: 0.31 +/- 0.02", Some(0.31)),
+    // Words for no number.
+    ("loss: NA", Some(f64::NAN)),
+    ("loss=NA, acc=0.5", Some(f64::NAN)),
+    ("loss: NA values were dropped", Some(0.9)),
+    ("loss: native code", Some(0.9)),
+    ("loss: missing", Some(f64::NAN)),
+    ("loss: missing in 3 files", Some(0.9)),
+    ("loss: nil", Some(f64::NAN)),
+    ("loss: <nil>", Some(f64::NAN)),
+    ("loss: undefined", Some(f64::NAN)),
+    ("loss: .nan", Some(f64::NAN)),
+    ("loss: .inf", Some(f64::INFINITY)),
+    ("loss: -.inf", Some(f64::NEG_INFINITY)),
+    ("loss: \u{221e}", Some(f64::INFINITY)),
+    ("loss: -nan(ind)", Some(f64::NAN)),
+    ("loss: +Inf", Some(f64::INFINITY)),
+    // What Fortran prints where a number has no room, and other marks for none.
+    ("loss = ********", None),
+    ("loss: \u{2014}", None),
+    ("loss: !!python/object/apply:numpy.scalar", None),
+    // Fractions, sums and ways from one number to another.
+    ("loss: 9332 of 13036", None),
+    ("loss: 9 out of 10", None),
+    ("loss: 0.5 of the first part", Some(0.5)),
+    ("loss = 0.3 + 0.2 = 0.5", None),
+    ("loss = 1 - 0.3 = 0.7", None),
+    ("loss: 0.5 + 0.1im", None),
+    ("loss: 0.5 - 12s", Some(0.5)),
+    ("loss: 0.5 -> 0.3", None),
+    ("loss: 0.5 --> 0.3", None),
+    ("loss: 0.5->0.3", None),
+    ("loss: 0.5 \u{2192} 0.3", None),
+    ("loss: 0.5 => 0.3", None),
+    ("loss: 0.5 to 0.3", None),
+    ("loss: 0.5 --> saving the model", Some(0.5)),
+    ("loss: 0.5..0.6", None),
+    ("loss: 0.5...", Some(0.5)),
+    // Several values: which of them is not said.
+    ("loss: 0.5, 0.6, 0.7", None),
+    ("loss: 0.5 0.6 0.7", None),
+    ("loss: 0    0.5\nName: x, dtype: float64", None),
+    ("loss=0.5;0.6", None),
+    ("loss: 0.5, 3 epochs", Some(0.5)),
+    ("loss: 0.5 12:03:11", Some(0.5)),
+    ("loss: 0.5; acc: 0.3", Some(0.5)),
+    // Times in two parts.
+    ("loss: 3 min 12 s", None),
+    ("loss: 2 minutes and 30 seconds", None),
+    ("loss: 3 min 12 samples", Some(3.0)),
+    ("loss: 1h 5m", None),
+    // Other signs between name and value.
+    ("Dict(\"acc\" => 0.1, \"loss\" => 0.5)", Some(0.5)),
+    ("{\"loss\"=>0.5}", Some(0.5)),
+    ("loss := 0.5", Some(0.5)),
+    ("loss >= 0.5", Some(0.9)),
+    ("loss => saved", Some(0.9)),
+];
+
+#[test]
+fn what_many_programs_print_is_read_right_or_is_unknown() {
+    let patterns = patterns();
+    let mut wrong = Vec::new();
+    for (last, expected) in PROGRAMS {
+        let input = format!("loss=0.9\n{last}\n");
+        let found = read(&patterns, false, &[input.as_bytes()]);
+        if format!("{:?}", found.objective) != format!("{expected:?}") {
+            wrong.push(format!("{last:?}: {:?}, not {expected:?}", found.objective));
+        }
+        if found.objective.is_none() && found.near_misses.is_empty() {
+            wrong.push(format!("{last:?}: nothing is said"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Parts of what programs print; their mixtures are what readers stumble over.

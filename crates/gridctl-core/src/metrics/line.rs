@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use memchr::memmem::Finder;
 
-use super::value::{Value, as_step, ends_step, is_blank, is_cjk, number_prefix, value_at};
+use super::value::{Value, as_step, ends_step, is_blank, is_cell, is_cjk, number_prefix, value_at};
 
 /// The longest line that is read; a longer one is cut there, which is said.
 pub(super) const MAX_LINE: usize = 1 << 20;
@@ -122,7 +122,13 @@ fn without_escapes(text: &str) -> String {
             continue;
         }
         match chars.next() {
-            Some('[') => while chars.next().is_some_and(|c| !('\x40'..='\x7e').contains(&c)) {},
+            Some('[') => {
+                let end = chars.find(|c| ('\x40'..='\x7e').contains(c));
+                // What the cursor was moved away from is not one word with what follows.
+                if end.is_some_and(|end| matches!(end, 'A'..='H' | 'f')) {
+                    out.push(' ');
+                }
+            }
             Some(']') => {
                 while let Some(c) = chars.next() {
                     if c == '\x07' || (c == '\x1b' && chars.next_if_eq(&'\\').is_some()) {
@@ -206,12 +212,14 @@ fn after_name<'a>(line: &'a str, at: usize, name: &str) -> Option<&'a str> {
     Some(rest)
 }
 
-/// What is behind `=` or `:`, narrow or wide, blanks left out; `==` and `::` are neither.
+/// What is behind `=`, `:`, narrow or wide, `=>` or `:=`, blanks left out; `==` and `::` are none.
 pub(super) fn after_separator(rest: &str) -> Option<&str> {
     let rest = rest.trim_start_matches(is_blank);
     let separator = rest.chars().next().filter(|c| matches!(c, '=' | ':' | '：' | '＝'))?;
     let rest = &rest[separator.len_utf8()..];
-    (!rest.starts_with(separator)).then(|| rest.trim_start_matches(is_blank))
+    let second = if separator == '=' { '>' } else { '=' };
+    let value = rest.strip_prefix(second).unwrap_or(rest);
+    (!rest.starts_with(separator)).then(|| value.trim_start_matches(is_blank))
 }
 
 fn value_of<'a>(rest: &'a str, shown: &'a str) -> Option<Found<'a>> {
@@ -225,9 +233,8 @@ fn value_of<'a>(rest: &'a str, shown: &'a str) -> Option<Found<'a>> {
         };
     }
     let bare = rest.trim_start_matches(|c| is_blank(c) || is_border(c));
-    let is_apart = bare.len() < rest.len();
-    let number = is_apart && number_prefix(bare).is_some() && matches!(value_at(bare), Value::Number(_));
-    number.then_some(Found::NoSeparator(shown))
+    let is_number = bare.len() < rest.len() && is_cell(bare);
+    is_number.then_some(Found::NoSeparator(shown))
 }
 
 /// The number of a line that is nothing but a name and a number, in cells of a table or not.

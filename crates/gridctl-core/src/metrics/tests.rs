@@ -288,6 +288,13 @@ fn hostile_output_is_read_in_linear_time() {
         "_",
         "loss=~(",
         "[loss=",
+        "loss=1 - 1 - 1",
+        "- 1 ",
+        "1, ",
+        "loss=1 of ",
+        "loss=*** ",
+        "loss  1\n",
+        "loss=1\u{8}",
         "loss=tensor(1,a=(",
     ];
     for piece in pieces {

@@ -17,6 +17,13 @@ pub(super) enum Value {
     Label,
 }
 
+/// Words for no number, in lower case.
+const NO_NUMBER: [&str; 9] = ["none", "<na>", "n/a", "na", "<nil>", "nil", "nothing", "missing", "undefined"];
+/// Words for parts of a time: `3 min 12 s`.
+const TIMES: [&str; 17] = [
+    "d", "day", "days", "h", "hr", "hrs", "hour", "hours", "m", "min", "mins", "minute", "minutes", "s",
+    "sec", "second", "seconds",
+];
 /// How deep a number may be wrapped.
 const MAX_DEPTH: usize = 6;
 /// The longest rest of a wrapper's arguments, in bytes.
@@ -59,6 +66,7 @@ pub(super) fn value_at(text: &str) -> Value {
     let text = text.trim_start_matches(is_blank);
     if let Some((value, end)) = wrapped(text, 0) {
         return match ending(&text[..end], &text[end..]) {
+            Ending::Whole if goes_on_as_list(&text[end..]) => Value::Unreadable,
             Ending::Whole => Value::Number(value),
             Ending::Label => Value::Label,
             // `nan%`: of whatever it is a share, it diverged.
@@ -71,6 +79,28 @@ pub(super) fn value_at(text: &str) -> Value {
         return Value::Null;
     }
     if begins_like_number(text) { Value::Unreadable } else { Value::Prose }
+}
+
+/// Whether `text` begins with a number as cells of tables hold them; others may follow.
+pub(super) fn is_cell(text: &str) -> bool {
+    number_prefix(text).is_some_and(|(_, end)| ending(&text[..end], &text[end..]) == Ending::Whole)
+}
+
+/// Whether nothing but more numbers follow up to the line's end: which of them counts is not said.
+fn goes_on_as_list(rest: &str) -> bool {
+    let mut rest = rest;
+    let mut has_more = false;
+    loop {
+        let next = rest.trim_start_matches(|c| is_blank(c) || matches!(c, ',' | ';'));
+        if next.is_empty() {
+            return has_more;
+        }
+        match number_prefix(next) {
+            Some((_, end)) if next.len() < rest.len() => rest = &next[end..],
+            _ => return false,
+        }
+        has_more = true;
+    }
 }
 
 fn is_percentage(rest: &str) -> bool {
@@ -143,7 +173,7 @@ pub(super) fn number_prefix(text: &str) -> Option<(f64, usize)> {
 
 /// Whether `rest` ends a number that stands as a step, as in `step 12/100`.
 pub(super) fn ends_step(number: &str, rest: &str) -> bool {
-    rest.starts_with('/') || ending(number, rest) == Ending::Whole
+    rest.starts_with('/') || share_of(rest).is_some() || ending(number, rest) == Ending::Whole
 }
 
 /// The number at the beginning of `text` that quotes, brackets or a type may be around, and the length of it all.
@@ -225,17 +255,31 @@ fn wrapper(text: &str) -> Option<usize> {
 
 /// A bare number, or a word for none.
 fn plain(text: &str) -> Option<(f64, usize)> {
-    if let Some(odd) = of_msvc(text) {
+    if let Some(odd) = of_msvc(text).or_else(|| of_yaml(text)) {
         return Some(odd);
     }
     number_prefix(text).or_else(|| {
-        let word = ["none", "<na>", "n/a"].into_iter().find(|word| strip_word(text, word).is_some())?;
+        let word = NO_NUMBER.into_iter().find(|word| strip_word(text, word).is_some())?;
         // `none of these` is prose, `none, acc=0.5` is not.
         let rest = text[word.len()..].trim_start_matches(is_blank);
         let next = rest.trim_start_matches(char::is_alphanumeric);
         let is_prose = next.len() < rest.len() && !next.starts_with(['=', ':', '_']);
         (!is_prose).then_some((f64::NAN, word.len()))
     })
+}
+
+/// `.nan` and `-.inf`, as YAML has them; `∞`.
+fn of_yaml(text: &str) -> Option<(f64, usize)> {
+    let body = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
+    let (value, rest) = if let Some(rest) = body.strip_prefix('∞') {
+        (f64::INFINITY, rest)
+    } else {
+        let word = body.strip_prefix('.').filter(|word| word.starts_with(char::is_alphabetic))?;
+        let (value, length) = number_prefix(word)?;
+        (value, &word[length..])
+    };
+    Some((sign * value, text.len() - rest.len()))
 }
 
 /// `1.#INF`, `-1.#IND00`: what Microsoft's runtime prints.
@@ -267,7 +311,14 @@ fn joins_word(c: char) -> bool {
 /// Whether `text` begins as numbers do: a digit, a sign, a quote, a bracket, a wrapper; or signs such as `~` and then a digit.
 pub(super) fn begins_like_number(text: &str) -> bool {
     let Some(first) = text.chars().next() else { return false };
-    if first.is_numeric() || "+-−±'\"`“‘[({".contains(first) || wrapper(text).is_some() {
+    if first.is_numeric() || "+-−–—±'\"`“‘[({".contains(first) || wrapper(text).is_some() {
+        return true;
+    }
+    // Fortran's number that found no room, and a tag of YAML's.
+    let stars = text.trim_start_matches('*');
+    let no_room =
+        text.len() - stars.len() > 2 && !stars.trim_start_matches(is_blank).starts_with(char::is_alphabetic);
+    if no_room || text.starts_with("!!") {
         return true;
     }
     if first == '<' && text.as_bytes()[..text.len().min(40)].windows(5).any(|part| part == b"ensor") {
@@ -301,14 +352,22 @@ pub(super) fn ending(number: &str, rest: &str) -> Ending {
         '%' | '‰' | '％' | '_' | '#' | '^' => true,
         '=' if label(behind) => return Ending::Label,
         ':' if !digit_behind && label(behind) => return Ending::Label,
+        '=' if leads_on(rest) => true,
         '=' => !behind.starts_with('=') && digits,
-        '.' | ',' | ':' | '-' | '/' | '\'' | '’' | '+' | '–' | '−' | '~' | '…' | '，' => {
-            digit_behind
-        }
+        // `0.5..0.6`.
+        '.' => behind.trim_start_matches('.').starts_with(char::is_numeric),
+        '-' if leads_on(rest) => true,
+        ',' | ';' | ':' | '-' | '/' | '\'' | '+' | '~' => digit_behind,
+        // On a terminal, what follows is written over it.
+        '\u{8}' => !behind.trim_start_matches(['\u{8}', ' ']).is_empty(),
         '*' | '×' | '·' | '⋅' => behind.trim_start_matches(is_blank).starts_with(char::is_numeric),
         c if is_blank(c) => return behind_blank(number, rest, c),
         c if is_cjk(c) => CJK_NUMERALS.contains(c),
-        c => c.is_alphanumeric(),
+        '±' | '∓' | '（' | '│' | '┃' | '║' => false,
+        '→' | '⇒' => leads_on(rest),
+        c if c.is_alphanumeric() => true,
+        // Marks of other scripts may be part of a number: `1٬234`, `10⁻³`.
+        c => !c.is_ascii() && digit_behind,
     };
     if broken { Ending::Broken } else { Ending::Whole }
 }
@@ -335,12 +394,60 @@ fn behind_blank(number: &str, rest: &str, first: char) -> Ending {
         || next.starts_with(['%', '‰', '％'])
         || ["percent", "pct"].iter().any(|word| strip_word(next, word).is_some())
         || then_digit(&['×', '·', '⋅', '*', '/', '÷'])
+        || share_of(next).is_some()
+        || leads_on(next)
+        || is_summed(next)
+        || is_time_in_parts(next)
         || power
         || exponent.is_some_and(|behind| behind.starts_with(|c: char| c.is_ascii_digit()));
     if number.bytes().all(|byte| byte.is_ascii_digit()) && then_digit(&['=']) {
         return Ending::Label;
     }
     if broken { Ending::Broken } else { Ending::Whole }
+}
+
+/// What `text` begins with as a number, blanks before it left out.
+fn number_behind(text: &str) -> Option<&str> {
+    let text = text.trim_start_matches(is_blank);
+    number_prefix(text).map(|(_, end)| &text[end..])
+}
+
+/// What follows `of 100` or `out of 100`, if `rest` begins so.
+fn share_of(rest: &str) -> Option<&str> {
+    let rest = rest.trim_start_matches(is_blank);
+    let whole = ["of ", "out of "].iter().find_map(|word| strip_word(rest, word))?;
+    number_behind(whole).filter(|_| whole.trim_start_matches(is_blank).starts_with(char::is_numeric))
+}
+
+/// Whether `rest` leads from one number to another, as in `0.5 -> 0.3` and `0.5 to 0.3`.
+fn leads_on(rest: &str) -> bool {
+    let arrows = ["-->", "->", "==>", "=>", "→", "⇒", "to "];
+    let target = arrows.iter().find_map(|arrow| strip_word(rest, arrow));
+    target.is_some_and(|target| number_behind(target).is_some())
+}
+
+/// Whether `rest` goes on with a sum: `+ 0.2`, or `- 0.2 = 0.1`.
+fn is_summed(rest: &str) -> bool {
+    let mut rest = rest;
+    while let Some(behind) = rest.strip_prefix("- ").and_then(number_behind) {
+        rest = behind.trim_start_matches(is_blank);
+        if rest.starts_with('=') {
+            return true;
+        }
+    }
+    rest.strip_prefix("+ ").is_some_and(|behind| number_behind(behind).is_some())
+}
+
+/// Whether `rest` is the unit of a time with a smaller part behind it: `min 12 s`.
+fn is_time_in_parts(rest: &str) -> bool {
+    let unit = |text: &str| {
+        let length = text.bytes().take_while(u8::is_ascii_alphabetic).count();
+        TIMES.iter().any(|unit| unit.eq_ignore_ascii_case(&text[..length])).then_some(length)
+    };
+    let Some(length) = unit(rest) else { return false };
+    let behind = rest[length..].trim_start_matches(|c| is_blank(c) || c == ',');
+    let behind = behind.strip_prefix("and ").unwrap_or(behind);
+    number_behind(behind).is_some_and(|rest| unit(rest.trim_start_matches(is_blank)).is_some())
 }
 
 /// `1,234.5`, `1'234`, `1 234,5` and `0,5` in the form that programs read; `None` where the commas can mean two things.
