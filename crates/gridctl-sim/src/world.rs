@@ -41,6 +41,8 @@ pub struct Report {
     pub excused: u64,
     /// Slots that did not answer and were given up.
     pub given_up: u64,
+    /// Workers that gave their machine up, since nothing could be started there.
+    pub unfit: u64,
 }
 
 /// After the last fault a sweep has so long to come to its end, beside the time that its trials take.
@@ -83,6 +85,7 @@ pub(crate) struct World {
     started: u32,
     lives_of_slots: u64,
     given_up: u64,
+    unfit: u64,
     conns: net::Net,
     cut: Vec<bool>,
     /// Machines that fail whatever they are given.
@@ -125,8 +128,8 @@ pub fn simulate(seed: u64) -> Result<Report, Violation> {
     let status = world.status().ok_or_else(|| Violation("no sweep at the end".to_owned()))?;
     world.results(&status)?;
     let excused = world.auditor.excused();
-    let (given_up, took_ms) = (world.given_up, world.queue.now());
-    Ok(Report { injected: world.injected, status, took_ms, events, excused, given_up })
+    let (given_up, unfit, took_ms) = (world.given_up, world.unfit, world.queue.now());
+    Ok(Report { injected: world.injected, status, took_ms, events, excused, given_up, unfit })
 }
 
 impl World {
@@ -154,6 +157,7 @@ impl World {
             started: 0,
             lives_of_slots: 0,
             given_up: 0,
+            unfit: 0,
             conns: net::Net::default(),
             full: false,
             slow: false,

@@ -31,7 +31,7 @@ fn every_seed_keeps_every_promise() {
     });
     let mut injected: BTreeMap<Fault, (u32, u32)> = BTreeMap::new();
     let mut broken = Vec::new();
-    let (mut events, mut virtual_ms, mut excused, mut given_up) = (0, 0, 0, 0);
+    let (mut events, mut virtual_ms, mut excused, mut given_up, mut unfit) = (0, 0, 0, 0, 0);
     for (seed, report) in reports {
         match report {
             Ok(report) => {
@@ -39,6 +39,7 @@ fn every_seed_keeps_every_promise() {
                 virtual_ms += report.took_ms;
                 excused += u64::from(report.excused > 0);
                 given_up += u64::from(report.given_up > 0);
+                unfit += u64::from(report.unfit > 0);
                 for (fault, times) in report.injected {
                     let (in_seeds, in_all) = injected.entry(fault).or_default();
                     *in_seeds += 1;
@@ -55,6 +56,7 @@ fn every_seed_keeps_every_promise() {
         println!("  {fault:?}: {in_all} times in {in_seeds} seeds");
     }
     println!("  failures of bad machines were given back in {excused} seeds, slots given up in {given_up}");
+    println!("  machines were given up in {unfit} seeds");
     assert!(
         broken.is_empty(),
         "{} of {} seeds break a promise:\n{}",
@@ -71,6 +73,7 @@ fn every_seed_keeps_every_promise() {
             );
         }
         assert!(excused >= SEEDS / 20, "failures were given back in {excused} seeds only");
+        assert!(unfit >= SEEDS / 40, "machines were given up in {unfit} seeds only");
         assert!(given_up >= SEEDS / 20, "slots were given up in {given_up} seeds only");
     }
 }

@@ -4,6 +4,7 @@
 use gridctl_core::attempt::StopReason;
 use gridctl_core::attempt::stop::{Step, Stop};
 use gridctl_core::id::{LeaseSeq, WorkerId};
+use gridctl_core::protocol::Grant;
 use gridctl_core::record::{Class, Report};
 use gridctl_core::slot::{SlotEvent, SlotRequest, Start, Watch};
 use gridctl_core::worker;
@@ -41,12 +42,9 @@ impl World {
             return Err(Violation(format!("{worker} starts something new while results wait there")));
         }
         if self.unable[process.machine] {
-            let (token, trial) = (start.grant.token, start.grant.trial);
-            let text = "no process can be started";
-            let report =
-                Report { unbegun: true, ..Report::without_process(token, trial, Class::WorkerFault, text) };
-            self.auditor.not_begun(token.lease);
-            process.reported.insert(token.lease, trial);
+            let report = not_begun(&start.grant);
+            self.auditor.not_begun(report.token.lease);
+            process.reported.insert(report.token.lease, report.trial);
             process.half.ended(now, report);
             return Ok(());
         }
@@ -95,6 +93,14 @@ impl World {
                     process.reported.insert(LeaseSeq(id), report.trial);
                     process.half.ended(now, report);
                 }
+                self.begin_front(worker, number);
+            }
+            SlotEvent::NotStarted { id, .. } if slot.lease_at(0) == Some(LeaseSeq(id)) => {
+                let Some(attempt) = slot.line.pop_front() else { return Ok(()) };
+                let report = not_begun(&attempt.start.grant);
+                self.auditor.not_begun(LeaseSeq(id));
+                process.reported.insert(LeaseSeq(id), report.trial);
+                process.half.ended(now, report);
                 self.begin_front(worker, number);
             }
             SlotEvent::Withdrawn { id } => {
@@ -250,4 +256,11 @@ fn report(attempt: &Attempt, asked: bool) -> Report {
             Report::without_process(grant.token, grant.trial, class, "stopped")
         }
     }
+}
+
+/// What the worker reports of an attempt that its machine could not start.
+fn not_begun(grant: &Grant) -> Report {
+    let text = "no process can be started";
+    let report = Report::without_process(grant.token, grant.trial, Class::WorkerFault, text);
+    Report { unbegun: true, ..report }
 }

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 use gridctl_core::id::{LeaseSeq, Time, WorkerId};
 use gridctl_core::slot::{
-    Ended, Reaped, SILENCE_MS, Seen, SlotEvent, SlotRequest, SlotSupervisor, Todo, Wait, Watchdog,
+    Ended, Fault, NotStarted, Reaped, SILENCE_MS, Seen, SlotEvent, SlotRequest, SlotSupervisor, Todo, Wait,
+    Watchdog,
 };
 use rand::RngExt;
 
@@ -157,7 +158,7 @@ impl World {
                     let life = slot.life;
                     slot.supervisor.sent(0);
                     for event in std::mem::take(&mut slot.said) {
-                        if !matches!(event, SlotEvent::Exited { .. } | SlotEvent::Withdrawn { .. }) {
+                        if matches!(event, SlotEvent::Started { .. } | SlotEvent::Pong { .. }) {
                             slot.watchdog.heard();
                             continue;
                         }
@@ -179,6 +180,7 @@ impl World {
         let (seed, longest_ms, bad) = (self.plan.seed, self.plan.longest_ms, &self.bad);
         let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
         let bad = bad[process.machine];
+        let unable = self.unable[process.machine];
         let Some(slot) = process.slots.get_mut(&number) else { return Ok(()) };
         let of_lease = |attempt: &&mut Attempt| attempt.start.grant.token.lease == lease;
         let Some(attempt) = slot.line.iter_mut().find(of_lease) else {
@@ -188,6 +190,11 @@ impl World {
         };
         if slot.trainer.is_some() {
             return Err(Violation(format!("slot {number} of {worker} has two trainers")));
+        }
+        if unable {
+            let text = "no process can be started".to_owned();
+            slot.supervisor.started(now, Err(NotStarted { fault: Fault::Machine, text }));
+            return Ok(());
         }
         let grant = &attempt.start.grant;
         self.auditor.started(grant.trial)?;

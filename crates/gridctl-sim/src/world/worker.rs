@@ -7,7 +7,7 @@ use gridctl_core::id::{LeaseSeq, Time, TrialId, WorkerId};
 use gridctl_core::protocol::Capacity;
 use gridctl_core::record::Report;
 use gridctl_core::sched::Conn;
-use gridctl_core::worker::{Action, Config, Worker};
+use gridctl_core::worker::{Action, Config, Farewell, Worker};
 use rand::RngExt;
 
 use super::line::LOOK_MS;
@@ -87,7 +87,8 @@ impl World {
                 Action::Stop { lease, reason, grace_ms } => {
                     self.order(worker, lease, Some((reason, grace_ms)));
                 }
-                Action::Exit(_) => {
+                Action::Exit(farewell) => {
+                    self.unfit += u64::from(matches!(farewell, Farewell::Unfit(_)));
                     if let Some(process) = self.workers.remove(&worker) {
                         if let Some(conn) = process.conn {
                             self.break_conn(conn);
