@@ -116,6 +116,10 @@ fn a_flag_without_a_value_is_led_to_the_macro_for_it() {
     lab.write("s.yaml", sweep);
     let done = check(&lab, &["s.yaml"]);
     assert!(done.stderr.contains("write \"${args_no_boolean_flags}\""), "{}", done.stderr);
+    lab.write("s.yaml", format!("command: [python3, t.py, \"${{args_dashes}}\"]\n{sweep}"));
+    let done = check(&lab, &["s.yaml"]);
+    assert!(done.stderr.contains("`--use-amp` is declared"), "{}", done.stderr);
+    assert!(done.stderr.contains("write \"${args_dashes_no_boolean_flags}\""), "{}", done.stderr);
     lab.write("s.yaml", format!("command: [python3, t.py, \"${{args_no_boolean_flags}}\"]\n{sweep}"));
     let done = check(&lab, &["s.yaml"]);
     assert!(!done.stderr.contains("declared as a flag"), "{}", done.stderr);

@@ -27,13 +27,14 @@ enum Plain {
     ArgsNoBooleanFlags,
     ArgsNoEquals,
     ArgsDashes,
+    ArgsDashesNoBooleanFlags,
     ArgsHydra,
     ArgsJson,
     ArgsJsonFile,
 }
 
 /// Names as they are written, and whether they make several arguments.
-const PLAIN: [(&str, Plain, bool); 11] = [
+const PLAIN: [(&str, Plain, bool); 12] = [
     ("env", Plain::Env, false),
     ("interpreter", Plain::Interpreter, false),
     ("program", Plain::Program, false),
@@ -42,17 +43,19 @@ const PLAIN: [(&str, Plain, bool); 11] = [
     ("args_no_boolean_flags", Plain::ArgsNoBooleanFlags, true),
     ("args_no_equals", Plain::ArgsNoEquals, true),
     ("args_dashes", Plain::ArgsDashes, true),
+    ("args_dashes_no_boolean_flags", Plain::ArgsDashesNoBooleanFlags, true),
     ("args_hydra", Plain::ArgsHydra, true),
     ("args_json", Plain::ArgsJson, false),
     ("args_json_file", Plain::ArgsJsonFile, false),
 ];
 
 /// What each macro becomes, for people.
-pub const MACROS: [(&str, &str); 13] = [
+pub const MACROS: [(&str, &str); 14] = [
     ("args", "a word for each parameter: --lr=0.1 --use_amp=true"),
     ("args_dashes", "the same with dashes for underscores: --use-amp=true"),
     ("args_no_equals", "two words for each: --lr 0.1 --use_amp true"),
     ("args_no_boolean_flags", "true is a flag alone, false is left out: --lr=0.1 --use_amp"),
+    ("args_dashes_no_boolean_flags", "both: --lr=0.1 --use-amp"),
     ("args_no_hyphens", "for Hydra and its like: lr=0.1 use_amp=true"),
     ("args_hydra", "the same, with values quoted as Hydra's grammar wants them"),
     ("args_json", "all parameters as one JSON object, in one word"),
@@ -252,6 +255,7 @@ impl Expansion<'_> {
             | Plain::ArgsNoBooleanFlags
             | Plain::ArgsNoEquals
             | Plain::ArgsDashes
+            | Plain::ArgsDashesNoBooleanFlags
             | Plain::ArgsHydra => String::new(),
         })
     }
@@ -263,14 +267,16 @@ impl Expansion<'_> {
             if *value == Value::Null && plain != Plain::ArgsHydra && !self.prints_python() {
                 continue;
             }
+            let dashed = name.replace('_', "-");
             match (plain, value) {
                 (Plain::ArgsHydra, value) => argv.push(hydra::over(name, value)?),
-                (Plain::ArgsNoBooleanFlags, Value::Bool(false)) => {}
+                (Plain::ArgsNoBooleanFlags | Plain::ArgsDashesNoBooleanFlags, Value::Bool(false)) => {}
+                (Plain::ArgsDashesNoBooleanFlags, Value::Bool(true)) => argv.push(format!("--{dashed}")),
                 (Plain::ArgsNoBooleanFlags, Value::Bool(true)) => argv.push(format!("--{name}")),
                 (Plain::ArgsNoHyphens, value) => argv.push(format!("{name}={}", self.text(value))),
                 (Plain::ArgsNoEquals, value) => argv.extend([format!("--{name}"), self.text(value)]),
-                (Plain::ArgsDashes, value) => {
-                    argv.push(format!("--{}={}", name.replace('_', "-"), self.text(value)));
+                (Plain::ArgsDashes | Plain::ArgsDashesNoBooleanFlags, value) => {
+                    argv.push(format!("--{dashed}={}", self.text(value)));
                 }
                 (_, value) => argv.push(format!("--{name}={}", self.text(value))),
             }

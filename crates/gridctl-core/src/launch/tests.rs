@@ -399,6 +399,9 @@ fn every_macro_is_explained() {
 fn dashes_stand_for_underscores() {
     let argv = argv_of(&frozen(&["t", "${args_dashes}"]), r#"{"n_neighbors": 5, "a": "b_c"}"#);
     assert_eq!(argv.unwrap(), ["t", "--n-neighbors=5", "--a=b_c"]);
+    let both = frozen(&["t", "${args_dashes_no_boolean_flags}"]);
+    let argv = argv_of(&both, r#"{"n_neighbors": 5, "use_amp": true, "bare": false}"#);
+    assert_eq!(argv.unwrap(), ["t", "--n-neighbors=5", "--use-amp"]);
 }
 
 #[test]

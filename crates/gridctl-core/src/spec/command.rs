@@ -19,6 +19,7 @@ const MACROS: &[(&str, bool)] = &[
     ("args_no_boolean_flags", true),
     ("args_no_equals", true),
     ("args_dashes", true),
+    ("args_dashes_no_boolean_flags", true),
     ("args_json", false),
     ("args_json_file", false),
     ("args_hydra", true),

@@ -45,11 +45,12 @@ pub(crate) fn unread(frozen: &FrozenSweep, points: &Points) -> Vec<Diagnostic> {
         let axes: Vec<&&Axis> = varied.iter().filter(unread).collect();
         warnings.extend(warning(&axes));
     }
-    if spec.command.iter().any(|word| word == "${args}" || word == "${args_dashes}") {
+    let with_values = ["${args}", "${args_dashes}"];
+    if let Some(word) = spec.command.iter().find(|word| with_values.contains(&word.as_str())) {
         let booleans = spec.axes.iter().enumerate().filter(|(place, _)| takes_booleans(points, *place));
         let flags: Vec<&str> =
             booleans.map(|(_, axis)| axis.name.as_str()).filter(|name| code.declares_flag(name)).collect();
-        warnings.extend(flag(&flags));
+        warnings.extend(flag(&flags, word));
     }
     warnings
 }
@@ -65,10 +66,13 @@ fn warning(axes: &[&&Axis]) -> Option<Diagnostic> {
     )))
 }
 
-fn flag(names: &[&str]) -> Option<Diagnostic> {
-    let first = names.first()?;
-    let message = format!("`--{first}` is declared as a flag without a value, and `${{args}}` gives it one");
-    let help = "write \"${args_no_boolean_flags}\": true is the flag alone, false leaves it out";
+/// `word` is the macro that gives each parameter a value.
+fn flag(names: &[&str], word: &str) -> Option<Diagnostic> {
+    let dashes = word == "${args_dashes}";
+    let first = if dashes { names.first()?.replace('_', "-") } else { (*names.first()?).to_owned() };
+    let message = format!("`--{first}` is declared as a flag without a value, and `{word}` gives it one");
+    let instead = if dashes { "${args_dashes_no_boolean_flags}" } else { "${args_no_boolean_flags}" };
+    let help = format!("write \"{instead}\": true is the flag alone, false leaves it out");
     Some(Diagnostic::warning("check::flag", message).help(help))
 }
 
