@@ -128,7 +128,7 @@ fn read_with(lab: &Lab, metric: &str, long: bool) -> (String, Vec<f64>) {
     lab.write(
         "r.yaml",
         format!(
-            "command: [sh, -c, 'echo $HP_X >> led; {flood} echo best=0.9 >&2; echo \"acc=0.$HP_X of 7\"; echo best=0.1']\n\
+            "command: [sh, -c, 'echo $HP_X >> led; {flood} echo best=0.9 >&2; echo \"acc=0.$HP_X at step 7\"; echo best=0.1']\n\
              metric: {{name: acc, goal: maximize{metric}}}\nparameters: {{x: {{values: [1, 2]}}}}\norder: file\n\
              retry: {{max_failures: 0}}\n"
         ),
@@ -148,7 +148,7 @@ fn a_changed_pattern_reads_kept_logs_again_and_what_is_not_kept_is_tried_again()
     let (said, values) = read_with(&lab, ", regex: 'best=(\\S+)'", false);
     assert_eq!(values, [0.1, 0.1], "{said}");
     assert!(said.contains("2 results read again from the logs"), "{said}");
-    let (said, values) = read_with(&lab, ", regex: 'of (\\d+)'", false);
+    let (said, values) = read_with(&lab, ", regex: 'step (\\d+)'", false);
     assert_eq!(values, [7.0, 7.0], "{said}");
     // What a pattern does not find is no number of another one.
     let (said, values) = read_with(&lab, ", regex: 'nothing=(\\S+)'", false);
@@ -173,7 +173,7 @@ fn a_long_log_is_read_again_from_the_results_and_a_trial_whose_log_is_gone_is_tr
     assert!(said.contains("2 results read again from the logs"), "{said}");
     assert_eq!(lab.ledger("led").len(), 2, "{said}");
     std::fs::remove_dir_all(lab.data().join("results/r/trials")).unwrap();
-    let (said, values) = read_with(&lab, ", regex: 'of (\\d+)'", true);
+    let (said, values) = read_with(&lab, ", regex: 'step (\\d+)'", true);
     assert_eq!(values, [7.0, 7.0], "{said}");
     assert!(said.contains("2 trials tried again"), "{said}");
     assert_eq!(lab.ledger("led").len(), 4, "{said}");

@@ -231,15 +231,11 @@ fn text(details: &TrialDetails, volume: &dyn Fn(&Record) -> Option<String>) -> S
         };
         let _ = writeln!(
             out,
-            "  {time}{}: {}{}, {} on {}, {}, {} of processor time, {} MiB at most",
+            "  {time}{}: {}{}, {}",
             report.token.attempt,
             report.class,
             report.exit.map_or_else(String::new, |end| format!(" ({})", exit(end))),
-            number::duration(std::time::Duration::from_millis(report.duration_ms)),
-            sanitise::line(&record.host),
-            number::unix_ms(report.started_unix_ms),
-            number::duration(std::time::Duration::from_millis(report.cpu_ms)),
-            report.peak_rss_kib / 1024
+            spent(report, &sanitise::line(&record.host)),
         );
         if let Some(error) = &report.error {
             let _ = writeln!(out, "     {}", sanitise::short(error, 200));
@@ -271,6 +267,20 @@ fn doubts(report: &Report) -> String {
     let doubts = report.doubts.iter().map(sentence::doubt);
     let misses = report.near_misses.iter().map(|miss| sanitise::short(miss, 300));
     doubts.chain(misses).map(|line| format!("     {line}\n")).collect()
+}
+
+/// Where and when an attempt ran, and what it took; of one that did not begin, where it was.
+fn spent(report: &Report, host: &str) -> String {
+    if report.started_unix_ms == 0 {
+        return format!("on {host}");
+    }
+    format!(
+        "{} on {host}, {}, {} of processor time, {} MiB at most",
+        number::duration(std::time::Duration::from_millis(report.duration_ms)),
+        number::unix_ms(report.started_unix_ms),
+        number::duration(std::time::Duration::from_millis(report.cpu_ms)),
+        report.peak_rss_kib / 1024
+    )
 }
 
 /// How a process ended, in words.
