@@ -4,8 +4,9 @@
 
 use regex::Regex;
 
+use super::ending::{Ending, ending};
 use super::line::{Found, Name, is_border};
-use super::value::{Ending, ending, is_blank, is_cjk, number_prefix, whole_number};
+use super::value::{is_blank, is_cjk, number_prefix, whole_number};
 
 /// The most patterns that are tried for one attempt's output.
 const MAX_TRIED: u32 = 64;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::curve::{MAX_POINTS, Place, Series};
 use super::file;
-use super::line::{self, Found, Line, is_border};
+use super::line::{self, Found, Line, is_between_cells};
 use super::near::{NearMisses, WIDE, shown};
-use super::value::{Value, as_step, is_blank, number_prefix, whole_number, whole_value};
+use super::value::{Value, as_step, number_prefix, whole_number, whole_value};
 use super::{Outcome, Patterns, Stream};
 use crate::record::{Channel, CurvePoint, Doubt, MetricValue};
 use crate::spec::Report;
@@ -53,9 +53,9 @@ struct Row {
 impl Row {
     /// The row that `line` is, if it begins with `text`, what stands from the metric's name on.
     fn of(line: &str, text: &str, name: &str) -> Option<Self> {
-        let between = |c| is_blank(c) || is_border(c);
-        let behind = text.strip_prefix(name)?.trim_start_matches(between);
-        let (first, _) = number_prefix(behind).filter(|_| line.trim_start_matches(between) == text)?;
+        let behind = text.strip_prefix(name)?.trim_start_matches(is_between_cells);
+        let is_first = line.trim_start_matches(is_between_cells) == text;
+        let (first, _) = number_prefix(behind).filter(|_| is_first)?;
         Some(Self { first, line: shown(text) })
     }
 }

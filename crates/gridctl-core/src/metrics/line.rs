@@ -232,18 +232,22 @@ fn value_of<'a>(rest: &'a str, shown: &'a str) -> Option<Found<'a>> {
             Value::Null | Value::Label => None,
         };
     }
-    let bare = rest.trim_start_matches(|c| is_blank(c) || is_border(c));
+    let bare = rest.trim_start_matches(is_between_cells);
     let is_number = bare.len() < rest.len() && is_cell(bare);
     is_number.then_some(Found::NoSeparator(shown))
 }
 
 /// The number of a line that is nothing but a name and a number, in cells of a table or not.
 fn row_of<'a>(before: &str, rest: &'a str, shown: &'a str) -> Option<Found<'a>> {
-    let between = |c| is_blank(c) || is_border(c);
-    let bare = rest.trim_start_matches(between);
+    let bare = rest.trim_start_matches(is_between_cells);
     let (value, end) = number_prefix(bare).filter(|_| bare.len() < rest.len())?;
-    let is_alone = before.chars().all(between) && bare[end..].chars().all(between);
+    let is_alone = before.chars().all(is_between_cells) && bare[end..].chars().all(is_between_cells);
     is_alone.then_some(Found::Number(value, shown))
+}
+
+/// Blanks and borders, as they stand around the cells of a table.
+pub(super) fn is_between_cells(c: char) -> bool {
+    is_blank(c) || is_border(c)
 }
 
 /// Between the cells of a table.

@@ -4,6 +4,7 @@
 mod advice;
 mod board;
 mod curve;
+mod ending;
 mod file;
 mod line;
 mod log;
