@@ -192,7 +192,7 @@ fn outside_note(
     let named = NamedFiles::of(spec);
     let mut programs = named.iter().filter(|path| is_source(path) && !path.contains('\0'));
     let outside = programs.find_map(|path| {
-        let file = base.join(path).canonicalize().ok().filter(|file| file.is_file())?;
+        let file = workdir.unwrap_or(base).join(path).canonicalize().ok().filter(|file| file.is_file())?;
         let dir = workdir.and_then(|dir| dir.canonicalize().ok());
         (!dir.is_some_and(|dir| file.starts_with(dir))).then_some(file)
     })?;
