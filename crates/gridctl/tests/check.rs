@@ -105,24 +105,85 @@ fn parameters_that_nothing_reads_are_named() {
     }
 }
 
-#[test]
-fn a_flag_without_a_value_is_led_to_the_macro_for_it() {
+/// What `check` says of options, of this program and command.
+fn said_of_options(code: &str, command: &str, parameters: &str) -> String {
     let lab = Lab::new();
-    lab.write(
-        "t.py",
-        "p.add_argument('--lr', type=float)\np.add_argument('--use-amp', action='store_true')\n",
-    );
-    let sweep = "program: t.py\nparameters: {use_amp: {values: [true, false]}, lr: {values: [1]}}\n";
-    lab.write("s.yaml", sweep);
+    lab.write("t.py", code).write("other.py", "p.add_argument('--lr_rate', action='store_true')\n");
+    lab.write("s.yaml", format!("command: [{command}]\nparameters: {{{parameters}}}\n"));
     let done = check(&lab, &["s.yaml"]);
-    assert!(done.stderr.contains("write \"${args_no_boolean_flags}\""), "{}", done.stderr);
-    lab.write("s.yaml", format!("command: [python3, t.py, \"${{args_dashes}}\"]\n{sweep}"));
-    let done = check(&lab, &["s.yaml"]);
-    assert!(done.stderr.contains("`--use-amp` is declared"), "{}", done.stderr);
-    assert!(done.stderr.contains("write \"${args_dashes_no_boolean_flags}\""), "{}", done.stderr);
-    lab.write("s.yaml", format!("command: [python3, t.py, \"${{args_no_boolean_flags}}\"]\n{sweep}"));
-    let done = check(&lab, &["s.yaml"]);
-    assert!(!done.stderr.contains("declared as a flag"), "{}", done.stderr);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let lines = done.stderr.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn an_option_that_takes_no_value_is_led_to_what_gives_it_none() {
+    const AMP: &str = "p.add_argument('--lr', type=float)\np.add_argument('--amp', action='store_true')\n";
+    const USE_AMP: &str = "p.add_argument('--use-amp', action='store_true')\n";
+    const CLICK: &str = "@click.option('--mix/--no-mix', default=False)\n";
+    const ON: &str = "p.add_argument('--mix', default=True, action=argparse.BooleanOptionalAction)\n";
+    let amp = "amp: {values: [true, false]}, lr: {values: [1]}";
+    let mix = "mix: {values: [true, false]}";
+    for (code, command, parameters, message, help) in [
+        (AMP, "\"${args}\"", amp, "`--amp` is declared as a flag", "write \"${args_no_boolean_flags}\""),
+        (AMP, "\"${args_no_equals}\"", amp, "`--amp` is declared as a flag", "\"${args_no_boolean_flags}\""),
+        (AMP, "\"${args_no_boolean_flags}\"", amp, "", ""),
+        (AMP, "\"${args}\"", "amp: {values: [1, 2]}", "", ""),
+        (AMP, "\"--amp=${params.amp}\"", amp, "flag without a value, and `command`", "\"${args_no_"),
+        (AMP, "--amp, \"${params.amp}\"", amp, "flag without a value, and `command`", "\"${args_no_"),
+        (AMP, "\"--lr=${params.lr}\"", amp, "", ""),
+        (
+            USE_AMP,
+            "\"${args_dashes}\"",
+            "use_amp: {value: true}",
+            "`--use-amp` is declared",
+            "dashes_no_bool",
+        ),
+        (USE_AMP, "\"${args}\"", "use_amp: {value: true}", "`--use-amp` is declared", "dashes_no_bool"),
+        (CLICK, "\"${args}\"", mix, "`--mix` is declared as a flag", "write \"${args_no_boolean_flags}\""),
+        (CLICK, "\"${args_no_boolean_flags}\"", mix, "", ""),
+        (ON, "\"${args}\"", mix, "`--mix` is declared as a flag", "mix: {values: [mix, no-mix]}"),
+        (ON, "\"${args_no_boolean_flags}\"", mix, "left out it is true", "\"--${params.mix}\""),
+        (ON, "\"${args_no_boolean_flags}\"", "mix: {value: true}", "", ""),
+        ("p.add_argument('--mix', type=bool)\n", "\"${args}\"", mix, "takes `false` for true", "lambda"),
+        ("@click.option('--mix', type=bool)\n", "\"${args}\"", mix, "", ""),
+    ] {
+        let said = said_of_options(code, &format!("python3, t.py, {command}"), parameters);
+        assert!(said.contains(message) && said.contains(help), "{code}{command}: {said}");
+        assert_eq!(message.is_empty(), !said.contains("check::flag"), "{code}{command}: {said}");
+    }
+}
+
+#[test]
+fn options_in_other_letters_than_the_program_has_are_led_to_the_macro_for_them() {
+    const DASHES: &str = "p.add_argument('-n', '--n-trees', type=int)\n";
+    const UNDERSCORES: &str = "p.add_argument('--n_trees', type=int)\n";
+    let mixed = format!("{DASHES}p.add_argument('--lr_rate')\n");
+    let both = "p.add_argument('--n-trees', '--n_trees')\n";
+    let respells = format!("argv = [a.replace('_', '-') for a in sys.argv]\n{DASHES}");
+    let none = "import arguments\n";
+    for (code, command, help) in [
+        (DASHES, "${args}", "write \"${args_dashes}\""),
+        (DASHES, "${args_no_equals}", "write \"${args_dashes}\""),
+        (DASHES, "${args_no_boolean_flags}", "write \"${args_dashes_no_boolean_flags}\""),
+        (DASHES, "${args_dashes}", ""),
+        (DASHES, "--n-trees=${params.n_trees}", ""),
+        (UNDERSCORES, "${args_dashes}", "write \"${args}\""),
+        (UNDERSCORES, "${args}", ""),
+        (&mixed, "${args}", "\"--n-trees=${params.n_trees}\""),
+        (both, "${args}", ""),
+        (&respells, "${args}", ""),
+        (none, "${args}", ""),
+    ] {
+        let parameters = "n_trees: {values: [1, 2]}, lr_rate: {values: [1]}";
+        let said = said_of_options(code, &format!("python3, t.py, \"{command}\""), parameters);
+        assert!(said.contains(help), "{code}{command}: {said}");
+        assert_eq!(help.is_empty(), !said.contains("check::option"), "{code}{command}: {said}");
+    }
+    let said = said_of_options(DASHES, "python3, -m, t, \"${args}\"", "n_trees: {values: [1, 2]}");
+    assert!(said.contains("declares `--n-trees`, and `${args}` gives `--n_trees`"), "{said}");
+    let said = said_of_options(DASHES, "train, \"${args}\"", "n_trees: {values: [1, 2]}");
+    assert!(!said.contains("check::option"), "no program is named: {said}");
 }
 
 #[test]

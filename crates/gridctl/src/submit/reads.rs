@@ -1,15 +1,17 @@
-//! Whether anything reads the parameters: the command's macros, or a file of the code that names a variable of theirs.
+//! Whether anything reads the parameters as they are given: the command's macros, a file of the code that names a variable of
+//! theirs, the options that the program declares.
 //! Invariant: only looks, at files of bounded size and number; where it cannot see the code it says nothing.
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use gridctl_core::code::{NamedFiles, is_source};
 use gridctl_core::points::Points;
 use gridctl_core::protocol::FrozenSweep;
-use gridctl_core::spec::{Axis, Diagnostic};
-use gridctl_core::value::Value;
+use gridctl_core::spec::{Axis, Diagnostic, SweepSpec};
 
+use super::{declarations, options};
 use crate::workdir;
 
 /// Bytes looked at, of one file and of all.
@@ -17,12 +19,8 @@ const FILE_BYTES: u64 = 4 << 20;
 const ALL_BYTES: u64 = 64 << 20;
 /// Words of whoever reads all parameters at once.
 const READERS: [&str; 4] = ["GRID_PARAMS", "WANDB_SWEEP_PARAM_PATH", "wandb.config", "wandb.init"];
-/// What a flag that takes no value is declared with.
-const FLAGS: [&str; 3] = ["store_true", "store_false", "is_flag"];
-/// Letters after an option's name within which its declaration says that it is a flag.
-const DECLARATION: usize = 240;
 
-/// Warns of parameters that nothing reads, and of values for flags that take none.
+/// Warns of parameters that nothing reads, and of options that are given otherwise than they are declared.
 pub(crate) fn unread(frozen: &FrozenSweep, points: &Points) -> Vec<Diagnostic> {
     let spec = &frozen.spec;
     if spec.command.first().is_some_and(|first| first == "gridctl") {
@@ -45,13 +43,7 @@ pub(crate) fn unread(frozen: &FrozenSweep, points: &Points) -> Vec<Diagnostic> {
         let axes: Vec<&&Axis> = varied.iter().filter(unread).collect();
         warnings.extend(warning(&axes));
     }
-    let with_values = ["${args}", "${args_dashes}"];
-    if let Some(word) = spec.command.iter().find(|word| with_values.contains(&word.as_str())) {
-        let booleans = spec.axes.iter().enumerate().filter(|(place, _)| takes_booleans(points, *place));
-        let flags: Vec<&str> =
-            booleans.map(|(_, axis)| axis.name.as_str()).filter(|name| code.declares_flag(name)).collect();
-        warnings.extend(flag(&flags, word));
-    }
+    warnings.extend(options::warnings(points, &code.of_program(spec)));
     warnings
 }
 
@@ -64,16 +56,6 @@ fn warning(axes: &[&&Axis]) -> Option<Diagnostic> {
         "no macro of `command` passes it on and no file of the code names {variable} or GRID_PARAMS: add \"${{args}}\" to \
          `command`, or read the variable"
     )))
-}
-
-/// `word` is the macro that gives each parameter a value.
-fn flag(names: &[&str], word: &str) -> Option<Diagnostic> {
-    let dashes = word == "${args_dashes}";
-    let first = if dashes { names.first()?.replace('_', "-") } else { (*names.first()?).to_owned() };
-    let message = format!("`--{first}` is declared as a flag without a value, and `{word}` gives it one");
-    let instead = if dashes { "${args_dashes_no_boolean_flags}" } else { "${args_no_boolean_flags}" };
-    let help = format!("write \"{instead}\": true is the flag alone, false leaves it out");
-    Some(Diagnostic::warning("check::flag", message).help(help))
 }
 
 /// Whether a word of the command stands for all parameters.
@@ -99,44 +81,51 @@ fn prefixed(code: &Texts, prefix: &str) -> bool {
         && code
             .all
             .iter()
-            .any(|text| text.match_indices(prefix).any(|(at, _)| ends(&text[at + prefix.len()..])))
-}
-
-fn takes_booleans(points: &Points, axis: usize) -> bool {
-    if let Some(values) = points.spec().axes[axis].values.listed() {
-        return values.iter().any(|value| matches!(value, Value::Bool(_)));
-    }
-    let most = points.axis_len(axis).min(4);
-    (0..most).any(|place| matches!(points.axis_value(axis, place), Value::Bool(_)))
+            .any(|(_, text)| text.match_indices(prefix).any(|(at, _)| ends(&text[at + prefix.len()..])))
 }
 
 /// What the files of the code say.
 struct Texts {
-    all: Vec<String>,
+    /// Their paths within the workdir, and what is in them.
+    all: Vec<(PathBuf, String)>,
     /// There is more than was looked at.
     cut: bool,
 }
 
 impl Texts {
     fn has_any(&self, words: &[&str]) -> bool {
-        self.all.iter().any(|text| words.iter().any(|word| text.contains(word)))
+        self.all.iter().any(|(_, text)| words.iter().any(|word| text.contains(word)))
     }
 
-    /// Whether an option of this name is declared to be a flag.
-    fn declares_flag(&self, name: &str) -> bool {
-        let quoted = [name.to_owned(), name.replace('_', "-")].map(|name| format!("--{name}"));
-        self.all.iter().any(|text| quoted.iter().any(|option| declares(text, option)))
+    /// What declares the program's options: the files that the command names, or all of the code where they declare none;
+    /// nothing where the command names no file of it.
+    fn of_program(&self, spec: &SweepSpec) -> Vec<&str> {
+        let (named, modules) = (NamedFiles::of(spec), modules(&spec.command));
+        let is_named = |path: &Path| {
+            modules.iter().any(|module| path == module) || path.to_str().is_some_and(|path| named.has(path))
+        };
+        let texts = |all: bool| {
+            let files =
+                self.all.iter().filter(move |(path, _)| if all { is_code(path) } else { is_named(path) });
+            files.map(|(_, text)| text.as_str()).collect::<Vec<_>>()
+        };
+        let program = texts(false);
+        if program.is_empty() || program.iter().any(|text| declarations::any(text)) {
+            program
+        } else {
+            texts(true)
+        }
     }
 }
 
-fn declares(text: &str, option: &str) -> bool {
-    text.match_indices(option).any(|(at, _)| {
-        let rest = &text[at + option.len()..];
-        let end = rest.char_indices().nth(DECLARATION).map_or(rest.len(), |(end, _)| end);
-        let rest = &rest[..end];
-        let declaration = rest.split("add_argument").next().unwrap_or(rest);
-        rest.starts_with(['"', '\'']) && FLAGS.iter().any(|word| declaration.contains(word))
-    })
+/// The files that `python -m NAME` may mean.
+fn modules(command: &[String]) -> Vec<PathBuf> {
+    let names = command.windows(2).filter(|pair| pair[0] == "-m").map(|pair| pair[1].replace('.', "/"));
+    names.flat_map(|name| [format!("{name}.py").into(), format!("{name}/__main__.py").into()]).collect()
+}
+
+fn is_code(path: &Path) -> bool {
+    path.to_str().is_some_and(is_source)
 }
 
 fn texts(dir: &Path) -> Texts {
@@ -149,21 +138,9 @@ fn texts(dir: &Path) -> Texts {
         let mut bytes = Vec::new();
         if file.take(FILE_BYTES.min(left)).read_to_end(&mut bytes).is_ok() {
             left -= bytes.len() as u64;
-            all.push(String::from_utf8_lossy(&bytes).into_owned());
+            let path = path.strip_prefix(dir).unwrap_or(&path).to_owned();
+            all.push((path, String::from_utf8_lossy(&bytes).into_owned()));
         }
     }
     Texts { all, cut: false }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flag_is_known_by_its_own_declaration() {
-        let text = "p.add_argument('--amp', action='store_true')\np.add_argument(\"--lr\", type=float)\np.add_argument('--use-bn',\n    help='x',\n    action=\"store_true\")";
-        for (option, expected) in [("--amp", true), ("--lr", false), ("--use-bn", true), ("--a", false)] {
-            assert_eq!(declares(text, option), expected, "{option}");
-        }
-    }
 }
