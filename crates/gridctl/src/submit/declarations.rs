@@ -85,8 +85,9 @@ fn call(before: &str) -> Option<(&str, &str)> {
     for _ in 0..MOST_WORDS {
         rest = rest.trim_end_matches(|c: char| c.is_whitespace() || c == ',');
         if let Some(name) = rest.strip_suffix('(') {
-            let is_declarer = |end: &&str| name.to_ascii_lowercase().ends_with(*end);
-            return DECLARERS.iter().any(|end| is_declarer(end)).then(|| (name, &before[rest.len()..]));
+            let name_in_lower = name.to_ascii_lowercase();
+            let is_declarer = DECLARERS.iter().any(|end| name_in_lower.ends_with(end));
+            return is_declarer.then(|| (name, &before[rest.len()..]));
         }
         rest = match rest.chars().next_back()? {
             quote @ ('"' | '\'') => rest[..rest.len() - 1].rsplit_once(quote)?.0,
