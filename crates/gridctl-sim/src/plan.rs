@@ -29,6 +29,9 @@ pub enum Fault {
     NoSpace,
     /// The master is killed, and the newest snapshot is damaged or of another format.
     SpoilSnapshot,
+    /// The master is killed, and an event of its log is changed or gone, or the log is cut; a backup is
+    /// put back after a while.
+    DamageLog,
     /// The master stands still.
     Stall,
     /// A machine fails whatever it is given, at once.
@@ -50,7 +53,7 @@ pub enum Fault {
 }
 
 /// Every kind of fault.
-pub const FAULTS: [Fault; 20] = [
+pub const FAULTS: [Fault; 21] = [
     Fault::KillMaster,
     Fault::KillWorker,
     Fault::KillAll,
@@ -62,6 +65,7 @@ pub const FAULTS: [Fault; 20] = [
     Fault::SlowCommit,
     Fault::NoSpace,
     Fault::SpoilSnapshot,
+    Fault::DamageLog,
     Fault::Stall,
     Fault::BadMachine,
     Fault::CannotStart,

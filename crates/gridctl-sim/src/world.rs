@@ -43,6 +43,8 @@ pub struct Report {
     pub given_up: u64,
     /// Workers that gave their machine up, since nothing could be started there.
     pub unfit: u64,
+    /// How often a damaged journal was refused.
+    pub refused: u64,
 }
 
 /// After the last fault a sweep has so long to come to its end, beside the time that its trials take.
@@ -55,6 +57,7 @@ pub(crate) enum Happens {
     MasterTicks { life: u32 },
     Commit { life: u32 },
     SpaceAgain,
+    LogMended,
     Injected(Fault),
     WorkerStarts { machine: usize },
     WorkerTicks { worker: WorkerId },
@@ -86,6 +89,7 @@ pub(crate) struct World {
     lives_of_slots: u64,
     given_up: u64,
     unfit: u64,
+    refused: u64,
     conns: net::Net,
     cut: Vec<bool>,
     /// Machines that fail whatever they are given.
@@ -128,8 +132,9 @@ pub fn simulate(seed: u64) -> Result<Report, Violation> {
     let status = world.status().ok_or_else(|| Violation("no sweep at the end".to_owned()))?;
     world.results(&status)?;
     let excused = world.auditor.excused();
-    let (given_up, unfit, took_ms) = (world.given_up, world.unfit, world.queue.now());
-    Ok(Report { injected: world.injected, status, took_ms, events, excused, given_up, unfit })
+    let World { given_up, unfit, refused, .. } = world;
+    let took_ms = world.queue.now();
+    Ok(Report { injected: world.injected, status, took_ms, events, excused, given_up, unfit, refused })
 }
 
 impl World {
@@ -158,6 +163,7 @@ impl World {
             lives_of_slots: 0,
             given_up: 0,
             unfit: 0,
+            refused: 0,
             conns: net::Net::default(),
             full: false,
             slow: false,
@@ -180,6 +186,7 @@ impl World {
             Happens::MasterTicks { life } => self.tick_master(life)?,
             Happens::Commit { life } => self.commit(life)?,
             Happens::SpaceAgain => self.full = false,
+            Happens::LogMended => self.store.mend_log(),
             Happens::Injected(fault) => self.inject(fault)?,
             Happens::WorkerStarts { machine } => self.start_worker(machine)?,
             Happens::WorkerTicks { worker } => self.tick_worker(worker)?,

@@ -31,7 +31,8 @@ fn every_seed_keeps_every_promise() {
     });
     let mut injected: BTreeMap<Fault, (u32, u32)> = BTreeMap::new();
     let mut broken = Vec::new();
-    let (mut events, mut virtual_ms, mut excused, mut given_up, mut unfit) = (0, 0, 0, 0, 0);
+    let (mut events, mut virtual_ms) = (0, 0);
+    let (mut excused, mut given_up, mut unfit, mut refused) = (0, 0, 0, 0);
     for (seed, report) in reports {
         match report {
             Ok(report) => {
@@ -40,6 +41,7 @@ fn every_seed_keeps_every_promise() {
                 excused += u64::from(report.excused > 0);
                 given_up += u64::from(report.given_up > 0);
                 unfit += u64::from(report.unfit > 0);
+                refused += u64::from(report.refused > 0);
                 for (fault, times) in report.injected {
                     let (in_seeds, in_all) = injected.entry(fault).or_default();
                     *in_seeds += 1;
@@ -56,7 +58,7 @@ fn every_seed_keeps_every_promise() {
         println!("  {fault:?}: {in_all} times in {in_seeds} seeds");
     }
     println!("  failures of bad machines were given back in {excused} seeds, slots given up in {given_up}");
-    println!("  machines were given up in {unfit} seeds");
+    println!("  machines were given up in {unfit} seeds, damaged logs refused in {refused}");
     assert!(
         broken.is_empty(),
         "{} of {} seeds break a promise:\n{}",
@@ -74,6 +76,7 @@ fn every_seed_keeps_every_promise() {
         }
         assert!(excused >= SEEDS / 20, "failures were given back in {excused} seeds only");
         assert!(unfit >= SEEDS / 40, "machines were given up in {unfit} seeds only");
+        assert!(refused >= SEEDS / 20, "damaged logs were refused in {refused} seeds only");
         assert!(given_up >= SEEDS / 20, "slots were given up in {given_up} seeds only");
     }
 }

@@ -49,6 +49,7 @@ impl World {
                 true
             }
             Fault::SpoilSnapshot => self.spoil_snapshot()?,
+            Fault::DamageLog => self.damage_log()?,
             Fault::Stall => self.hit_master(|world| {
                 let until = world.queue.now() + world.rng.random_range(1_000..60_000);
                 if let Some(master) = world.master.as_mut() {

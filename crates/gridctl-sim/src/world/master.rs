@@ -6,7 +6,7 @@ use gridctl_core::leaderboard::Brief;
 use gridctl_core::sched::{
     Candidates, Core, Driver, Event, Found, Input, SNAPSHOT_FORMAT, Steer, Step, SweepState, Timing,
 };
-use gridctl_storage::journal::{EventRow, Group, Snapshot, Store};
+use gridctl_storage::journal::{Damage, EventRow, Group, Snapshot, Store, StoreError};
 use rand::RngExt;
 
 use super::{Happens, World};
@@ -22,7 +22,13 @@ impl World {
         if self.master.is_some() {
             return Ok(());
         }
-        let mut core = self.load()?;
+        let Some(mut core) = self.load()? else {
+            // Refused: a person puts a backup back.
+            self.refused += 1;
+            self.queue.after(5_000, Happens::LogMended);
+            self.queue.after(10_000, Happens::MasterStarts);
+            return Ok(());
+        };
         core.begin(self.now());
         self.lives += 1;
         self.master = Some(Master { driver: Driver::new(core), stalled_until: 0 });
@@ -31,16 +37,19 @@ impl World {
         self.pump()
     }
 
-    /// The core as the journal has it; from the newest snapshot that is understood and from the
-    /// beginning it must be the same.
-    fn load(&mut self) -> Result<Core, Violation> {
+    /// The core as the journal has it: from the newest snapshot that is understood and from the
+    /// beginning it must be the same. `None` if the log is damaged, and was refused for it.
+    fn load(&mut self) -> Result<Option<Core>, Violation> {
         let now = self.now();
         let mut before = u64::MAX;
         let (mut core, tail) = loop {
-            let loaded = self
-                .store
-                .load(before)
-                .map_err(|err| Violation(format!("the journal does not load: {err}")))?;
+            let loaded = match self.store.load(before) {
+                Ok(loaded) => loaded,
+                Err(StoreError::Corrupt { .. } | StoreError::Behind { .. }) if self.store.is_damaged() => {
+                    return Ok(None);
+                }
+                Err(err) => return Err(Violation(format!("the journal does not load: {err}"))),
+            };
             let Some((seq, bytes)) = loaded.snapshot else {
                 break (Core::new(Timing::default()), loaded.tail);
             };
@@ -59,7 +68,15 @@ impl World {
                 String::from_utf8_lossy(&whole.snapshot())
             )));
         }
-        Ok(core)
+        Ok(Some(core))
+    }
+
+    /// The power goes, and the log is found damaged.
+    pub(super) fn damage_log(&mut self) -> Result<bool, Violation> {
+        self.kill_master()?;
+        let kind = [Damage::Changed, Damage::Missing, Damage::Cut][self.rng.random_range(0..3)];
+        let place = self.rng.random_range(0..1 << 20);
+        Ok(self.store.damage_log(kind, place))
     }
 
     /// The power goes, and with it the newest snapshot: it is damaged, or not one that is understood.

@@ -98,7 +98,24 @@ impl World {
                 }
             }
         }
-        Ok(())
+        self.placed_once(worker)
+    }
+
+    /// Promise 41 at the slots: what the worker's half has given to them is in exactly one line, or
+    /// waits for the results volume, and nothing else is.
+    fn placed_once(&self, worker: WorkerId) -> Result<(), Violation> {
+        let Some(process) = self.workers.get(&worker) else { return Ok(()) };
+        let lines = process.slots.values().flat_map(|slot| &slot.line);
+        let unpublished = process.unpublished.iter().map(|report| report.token.lease);
+        let mut there: Vec<LeaseSeq> =
+            lines.map(|attempt| attempt.start.grant.token.lease).chain(unpublished).collect();
+        there.sort_unstable();
+        let mut placed = process.half.holds();
+        placed.retain(|lease| process.half.is_placed(*lease));
+        match there == placed {
+            true => Ok(()),
+            false => Err(Violation(format!("{worker} has placed {placed:?}, and its slots have {there:?}"))),
+        }
     }
 
     /// The worker hangs up by itself, and connects again.

@@ -104,13 +104,8 @@ pub(crate) fn events_after(
         let seq = row.get::<_, i64>(0).map_err(fail)?.cast_unsigned();
         let payload = row.get_ref(2).map_err(fail)?;
         let payload = payload.as_bytes().map_err(|_| damaged(path, "an event is no text", seq))?;
-        if seq != chain.seq + 1 {
-            return Err(damaged(path, "events are missing", chain.seq + 1));
-        }
-        chain = chain.next(payload);
-        if row.get::<_, u32>(1).map_err(fail)? != chain.crc {
-            return Err(damaged(path, "an event's checksum does not fit", seq));
-        }
+        let crc = row.get(1).map_err(fail)?;
+        chain = chain.follow(seq, payload, crc).map_err(|(what, at)| damaged(path, what, at))?;
         each(EventRow { seq, payload: payload.to_vec() });
     }
     Ok(chain)

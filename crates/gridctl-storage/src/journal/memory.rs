@@ -1,14 +1,20 @@
 //! A journal in memory, for the simulator: what is appended is held back until it is synced, and a
-//! crash may tear it; a snapshot may be damaged later.
+//! crash may tear it; the log or a snapshot may be damaged later.
 //! Invariant: whatever is torn, what is read back is a prefix of the groups and holds every group
-//! that was synced.
+//! that was synced; what is damaged is refused by the checks that the journal on disk has.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
+use super::head::Head;
+use super::load::{behind, damaged};
 use super::row::{Chain, snapshot_crc, snapshot_is_whole};
 use super::{EventRow, Group, Loaded, OutcomeRow, Snapshot, Store};
+
+/// The journal's own name.
+const NAME: &str = "memory";
 
 /// What the next write does instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +23,17 @@ pub enum Failure {
     NoSpace,
     /// [`StoreError::Fatal`], and the store refuses everything until the next [`MemoryStore::crash`].
     Fatal,
+}
+
+/// What happens to the log at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// A digit of an event is another one.
+    Changed,
+    /// An event is gone, and those after it are there.
+    Missing,
+    /// An event and all after it are gone.
+    Cut,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -33,9 +50,20 @@ struct Kept {
     bytes: Vec<u8>,
 }
 
+/// An event as the disk has it.
+#[derive(Debug, Clone)]
+struct KeptEvent {
+    payload: Vec<u8>,
+    crc: u32,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    events: Vec<EventRow>,
+    events: BTreeMap<u64, KeptEvent>,
+    /// The rows that were damaged, as they were written.
+    undamaged: BTreeMap<u64, KeptEvent>,
+    /// The chain after the last event that is durable, as `journal.head` has it.
+    head: Option<Chain>,
     outcomes: Vec<OutcomeRow>,
     snapshots: Vec<Kept>,
     /// Written, but not yet durable.
@@ -72,7 +100,8 @@ impl MemoryStore {
         held.into_iter().for_each(|write| inner.keep(write));
     }
 
-    /// Loses power: of what was not synced only the first `torn` rows had reached the disk. A group that is not whole is gone.
+    /// Loses power: of what was not synced only the first `torn` rows had reached the disk. A group
+    /// that is not whole is gone.
     pub fn crash(&self, torn: usize) {
         let mut inner = self.lock();
         let mut reached = torn;
@@ -100,19 +129,56 @@ impl MemoryStore {
     /// and round: what can still be read says something else. False if there is none.
     pub fn damage_snapshot(&self, place: usize) -> bool {
         let mut inner = self.lock();
-        let Some(newest) = inner.snapshots.last_mut() else { return false };
-        let place = place % newest.bytes.len().max(1);
-        let (before, after) = newest.bytes.split_at_mut(place);
-        let digit = after.iter_mut().chain(before).find(|byte| byte.is_ascii_digit());
-        let Some(digit) = digit else { return false };
-        *digit = if *digit == b'9' { b'8' } else { *digit + 1 };
+        inner.snapshots.last_mut().is_some_and(|newest| change_digit(&mut newest.bytes, place))
+    }
+
+    /// Damages the durable log at the event `place`, counted round and round; false if nothing was
+    /// damaged, or something is.
+    pub fn damage_log(&self, damage: Damage, place: usize) -> bool {
+        let mut inner = self.lock();
+        let count = inner.events.len().max(1);
+        let Some(seq) = inner.events.keys().nth(place % count).copied() else { return false };
+        if !inner.undamaged.is_empty() {
+            return false;
+        }
+        match damage {
+            Damage::Changed => {
+                let Some(event) = inner.events.get_mut(&seq) else { return false };
+                let whole = event.clone();
+                if !change_digit(&mut event.payload, place) {
+                    return false;
+                }
+                inner.undamaged.insert(seq, whole);
+            }
+            Damage::Missing => {
+                let gone = inner.events.remove(&seq);
+                inner.undamaged.extend(gone.map(|event| (seq, event)));
+            }
+            Damage::Cut => inner.undamaged = inner.events.split_off(&seq),
+        }
         true
     }
 
-    /// Every durable event.
+    /// Puts back what was damaged, as from a backup.
+    pub fn mend_log(&self) {
+        let mut inner = self.lock();
+        let mut undamaged = std::mem::take(&mut inner.undamaged);
+        inner.events.append(&mut undamaged);
+    }
+
+    /// Whether something of the log is damaged.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        !self.lock().undamaged.is_empty()
+    }
+
+    /// Every durable event, as it was written.
     #[must_use]
     pub fn events(&self) -> Vec<EventRow> {
-        self.lock().events.clone()
+        let inner = self.lock();
+        let mut all = inner.events.clone();
+        all.append(&mut inner.undamaged.clone());
+        all.into_iter().map(|(seq, event)| EventRow { seq, payload: event.payload }).collect()
     }
 
     /// Every durable outcome.
@@ -126,16 +192,38 @@ impl MemoryStore {
     }
 }
 
+/// Changes the first digit from `place` on, counted round and round; false if there is none.
+fn change_digit(bytes: &mut [u8], place: usize) -> bool {
+    let place = place % bytes.len().max(1);
+    let (before, after) = bytes.split_at_mut(place);
+    let digit = after.iter_mut().chain(before).find(|byte| byte.is_ascii_digit());
+    let Some(digit) = digit else { return false };
+    *digit = if *digit == b'9' { b'8' } else { *digit + 1 };
+    true
+}
+
 impl Inner {
+    fn head(&self) -> Chain {
+        self.head.unwrap_or_else(|| Chain::start(NAME))
+    }
+
     fn keep(&mut self, write: Write) {
         match write {
-            Write::Group { mut events, mut outcomes } => {
-                self.events.append(&mut events);
+            Write::Group { events, mut outcomes } => {
+                for EventRow { seq, payload } in events {
+                    let chain = self.head().next(&payload);
+                    self.head = Some(chain);
+                    self.events.insert(seq, KeptEvent { payload, crc: chain.crc });
+                }
                 self.outcomes.append(&mut outcomes);
             }
             Write::Snapshot(seq, bytes) => {
                 self.snapshots.retain(|old| old.seq != seq);
-                let crc = snapshot_crc(Chain { seq, crc: 0 }, &bytes);
+                let chain = match self.events.get(&seq) {
+                    Some(event) => Chain { seq, crc: event.crc },
+                    None => Chain::start(NAME),
+                };
+                let crc = snapshot_crc(chain, &bytes);
                 self.snapshots.push(Kept { seq, crc, bytes });
                 let surplus = self.snapshots.len().saturating_sub(2);
                 self.snapshots.drain(..surplus);
@@ -149,10 +237,7 @@ impl Inner {
 
     /// What has been written, durable or not.
     fn written(&self) -> (u64, u64) {
-        let mut last = (
-            self.events.last().map_or(0, |event| event.seq),
-            self.outcomes.last().map_or(0, |outcome| outcome.seq),
-        );
+        let mut last = (self.head().seq, self.outcomes.last().map_or(0, |outcome| outcome.seq));
         for write in &self.held {
             if let Write::Group { events, outcomes } = write {
                 last.0 = events.last().map_or(last.0, |event| event.seq);
@@ -163,7 +248,7 @@ impl Inner {
     }
 
     fn may_fail(&mut self) -> Result<(), StoreError> {
-        let path = PathBuf::from("memory");
+        let path = PathBuf::from(NAME);
         let failure = if self.failures.is_empty() { None } else { Some(self.failures.remove(0)) };
         match failure {
             Some(Failure::NoSpace) if !self.dead => return Err(StoreError::NoSpace { path }),
@@ -221,14 +306,36 @@ impl Store for MemoryStore {
 
     fn load(&mut self, before: u64) -> Result<Loaded, StoreError> {
         let inner = self.lock();
-        let is_whole =
-            |kept: &Kept| snapshot_is_whole(Chain { seq: kept.seq, crc: 0 }, &kept.bytes, kept.crc);
-        let asked = inner.snapshots.iter().rev().filter(|kept| kept.seq < before);
-        let damaged = asked.clone().take_while(|kept| !is_whole(kept)).count();
-        let snapshot = asked.skip(damaged).map(|kept| (kept.seq, kept.bytes.clone())).next();
-        let after = snapshot.as_ref().map_or(0, |(seq, _)| *seq);
-        let tail = inner.events.iter().filter(|event| event.seq > after).cloned().collect();
-        let next_seq = inner.events.last().map_or(0, |event| event.seq) + 1;
-        Ok(Loaded { snapshot, tail, next_seq, damaged_snapshots: u32::try_from(damaged).unwrap_or(u32::MAX) })
+        let path = PathBuf::from(NAME);
+        let head = inner.head();
+        let last = inner.events.last_key_value().map_or(0, |(seq, _)| *seq);
+        if last < head.seq {
+            let journal = NAME.to_owned();
+            let outcome = inner.outcomes.last().map_or(0, |outcome| outcome.seq);
+            let known = Head { journal, event: head, outcome, is_closed: false };
+            return Err(behind(&path, Some(&known), Chain { seq: last, crc: 0 }, outcome));
+        }
+        let chain_at = |seq: u64| match seq {
+            0 => Some(Chain::start(NAME)),
+            _ => inner.events.get(&seq).map(|event| Chain { seq, crc: event.crc }),
+        };
+        let mut loaded = Loaded::default();
+        let mut chain = Chain::start(NAME);
+        for kept in inner.snapshots.iter().rev().filter(|kept| kept.seq < before) {
+            let at = chain_at(kept.seq).filter(|at| snapshot_is_whole(*at, &kept.bytes, kept.crc));
+            if let Some(at) = at {
+                chain = at;
+                loaded.snapshot = Some((kept.seq, kept.bytes.clone()));
+                break;
+            }
+            loaded.damaged_snapshots += 1;
+        }
+        for (seq, KeptEvent { payload, crc }) in inner.events.range(chain.seq + 1..) {
+            let next = chain.follow(*seq, payload, *crc);
+            chain = next.map_err(|(what, at)| damaged(&path, what, at))?;
+            loaded.tail.push(EventRow { seq: *seq, payload: payload.clone() });
+        }
+        loaded.next_seq = chain.seq + 1;
+        Ok(loaded)
     }
 }

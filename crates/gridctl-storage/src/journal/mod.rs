@@ -30,7 +30,7 @@ pub use error::StoreError;
 pub use head::HEAD_FILE;
 pub use home::Home;
 pub use lock::living_master;
-pub use memory::MemoryStore;
+pub use memory::{Damage, MemoryStore};
 pub use reader::Reader;
 pub use replacement::Replacement;
 pub use schema::{FORMAT, JOURNAL_FILE};

@@ -38,6 +38,16 @@ impl Chain {
         hasher.update(payload);
         Self { seq, crc: hasher.finalize() }
     }
+
+    /// After the event that is stored under this number with this checksum; what is wrong, and at
+    /// which number, if it is not the one that was written next.
+    pub(crate) fn follow(self, seq: u64, payload: &[u8], crc: u32) -> Result<Self, (&'static str, u64)> {
+        if seq != self.seq + 1 {
+            return Err(("events are missing", self.seq + 1));
+        }
+        let next = self.next(payload);
+        if next.crc == crc { Ok(next) } else { Err(("an event's checksum does not fit", seq)) }
+    }
 }
 
 /// A snapshot's checksum.

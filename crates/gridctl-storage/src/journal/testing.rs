@@ -4,7 +4,7 @@
 use gridctl_core::id::{CodeHash, TrialId};
 use gridctl_core::record::{Class, TrialState};
 
-use super::memory::Failure;
+use super::memory::{Damage, Failure};
 use super::{
     EventRow, Group, Loaded, MemoryStore, Options, OutcomeRow, Snapshot, SqliteStore, Store, StoreError,
 };
@@ -118,6 +118,30 @@ fn a_damaged_snapshot_in_memory_is_passed_over() {
     let loaded = store.load(u64::MAX).unwrap();
     assert_eq!((loaded.snapshot, loaded.damaged_snapshots), (Some((2, b"12".to_vec())), 1));
     assert_eq!((loaded.tail, loaded.next_seq), (events(3..=4), 5));
+}
+
+#[test]
+fn a_damaged_log_in_memory_is_refused_until_it_is_mended() {
+    let damages = [
+        (Damage::Changed, "an event's checksum does not fit (at 3)"),
+        (Damage::Missing, "events are missing (at 3)"),
+        (Damage::Cut, "is behind: it ends with event 2 and"),
+    ];
+    for (damage, said) in damages {
+        let mut store = MemoryStore::new();
+        assert!(!store.damage_log(damage, 0), "there is nothing");
+        append(&mut store, 1, 5);
+        assert!(store.damage_log(damage, 2) && store.is_damaged());
+        let refused = store.load(u64::MAX).unwrap_err().to_string();
+        assert!(refused.contains(said), "{damage:?}: {refused}");
+        assert_eq!(store.events(), events(1..=5), "what was written is known");
+        store.mend_log();
+        assert_eq!(store.load(u64::MAX).unwrap().tail, events(1..=5));
+        store.snapshot(&Snapshot { seq: 5, bytes: b"5" }).unwrap();
+        assert!(store.damage_log(damage, 2));
+        // What a snapshot stands for is not read; that the log ends before it is seen.
+        assert_eq!(store.load(u64::MAX).is_err(), damage == Damage::Cut);
+    }
 }
 
 #[test]
