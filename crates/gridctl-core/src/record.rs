@@ -253,6 +253,19 @@ pub enum Doubt {
         /// The line, or its beginning.
         line: String,
     },
+    /// The value has words before the metric's name that say of what it is, and is of training, or others
+    /// ended with another number.
+    Qualified {
+        /// The metric.
+        metric: String,
+        /// The value that was taken.
+        value: MetricValue,
+        /// It with its words.
+        taken: String,
+        /// The other one with its words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        other: Option<String>,
+    },
     /// Lines were longer than what is read of one.
     Cut {
         /// How many.

@@ -65,6 +65,12 @@ impl From<Doubt> for v1::Doubt {
             Doubt::Unread { metric, value, line } => {
                 What::Unread(v1::Unread { metric: clip(metric), value: value.0, line: clip(line) })
             }
+            Doubt::Qualified { metric, value, taken, other } => What::Qualified(v1::Qualified {
+                metric: clip(metric),
+                value: value.0,
+                taken: clip(taken),
+                other: other.map(clip),
+            }),
             Doubt::Cut { lines, longest } => What::Cut(v1::Cut { lines, longest }),
         };
         Self { what: Some(what) }
@@ -88,6 +94,15 @@ impl TryFrom<v1::Doubt> for Doubt {
                 metric: text("doubts.metric", unread.metric, limits::MAX_TEXT_BYTES)?,
                 value: MetricValue(unread.value),
                 line: text("doubts.line", unread.line, limits::MAX_TEXT_BYTES)?,
+            },
+            What::Qualified(qualified) => Self::Qualified {
+                metric: text("doubts.metric", qualified.metric, limits::MAX_TEXT_BYTES)?,
+                value: MetricValue(qualified.value),
+                taken: text("doubts.taken", qualified.taken, limits::MAX_TEXT_BYTES)?,
+                other: qualified
+                    .other
+                    .map(|other| text("doubts.other", other, limits::MAX_TEXT_BYTES))
+                    .transpose()?,
             },
             What::Cut(cut) => Self::Cut { lines: cut.lines, longest: cut.longest },
         })

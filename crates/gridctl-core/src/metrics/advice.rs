@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::ending::{Ending, ending};
 use super::line::{Found, Name, is_border};
+use super::series::{Lane, Series};
 use super::value::{is_blank, is_cjk, number_prefix, whole_number};
 
 /// The most patterns that are tried for one attempt's output.
@@ -82,6 +83,49 @@ impl Advice {
             self.tried = MAX_TRIED;
         }
     }
+}
+
+/// What to say where an objective was printed with different words before it, and different numbers.
+pub(super) fn undecided(series: &Series, [advised, other]: [&Lane; 2]) -> Vec<String> {
+    let name = &*series.name;
+    let mut sentences = vec![format!(
+        "saw `{}` and `{}`, and no `{name}` without such a word: say which of them is meant",
+        advised.text, other.text
+    )];
+    let others: Vec<&str> = series.other_lanes(advised).map(|lane| lane.line.as_str()).collect();
+    match advised.at {
+        Some(places) => {
+            if let Some(pattern) = with_words(&advised.line, places, name, &others) {
+                sentences.push(format!("to read it: `regex: '{pattern}'` under `metric`"));
+            }
+        }
+        None if !advised.line.is_empty() => {
+            sentences.push(format!("to read it: `name: {}` under `metric`", advised.line));
+        }
+        None => {}
+    }
+    sentences
+}
+
+/// A pattern for the number of the name at `at` with the words that begin at `from`, which matches none of
+/// the other lines.
+fn with_words(line: &str, [from, at]: [usize; 2], name: &str, others: &[&str]) -> Option<String> {
+    let gap = gap(&line[at + name.len()..])?;
+    let number_at = at + name.len() + gap.len();
+    let (before, words) = (line[..from].chars().next_back(), &line[from..at]);
+    let is_direct = words.chars().all(|c| c.is_alphabetic() || is_blank(c) || "\"'`".contains(c));
+    let words = if is_direct {
+        between(words)
+    } else {
+        let heading = words.split(|c: char| !c.is_alphabetic() && !is_blank(c)).next()?;
+        format!(r"{}\b.*?[^\w./-]", between(heading.trim_end_matches(is_blank)))
+    };
+    [PLAIN, GROUPED].into_iter().find_map(|number| {
+        let candidate = format!("{}{words}{}{}({number}){END}", edge(before), quoted(name), between(gap));
+        let pattern = Regex::new(&candidate).ok()?;
+        let fits = reads(&pattern, line, number_at) && !others.iter().any(|other| pattern.is_match(other));
+        fits.then_some(candidate)
+    })
 }
 
 /// Behind a number, what cannot go on with it.

@@ -1,14 +1,15 @@
 //! What is known of an attempt's metrics so far, line by line of what it printed and wrote.
 //! Invariant: a value is kept by the way it came, and what came explicitly is never replaced by text.
 
-use std::cell::OnceCell;
 use std::sync::Arc;
 
-use super::curve::{MAX_POINTS, Place, Series};
-use super::file;
-use super::line::{self, Found, Line, is_between_cells};
-use super::near::{NearMisses, WIDE, shown};
-use super::value::{Value, as_step, number_prefix, whole_number, whole_value};
+use super::advice;
+use super::curve::MAX_POINTS;
+use super::file::{self, JsonLine};
+use super::line::{self, Line, is_between_cells};
+use super::near::{NearMisses, shown};
+use super::series::{Place, Series};
+use super::value::{Value, as_step, number_prefix, whole_value};
 use super::{Outcome, Patterns, Stream};
 use crate::record::{Channel, CurvePoint, Doubt, MetricValue};
 use crate::spec::Report;
@@ -21,8 +22,6 @@ pub(super) const MAX_NAME: usize = 128;
 pub(super) const MAX_ALL_POINTS: usize = 8_000;
 /// The most doubts that are kept of one attempt.
 const MAX_DOUBTS: usize = 16;
-/// The most values that one pattern takes from one line.
-const MAX_CAUGHT: usize = 4_096;
 
 /// What is known so far: one series per metric, the declared ones first and in their order.
 #[derive(Debug)]
@@ -38,12 +37,12 @@ pub(super) struct Board {
     /// Lines that were cut, and the length of the longest.
     pub(super) cut: (u64, u64),
     /// Of each declared metric, the last row of a table that begins with its name and is not read.
-    rows: Vec<Option<Row>>,
+    pub(super) rows: Vec<Option<Row>>,
 }
 
 /// A row of a table, with more cells than a name and a number.
 #[derive(Debug)]
-struct Row {
+pub(super) struct Row {
     /// What stands behind the name.
     first: f64,
     /// The row, or its beginning.
@@ -52,11 +51,20 @@ struct Row {
 
 impl Row {
     /// The row that `line` is, if it begins with `text`, what stands from the metric's name on.
-    fn of(line: &str, text: &str, name: &str) -> Option<Self> {
+    pub(super) fn of(line: &str, text: &str, name: &str) -> Option<Self> {
         let behind = text.strip_prefix(name)?.trim_start_matches(is_between_cells);
         let is_first = line.trim_start_matches(is_between_cells) == text;
         let (first, _) = number_prefix(behind).filter(|_| is_first)?;
         Some(Self { first, line: shown(text) })
+    }
+
+    /// What there is to doubt of the value that was taken, as it is none of this row.
+    fn doubt(self, series: &Series) -> Option<Doubt> {
+        let value = MetricValue(series.value()?);
+        let is_text = matches!(series.channel(), Some(Channel::Stdout | Channel::Stderr));
+        let metric = series.name.to_string();
+        let differs = is_text && MetricValue(self.first) != value;
+        differs.then_some(Doubt::Unread { metric, value, line: self.line })
     }
 }
 
@@ -119,7 +127,9 @@ impl Board {
                 self.done = true;
                 return;
             }
-            if let Some(pairs) = rest.strip_prefix("metric").filter(|pairs| pairs.starts_with([' ', '\t'])) {
+            if let Some(pairs) = rest.strip_prefix("metric")
+                && (pairs.is_empty() || pairs.starts_with([' ', '\t']))
+            {
                 return self.metric_line(pairs, Place { end: file_size(), ..place });
             }
         }
@@ -131,80 +141,37 @@ impl Board {
         let mut numbers = Vec::new();
         let (near, series) = (&mut self.near, &mut self.series);
         let objective = self.patterns.objective().map(|metric| &*metric.name.name);
-        line::pairs(rest, |name, value| match whole_value(value) {
-            Value::Number(number) => numbers.push((name, number)),
-            Value::Null => {}
-            Value::Unreadable | Value::Prose | Value::Label => {
+        let mut unreadable = |name: &str, text: &str| {
+            if let Some(series) = series.iter_mut().find(|series| *series.name == *name) {
+                series.push_unreadable(Channel::Protocol, place, text);
+            }
+        };
+        let mut is_malformed = rest.trim().is_empty();
+        let whole = format!("::metric{rest}");
+        line::pairs(rest, |name, value| match value.map(|value| (value, whole_value(value))) {
+            Some((_, Value::Number(number))) => numbers.push((name, number)),
+            Some((_, Value::Null)) => {}
+            Some((value, Value::Unreadable | Value::Prose | Value::Label)) => {
                 let text = format!("{name}={value}");
-                if let Some(series) = series.iter_mut().find(|series| *series.name == *name) {
-                    series.push_unreadable(Channel::Protocol, place, &text);
-                }
+                unreadable(name, &text);
                 if objective == Some(name) {
                     near.not_number(&text);
                 }
             }
+            None => {
+                is_malformed = true;
+                unreadable(name.trim_matches([':', ',', ';', '"', '\'']), &whole);
+            }
         });
+        if is_malformed {
+            near.malformed_metric(&whole);
+        }
         let step_of = |wanted: &str| {
             numbers.iter().find(|(name, _)| *name == wanted).and_then(|(_, value)| as_step(*value))
         };
         let step = step_of("step").or_else(|| step_of("epoch"));
         for (name, value) in numbers {
             self.take(name, (Channel::Protocol, place), step, value);
-        }
-    }
-
-    /// Patterns, and `name=value` for declared names.
-    fn declared_line(&mut self, line: &str, channel: Channel, place: Place) {
-        let patterns = Arc::clone(&self.patterns);
-        let step = OnceCell::new();
-        let step = || *step.get_or_init(|| line::find_step(line));
-        for (nth, metric) in patterns.declared.iter().enumerate() {
-            let is_objective = nth == 0 && patterns.has_objective;
-            let series = &mut self.series[nth];
-            if let Some(regex) = &metric.regex {
-                let mut caught = regex.captures_iter(line).filter_map(|captures| captures.get(1));
-                for caught in caught.by_ref().take(MAX_CAUGHT) {
-                    match whole_value(caught.as_str()) {
-                        Value::Number(value) => series.push(channel, place, step(), value),
-                        Value::Unreadable => series.push_unreadable(channel, place, caught.as_str()),
-                        Value::Null | Value::Prose | Value::Label => {}
-                    }
-                    if is_objective && whole_number(caught.as_str()).is_none() {
-                        self.near.regex_caught(caught.as_str());
-                    }
-                }
-                if caught.next().is_some() {
-                    series.push_unreadable(channel, place, "thousands of values in one line");
-                }
-            } else if metric.name.is_in(line) {
-                let mut unreadable = None;
-                metric.name.find(line, |found| match found {
-                    Found::Number(value, _) => series.push(channel, place, step(), value),
-                    Found::Unreadable(text) => {
-                        series.push_unreadable(channel, place, text);
-                        unreadable = Some(text);
-                    }
-                    Found::NoSeparator(text) => {
-                        let row = Row::of(line, text, &metric.name.name);
-                        self.rows[nth] = row.or(self.rows[nth].take());
-                    }
-                    Found::Prose(_) => {}
-                });
-                if is_objective {
-                    // Once for each line, however many values it has.
-                    if let Some(text) = unreadable {
-                        self.near.unreadable(line, text, &metric.name.name);
-                    }
-                    self.near.has_name(line, &metric.name);
-                }
-            }
-        }
-        let bytes = line.as_bytes();
-        let objective = patterns.objective().filter(|_| !self.series[0].has_value());
-        if let Some(objective) = objective
-            && (memchr::memchr3(b'=', b':', WIDE, bytes).is_some() || objective.name.is_in(line))
-        {
-            self.near.look_at(line, &objective.name);
         }
     }
 
@@ -238,11 +205,29 @@ impl Board {
                 Value::Prose | Value::Label | Value::Null => {}
             }
         }
+        self.paths_in_file(&line, &parsed, place);
         let is_miss = |value: &Value| matches!(value, Value::Unreadable | Value::Prose | Value::Label);
         if let Some(objective) = self.missing_objective()
             && parsed.fields.iter().any(|(name, value)| **name == *objective && is_miss(value))
         {
             self.near.not_number(&line);
+        }
+    }
+
+    /// Nested keys that a metric's name is the path to.
+    fn paths_in_file(&mut self, line: &str, parsed: &JsonLine<'_>, place: Place) {
+        let patterns = Arc::clone(&self.patterns);
+        for (metric, series) in patterns.declared.iter().zip(&mut self.series) {
+            let Some((around, last)) = &metric.path else { continue };
+            let is_key = parsed.fields.iter().any(|(name, _)| **name == *metric.name.name);
+            if is_key || !last.is_in(line) {
+                continue;
+            }
+            match file::at_path(line, around, &last.name) {
+                Some(Value::Number(value)) => series.push(Channel::File, place, parsed.step(), value),
+                Some(Value::Unreadable) => series.push_unreadable(Channel::File, place, line),
+                _ => {}
+            }
         }
     }
 
@@ -272,18 +257,15 @@ impl Board {
 
     pub(super) fn outcome(mut self) -> Outcome {
         let (objective, near_misses) = self.objective();
-        let mut doubts: Vec<Doubt> =
-            self.series[..self.patterns.declared.len()].iter().flat_map(Series::doubts).collect();
-        doubts.extend(self.series.iter().zip(&mut self.rows).filter_map(|(series, row)| {
-            let (row, value) = (row.take()?, MetricValue(series.value()?));
-            let is_text = matches!(series.channel(), Some(Channel::Stdout | Channel::Stderr));
-            let metric = series.name.to_string();
-            (is_text && MetricValue(row.first) != value).then_some(Doubt::Unread {
-                metric,
-                value,
-                line: row.line,
-            })
-        }));
+        let mut doubts: Vec<Doubt> = Vec::new();
+        let declared = &self.series[..self.patterns.declared.len()];
+        for (series, row) in declared.iter().zip(&mut self.rows) {
+            let unread = row.take().and_then(|row| row.doubt(series));
+            let of_words = |doubt: &Doubt| matches!(doubt, Doubt::Qualified { .. });
+            let others = series.doubts().into_iter().filter(|doubt| unread.is_none() || !of_words(doubt));
+            doubts.extend(others);
+            doubts.extend(unread);
+        }
         doubts.truncate(MAX_DOUBTS);
         let (lines, longest) = self.cut;
         if lines > 0 {
@@ -326,6 +308,9 @@ impl Board {
         }
         if let Some(value) = series.value() {
             return (Some(value), Vec::new());
+        }
+        if let Some(undecided) = series.undecided() {
+            return (None, advice::undecided(series, undecided));
         }
         if let Some(text) = series.unreadable() {
             self.near.last_was(text);

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::value::{Value, as_step, whole_value};
 
@@ -37,6 +37,83 @@ pub(super) fn parse(line: &str) -> Option<JsonLine<'_>> {
     let parsed: JsonLine<'_> = serde_json::from_str(&quoted).ok()?;
     let owned = |(name, value): (Cow<'_, str>, Value)| (Cow::Owned(name.into_owned()), value);
     Some(JsonLine { fields: parsed.fields.into_iter().map(owned).collect() })
+}
+
+/// What the line has at a nested key, within the keys `around` it.
+pub(super) fn at_path(line: &str, around: &[String], key: &str) -> Option<Value> {
+    let read = |line: &str| {
+        let mut json = serde_json::Deserializer::from_str(line);
+        At { around, key }.deserialize(&mut json).ok().flatten()
+    };
+    read(line).or_else(|| read(&quoted_words(line)?))
+}
+
+/// A key within others.
+#[derive(Clone, Copy)]
+struct At<'k> {
+    around: &'k [String],
+    key: &'k str,
+}
+
+impl<'de> DeserializeSeed<'de> for At<'_> {
+    type Value = Option<Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for At<'_> {
+    type Value = Option<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(Text(name)) = map.next_key()? {
+            match self.around.split_first() {
+                Some((first, around)) if *first == name => {
+                    found = map.next_value_seed(At { around, ..self })?.or(found);
+                }
+                None if *name == *self.key => found = Some(map.next_value::<Read>()?.0),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
 }
 
 impl<'de: 'l, 'l> Deserialize<'de> for JsonLine<'l> {

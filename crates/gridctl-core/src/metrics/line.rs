@@ -172,6 +172,11 @@ impl Name {
         self.finder.find(line.as_bytes()).is_some()
     }
 
+    /// The value of the name that stands at `at`.
+    pub(super) fn at<'a>(&self, line: &'a str, at: usize) -> Option<Found<'a>> {
+        value_of(after_name(line, at, &self.name)?, &line[at..])
+    }
+
     /// Every place in `line` where it stands by itself, quoted or not, with a value behind it.
     pub(super) fn find<'a>(&self, line: &'a str, mut on_found: impl FnMut(Found<'a>)) {
         for at in self.finder.find_iter(line.as_bytes()) {
@@ -255,25 +260,36 @@ pub(super) fn is_border(c: char) -> bool {
     matches!(c, '|' | '│' | '┃' | '║')
 }
 
-/// The `name=value` pairs of a `::metric` line; names with blanks stand in quotes.
-pub(super) fn pairs<'a>(mut rest: &'a str, mut on_pair: impl FnMut(&'a str, &'a str)) {
+/// The `name=value` pairs of a `::metric` line, and what is none, without a value; names with blanks stand
+/// in quotes.
+pub(super) fn pairs<'a>(mut rest: &'a str, mut on_pair: impl FnMut(&'a str, Option<&'a str>)) {
+    let blanks = [' ', '\t'];
     loop {
         rest = rest.trim_start_matches([' ', '\t', ',']);
         let (name, after) = match rest.chars().next() {
             None => return,
             Some(quote @ ('"' | '\'')) => match rest[1..].split_once(quote) {
                 Some((name, after)) => (name, after),
-                None => return,
+                None => return on_pair(rest, None),
             },
             Some(_) => rest.split_at(rest.find(['=', ' ', '\t']).unwrap_or(rest.len())),
         };
-        let Some(value) = after.strip_prefix('=') else {
-            rest = after;
+        let Some(value) = after.trim_start_matches(blanks).strip_prefix('=').filter(|_| !name.is_empty())
+        else {
+            on_pair(name, None);
+            rest = after.strip_prefix('=').unwrap_or(after);
             continue;
         };
-        let (value, after) = value.split_at(value.find([' ', '\t']).unwrap_or(value.len()));
-        on_pair(name, value.trim_end_matches(','));
-        rest = after;
+        let next = value.trim_start_matches(blanks);
+        let (text, after) = next.split_at(next.find(blanks).unwrap_or(next.len()));
+        if next.len() < value.len() && text.contains('=') {
+            // The next pair: this one has no value.
+            on_pair(name, None);
+            rest = next;
+        } else {
+            on_pair(name, Some(text.trim_end_matches(',')));
+            rest = after;
+        }
     }
 }
 

@@ -9,7 +9,11 @@ mod file;
 mod line;
 mod log;
 mod near;
+mod nested;
+mod qualifier;
 mod read_by;
+mod series;
+mod text;
 mod value;
 
 use std::cell::OnceCell;
@@ -29,7 +33,7 @@ pub use read_by::{ReadBy, read_again};
 
 /// The number of the rule by which metrics are read: one more whenever a release takes other numbers
 /// from the same output than the one before.
-pub const READER_RULE: u32 = 2;
+pub const READER_RULE: u32 = 4;
 /// The most memory that one pattern may take, compiled.
 const MAX_REGEX: usize = 1 << 20;
 
@@ -81,6 +85,8 @@ pub struct Patterns {
 #[derive(Debug)]
 struct Declared {
     name: Name,
+    /// If the name is the path to a nested key: the keys around that, and it.
+    path: Option<(Vec<String>, Name)>,
     report: Report,
     regex: Option<Regex>,
 }
@@ -98,13 +104,22 @@ impl Patterns {
                 continue;
             }
             let regex = compile(metric)?;
-            declared.push(Declared { name: Name::new(&metric.name), report: metric.report, regex });
+            let path = nested::parts(&metric.name).and_then(|mut parts| {
+                let last = Name::new(parts.pop()?);
+                Some((parts.into_iter().map(str::to_owned).collect(), last))
+            });
+            let name = Name::new(&metric.name);
+            declared.push(Declared { name, path, report: metric.report, regex });
         }
         Ok(Self { declared, has_objective: objective.is_some() })
     }
 
     fn objective(&self) -> Option<&Declared> {
         self.declared.first().filter(|_| self.has_objective)
+    }
+
+    fn is_objective(&self, nth: usize) -> bool {
+        nth == 0 && self.has_objective
     }
 }
 

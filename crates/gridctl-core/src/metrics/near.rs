@@ -3,7 +3,7 @@
 
 use super::advice::Advice;
 use super::line::{Found, Name};
-use super::value::{Value, number_prefix, value_at};
+use super::value::{Value, is_blank, number_prefix, value_at};
 
 /// The most names that are remembered.
 const MAX_SEEN: usize = 16;
@@ -27,6 +27,10 @@ pub(super) struct NearMisses {
     no_separator: Option<String>,
     /// `Accuracy=95%`, and the name in it.
     other_letters: Option<(String, String)>,
+    /// The first `::metric` line that has more or less than names with values.
+    malformed_metric: Option<String>,
+    /// Keys of one line that are all the objective, and one of them.
+    several: Option<(String, String)>,
     /// A pattern that takes the number out of one of these two.
     advice: Advice,
     /// What the objective's pattern caught that is no number.
@@ -67,6 +71,10 @@ impl NearMisses {
         self.json_first_malformed.get_or_insert_with(|| shown(line));
     }
 
+    pub(super) fn malformed_metric(&mut self, line: &str) {
+        self.malformed_metric.get_or_insert_with(|| shown(line));
+    }
+
     pub(super) fn regex_caught(&mut self, text: &str) {
         self.regex_caught.get_or_insert_with(|| shown(text));
     }
@@ -75,8 +83,19 @@ impl NearMisses {
         self.not_number.get_or_insert_with(|| shown(text));
     }
 
+    /// A line has several values of the objective, in maps of different names.
+    pub(super) fn several(&mut self, text: String, advised: String) {
+        self.several = Some((text, advised));
+    }
+
     /// The objective's last value was this, which cannot be read.
     pub(super) fn last_was(&mut self, text: &str) {
+        if self.several.as_ref().is_some_and(|(several, _)| several == text) {
+            (self.not_number, self.no_separator) = (None, None);
+            self.advice = Advice::default();
+            return;
+        }
+        self.several = None;
         if self.regex_caught.is_none() && self.not_number.as_deref() != Some(text) {
             // The advice is for another text.
             self.not_number = Some(text.to_owned());
@@ -128,10 +147,14 @@ impl NearMisses {
         }
     }
 
-    /// The objective stands in this line of output with a value that cannot be read, from `text` on.
-    pub(super) fn unreadable(&mut self, line: &str, text: &str, objective: &str) {
+    /// The objective stands in this line of output with a value that cannot be read, from `text` on; the
+    /// words before it begin at `from`.
+    pub(super) fn unreadable(&mut self, line: &str, text: &str, from: usize, objective: &str) {
         self.not_number = Some(shown(text));
-        self.advice.missed(line, text, objective);
+        let at = line.len() - text.len();
+        let is_near = line[from..at].chars().all(|c| c.is_alphabetic() || is_blank(c));
+        let from = if is_near { from } else { at };
+        self.advice.missed(line, &line[from..], &line[from..at + objective.len()]);
     }
 
     /// The objective stands in this line of output; it was read, or is another miss.
@@ -208,7 +231,17 @@ impl NearMisses {
             )];
         }
         let mut out = Vec::new();
-        if let Some(text) = &self.not_number {
+        if let Some((text, advised)) = &self.several {
+            out.push(format!(
+                "saw `{text}` in one line, with different numbers: write `name: {advised}` under `metric`"
+            ));
+        }
+        if let Some(text) = &self.malformed_metric {
+            out.push(format!("saw `{text}`: write `::metric {objective}=0.5`"));
+        }
+        if let Some(text) =
+            self.not_number.as_ref().filter(|text| self.malformed_metric.as_ref() != Some(text))
+        {
             out.push(format!("saw `{text}`: its value is not a plain number"));
         }
         if let Some(text) = &self.no_separator {

@@ -6,6 +6,8 @@ use super::*;
 use crate::record::{Doubt, MetricValue};
 use crate::spec::{Goal, Objective};
 
+mod words;
+
 fn patterns(objective: Option<MetricSpec>, metrics: Vec<MetricSpec>) -> Arc<Patterns> {
     let objective = objective.map(|metric| Objective { metric, goal: Goal::Maximize, target: None });
     let plain = crate::spec::tests::spec("name: s\ncommand: [t]\nparameters: {x: {value: 1}}\n");
@@ -74,6 +76,32 @@ fn metrics_come_in_by_every_way_of_the_contract() {
     let diverged = outcome_of(&patterns, "loss=nan\n", "");
     assert!(diverged.objective.is_some_and(f64::is_nan));
     assert!(diverged.near_misses.is_empty());
+}
+
+#[test]
+fn blanks_around_the_sign_of_a_metric_line_are_read_and_what_is_no_pair_is_said() {
+    let plain = patterns(Some(metric("loss")), vec![metric("acc")]);
+    for (output, expected, told) in [
+        ("::metric loss = 0.5\n", Some(0.5), ""),
+        ("::metric step = 3 loss =0.5 acc= 1\n", Some(0.5), ""),
+        ("::metric \"loss\" = 0.5\n", Some(0.5), ""),
+        ("::metric best loss=0.5\n", Some(0.5), ""),
+        ("::metric loss= acc=1\n", None, "saw `::metric loss= acc=1`: write `::metric loss=0.5`"),
+        ("::metric loss 0.5\n", None, "saw `::metric loss 0.5`: write `::metric loss=0.5`"),
+        ("::metric loss=0.4\n::metric loss: 0.5\n", None, "saw `::metric loss: 0.5`: write"),
+        ("loss=0.4\n::metric loss\n", None, "saw `::metric loss`: write"),
+        ("::metric\n", None, "saw `::metric`: write `::metric loss=0.5`"),
+        ("::metric = 0.5\n", None, "saw `::metric = 0.5`: write"),
+        ("::metric \"loss=0.5\n", None, "write `::metric loss=0.5`"),
+    ] {
+        let outcome = outcome_of(&plain, output, "");
+        assert_eq!(outcome.objective, expected, "{output}");
+        let all = outcome.near_misses.join("\n");
+        assert!(all.contains(told), "{output}: {all}");
+        assert!(!all.contains("not a plain number"), "{output}: {all}");
+    }
+    let both = outcome_of(&plain, "::metric loss= acc=1\n", "");
+    assert_eq!(values(&both), [("acc", 1.0)]);
 }
 
 #[test]

@@ -74,6 +74,12 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
                 value: MetricValue(0.25),
                 line: "loss 1 2".to_owned(),
             },
+            Doubt::Qualified {
+                metric: "loss".to_owned(),
+                value: MetricValue(0.25),
+                taken: "val loss=0.25".to_owned(),
+                other: facts.1.2.then(|| "train loss=0.5".to_owned()),
+            },
             Doubt::Differs {
                 metric: "loss".to_owned(),
                 taken: Channel::ALL[class % 4],

@@ -136,6 +136,17 @@ pub(crate) fn doubt(doubt: &Doubt) -> String {
             number::plain(value.0),
             sanitise::line(line)
         ),
+        Doubt::Qualified { metric, value, taken, other } => {
+            let value = number::plain(value.0);
+            let instead = other
+                .as_ref()
+                .map_or_else(String::new, |other| format!(", and not from `{}`", sanitise::line(other)));
+            format!(
+                "`{}` was read as {value} from `{}`{instead}: give a `regex` if another is meant",
+                sanitise::line(metric),
+                sanitise::line(taken)
+            )
+        }
         Doubt::Cut { lines, longest } => format!(
             "{} longer than 1 MiB (up to {longest} bytes) was cut there, and not read beyond",
             number::of(*lines, "line")

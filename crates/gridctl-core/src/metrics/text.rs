@@ -1,0 +1,236 @@
+//! Declared metrics in lines of text: by pattern, by name, by the path of nested keys, and by the words before a name.
+//! Invariant: a line is looked through once for each metric that it names, however often it does.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use super::board::{Board, Row};
+use super::line::{self, Found};
+use super::near::{WIDE, shown};
+use super::nested::{self, Nested};
+use super::qualifier::{self, Heading, Qualifier, Said};
+use super::series::{Place, Series, Words};
+use super::value::{Value, whole_number, whole_value};
+use super::{Declared, Patterns};
+use crate::record::Channel;
+
+/// The most values that one pattern takes from one line.
+const MAX_CAUGHT: usize = 4_096;
+/// How far words may stand before a name, in bytes, for the line to be kept.
+const MAX_APART: usize = 400;
+/// How much of a line is kept behind a name.
+const MAX_BEHIND: usize = 160;
+/// The longest words that are shown whole.
+const MAX_WORDS: usize = 40;
+
+/// A line of one of the two streams, and what is found in it when it is first asked for.
+struct TextLine<'l> {
+    text: &'l str,
+    channel: Channel,
+    place: Place,
+    step: OnceCell<Option<i64>>,
+    headings: OnceCell<Vec<Heading>>,
+}
+
+impl TextLine<'_> {
+    fn step(&self) -> Option<i64> {
+        *self.step.get_or_init(|| line::find_step(self.text))
+    }
+
+    /// The words that speak of the name at `at`.
+    fn said(&self, at: usize) -> Option<Said> {
+        let headings = || self.headings.get_or_init(|| qualifier::headings(self.text));
+        qualifier::directly(self.text, at).or_else(|| qualifier::under(headings(), at))
+    }
+
+    /// Takes in the value of the name at `at` with these words.
+    fn push(&self, series: &mut Series, at: usize, (said, from): Said, value: Result<f64, &str>) {
+        let line = self.text;
+        let pair = pair(&line[at..], series.name.len());
+        let words = &line[from..at];
+        let text = if words.len() <= MAX_WORDS {
+            format!("{words}{pair}")
+        } else {
+            format!("{} … {pair}", words.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default())
+        };
+        let begin = line[..from].char_indices().next_back().map_or(0, |(at, _)| at);
+        let end = line.floor_char_boundary(at + series.name.len() + MAX_BEHIND);
+        let is_near = words.len() <= MAX_APART;
+        let (kept, at) =
+            if is_near { (&line[begin..end], Some([from - begin, at - begin])) } else { ("", None) };
+        let words = Words { said, text: &shown(&text), line: kept, at };
+        let value = value.map(|value| (self.step(), value));
+        series.push_with_words((self.channel, self.place), words, value);
+    }
+}
+
+/// A name, and what stands behind it up to the end of its value.
+fn pair(text: &str, name: usize) -> &str {
+    let begins = |c: char| c.is_alphanumeric() || "+-−.".contains(c);
+    let value = text[name..].find(begins).map_or(text.len(), |at| name + at);
+    let ends = |c: char| c.is_whitespace() || ",;|})]".contains(c);
+    let end = text[value..].find(ends).map_or(text.len(), |at| value + at);
+    &text[..text.floor_char_boundary(end.min(name + MAX_BEHIND))]
+}
+
+/// A value within maps whose names say nothing.
+struct Inner<'n> {
+    nested: &'n Nested,
+    value: Result<f64, ()>,
+}
+
+impl Board {
+    /// Patterns, and `name=value` for declared names.
+    pub(super) fn declared_line(&mut self, text: &str, channel: Channel, place: Place) {
+        let patterns = Arc::clone(&self.patterns);
+        let (step, headings) = (OnceCell::new(), OnceCell::new());
+        let line = TextLine { text, channel, place, step, headings };
+        for (nth, metric) in patterns.declared.iter().enumerate() {
+            if metric.regex.is_some() {
+                self.caught(&line, nth, metric, &patterns);
+            } else if metric.name.is_in(text) {
+                self.named(&line, nth, metric, &patterns);
+            } else if metric.path.as_ref().is_some_and(|(_, last)| last.is_in(text)) {
+                self.at_path(&line, nth, metric);
+            }
+        }
+        let bytes = text.as_bytes();
+        let objective = patterns.objective().filter(|_| !self.series[0].has_value());
+        if let Some(objective) = objective
+            && (memchr::memchr3(b'=', b':', WIDE, bytes).is_some() || objective.name.is_in(text))
+        {
+            self.near.look_at(text, &objective.name);
+        }
+    }
+
+    /// What the pattern of a metric catches.
+    fn caught(&mut self, line: &TextLine<'_>, nth: usize, metric: &Declared, patterns: &Patterns) {
+        let Some(regex) = &metric.regex else { return };
+        let series = &mut self.series[nth];
+        let mut caught = regex.captures_iter(line.text).filter_map(|captures| captures.get(1));
+        for caught in caught.by_ref().take(MAX_CAUGHT) {
+            match whole_value(caught.as_str()) {
+                Value::Number(value) => series.push(line.channel, line.place, line.step(), value),
+                Value::Unreadable => series.push_unreadable(line.channel, line.place, caught.as_str()),
+                Value::Null | Value::Prose | Value::Label => {}
+            }
+            if patterns.is_objective(nth) && whole_number(caught.as_str()).is_none() {
+                self.near.regex_caught(caught.as_str());
+            }
+        }
+        if caught.next().is_some() {
+            series.push_unreadable(line.channel, line.place, "thousands of values in one line");
+        }
+    }
+
+    /// The nested key that a metric's name is the path to.
+    fn at_path(&mut self, line: &TextLine<'_>, nth: usize, metric: &Declared) {
+        let Some((around, last)) = &metric.path else { return };
+        let series = &mut self.series[nth];
+        for nested in nested::keys(line.text, &last.name).iter().filter(|nested| nested.path == *around) {
+            match last.at(line.text, nested.at) {
+                Some(Found::Number(value, _)) => series.push(line.channel, line.place, line.step(), value),
+                Some(Found::Unreadable(text)) => series.push_unreadable(line.channel, line.place, text),
+                _ => {}
+            }
+        }
+    }
+
+    /// The values behind the name of a metric.
+    fn named(&mut self, line: &TextLine<'_>, nth: usize, metric: &Declared, patterns: &Patterns) {
+        let text = line.text;
+        let all_nested = nested::keys(text, &metric.name.name);
+        let (mut unreadable, mut alone, mut inner) = (None, false, Vec::new());
+        let series = &mut self.series[nth];
+        metric.name.find(text, |found| {
+            let (shown, value) = match found {
+                Found::Number(value, shown) => (shown, Ok(value)),
+                Found::Unreadable(shown) => (shown, Err(shown)),
+                Found::NoSeparator(shown) => {
+                    let row = Row::of(text, shown, &metric.name.name);
+                    self.rows[nth] = row.or(self.rows[nth].take());
+                    return;
+                }
+                Found::Prose(_) => return,
+            };
+            let at = text.len() - shown.len();
+            let mut missed = |(said, from): Said| {
+                if let Err(shown) = value {
+                    unreadable = Some((said.rank(), from, shown));
+                }
+            };
+            if let Ok(place) = all_nested.binary_search_by_key(&at, |nested| nested.at) {
+                let nested = &all_nested[place];
+                let value = value.map_err(|_| ());
+                missed((Qualifier::NONE, at));
+                match nested.path.iter().rev().find_map(|key| Qualifier::of(key)) {
+                    Some(said) => push_nested(series, line, (nested, said), value),
+                    None => inner.push(Inner { nested, value }),
+                }
+            } else if let Some(said) = line.said(at) {
+                missed(said);
+                line.push(series, at, said, value);
+            } else {
+                alone = true;
+                missed((Qualifier::NONE, at));
+                match value {
+                    Ok(value) => series.push(line.channel, line.place, line.step(), value),
+                    Err(text) => series.push_unreadable(line.channel, line.place, text),
+                }
+            }
+        });
+        let several = if alone { None } else { one_of(series, line, &inner) };
+        if patterns.is_objective(nth) {
+            if let Some((text, advised)) = several {
+                self.near.several(text, advised);
+            }
+            // Once for each line, however many values it has.
+            if let Some((rank, from, shown)) = unreadable
+                && rank <= series.rank(line.channel)
+            {
+                self.near.unreadable(text, shown, from, &metric.name.name);
+            }
+            self.near.has_name(text, &metric.name);
+        }
+    }
+}
+
+fn path_of(nested: &Nested, name: &str) -> String {
+    format!("{}.{name}", nested.path.join("."))
+}
+
+/// Takes in a value within a map whose name says what it was measured on.
+fn push_nested(
+    series: &mut Series,
+    line: &TextLine<'_>,
+    (nested, said): (&Nested, Qualifier),
+    value: Result<f64, ()>,
+) {
+    let path = path_of(nested, &series.name);
+    let text = value.map_or_else(|()| path.clone(), |value| format!("{path}: {value}"));
+    let text = shown(&text);
+    let value = value.map(|value| (line.step(), value)).map_err(|()| text.as_str());
+    let words = Words { said, text: &text, line: &path, at: None };
+    series.push_with_words((line.channel, line.place), words, value);
+}
+
+/// Takes the values within maps whose names say nothing, if they are of one map, or alike; else
+/// returns two of them, and the one to advise.
+fn one_of(series: &mut Series, line: &TextLine<'_>, inner: &[Inner<'_>]) -> Option<(String, String)> {
+    let last = inner.last()?;
+    let bits = |inner: &Inner<'_>| inner.value.map(f64::to_bits);
+    let is_other = |other: &&Inner<'_>| other.nested.path != last.nested.path && bits(other) != bits(last);
+    if let Some(other) = inner.iter().rev().find(is_other) {
+        let [other, last] = [other, last].map(|inner| path_of(inner.nested, &series.name));
+        let text = shown(&format!("{other}, {last}"));
+        series.push_unreadable(line.channel, line.place, &text);
+        return Some((text, other));
+    }
+    for Inner { nested, value } in inner {
+        match value {
+            Ok(value) => series.push(line.channel, line.place, line.step(), *value),
+            Err(()) => series.push_unreadable(line.channel, line.place, &line.text[nested.at..]),
+        }
+    }
+    None
+}
