@@ -29,13 +29,9 @@ pub struct FrozenSweep {
     /// The sweep file, relative to the data directory: by it a sweep is told from another file's of the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// The absolute directory of the sweep file, where trials start that have no workdir.
-    pub base: String,
-    /// The absolute directory of the code, if there is one.
-    pub workdir: Option<String>,
-    /// The absolute directory of the data, if there is one.
-    pub data: Option<String>,
-    /// The results volume, in which this sweep has `<name>/`: an absolute directory, or
+    /// Where code and data are: never compared, since content is what makes a version.
+    pub sources: Sources,
+    /// The results volume, never compared, in which this sweep has `<name>/`: an absolute directory, or
     /// [`DEFAULT_OUTPUT`] in the data directory of the master, wherever that is.
     pub output: String,
     /// `env:` with the values that are passed on filled in; no secrets.
@@ -45,10 +41,29 @@ pub struct FrozenSweep {
     /// [`crate::metrics::READER_RULE`] of the release that froze it; 0 of one that did not say.
     #[serde(default)]
     pub reader: u32,
-    /// What `code` was made from, so that a change can be named: files of the workdir by relative path, the data by its
-    /// absolute one, each with its hash.
+    /// What `code` was made from, so that a change can be named: files of the workdir by relative
+    /// path, the data as the sweep file names it, each with its hash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<(String, String)>,
+}
+
+/// Where a version's code and data are on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sources {
+    /// The absolute directory of the sweep file, where trials start that have no workdir.
+    pub base: String,
+    /// The absolute directory of the code, if there is one.
+    pub workdir: Option<String>,
+    /// The absolute directory of the data, if there is one.
+    pub data: Option<String>,
+}
+
+impl Sources {
+    /// The directory in which trials start.
+    #[must_use]
+    pub fn start_dir(&self) -> &str {
+        self.workdir.as_ref().unwrap_or(&self.base)
+    }
 }
 
 /// The results volume of a sweep that names none, as a path in the master's data directory.

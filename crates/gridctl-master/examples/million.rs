@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gridctl_core::id::{CodeHash, WorkerId};
 use gridctl_core::machine::MachineHealth;
 use gridctl_core::protocol::{
-    Capacity, FrozenSweep, Grant, Hello, PROTOCOL, ToMaster, ToWorker, WorkerUpdate,
+    Capacity, FrozenSweep, Grant, Hello, PROTOCOL, Sources, ToMaster, ToWorker, WorkerUpdate,
 };
 use gridctl_core::record::{Class, Exit, MetricValue, Report};
 use gridctl_core::spec;
@@ -71,9 +71,7 @@ fn sweep(data_dir: &Path, count: u64) -> Outcome<FrozenSweep> {
         spec: parsed.spec,
         source,
         file: None,
-        base: data_dir.display().to_string(),
-        workdir: None,
-        data: None,
+        sources: Sources { base: data_dir.display().to_string(), workdir: None, data: None },
         output: data_dir.join("results").display().to_string(),
         env: Vec::new(),
         code: CodeHash::of(&["million"]),

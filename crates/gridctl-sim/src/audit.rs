@@ -115,6 +115,7 @@ impl Auditor {
                 self.closed = closed;
             }
             Event::Joined { .. }
+            | Event::Located { .. }
             | Event::Passed { .. }
             | Event::Distrusted { .. }
             | Event::Excused { .. }

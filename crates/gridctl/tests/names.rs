@@ -126,3 +126,37 @@ fn files_of_one_name_that_is_given_are_one_sweep() {
     let second = run(&lab, "b/s.yaml");
     assert!(second.stderr.contains("mine: 1 trial, version 2"), "{}", second.stderr);
 }
+
+#[test]
+fn a_project_that_moved_is_the_same_version_and_its_trials_start_where_it_is() {
+    let lab = Lab::new();
+    std::fs::create_dir(lab.data()).unwrap_or_default();
+    let file = "name: mine\nworkdir: code\ndata: data\ncommand: [sh, -c, '. ./train.sh']\nparameters: {x: {values: [1, 2]}}\n\
+                metric: {name: s, goal: maximize}\nrun_cap: 1\n";
+    lab.write("a/s.yaml", file).write("a/data/d.csv", "7\n");
+    lab.write("a/code/train.sh", "pwd >> $LEDGER; echo s=$(( $HP_X + $(cat $GRID_DATA_DIR/d.csv) ))\n");
+    let first = run(&lab, "a/s.yaml");
+    assert!(first.stderr.contains("1 succeeded"), "{}", first.stderr);
+    assert!(std::fs::rename(lab.path().join("a"), lab.path().join("b")).is_ok());
+    let again = run(&lab, "b/s.yaml");
+    assert!(!again.stderr.contains("version") && again.code == Some(0), "{}", again.stderr);
+
+    // What is left starts there, and other results are another place for the same version.
+    lab.write("b/s.yaml", file.replace("run_cap: 1\n", ""));
+    let more = run(&lab, "b/s.yaml");
+    assert!(more.stderr.contains("version 2") && more.stderr.contains("1 known"), "{}", more.stderr);
+    let dirs = lab.ledger("ledger");
+    let ends: Vec<&str> = dirs
+        .iter()
+        .filter_map(|dir| dir.rsplit("/gridctl-test-").next()?.split_once('/'))
+        .map(|(_, end)| end)
+        .collect();
+    assert_eq!(ends, ["a/code", "b/code"]);
+    lab.write("b/s.yaml", file.replace("run_cap: 1\n", "output: ../other\n"));
+    let elsewhere = run(&lab, "b/s.yaml");
+    assert!(!elsewhere.stderr.contains("version 3"), "{}", elsewhere.stderr);
+    let shipped = lab.run(&["leaderboard", "other/mine", "-o", "jsonl"]);
+    assert_eq!(shipped.stdout.lines().count(), 2, "{}", shipped.stderr);
+    assert_eq!(objectives(&lab, &["mine"]), ["9", "8"]);
+    assert_eq!(lab.ledger("ledger").len(), 2, "nothing is trained again");
+}

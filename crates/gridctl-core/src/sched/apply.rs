@@ -30,6 +30,9 @@ impl Core {
         match event {
             Event::Began { epoch } => self.apply_began(now, *epoch),
             Event::Submitted { sweep, version, frozen } => self.apply_submitted(*sweep, *version, frozen),
+            Event::Located { sweep, frozen } => {
+                self.with_sweep(*sweep, |sweep| sweep.frozen = Arc::clone(frozen));
+            }
             Event::Joined { worker, host } => {
                 let known = self.workers.entry(*worker).or_insert_with(|| Worker::new(host.clone(), now));
                 known.host.clone_from(host);

@@ -10,15 +10,20 @@ use crate::protocol::FrozenSweep;
 use crate::spec::{MetricSpec, SweepSpec};
 
 impl FrozenSweep {
-    /// Whether this is the same version as `other`: the same grid, objective, code and places.
+    /// Whether this is the same version as `other`: the same grid, objective and code, wherever these
+    /// are and wherever the results go.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        self.spec == other.spec
+        self.spec.asks_the_same_as(&other.spec)
             && self.reader == other.reader
             && self.code == other.code
             && self.env == other.env
-            && (&self.base, &self.workdir, &self.data, &self.output)
-                == (&other.base, &other.workdir, &other.data, &other.output)
+    }
+
+    /// Whether code, data and results are where those of `other` are.
+    #[must_use]
+    pub fn is_in_the_places_of(&self, other: &Self) -> bool {
+        (&self.sources, &self.output, &self.file) == (&other.sources, &other.output, &other.file)
     }
 
     /// Whether an attempt that goes on brings the numbers that `new` asks for: it has the same code, and reads the objective,
@@ -62,9 +67,9 @@ impl FrozenSweep {
             lines.push(format!("isolate: {} -> {}", self.spec.isolate, new.spec.isolate));
         }
         named("env", &self.env, &new.env, &mut lines);
-        if self.data != new.data {
+        if self.spec.data != new.spec.data {
             let show = |data: &Option<String>| data.clone().unwrap_or_else(|| "none".to_owned());
-            lines.push(format!("data: {} -> {}", show(&self.data), show(&new.data)));
+            lines.push(format!("data: {} -> {}", show(&self.spec.data), show(&new.spec.data)));
         }
         named("file", &self.files, &new.files, &mut lines);
         if lines.is_empty() {
@@ -78,7 +83,8 @@ impl FrozenSweep {
     /// that they are code; and, if `new_too` and nothing else is different, those that it has not.
     /// If nothing is different then, this has the code of `old`. Returns the files, by name.
     pub fn leave_beside(&mut self, old: &Self, written: &BTreeSet<String>, new_too: bool) -> Vec<String> {
-        if self.code == old.code || old.files.is_empty() || self.workdir != old.workdir {
+        let has_workdir = |frozen: &Self| frozen.sources.workdir.is_some();
+        if self.code == old.code || old.files.is_empty() || has_workdir(self) != has_workdir(old) {
             return Vec::new();
         }
         let named = NamedFiles::of(&self.spec);
@@ -120,7 +126,7 @@ impl FrozenSweep {
     fn has_parts_of(&self, other: &Self) -> bool {
         let parts = |frozen: &Self| {
             let SweepSpec { command, program, env_prefix, image, isolate, .. } = frozen.spec.clone();
-            (command, program, env_prefix, image, isolate, frozen.env.clone(), frozen.data.clone())
+            (command, program, env_prefix, image, isolate, frozen.env.clone())
         };
         parts(self) == parts(other)
     }

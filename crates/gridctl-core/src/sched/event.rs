@@ -31,6 +31,13 @@ pub enum Event {
         /// All that it says.
         frozen: Arc<FrozenSweep>,
     },
+    /// The newest version's code, data or results are in other places now.
+    Located {
+        /// The sweep.
+        sweep: SweepId,
+        /// The same version as before, with its new places.
+        frozen: Arc<FrozenSweep>,
+    },
     /// Outcomes that were known before: these positions of the walk are settled without an attempt.
     Known {
         /// The sweep.
@@ -113,6 +120,7 @@ impl Event {
         match self {
             Self::Began { .. } | Self::Joined { .. } => None,
             Self::Submitted { sweep, .. }
+            | Self::Located { sweep, .. }
             | Self::Known { sweep, .. }
             | Self::Passed { sweep, .. }
             | Self::Leased { sweep, .. }

@@ -8,7 +8,7 @@ use super::event::Event;
 use super::known::{Known, Reading};
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::retry::Retrying;
-use super::step::{Answer, Copied, Effect, Refusal, Request, Steer, Submission};
+use super::step::{Answer, Conn, Copied, Effect, Refusal, Request, Steer, Submission};
 use super::sweep::Sweep;
 use crate::id::{SweepId, Time};
 use crate::points::Points;
@@ -47,6 +47,10 @@ impl Core {
             frozen.uuid.clone_from(&sweep.frozen.uuid);
             if !rerun && sweep.frozen.is_same(&frozen) {
                 let (id, version) = (sweep.id, sweep.version);
+                let has_moved = !sweep.frozen.is_in_the_places_of(&frozen);
+                if has_moved {
+                    self.locate(now, (id, version), Arc::new(frozen));
+                }
                 let retrying = self.go_on(now, id, retry_failed);
                 self.tell_of(now, id, &beside);
                 let answer =
@@ -63,6 +67,17 @@ impl Core {
         self.tell_of(now, id, &beside);
         let Joined { known, read_again, lost } = self.join(now, id, &known);
         Ok((Answer::Submitted { sweep: id, version, new: true, known, read_again, lost }, None))
+    }
+
+    /// The version's places are other ones from now on, and workers that know the old ones hear it.
+    fn locate(&mut self, now: Time, (id, version): (SweepId, u32), frozen: Arc<FrozenSweep>) {
+        let links = self.workers.values().filter_map(|worker| worker.link.as_ref());
+        let conns: Vec<Conn> =
+            links.filter(|link| link.told.contains(&(id, version))).map(|link| link.conn).collect();
+        for conn in conns {
+            self.outbox(conn).sweeps.push((id, version, Arc::clone(&frozen)));
+        }
+        self.emit(now, Event::Located { sweep: id, frozen });
     }
 
     /// The same version again: what stopped goes on; what is to be tried again.

@@ -191,7 +191,8 @@ impl<'de> Deserialize<'de> for FrozenSweep {
 /// Checks what a frozen sweep says beside its spec: directories and variables that a process gets.
 fn surroundings(frozen: &FrozenSweep) -> Verdict {
     let output = Some(&frozen.output).filter(|_| !frozen.is_in_data_dir());
-    let dirs = [Some(&frozen.base), output, frozen.workdir.as_ref(), frozen.data.as_ref()];
+    let dirs =
+        [Some(&frozen.sources.base), output, frozen.sources.workdir.as_ref(), frozen.sources.data.as_ref()];
     for dir in dirs.into_iter().flatten() {
         ensure(dir.starts_with('/') && sound(dir), || format!("{dir:.80?} is no absolute directory"))?;
     }

@@ -122,6 +122,19 @@ pub struct SweepSpec {
     pub unserved: Vec<(String, Value)>,
 }
 
+impl SweepSpec {
+    /// Whether both ask for the same, wherever their code, data and results are. Data that is not a
+    /// path has no content to be told by: its address counts.
+    #[must_use]
+    pub(crate) fn asks_the_same_as(&self, other: &Self) -> bool {
+        let placeless = |spec: &Self| {
+            let data = spec.data.clone().filter(|data| data.contains("://"));
+            Self { workdir: None, data, output: None, ..spec.clone() }
+        };
+        placeless(self) == placeless(other)
+    }
+}
+
 /// Which points are drawn, and how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SequenceSpec {

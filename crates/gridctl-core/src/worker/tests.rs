@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::id::{CodeHash, Fingerprint, Token, TrialId};
-use crate::protocol::{MasterUpdate, Welcome};
+use crate::protocol::{MasterUpdate, Sources, Welcome};
 use crate::record::{Class, MetricValue};
 use crate::spec::Resources;
 use crate::value::Params;
@@ -253,9 +253,7 @@ fn sweep() -> Arc<FrozenSweep> {
         spec,
         source: String::new(),
         file: None,
-        base: "/".to_owned(),
-        workdir: None,
-        data: None,
+        sources: Sources { base: "/".to_owned(), workdir: None, data: None },
         output: "/".to_owned(),
         env: Vec::new(),
         code: CodeHash::of(&[]),

@@ -12,6 +12,10 @@ use crate::record::{Class, Report};
 impl Worker {
     pub(super) fn told(&mut self, now: Time, update: MasterUpdate) {
         for (sweep, version, frozen) in update.sweeps {
+            let waiting = self.held.values_mut().filter(|held| held.place.is_none());
+            for held in waiting.filter(|held| (held.grant.sweep, held.grant.version) == (sweep, version)) {
+                held.sweep = Arc::clone(&frozen);
+            }
             self.sweeps.insert((sweep, version), frozen);
         }
         for lease in update.recorded {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use gridctl_core::id::{CodeHash, LeaseSeq, SweepId, Token, TrialId, WorkerId};
 use gridctl_core::machine::MachineHealth;
 use gridctl_core::protocol::{
-    Capacity, FrozenSweep, Grant, Hello, PROTOCOL, ToMaster, ToWorker, Welcome, WorkerUpdate,
+    Capacity, FrozenSweep, Grant, Hello, PROTOCOL, Sources, ToMaster, ToWorker, Welcome, WorkerUpdate,
 };
 use gridctl_core::record::{Class, Exit, MetricValue, Report};
 use gridctl_core::spec::{self, AxisValues};
@@ -40,9 +40,7 @@ pub(crate) fn frozen(name: &str, points: u64, dir: &Path) -> FrozenSweep {
         spec,
         source: format!("name: {name}\n"),
         file: None,
-        base: dir.display().to_string(),
-        workdir: None,
-        data: None,
+        sources: Sources { base: dir.display().to_string(), workdir: None, data: None },
         output: dir.join("results").display().to_string(),
         env: Vec::new(),
         code: CodeHash([1; 10]),

@@ -6,7 +6,7 @@ use gridctl_core::code::FileChange;
 use gridctl_core::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
 use gridctl_core::machine::MachineHealth;
 use gridctl_core::protocol::{
-    Capacity, FrozenSweep, Grant, Hello, MasterUpdate, ToWorker, Welcome, WorkerUpdate,
+    Capacity, FrozenSweep, Grant, Hello, MasterUpdate, Sources, ToWorker, Welcome, WorkerUpdate,
 };
 use gridctl_core::record::{Channel, Class, CurvePoint, Doubt, Exit, MetricValue, Report};
 use gridctl_core::spec::{self, Resources};
@@ -192,9 +192,7 @@ pub(crate) fn frozen() -> FrozenSweep {
         spec: spec::parse(file, &spec::Context { file_stem: "wine", count: None }).expect("no mistakes").spec,
         source: "name: wine\n".to_owned(),
         file: None,
-        base: "/tmp".to_owned(),
-        workdir: Some("/tmp".to_owned()),
-        data: None,
+        sources: Sources { base: "/tmp".to_owned(), workdir: Some("/tmp".to_owned()), data: None },
         output: "/tmp/results".to_owned(),
         env: vec![("A".to_owned(), "1".to_owned())],
         code: CodeHash([3; 10]),

@@ -76,6 +76,7 @@ impl Budgets {
                 }
             }
             Event::Began { .. }
+            | Event::Located { .. }
             | Event::Joined { .. }
             | Event::Known { .. }
             | Event::Passed { .. }

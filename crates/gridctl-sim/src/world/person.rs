@@ -3,7 +3,7 @@
 
 use gridctl_core::id::{CodeHash, SweepId};
 use gridctl_core::points::Trial;
-use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::protocol::{FrozenSweep, Sources};
 use gridctl_core::record::TrialState;
 use gridctl_core::sched::{
     Answer, Changed, Input, Refusal, Request, Steer, Submission, SweepState, TrialPlace,
@@ -33,9 +33,7 @@ impl World {
             spec: spec(count, self.plan.seed.is_multiple_of(2)),
             source: String::new(),
             file: None,
-            base: "/".to_owned(),
-            workdir: None,
-            data: None,
+            sources: Sources { base: "/".to_owned(), workdir: None, data: None },
             output: "/results".to_owned(),
             env: Vec::new(),
             code: CodeHash::of(&[if self.submitted > 1 { "other code" } else { "code" }]),

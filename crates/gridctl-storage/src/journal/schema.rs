@@ -11,7 +11,7 @@ use super::row::damaged_value;
 /// The file's name in the data directory.
 pub const JOURNAL_FILE: &str = "journal.sqlite";
 /// The format of the tables below. Raise it with every change that an older gridctl would misread.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 /// "grid", as SQLite's application id.
 const APPLICATION_ID: u32 = 0x6772_6964;
 /// SQLite 3.51.3, the first without a bug that can lose a commit when the log is reset.

@@ -131,13 +131,13 @@ pub(super) async fn prepare(
 
 /// The directory of the code, where trials start.
 pub(super) fn workdir(sweep: &FrozenSweep) -> &str {
-    sweep.workdir.as_ref().unwrap_or(&sweep.base)
+    sweep.sources.start_dir()
 }
 
 /// A copy of the workdir that is this attempt's alone.
 async fn isolated(machine: &Machine, sweep: &FrozenSweep, scratch: &mut Scratch) -> io::Result<String> {
     let dir = PathBuf::from(workdir(sweep));
-    let data = sweep.data.as_ref().map(PathBuf::from);
+    let data = sweep.sources.data.as_ref().map(PathBuf::from);
     let apart = [machine.workdirs.apart(), &[PathBuf::from(&sweep.output)]].concat();
     let mut copy = scratch.take_copy();
     let made = spawn_blocking(move || {
@@ -163,7 +163,7 @@ fn site(machine: &Machine, start: &worker::Start, version: &Version, scratch: &S
         output_dir: text(&scratch.output),
         checkpoint_dir: text(&scratch.checkpoint),
         cache_dir: text(&machine.cache),
-        data_dir: start.sweep.data.clone(),
+        data_dir: start.sweep.sources.data.clone(),
         cpus: resources.cpu_milli.div_ceil(1000),
         mem_mib: resources.mem_mib,
         gpus: gpus.cloned().collect(),

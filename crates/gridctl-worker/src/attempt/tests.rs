@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gridctl_core::id::{CodeHash, Epoch, Fingerprint, SweepId, Time, Token, TrialId};
-use gridctl_core::protocol::{FrozenSweep, Grant};
+use gridctl_core::protocol::{FrozenSweep, Grant, Sources};
 use gridctl_core::record::{Class, Exit};
 use gridctl_core::spec::{self, Context};
 use gridctl_core::value::{Params, Value};
@@ -84,9 +84,7 @@ impl Room {
             uuid: "0198".to_owned(),
             source: String::new(),
             file: None,
-            base: text(self.path()),
-            workdir: None,
-            data: None,
+            sources: Sources { base: text(self.path()), workdir: None, data: None },
             output: text(&output),
             env: Vec::new(),
             code: CodeHash::of(&["code"]),

@@ -315,7 +315,7 @@ fn again(details: &TrialDetails, source: &Source, env: bool) -> Result<String, F
     if env {
         return Ok(set.iter().map(|pair| format!("export {pair}\n")).collect());
     }
-    let dir = frozen.workdir.as_ref().unwrap_or(&frozen.base);
+    let dir = frozen.sources.start_dir();
     let words: Vec<String> = preview.argv.iter().map(|word| pasted(word, &names)).collect();
     Ok(format!("cd {} && env {} {}\n", sanitise::shell(dir), set.join(" "), words.join(" ")))
 }

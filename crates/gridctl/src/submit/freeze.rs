@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gridctl_core::code::{NamedFiles, is_source};
 use gridctl_core::id::CodeHash;
-use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::protocol::{FrozenSweep, Sources};
 use gridctl_core::spec::{Diagnostic, SweepSpec};
 use gridctl_worker::isolate::Contents;
 
@@ -73,9 +73,11 @@ pub(crate) fn resolve(checked: &Checked, dir: &DataDir, caller: Caller<'_>) -> R
         spec: spec.clone(),
         source: source.text.clone(),
         file: Some(naming::relative_file(file, dir)),
-        base: text(&file.base)?,
-        workdir: workdir.as_deref().map(text).transpose()?,
-        data: data.as_deref().map(text).transpose()?,
+        sources: Sources {
+            base: text(&file.base)?,
+            workdir: workdir.as_deref().map(text).transpose()?,
+            data: data.as_deref().map(text).transpose()?,
+        },
         output: text(&output)?,
         env,
         code: CodeHash([0; 10]),
@@ -89,8 +91,9 @@ pub(crate) fn resolve(checked: &Checked, dir: &DataDir, caller: Caller<'_>) -> R
 pub(crate) fn seal(frozen: &mut FrozenSweep, data_dir: &DataDir) -> Result<Option<Diagnostic>, Failure> {
     let mut warning = None;
     let mut digest = String::new();
-    if let Some(dir) = &frozen.workdir {
-        let apart = [apart(frozen, data_dir), frozen.data.iter().map(PathBuf::from).collect()].concat();
+    if let Some(dir) = &frozen.sources.workdir {
+        let apart =
+            [apart(frozen, data_dir), frozen.sources.data.iter().map(PathBuf::from).collect()].concat();
         let hashed = workdir::hash(Path::new(dir), &apart, &NamedFiles::of(&frozen.spec))?;
         digest = hashed.digest();
         warning = hashed.is_large().map(|size| {
@@ -100,9 +103,9 @@ pub(crate) fn seal(frozen: &mut FrozenSweep, data_dir: &DataDir) -> Result<Optio
         frozen.files = hashed.files;
     }
     let mut data = String::new();
-    if let Some(path) = &frozen.data {
+    if let (Some(path), Some(name)) = (&frozen.sources.data, &frozen.spec.data) {
         data = workdir::data_version(Path::new(path))?;
-        frozen.files.push((path.clone(), data.clone()));
+        frozen.files.push((name.clone(), data.clone()));
     }
     let spec = &frozen.spec;
     let (command, program) = (json(&spec.command), json(&(&spec.program, &spec.env_prefix)));
@@ -136,9 +139,9 @@ pub(crate) fn copied(frozen: &FrozenSweep, data_dir: &DataDir) -> Result<Option<
     if !frozen.spec.isolate {
         return Ok(None);
     }
-    let dir = Path::new(frozen.workdir.as_ref().unwrap_or(&frozen.base));
+    let dir = Path::new(frozen.sources.start_dir());
     let apart = apart(frozen, data_dir);
-    let data = frozen.data.as_ref().map(PathBuf::from);
+    let data = frozen.sources.data.as_ref().map(PathBuf::from);
     let contents = Contents::of(dir, &apart, data.as_deref()).map_err(|error| {
         Failure::error("workdir", format!("`isolate`: the workdir cannot be copied: {error}"))
             .help("make it readable, or name it in .gridctlignore if no trial needs it")

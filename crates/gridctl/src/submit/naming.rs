@@ -66,8 +66,8 @@ fn owner(core: &Core, name: &str, file: &SweepFile, own: &str) -> Owner {
         Some(known) if known == own => Owner::Itself,
         Some(known) => Owner::Other(known.clone()),
         // A journal of before knows directories only.
-        None if Path::new(&frozen.base) == file.base => Owner::Itself,
-        None => Owner::Other(format!("a file in {}", frozen.base)),
+        None if Path::new(&frozen.sources.base) == file.base => Owner::Itself,
+        None => Owner::Other(format!("a file in {}", frozen.sources.base)),
     }
 }
 

@@ -121,7 +121,7 @@ pub(crate) fn command(frozen: &FrozenSweep, points: &Points, source: &Arc<Source
     };
     let preview = preview::of(frozen, points, index, &base)
         .map_err(|error| failure(Diagnostic::error("run::command", error.to_string()).help(error.help())))?;
-    let cwd = Path::new(frozen.workdir.as_ref().unwrap_or(&frozen.base));
+    let cwd = Path::new(frozen.sources.start_dir());
     let own = preview.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_str());
     let path = own.or_else(|| base.get("PATH")).unwrap_or_default();
     let words = words_after_env(&preview.argv);
@@ -194,7 +194,7 @@ fn above(problem: Diagnostic, frozen: &FrozenSweep) -> Diagnostic {
     if frozen.spec.workdir.is_some() {
         return problem;
     }
-    let above = Path::new(&frozen.base).ancestors().skip(1).take(LEVELS);
+    let above = Path::new(&frozen.sources.base).ancestors().skip(1).take(LEVELS);
     let found = above.enumerate().find(|(_, dir)| freeze::names_a_file_of(&frozen.spec, dir));
     match found {
         Some((level, dir)) => {

@@ -96,7 +96,7 @@ fn site(frozen: &FrozenSweep) -> Site {
         output_dir: scratch("output"),
         checkpoint_dir: scratch("checkpoint"),
         cache_dir: "<cache>".to_owned(),
-        data_dir: frozen.data.clone(),
+        data_dir: frozen.sources.data.clone(),
         cpus: resources.cpu_milli.div_ceil(1000).max(1),
         mem_mib: resources.mem_mib,
         gpus: (0..resources.gpus).map(|gpu| format!("<gpu {gpu}>")).collect(),

@@ -5,7 +5,9 @@ use crate::code::FileChange;
 
 fn with_files(code: &str, files: &[(&str, &str)]) -> FrozenSweep {
     let files = files.iter().map(|(path, mark)| ((*path).to_owned(), (*mark).to_owned())).collect();
-    FrozenSweep { files, workdir: Some("/w".to_owned()), ..coded(spec("a", 3), code) }
+    let mut frozen = coded(spec("a", 3), code);
+    frozen.sources.workdir = Some("/w".to_owned());
+    FrozenSweep { files, ..frozen }
 }
 
 fn change(path: &str, shared: bool) -> FileChange {

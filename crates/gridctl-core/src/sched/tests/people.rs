@@ -364,6 +364,25 @@ fn rerun_makes_a_new_version_of_the_same_file() {
 }
 
 #[test]
+fn a_version_that_moved_is_the_same_one_and_its_workers_hear_where_it_is() {
+    let (mut world, sweep, conn) = World::at_work(4, 1);
+    world.heard(conn);
+    let mut moved = frozen(world.core.sweeps[&sweep].frozen.spec.clone());
+    moved.sources.base = "/elsewhere".to_owned();
+    moved.spec.workdir = Some("../x".to_owned());
+    moved.output = "/other/results".to_owned();
+    assert_eq!(world.submit_version(moved.clone()), (sweep, 1), "no new version");
+    let [(_, version, heard)] = world.heard(conn).sweeps.try_into().unwrap();
+    let standing = &world.core.sweeps[&sweep].frozen;
+    assert_eq!((version, &heard), (1, standing));
+    assert_eq!((&standing.sources, &standing.output), (&moved.sources, &moved.output));
+    assert_eq!(standing.uuid, "the first");
+    let length = world.journal.len();
+    assert_eq!(world.submit_version(moved), (sweep, 1));
+    assert_eq!(world.journal.len(), length, "and nothing more");
+}
+
+#[test]
 fn a_sweep_keeps_the_uuid_of_its_first_version() {
     let (mut world, sweep, _) = World::at_work(2, 1);
     world.submit_version(FrozenSweep { uuid: "another".to_owned(), ..frozen(spec("a", 3)) });

@@ -246,3 +246,15 @@ fn an_end_or_progress_of_what_is_not_held_changes_nothing() {
     shell.act();
     assert_eq!((shell.said.len(), shell.worker.unrecorded()), (0, 0));
 }
+
+#[test]
+fn what_waits_starts_where_its_version_is_by_then() {
+    let mut shell = Shell::welcome(1);
+    shell.grant([1, 2]);
+    let mut moved = (*sweep()).clone();
+    moved.sources.base = "/elsewhere".to_owned();
+    let sweeps = vec![(SweepId(1), 1, Arc::new(moved))];
+    shell.hear(MasterUpdate { sweeps, ..MasterUpdate::default() });
+    shell.end(1, Class::Succeeded);
+    assert_eq!(shell.running[&LeaseSeq(2)].sweep.sources.base, "/elsewhere");
+}

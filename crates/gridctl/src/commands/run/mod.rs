@@ -133,7 +133,8 @@ fn all_known(dir: &Path, frozen: &FrozenSweep, args: &RunArgs) -> Result<Option<
     let to_retry = args.again.retry_failed && status.failed + status.quarantined > 0;
     let finished = [CloseReason::Finished, CloseReason::CapReached, CloseReason::TargetReached];
     let finished = finished.map(SweepPhase::Closed).contains(&status.phase);
-    let known = finished && sweep.frozen().is_same(frozen) && !to_retry;
+    let stands = sweep.frozen().is_same(frozen) && sweep.frozen().is_in_the_places_of(frozen);
+    let known = finished && stands && !to_retry;
     Ok(if known && !needs_master(dir, &frozen.spec.name)? { Some(status) } else { None })
 }
 
