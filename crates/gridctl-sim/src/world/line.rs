@@ -2,11 +2,10 @@
 //! Invariant: a slot is given up only if something befell it, and what was asked to stop ends in time.
 
 use gridctl_core::attempt::StopReason;
-use gridctl_core::attempt::stop::{Step, Stop};
 use gridctl_core::id::{LeaseSeq, WorkerId};
 use gridctl_core::protocol::Grant;
 use gridctl_core::record::{Class, Report};
-use gridctl_core::slot::{SlotEvent, SlotRequest, Start, Watch};
+use gridctl_core::slot::{InLine, LineTodo, SlotEvent, SlotRequest, Start};
 use gridctl_core::worker;
 
 use super::slot::Slot;
@@ -22,8 +21,6 @@ const ENDS_WITHIN_MS: u64 = 60_000;
 /// An attempt in a slot's line.
 pub(super) struct Attempt {
     pub(super) start: worker::Start,
-    pub(super) stop: Stop,
-    pub(super) at_begin: Option<(StopReason, u64)>,
     /// The worker's waking time in which it has to end, since it was asked to, in milliseconds.
     pub(super) to_end_ms: Option<u64>,
     pub(super) duration_ms: u64,
@@ -50,16 +47,9 @@ impl World {
         }
         let number = start.slot;
         let slot = process.slots.entry(number).or_insert_with(|| Slot::new(life));
-        assert!(slot.line.len() < 2, "two attempts wait for one slot");
+        assert!(slot.line.has_room(), "two attempts wait for one slot");
         let (id, by_ms) = (start.grant.token.lease.0, start.by.0);
-        slot.line.push_back(Attempt {
-            start,
-            stop: Stop::default(),
-            at_begin: None,
-            to_end_ms: None,
-            duration_ms: 0,
-            bad: false,
-        });
+        slot.line.push(id, Attempt { start, to_end_ms: None, duration_ms: 0, bad: false });
         let start = Start { id, argv: Vec::new(), env: Vec::new(), cwd: String::new(), by_ms };
         self.tell_slot(worker, number, SlotRequest::Start(start));
         Ok(())
@@ -81,11 +71,12 @@ impl World {
         let Some(slot) = process.slots.get_mut(&number).filter(|slot| slot.life == life) else {
             return Ok(());
         };
-        slot.watchdog.heard();
+        slot.line.heard();
+        let is_front = |id: u64| slot.line.front().is_some_and(|front| front.id == id);
         match event {
-            SlotEvent::Exited { id, asked, .. } if slot.lease_at(0) == Some(LeaseSeq(id)) => {
-                let Some(attempt) = slot.line.pop_front() else { return Ok(()) };
-                let report = report(&attempt, asked);
+            SlotEvent::Exited { id, asked, .. } if is_front(id) => {
+                let Some((ended, _)) = slot.line.take(id) else { return Ok(()) };
+                let report = report(&ended, asked);
                 if self.results_full && report.exit.is_some() {
                     process.half.unpublished(LeaseSeq(id), "no space left");
                     process.unpublished.push(report);
@@ -93,23 +84,23 @@ impl World {
                     process.reported.insert(LeaseSeq(id), report.trial);
                     process.half.ended(now, report);
                 }
-                self.begin_front(worker, number);
+                self.begin_front(worker, number)?;
             }
-            SlotEvent::NotStarted { id, .. } if slot.lease_at(0) == Some(LeaseSeq(id)) => {
-                let Some(attempt) = slot.line.pop_front() else { return Ok(()) };
+            SlotEvent::NotStarted { id, .. } if is_front(id) => {
+                let Some((InLine { attempt, .. }, _)) = slot.line.take(id) else { return Ok(()) };
                 let report = not_begun(&attempt.start.grant);
                 self.auditor.not_begun(LeaseSeq(id));
                 process.reported.insert(LeaseSeq(id), report.trial);
                 process.half.ended(now, report);
-                self.begin_front(worker, number);
+                self.begin_front(worker, number)?;
             }
             SlotEvent::Withdrawn { id } => {
-                let place = (0..slot.line.len()).find(|place| slot.lease_at(*place) == Some(LeaseSeq(id)));
-                if place.and_then(|place| slot.line.remove(place)).is_some() {
+                let taken = slot.line.take(id);
+                if taken.is_some() {
                     process.half.withdrawn(now, LeaseSeq(id));
                 }
-                if place == Some(0) {
-                    self.begin_front(worker, number);
+                if taken.is_some_and(|(_, was_front)| was_front) {
+                    self.begin_front(worker, number)?;
                 }
             }
             _ => {}
@@ -118,54 +109,67 @@ impl World {
     }
 
     /// What waited is at the front: what was asked of it meanwhile is done now.
-    fn begin_front(&mut self, worker: WorkerId, number: u32) {
-        let Some(slot) = self.slot(worker, number) else { return };
-        let Some(front) = slot.line.front_mut() else { return slot.watchdog.rests() };
-        if let Some((reason, grace_ms)) = front.at_begin.take() {
-            self.ask_front(worker, number, (reason, grace_ms));
+    fn begin_front(&mut self, worker: WorkerId, number: u32) -> Result<(), Violation> {
+        match self.slot(worker, number).and_then(|slot| slot.line.begin()) {
+            Some((id, stop)) => self.ask(worker, number, (id, Some(stop))),
+            None => Ok(()),
         }
     }
 
-    fn ask_front(&mut self, worker: WorkerId, number: u32, (reason, grace_ms): (StopReason, u64)) {
+    /// Says to an attempt in a slot's line that it is to stop, or is asked back.
+    fn ask(
+        &mut self,
+        worker: WorkerId,
+        number: u32,
+        (id, stop): (u64, Option<(StopReason, u64)>),
+    ) -> Result<(), Violation> {
         let now = self.now();
-        let Some(front) = self.slot(worker, number).and_then(|slot| slot.line.front_mut()) else { return };
-        let id = front.start.grant.token.lease.0;
-        front.to_end_ms.get_or_insert(grace_ms + ENDS_WITHIN_MS);
-        if let Some(Step::Signal(signal)) = front.stop.ask(now, reason, grace_ms) {
-            self.tell_slot(worker, number, SlotRequest::Signal { id, signal });
+        let Some(slot) = self.slot(worker, number) else { return Ok(()) };
+        let front = slot.line.front_mut().filter(|front| front.id == id);
+        if let (Some(front), Some((_, grace_ms))) = (front, stop) {
+            front.attempt.to_end_ms.get_or_insert(grace_ms + ENDS_WITHIN_MS);
         }
+        let todo = slot.line.order(now, id, stop);
+        self.act(worker, number, todo)
+    }
+
+    /// Does what is to be done about a slot.
+    fn act(&mut self, worker: WorkerId, number: u32, todo: Option<LineTodo>) -> Result<(), Violation> {
+        match todo {
+            Some(LineTodo::Tell(request)) => self.tell_slot(worker, number, request),
+            Some(LineTodo::GiveUp(_)) => self.lose_slot(worker, number)?,
+            None => {}
+        }
+        Ok(())
     }
 
     /// The worker's half says something to an attempt: to stop, or to be given back if it still waits.
-    pub(super) fn order(&mut self, worker: WorkerId, lease: LeaseSeq, stop: Option<(StopReason, u64)>) {
+    pub(super) fn order(
+        &mut self,
+        worker: WorkerId,
+        lease: LeaseSeq,
+        stop: Option<(StopReason, u64)>,
+    ) -> Result<(), Violation> {
         let now = self.now();
-        let Some(process) = self.workers.get_mut(&worker) else { return };
+        let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
         if let Some(place) = process.unpublished.iter().position(|report| report.token.lease == lease) {
             // What is not wanted any more is dropped, and what is to hurry is given up.
             let class = match stop {
                 Some((StopReason::Fenced, _)) => Class::Fenced,
                 Some((StopReason::Cancelled, _)) => Class::Cancelled,
                 Some(_) => Class::WorkerFault,
-                None => return,
+                None => return Ok(()),
             };
             let whole = process.unpublished.remove(place);
             process.reported.insert(lease, whole.trial);
             let report = Report::without_process(whole.token, whole.trial, class, "not published");
-            return process.half.ended(now, report);
+            process.half.ended(now, report);
+            return Ok(());
         }
-        let found = process.slots.iter_mut().find_map(|(number, slot)| {
-            let place = (0..slot.line.len()).find(|place| slot.lease_at(*place) == Some(lease))?;
-            Some((*number, place, slot))
-        });
-        match (found, stop) {
-            (Some((number, 0, _)), Some(stop)) => self.ask_front(worker, number, stop),
-            (Some((number, place, slot)), stop) if place > 0 => {
-                if let Some(attempt) = slot.line.get_mut(place) {
-                    attempt.at_begin = stop.or(attempt.at_begin);
-                }
-                self.tell_slot(worker, number, SlotRequest::Withdraw { id: lease.0 });
-            }
-            _ => {}
+        let has = |slot: &Slot| slot.line.iter().any(|attempt| attempt.id == lease.0);
+        match process.slots.iter().find_map(|(number, slot)| has(slot).then_some(*number)) {
+            Some(number) => self.ask(worker, number, (lease.0, stop)),
+            None => Ok(()),
         }
     }
 
@@ -192,31 +196,20 @@ impl World {
     pub(super) fn look_at_slots(&mut self, worker: WorkerId) -> Result<(), Violation> {
         let now = self.now();
         let Some(process) = self.workers.get(&worker) else { return Ok(()) };
-        let busy = process.slots.iter().filter(|(_, slot)| !slot.line.is_empty());
-        let numbers: Vec<u32> = busy.map(|(number, _)| *number).collect();
+        let numbers: Vec<u32> = process.slots.keys().copied().collect();
         for number in numbers {
             let Some(slot) = self.slot(worker, number) else { continue };
-            let Some(front) = slot.line.front_mut() else { continue };
-            let id = front.start.grant.token.lease.0;
-            if let Some(to_end_ms) = &mut front.to_end_ms {
+            if let Some(front) = slot.line.front_mut()
+                && let Some(to_end_ms) = &mut front.attempt.to_end_ms
+            {
                 let left = to_end_ms.checked_sub(LOOK_MS);
                 *to_end_ms = left.ok_or_else(|| {
+                    let id = front.id;
                     Violation(format!("lease {id} goes on in {worker} long after it was asked to stop"))
                 })?;
             }
-            let step = front.stop.step(now);
-            let watch = slot.watchdog.look(now, || false);
-            match step {
-                Some(Step::Signal(signal)) => {
-                    self.tell_slot(worker, number, SlotRequest::Signal { id, signal });
-                }
-                Some(Step::GiveUp) => self.lose_slot(worker, number)?,
-                None => {}
-            }
-            match watch {
-                Watch::Ask(ping) => self.tell_slot(worker, number, SlotRequest::Ping { number: ping }),
-                Watch::GiveUp => self.lose_slot(worker, number)?,
-                Watch::Wait => {}
+            for todo in slot.line.look(now, || false) {
+                self.act(worker, number, todo)?;
             }
         }
         Ok(())
@@ -226,7 +219,7 @@ impl World {
     fn lose_slot(&mut self, worker: WorkerId, number: u32) -> Result<(), Violation> {
         let now = self.now();
         let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
-        let Some(slot) = process.slots.remove(&number) else { return Ok(()) };
+        let Some(mut slot) = process.slots.remove(&number) else { return Ok(()) };
         let excused = slot.stopped_until.max(process.thawed).after_ms(2_000);
         if now > excused {
             return Err(Violation(format!(
@@ -234,8 +227,8 @@ impl World {
             )));
         }
         self.given_up += 1;
-        for attempt in slot.line {
-            let grant = attempt.start.grant;
+        for lost in slot.line.lose() {
+            let grant = lost.attempt.start.grant;
             process.reported.insert(grant.token.lease, grant.trial);
             let text = "the slot process did not answer";
             let report = Report::without_process(grant.token, grant.trial, Class::WorkerFault, text);
@@ -246,9 +239,9 @@ impl World {
 }
 
 /// What the worker reports of an attempt that has ended.
-fn report(attempt: &Attempt, asked: bool) -> Report {
+fn report(InLine { attempt, stop, .. }: &InLine<Attempt>, asked: bool) -> Report {
     let grant = &attempt.start.grant;
-    match attempt.stop.reason().filter(|_| asked) {
+    match stop.reason().filter(|_| asked) {
         None if attempt.bad => trainer::failure(grant, attempt.duration_ms, "no such device"),
         None => trainer::outcome(grant, attempt.duration_ms),
         Some(reason) => {

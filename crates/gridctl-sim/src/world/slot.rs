@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use gridctl_core::id::{LeaseSeq, Time, WorkerId};
 use gridctl_core::slot::{
-    Ended, Fault, NotStarted, Reaped, SILENCE_MS, Seen, SlotEvent, SlotRequest, SlotSupervisor, Todo, Wait,
-    Watchdog,
+    Ended, Fault, NotStarted, Reaped, SILENCE_MS, Seen, SlotEvent, SlotLine, SlotRequest, SlotSupervisor,
+    Todo, Wait,
 };
 use rand::RngExt;
 
@@ -33,9 +33,7 @@ pub(super) struct Slot {
     /// It got SIGSTOP.
     stopped: bool,
     pub(super) stopped_until: Time,
-    pub(super) watchdog: Watchdog,
-    /// The attempt that goes on, and the one that waits for its end.
-    pub(super) line: VecDeque<Attempt>,
+    pub(super) line: SlotLine<Attempt>,
 }
 
 struct Trainer {
@@ -55,13 +53,8 @@ impl Slot {
             wakes: None,
             stopped: false,
             stopped_until: Time(0),
-            watchdog: Watchdog::new(SILENCE_MS),
-            line: VecDeque::new(),
+            line: SlotLine::new(SILENCE_MS),
         }
-    }
-
-    pub(super) fn lease_at(&self, place: usize) -> Option<LeaseSeq> {
-        self.line.get(place).map(|attempt| attempt.start.grant.token.lease)
     }
 
     /// Goes on until the next thing that is the world's to do; `None` if it waits, or stands still.
@@ -159,7 +152,7 @@ impl World {
                     slot.supervisor.sent(0);
                     for event in std::mem::take(&mut slot.said) {
                         if matches!(event, SlotEvent::Started { .. } | SlotEvent::Pong { .. }) {
-                            slot.watchdog.heard();
+                            slot.line.heard();
                             continue;
                         }
                         self.queue.after(0, Happens::SlotSays { worker, slot: number, life, event });
@@ -182,8 +175,9 @@ impl World {
         let bad = bad[process.machine];
         let unable = self.unable[process.machine];
         let Some(slot) = process.slots.get_mut(&number) else { return Ok(()) };
-        let of_lease = |attempt: &&mut Attempt| attempt.start.grant.token.lease == lease;
-        let Some(attempt) = slot.line.iter_mut().find(of_lease) else {
+        let mut attempts = slot.line.iter_mut();
+        let of_lease = attempts.find(|attempt| attempt.id == lease.0).map(|it| &mut it.attempt);
+        let Some(attempt) = of_lease else {
             return Err(Violation(format!(
                 "slot {number} of {worker} starts {lease}, which nobody waits for"
             )));

@@ -83,9 +83,9 @@ impl World {
                     }
                 }
                 Action::Start(start) => self.give_to_slot(worker, *start)?,
-                Action::Recall(lease) => self.order(worker, lease, None),
+                Action::Recall(lease) => self.order(worker, lease, None)?,
                 Action::Stop { lease, reason, grace_ms } => {
-                    self.order(worker, lease, Some((reason, grace_ms)));
+                    self.order(worker, lease, Some((reason, grace_ms)))?;
                 }
                 Action::Exit(farewell) => {
                     self.unfit += u64::from(matches!(farewell, Farewell::Unfit(_)));
@@ -105,10 +105,9 @@ impl World {
     /// waits for the results volume, and nothing else is.
     fn placed_once(&self, worker: WorkerId) -> Result<(), Violation> {
         let Some(process) = self.workers.get(&worker) else { return Ok(()) };
-        let lines = process.slots.values().flat_map(|slot| &slot.line);
+        let lines = process.slots.values().flat_map(|slot| slot.line.iter());
         let unpublished = process.unpublished.iter().map(|report| report.token.lease);
-        let mut there: Vec<LeaseSeq> =
-            lines.map(|attempt| attempt.start.grant.token.lease).chain(unpublished).collect();
+        let mut there: Vec<LeaseSeq> = lines.map(|attempt| LeaseSeq(attempt.id)).chain(unpublished).collect();
         there.sort_unstable();
         let mut placed = process.half.holds();
         placed.retain(|lease| process.half.is_placed(*lease));

@@ -45,8 +45,8 @@ pub(super) struct Over {
 
 impl Following {
     /// Whether what the trainer left can be looked at without waiting for its metrics file.
-    pub(super) fn is_read(&mut self) -> bool {
-        if self.stop.reason() == Some(StopReason::Fenced) {
+    pub(super) fn is_read(&mut self, gone: &Gone) -> bool {
+        if gone.stop.reason() == Some(StopReason::Fenced) {
             self.metrics.abandon();
         }
         self.metrics.is_read()
@@ -78,9 +78,9 @@ impl Following {
 
     /// Looks at what the trainer left and classifies its end. What is left in the directories is for the next attempt to clear.
     pub(super) fn end(mut self, gone: Gone, oom_kills: bool, now: Time) -> Over {
-        let killed = self.stop.killed() || gone.exit == Exit::Signal(9);
+        let killed = gone.stop.killed() || gone.exit == Exit::Signal(9);
         // The notice alone is a request too, if one without a signal that the slot could have seen.
-        let asked = self.stop.reason().filter(|reason| gone.asked || *reason == StopReason::Preempted);
+        let asked = gone.stop.reason().filter(|reason| gone.asked || *reason == StopReason::Preempted);
         let left = self.scratch.look();
         let duration_ms = now.ms_since(self.started);
         let Self {

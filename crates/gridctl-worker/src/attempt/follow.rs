@@ -1,18 +1,17 @@
-//! Follows a trainer from its start to its end: output, metrics, the clock, requests to stop.
-//! Invariant: nothing is done about time or a request to stop before the trainer has begun; what came before is done then.
+//! Follows a trainer from its start to its end: output, metrics, the clock, checkpoints.
+//! Invariant: nothing is done about time before the trainer has begun.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use gridctl_core::attempt::StopReason;
-use gridctl_core::attempt::stop::{Step, Stop};
+use gridctl_core::attempt::stop::Stop;
 use gridctl_core::id::Time;
 use gridctl_core::metrics::{self, Extractor};
 use gridctl_core::protocol::Grant;
 use gridctl_core::record::Exit;
 use gridctl_core::spec::signal_number;
-use gridctl_core::worker::{self, GRACE_MS};
+use gridctl_core::worker;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::spawn_blocking;
 
@@ -39,17 +38,13 @@ pub(super) struct Following {
     pub(super) extractor: Extractor,
     pub(super) log: Log,
     pub(super) metrics: MetricsFile,
-    pub(super) stop: Stop,
     pub(super) checkpoints: Checkpoints,
     pub(super) started: Time,
     pub(super) started_unix_ms: u64,
     pub(super) workdirs: Arc<Workdirs>,
-    id: u64,
     /// While its trainer runs.
     stay: Option<Stay>,
     pub(super) orders: UnboundedReceiver<Order>,
-    /// What is to be done as soon as it begins.
-    at_begin: Option<Order>,
     pub(super) said: UnboundedSender<Said>,
     look_at: Time,
     progress: Option<(i64, f64)>,
@@ -65,6 +60,8 @@ pub(super) struct Gone {
     pub(super) peak_rss_kib: u64,
     /// Why it never started.
     pub(super) not_started: Option<(slot::Fault, String)>,
+    /// How far it was stopped.
+    pub(super) stop: Stop,
 }
 
 impl Following {
@@ -78,11 +75,9 @@ impl Following {
     ) -> Self {
         let started = clock::now();
         Self {
-            id: prepared.start.id,
             extractor: Extractor::new(Arc::clone(&prepared.version.patterns)),
             log: Log::new(scratch.root().to_owned(), Arc::clone(&prepared.version.secrets)),
             metrics: MetricsFile::new(scratch.metrics.clone(), Arc::clone(&prepared.version.patterns)),
-            stop: Stop::default(),
             checkpoints: Checkpoints::new(
                 scratch.checkpoint.clone(),
                 &start,
@@ -93,7 +88,6 @@ impl Following {
             started_unix_ms: unix_ms(),
             look_at: started.after_ms(LOOK_MS),
             progress: None,
-            at_begin: None,
             said: said.clone(),
             workdirs: Arc::clone(&machine.workdirs),
             stay: None,
@@ -101,11 +95,6 @@ impl Following {
             scratch,
             orders,
         }
-    }
-
-    /// Names it to the slot.
-    pub(super) fn id(&self) -> u64 {
-        self.id
     }
 
     pub(super) fn grant(&self) -> &Grant {
@@ -127,13 +116,6 @@ impl Following {
         self.log.keep(format!("[gridctl: {text}]\n").as_bytes()).await;
     }
 
-    /// Keeps what was said to it until it begins.
-    pub(super) fn ask_at_begin(&mut self, order: Order) {
-        if matches!(order, Order::Stop { .. }) {
-            self.at_begin = Some(order);
-        }
-    }
-
     /// Its trainer runs in the workdir from now on.
     pub(super) fn enter(&mut self) {
         let dir = Path::new(prepare::workdir(&self.start.sweep));
@@ -146,35 +128,26 @@ impl Following {
     }
 
     /// It waited for another's end, and has begun now.
-    pub(super) fn begin(&mut self, now: Time) -> Vec<Step> {
+    pub(super) fn begin(&mut self, now: Time) {
         (self.started, self.started_unix_ms) = (now, unix_ms());
         self.enter();
         self.look_at = now.after_ms(LOOK_MS);
         self.checkpoints.begin(now);
-        match self.at_begin.take() {
-            Some(Order::Stop { reason, grace_ms }) => self.ask(now, reason, grace_ms),
-            _ => Vec::new(),
-        }
     }
 
-    /// When something is due next.
-    pub(super) fn wake(&self) -> Time {
-        let timeout = self.timeout().filter(|_| self.stop.reason().is_none());
-        let times = [timeout, self.stop.due(), Some(self.checkpoints.due())];
+    /// When something is due next; one that is stopped has no more time that could be over.
+    pub(super) fn wake(&self, is_stopped: bool) -> Time {
+        let times = [self.timeout().filter(|_| !is_stopped), Some(self.checkpoints.due())];
         times.into_iter().flatten().fold(self.look_at, Time::min)
     }
 
-    fn timeout(&self) -> Option<Time> {
+    /// When its time is over.
+    pub(super) fn timeout(&self) -> Option<Time> {
         self.start.sweep.spec.timeout_ms.map(|ms| self.started.after_ms(ms))
     }
 
-    /// What is due.
-    pub(super) async fn due(&mut self, now: Time) -> Vec<Step> {
-        let mut steps = Vec::new();
-        if self.stop.reason().is_none() && self.timeout().is_some_and(|at| now >= at) {
-            steps = self.ask(now, StopReason::Timeout, GRACE_MS);
-        }
-        steps.extend(self.stop.step(now));
+    /// Looks at the files for which it is time.
+    pub(super) async fn look(&mut self, now: Time) {
         if now >= self.look_at {
             self.look_at = now.after_ms(LOOK_MS);
             self.metrics.look().await;
@@ -183,7 +156,6 @@ impl Following {
         if now >= self.checkpoints.due() {
             self.checkpoints.check(now).await;
         }
-        steps
     }
 
     fn tell_progress(&mut self) {
@@ -198,16 +170,11 @@ impl Following {
         }
     }
 
-    /// It is to stop: the first steps of that.
-    pub(super) fn ask(&mut self, now: Time, reason: StopReason, grace_ms: u64) -> Vec<Step> {
-        let mut steps = Vec::new();
-        if reason == StopReason::Preempted {
-            self.checkpoints.announce_preemption();
-            let signal = self.start.sweep.spec.preempt_signal.as_deref().and_then(signal_number);
-            steps.extend(signal.map(Step::Signal));
-        }
-        steps.extend(self.stop.ask(now, reason, grace_ms));
-        steps
+    /// Its machine is about to be taken: the trainer finds a notice, and gets the signal that is
+    /// returned, if the sweep names one.
+    pub(super) fn announce_preemption(&mut self) -> Option<i32> {
+        self.checkpoints.announce_preemption();
+        self.start.sweep.spec.preempt_signal.as_deref().and_then(signal_number)
     }
 
     /// Reads output: a little at once, more on a thread for what takes time, so that leases are kept meanwhile.
@@ -235,10 +202,10 @@ impl Following {
         }
     }
 
-    /// Takes what the slot says of it; its end, if it is that.
-    pub(super) async fn take(&mut self, event: SlotEvent) -> Option<Gone> {
+    /// Takes what the slot says of it, which it knows as `own`; its end, if it is that.
+    pub(super) async fn take(&mut self, own: u64, event: SlotEvent) -> Option<Gone> {
         match event {
-            SlotEvent::Output { id, stream, bytes } if id == self.id => {
+            SlotEvent::Output { id, stream, bytes } if id == own => {
                 let stream = match stream {
                     Stream::Out => metrics::Stream::Stdout,
                     Stream::Err => metrics::Stream::Stderr,
@@ -247,11 +214,15 @@ impl Following {
                 self.log.push(stream, &bytes).await;
                 None
             }
-            SlotEvent::NotStarted { id, fault, text } if id == self.id => {
-                let not_started = Some((fault, text));
-                Some(Gone { exit: Exit::NotStarted, asked: false, cpu_ms: 0, peak_rss_kib: 0, not_started })
-            }
-            SlotEvent::Exited { id, exit, asked, cpu_ms, peak_rss_kib, left_behind } if id == self.id => {
+            SlotEvent::NotStarted { id, fault, text } if id == own => Some(Gone {
+                exit: Exit::NotStarted,
+                asked: false,
+                cpu_ms: 0,
+                peak_rss_kib: 0,
+                not_started: Some((fault, text)),
+                stop: Stop::default(),
+            }),
+            SlotEvent::Exited { id, exit, asked, cpu_ms, peak_rss_kib, left_behind } if id == own => {
                 self.log.end().await;
                 if left_behind > 0 {
                     tracing::debug!(
@@ -263,7 +234,8 @@ impl Following {
                     Ended::Code(code) => Exit::Code(code),
                     Ended::Signal(signal) => Exit::Signal(signal),
                 };
-                Some(Gone { exit, asked, cpu_ms, peak_rss_kib, not_started: None })
+                let stop = Stop::default();
+                Some(Gone { exit, asked, cpu_ms, peak_rss_kib, not_started: None, stop })
             }
             _ => None,
         }

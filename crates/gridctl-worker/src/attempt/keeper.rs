@@ -3,17 +3,17 @@
 //! Invariant: every assignment ends in exactly one report or is given back, and nothing here waits for a trainer without
 //! also waiting for a request to stop it.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use gridctl_core::attempt::stop::Step;
+use gridctl_core::attempt::StopReason;
 use gridctl_core::id::Time;
 use gridctl_core::protocol::Grant;
 use gridctl_core::record::Report;
-use gridctl_core::slot::{Watch, Watchdog};
+use gridctl_core::slot::{InLine, LINE_LENGTH, LineTodo, SlotLine, Unanswered};
+use gridctl_core::worker::GRACE_MS;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::{JoinSet, spawn_blocking};
 
@@ -29,8 +29,8 @@ use crate::slot::{self, SlotEvent, SlotRequest};
 
 /// After a fault of the slot itself it rests so long. After a fault of the machine the whole worker rests.
 const REST: Duration = Duration::from_secs(1);
-/// Attempts at once: one goes on, and one may wait for its end. As many sets of directories has a slot.
-const IN_LINE: usize = 2;
+/// As many sets of directories has a slot as attempts are in its line.
+const SETS: usize = LINE_LENGTH;
 
 /// Keeps one slot at work.
 #[derive(Debug)]
@@ -40,7 +40,6 @@ pub(crate) struct SlotKeeper {
     said: UnboundedSender<Said>,
     // Before the cgroup: it can be removed only once the slot has left it.
     client: Option<SlotClient>,
-    watchdog: Watchdog,
     /// The environment that the slot process has.
     base: Option<Arc<prepare::Version>>,
     cgroup: Option<SlotCgroup>,
@@ -49,16 +48,15 @@ pub(crate) struct SlotKeeper {
     /// How many sets there are.
     sets: usize,
     next_id: u64,
-    /// The attempt that goes on, and the one that the slot starts when that has ended.
-    line: VecDeque<Following>,
+    line: SlotLine<Following>,
     /// Attempts that have ended and are not reported yet, with their directories.
     ending: JoinSet<(Box<Report>, Option<Scratch>)>,
 }
 
 enum Happens {
     Slot(Result<SlotEvent, SlotError>),
-    /// The attempt at this place in the line is to stop, or is asked back.
-    Order(usize, Order),
+    /// The attempt of this name in the line is to stop, or is asked back.
+    Order(u64, Order),
     Ended(Box<Report>, Option<Scratch>),
     Work(Assignment),
     Time,
@@ -68,7 +66,7 @@ impl SlotKeeper {
     /// The slot number `number`; nothing is started yet.
     pub(crate) fn new(machine: Arc<Machine>, number: u32, said: UnboundedSender<Said>) -> Self {
         Self {
-            watchdog: Watchdog::new(machine.slot_silence_ms),
+            line: SlotLine::new(machine.slot_silence_ms),
             machine,
             number,
             said,
@@ -78,7 +76,6 @@ impl SlotKeeper {
             free: Vec::new(),
             sets: 0,
             next_id: 0,
-            line: VecDeque::new(),
             ending: JoinSet::new(),
         }
     }
@@ -87,12 +84,12 @@ impl SlotKeeper {
     pub(crate) async fn serve(mut self, mut work: UnboundedReceiver<Assignment>) {
         loop {
             let busy = !self.line.is_empty();
-            let room = self.line.len() < IN_LINE && (self.sets < IN_LINE || !self.free.is_empty());
+            let room = self.line.has_room() && (self.sets < SETS || !self.free.is_empty());
             let pause = self.pause();
             let happens = tokio::select! {
                 biased;
                 event = event(self.client.as_mut()), if busy => Happens::Slot(event),
-                (place, order) = order(&mut self.line) => Happens::Order(place, order),
+                (id, order) = order(&mut self.line) => Happens::Order(id, order),
                 Some(Ok((report, scratch))) = self.ending.join_next() => Happens::Ended(report, scratch),
                 assignment = work.recv(), if room => match assignment {
                     Some(assignment) => Happens::Work(assignment),
@@ -102,7 +99,10 @@ impl SlotKeeper {
             };
             match happens {
                 Happens::Slot(event) => self.heard(event).await,
-                Happens::Order(place, order) => self.ordered(place, order).await,
+                Happens::Order(id, Order::Recall) => self.order(id, None).await,
+                Happens::Order(id, Order::Stop { reason, grace_ms }) => {
+                    self.order(id, Some((reason, grace_ms))).await;
+                }
                 Happens::Ended(report, scratch) => self.say(report, scratch),
                 Happens::Work(assignment) => self.take(assignment).await,
                 Happens::Time => {}
@@ -117,33 +117,26 @@ impl SlotKeeper {
 
     /// Until something is due.
     fn pause(&self) -> Duration {
-        let wake = self.line.front().map(Following::wake);
-        Duration::from_millis(wake.map_or(0, |wake| wake.ms_since(clock::now())))
+        let Some(front) = self.line.front() else { return Duration::ZERO };
+        let wake = front.attempt.wake(front.stop.reason().is_some());
+        let wake = self.line.due().map_or(wake, |due| wake.min(due));
+        Duration::from_millis(wake.ms_since(clock::now()))
     }
 
     async fn look_at_the_clock(&mut self) {
         let now = clock::now();
         if let Some(front) = self.line.front_mut() {
-            let steps = front.due(now).await;
-            self.act(steps).await;
+            let is_late = front.attempt.timeout().is_some_and(|at| now >= at);
+            front.attempt.look(now).await;
+            if is_late && front.stop.reason().is_none() {
+                let id = front.id;
+                self.order(id, Some((StopReason::Timeout, GRACE_MS))).await;
+            }
         }
-        self.watch(now).await;
-    }
-
-    /// Asks a slot for a sign that has work and was silent, and gives up one that gives none.
-    async fn watch(&mut self, now: Time) {
-        let Some(client) = self.client.as_ref().filter(|_| !self.line.is_empty()) else {
-            return self.watchdog.rests();
-        };
-        let silent = SlotError::Silent(self.machine.slot_silence_ms.div_ceil(1_000));
-        let answered = match self.watchdog.look(now, || client.is_held()) {
-            Watch::Wait => Ok(()),
-            Watch::Ask(number) => self.send(&SlotRequest::Ping { number }),
-            Watch::GiveUp => Err(silent),
-        };
-        if let Err(error) = answered {
-            tracing::warn!("slot {}: {error}", self.number);
-            self.lose(Fault::slot(&error, false)).await;
+        let client = self.client.as_ref();
+        let todos = self.line.look(now, || client.is_some_and(SlotClient::is_held));
+        for todo in todos {
+            self.act(todo).await;
         }
     }
 
@@ -176,7 +169,7 @@ impl SlotKeeper {
         if self.line.is_empty() {
             following.enter();
         }
-        self.line.push_back(following);
+        self.line.push(id, following);
         if let Err(fault) = self.launch(prepared, mem_mib).await {
             self.lose(fault).await;
         }
@@ -227,20 +220,21 @@ impl SlotKeeper {
         drop(slots);
         self.base = None;
         self.client = Some(client);
-        self.watchdog.heard();
+        self.line.heard();
         Ok(())
     }
 
     async fn heard(&mut self, event: Result<SlotEvent, SlotError>) {
         if event.is_ok() {
-            self.watchdog.heard();
+            self.line.heard();
         }
         match event {
             Ok(SlotEvent::Withdrawn { id }) => self.withdrawn(id).await,
             Ok(event) => {
                 let Some(front) = self.line.front_mut() else { return };
-                if let Some(gone) = front.take(event).await {
-                    self.ended(gone).await;
+                let id = front.id;
+                if let Some(gone) = front.attempt.take(id, event).await {
+                    self.ended(id, gone).await;
                 }
             }
             Err(error) => {
@@ -255,8 +249,9 @@ impl SlotKeeper {
     }
 
     /// The trainer at the front is gone, and the slot has started the next one.
-    async fn ended(&mut self, gone: Gone) {
-        let Some(mut following) = self.line.pop_front() else { return };
+    async fn ended(&mut self, id: u64, gone: Gone) {
+        let Some((InLine { attempt: mut following, stop, .. }, _)) = self.line.take(id) else { return };
+        let gone = Gone { stop, ..gone };
         let (now, oom) = (clock::now(), self.oom_killed());
         if let Some((slot::Fault::Machine, text)) = gone.not_started {
             let (grant, scratch) = following.give_up();
@@ -264,7 +259,7 @@ impl SlotKeeper {
             return self.begin(now).await;
         }
         let looks = following.claim_look();
-        if looks || !following.is_read() {
+        if looks || !following.is_read(&gone) {
             self.ending.spawn(following.end_later(gone, (looks, oom), now, self.machine.kept.clone()));
         } else {
             let ended = following.end(gone, oom, now);
@@ -281,49 +276,49 @@ impl SlotKeeper {
     /// What was behind is at the front now, and begins.
     async fn begin(&mut self, now: Time) {
         if let Some(next) = self.line.front_mut() {
-            let steps = next.begin(now);
-            self.act(steps).await;
+            next.attempt.begin(now);
+            if let Some((id, stop)) = self.line.begin() {
+                self.order(id, Some(stop)).await;
+            }
         }
     }
 
     async fn withdrawn(&mut self, id: u64) {
-        let Some(place) = self.line.iter().position(|following| following.id() == id) else { return };
-        if let Some(following) = self.line.remove(place) {
-            let (grant, scratch) = following.give_up();
-            self.free.push(scratch);
-            self.tell(Said::Withdrawn { lease: grant.token.lease });
-        }
-        if place == 0 {
+        let Some((InLine { attempt, .. }, was_front)) = self.line.take(id) else { return };
+        let (grant, scratch) = attempt.give_up();
+        self.free.push(scratch);
+        self.tell(Said::Withdrawn { lease: grant.token.lease });
+        if was_front {
             self.begin(clock::now()).await;
         }
     }
 
-    async fn ordered(&mut self, place: usize, order: Order) {
-        let now = clock::now();
-        let Some(following) = self.line.get_mut(place) else { return };
-        if place == 0 {
-            let Order::Stop { reason, grace_ms } = order else { return };
-            let steps = following.ask(now, reason, grace_ms);
-            return self.act(steps).await;
+    /// Asks an attempt in line to stop for a reason within a grace, or to come back if it waits.
+    async fn order(&mut self, id: u64, stop: Option<(StopReason, u64)>) {
+        if let Some((StopReason::Preempted, _)) = stop
+            && let Some(front) = self.line.front_mut().filter(|front| front.id == id)
+            && let Some(signal) = front.attempt.announce_preemption()
+        {
+            self.act(Some(LineTodo::Tell(SlotRequest::Signal { id, signal }))).await;
         }
-        following.ask_at_begin(order);
-        let id = following.id();
-        if let Err(error) = self.send(&SlotRequest::Withdraw { id }) {
-            self.lose(Fault::slot(&error, false)).await;
-        }
+        let todo = self.line.order(clock::now(), id, stop);
+        self.act(todo).await;
     }
 
-    /// Does what is to be done about the attempt at the front.
-    async fn act(&mut self, steps: Vec<Step>) {
-        for step in steps {
-            let Some(id) = self.line.front().map(Following::id) else { return };
-            let acted = match step {
-                Step::Signal(signal) => self.send(&SlotRequest::Signal { id, signal }),
-                Step::GiveUp => Err(SlotError::Gone("a trainer did not end after SIGKILL".to_owned())),
-            };
-            if let Err(error) = acted {
-                return self.lose(Fault::slot(&error, false)).await;
+    /// Does what is to be done about the slot.
+    async fn act(&mut self, todo: Option<LineTodo>) {
+        let silent = || SlotError::Silent(self.machine.slot_silence_ms.div_ceil(1_000));
+        let acted = match todo {
+            None => return,
+            Some(LineTodo::Tell(request)) => self.send(&request),
+            Some(LineTodo::GiveUp(Unanswered::Ping)) => Err(silent()),
+            Some(LineTodo::GiveUp(Unanswered::Kill)) => {
+                Err(SlotError::Gone("a trainer did not end after SIGKILL".to_owned()))
             }
+        };
+        if let Err(error) = acted {
+            tracing::warn!("slot {}: {error}", self.number);
+            self.lose(Fault::slot(&error, false)).await;
         }
     }
 
@@ -338,8 +333,8 @@ impl SlotKeeper {
     async fn lose(&mut self, fault: Fault) {
         self.reset().await;
         let behind = fault.of_what_waited();
-        for (fault, following) in [fault, behind].into_iter().zip(std::mem::take(&mut self.line)) {
-            let (grant, scratch) = following.give_up();
+        for (fault, lost) in [fault, behind].into_iter().zip(self.line.lose()) {
+            let (grant, scratch) = lost.attempt.give_up();
             self.fail(fault, grant, Some(scratch));
         }
     }
@@ -401,12 +396,11 @@ async fn event(client: Option<&mut SlotClient>) -> Result<SlotEvent, SlotError> 
     }
 }
 
-/// The next order about an attempt in line, and its place; never, if none comes.
-async fn order(line: &mut VecDeque<Following>) -> (usize, Order) {
+/// The next order about an attempt in line, and its name; never, if none comes.
+async fn order(line: &mut SlotLine<Following>) -> (u64, Order) {
     poll_fn(|cx| {
-        let mut places = line.iter_mut().enumerate();
-        let order = places.find_map(|(place, following)| match following.poll_order(cx) {
-            Poll::Ready(Some(order)) => Some((place, order)),
+        let order = line.iter_mut().find_map(|it| match it.attempt.poll_order(cx) {
+            Poll::Ready(Some(order)) => Some((it.id, order)),
             _ => None,
         });
         order.map_or(Poll::Pending, Poll::Ready)
