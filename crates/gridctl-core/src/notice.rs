@@ -86,6 +86,14 @@ pub enum Notice {
     },
 }
 
+impl Notice {
+    /// Whether it speaks of numbers that were recorded: they may not be what was meant.
+    #[must_use]
+    pub fn is_of_numbers(&self) -> bool {
+        matches!(self, Self::Unsure { .. } | Self::MayDisturb { .. } | Self::MayBeUnread { .. })
+    }
+}
+
 /// Whether results have waited to be published for longer than is borne where nobody watches.
 #[derive(Debug)]
 pub struct ResultsPatience {

@@ -323,12 +323,14 @@ pub enum AskError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// No sweep is called so.
-    #[error("there is no sweep `{name}`{}", sweeps(.there_are))]
+    #[error("there is no sweep `{name}`{}", sweeps(.there_are, *.more))]
     UnknownSweep {
         /// The name.
         name: String,
         /// Some that there are.
         there_are: Vec<String>,
+        /// How many others there are.
+        more: usize,
     },
     /// Nothing has been submitted yet.
     #[error("no sweep has been submitted yet")]
@@ -379,8 +381,10 @@ pub enum AskError {
     Ending,
 }
 
-fn sweeps(names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!("; there are {}", names.join(", ")) }
+fn sweeps(names: &[String], more: usize) -> String {
+    let rest = if more > 0 { format!(", … and {more} more") } else { String::new() };
+    let are = if names.len() == 1 { "is" } else { "are" };
+    if names.is_empty() { String::new() } else { format!("; there {are} {}{rest}", names.join(", ")) }
 }
 
 impl AskError {
@@ -388,6 +392,7 @@ impl AskError {
     #[must_use]
     pub fn help(&self) -> Option<String> {
         match self {
+            Self::UnknownSweep { .. } => Some("`gridctl status --all` lists every sweep".to_owned()),
             Self::NoSweep => Some("`gridctl run FILE` or `gridctl submit FILE` submits one".to_owned()),
             Self::UnknownTrial { .. } => Some(
                 "`gridctl trials ls` shows those that have begun; `best` and `#3` stand for ranks".to_owned(),

@@ -18,6 +18,9 @@ use crate::message::{Board, Message};
 use crate::query::Readers;
 use crate::ship::Shipper;
 
+/// So many sweeps are named where an unknown one was asked for.
+const NAMED: usize = 5;
+
 /// A master that can be asked. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
@@ -109,7 +112,8 @@ impl Handle {
             None if board.sweeps.is_empty() => Err(AskError::NoSweep),
             None => Err(AskError::UnknownSweep {
                 name: name.chars().take(80).collect(),
-                there_are: board.sweeps.iter().take(5).map(|sweep| sweep.sweep.clone()).collect(),
+                there_are: board.sweeps.iter().take(NAMED).map(|sweep| sweep.sweep.clone()).collect(),
+                more: board.sweeps.len().saturating_sub(NAMED),
             }),
         }
     }

@@ -324,6 +324,13 @@ fn hostile_output_is_read_in_linear_time() {
         "loss  1\n",
         "loss=1\u{8}",
         "loss=tensor(1,a=(",
+        "train loss=1 ",
+        "val: loss=1 ",
+        "a:{loss:1,",
+        "{'a':{'loss':1}},",
+        "{",
+        "{a:",
+        "test ",
     ];
     for piece in pieces {
         let text = piece.repeat(size / piece.len());

@@ -46,6 +46,11 @@ impl StepBudget {
     }
 }
 
+/// How many positions of `points` one step may look at.
+pub(super) fn looked_at(points: &Points) -> u64 {
+    StepBudget::full().positions_of(points)
+}
+
 impl Core {
     /// Grants as many trials as the workers can hold.
     pub(super) fn grant(&mut self, now: Time) {

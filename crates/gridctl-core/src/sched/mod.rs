@@ -2,6 +2,7 @@
 //! Invariant: state changes only in [`Core::apply`] (journalled, replayed) or concerns connections and clocks (neither);
 //! what people and workers may hear waits in the step until the shell has made its events durable.
 
+mod ahead;
 mod apply;
 mod breaker;
 mod changed;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::event::Event;
+use super::grant::looked_at;
 use super::known::{Known, Reading};
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::retry::Retrying;
@@ -225,8 +226,15 @@ impl Core {
                     if sweep.open.is_empty() && !sweep.has_fresh() && !self.is_retrying(id) =>
                 {
                     let is_whole = sweep.cursor >= sweep.points.len();
-                    let reason = if is_whole { CloseReason::Finished } else { CloseReason::CapReached };
-                    self.close(now, id, reason);
+                    if is_whole {
+                        self.close(now, id, CloseReason::Finished);
+                        continue;
+                    }
+                    let (upto, excluded) = (sweep.cursor, sweep.excluded_beyond(looked_at(&sweep.points)));
+                    if !excluded.is_empty() {
+                        self.emit(now, Event::Passed { sweep: id, upto, excluded });
+                    }
+                    self.close(now, id, CloseReason::CapReached);
                 }
                 SweepPhase::Stopping if sweep.leased == 0 => self.close(now, id, CloseReason::Stopped),
                 _ => {}

@@ -1,6 +1,6 @@
 //! One sweep's trials: what is settled, what is open, what comes next.
 //! Invariant: below the cursor every position is settled or open, never both; above it only what was known before, or begun
-//! in an earlier version.
+//! in an earlier version; and, once `run_cap` has ended the sweep, what is excluded.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -69,18 +69,6 @@ pub struct Sweep {
     pub(super) leased: u64,
     /// When attempts ended in this epoch, the newest last.
     pub(super) ends: VecDeque<Time>,
-}
-
-/// What the cursor found.
-pub(super) struct Ahead {
-    /// The cursor's new position: the next fresh trial, or as far as it looked.
-    pub(super) upto: u64,
-    /// Positions that are no points: (first, how many).
-    pub(super) excluded: Vec<(u64, u64)>,
-    /// A trial stands at `upto`.
-    pub(super) found: bool,
-    /// How many positions were looked at.
-    pub(super) looked_at: u64,
 }
 
 impl Sweep {
@@ -171,8 +159,8 @@ impl Sweep {
         self.phase.is_active()
     }
 
-    /// Trials that were begun or known; what `run_cap` counts.
-    fn touched(&self) -> u64 {
+    /// Trials that were begun or known.
+    pub(super) fn touched(&self) -> u64 {
         let sets = [
             &self.settled.succeeded,
             &self.settled.failed,
@@ -180,41 +168,6 @@ impl Sweep {
             &self.settled.cancelled,
         ];
         sets.iter().map(|set| set.len()).sum::<u64>() + self.open.len() as u64
-    }
-
-    /// Whether the cursor has anything left to find.
-    pub(super) fn has_fresh(&self) -> bool {
-        self.cursor < self.points.len() && self.frozen.spec.run_cap.is_none_or(|cap| self.touched() < cap)
-    }
-
-    /// Looks for the next trial that was never begun, at `most` positions. `None`: there is nothing ahead.
-    pub(super) fn look_ahead(&self, most: u64) -> Option<Ahead> {
-        if !self.has_fresh() {
-            return None;
-        }
-        let mut excluded: Vec<(u64, u64)> = Vec::new();
-        let last = self.points.len().min(self.cursor.saturating_add(most));
-        for pos in self.cursor..last {
-            if self.settled.state(pos).is_some() || self.open.contains_key(&pos) {
-                continue;
-            }
-            if !self.points.is_excluded(self.points.index_at(pos)) {
-                let looked_at = pos - self.cursor + 1;
-                return Some(Ahead { upto: pos, excluded, found: true, looked_at });
-            }
-            match excluded.last_mut() {
-                Some((first, count)) if *first + *count == pos => *count += 1,
-                _ => excluded.push((pos, 1)),
-            }
-        }
-        Some(Ahead { upto: last, excluded, found: false, looked_at: last - self.cursor })
-    }
-
-    pub(super) fn pass(&mut self, upto: u64, excluded: &[(u64, u64)]) {
-        self.cursor = self.cursor.max(upto);
-        for &(first, count) in excluded {
-            self.settled.excluded.insert_range(first..first.saturating_add(count));
-        }
     }
 
     pub(super) fn lease(&mut self, pos: u64, lease: Lease) {

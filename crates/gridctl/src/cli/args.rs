@@ -2,7 +2,7 @@
 //! Invariant: numbers have their range here, so that no command checks them again.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -141,13 +141,30 @@ pub(crate) struct StatusArgs {
     pub(crate) watch: bool,
 }
 
+/// One trial of a sweep.
 #[derive(Debug, Args)]
-pub(crate) struct LogsArgs {
+pub(crate) struct TrialArgs {
     /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
     pub(crate) trial: String,
     /// Its sweep: a name or a sweep file [default: the latest sweep]
-    #[arg(long, value_name = "SWEEP")]
-    pub(crate) sweep: Option<PathBuf>,
+    #[arg(value_name = "SWEEP")]
+    of: Option<PathBuf>,
+    /// The same
+    #[arg(long, value_name = "SWEEP", conflicts_with = "of")]
+    sweep: Option<PathBuf>,
+}
+
+impl TrialArgs {
+    /// Its sweep, if that was given.
+    pub(crate) fn sweep(&self) -> Option<&Path> {
+        self.of.as_deref().or(self.sweep.as_deref())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) which: TrialArgs,
     /// Stay, and show each further attempt of this trial when it has ended
     #[arg(short, long)]
     pub(crate) follow: bool,
@@ -177,11 +194,8 @@ pub(crate) struct TrialsLsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TrialsShowArgs {
-    /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
-    pub(crate) trial: String,
-    /// Its sweep: a name or a sweep file [default: the latest sweep]
-    #[arg(long, value_name = "SWEEP")]
-    pub(crate) sweep: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) which: TrialArgs,
     /// The command that trains it again, to be pasted into a shell
     #[arg(long, conflicts_with_all = ["env", "json"])]
     pub(crate) command: bool,

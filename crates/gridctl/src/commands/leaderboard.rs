@@ -2,12 +2,13 @@
 //! Invariant: rows on stdout, what there is to know about them on stderr.
 
 use gridctl_core::leaderboard::Row;
+use gridctl_core::notice::Notice;
 use gridctl_core::view::{Leaderboard, LeaderboardQuery};
 
 use crate::cli::LeaderboardArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::rows::{self, Heading};
-use crate::output::{self, Format, number, sanitise};
+use crate::output::{self, Format, number, sanitise, sentence};
 use crate::settings::Settings;
 use crate::source::target::{self, Target};
 use crate::source::{Source, results};
@@ -22,12 +23,27 @@ pub(crate) fn run(args: &LeaderboardArgs, settings: &Settings) -> Outcome {
         sort: args.sort.clone().unwrap_or_default(),
         ..asked(args.k)
     };
-    let board = match target::resolve(args.sweep.as_deref(), settings)? {
-        Target::Results(dir) => results::leaderboard(&dir, &query)?,
-        Target::Sweep { name, from } => all(&mut Source::open(settings, &from)?, &name, &query)?,
+    let (board, notices) = match target::resolve(args.sweep.as_deref(), settings)? {
+        Target::Results(dir) => (results::leaderboard(&dir, &query)?, Vec::new()),
+        Target::Sweep { name, from } => {
+            let mut source = Source::open(settings, &from)?;
+            let board = all(&mut source, &name, &query)?;
+            let notices = source.status(&board.sweep)?.notices;
+            (board, notices)
+        }
     };
     print(&board, args.output, args.k)?;
+    if !board.rows.is_empty() {
+        doubts(&notices);
+    }
     Ok(Exit::Ok)
+}
+
+/// Says why numbers that are shown may not be what was meant.
+pub(crate) fn doubts(notices: &[Notice]) {
+    for notice in notices.iter().filter(|notice| notice.is_of_numbers()) {
+        output::say(format_args!("note: {}", sentence::notice(notice)));
+    }
 }
 
 /// Every row that was asked for: one answer holds only so many.

@@ -22,13 +22,13 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// Runs the command.
 pub(crate) fn run(args: &LogsArgs, settings: &Settings) -> Outcome {
-    let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
+    let (sweep, from) = target::sweep(args.which.sweep(), settings)?;
     let mut source = Source::open(settings, &from)?;
     let mut shown = 0;
     loop {
-        let details = source.trial(&sweep, &args.trial)?;
+        let details = source.trial(&sweep, &args.which.trial)?;
         if shown == 0 {
-            trials::say_repeat(&mut source, &details, &args.trial);
+            trials::say_repeat(&mut source, &details, &args.which.trial);
         }
         let records = details.attempts;
         let from = if args.follow { shown } else { records.len().saturating_sub(1) };

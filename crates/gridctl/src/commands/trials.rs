@@ -159,10 +159,10 @@ pub(crate) fn say_repeat(source: &mut Source, details: &TrialDetails, name: &str
 }
 
 fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {
-    let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
+    let (sweep, from) = target::sweep(args.which.sweep(), settings)?;
     let mut source = Source::open(settings, &from)?;
-    let details = source.trial(&sweep, &args.trial)?;
-    say_repeat(&mut source, &details, &args.trial);
+    let details = source.trial(&sweep, &args.which.trial)?;
+    say_repeat(&mut source, &details, &args.which.trial);
     if args.json {
         let mut value = json!({"sweep": details.sweep});
         value["trial"] = json!(details.trial);

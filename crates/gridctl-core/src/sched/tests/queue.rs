@@ -163,6 +163,29 @@ fn a_cap_ends_the_sweep_after_so_many_trials() {
 }
 
 #[test]
+fn in_the_files_order_a_cap_means_its_first_points_and_what_it_leaves_out_is_counted_apart() {
+    use crate::spec::Order;
+    let capped = |exclude: &str, order| {
+        let text = format!(
+            "name: a\ncommand: [t]\nrun_cap: 4\nparameters: {{x: {{min: 0, max: 19}}}}\nexclude: ['{exclude}']\n"
+        );
+        SweepSpec { order, ..crate::spec::tests::spec(&text) }
+    };
+    for (name, exclude, order, excluded) in [
+        ("in the order of the file", "x == 1 or x > 15", Order::File, 5),
+        ("spread", "x == 1 or x > 15", Order::Spread, 5),
+    ] {
+        let mut world = World::new();
+        let sweep = world.submit(capped(exclude, order));
+        let conn = world.join(1, "host-1", 3);
+        work(&mut world, sweep, &[conn], &[Class::Succeeded]);
+        assert_eq!(world.states(sweep), [0, 0, 4, 0, 0, 20 - 4 - excluded], "{name}");
+        assert_eq!(world.status(sweep).excluded, excluded, "{name}");
+        assert_eq!(world.status(sweep).state, SweepState::Finished, "{name}");
+    }
+}
+
+#[test]
 fn sweeps_share_a_worker_evenly_by_processors() {
     let cases = [
         ("the same size", vec![1_000, 1_000], 12, vec![6, 6]),

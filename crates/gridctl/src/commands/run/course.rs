@@ -55,8 +55,14 @@ impl Plan<'_> {
         let name = &self.submit.frozen.spec.name;
         let mut status = handle.status(name).map_err(|error| source::ask_failure(&error))?;
         let excluded = status.total.saturating_sub(self.trials.upper());
-        let unseen = excluded.saturating_sub(status.excluded).min(status.pending);
-        (status.excluded, status.pending) = (status.excluded + unseen, status.pending - unseen);
+        let unseen = excluded.saturating_sub(status.excluded);
+        let rest = match status.phase {
+            SweepPhase::Closed(_) => &mut status.cancelled,
+            _ => &mut status.pending,
+        };
+        let unseen = unseen.min(*rest);
+        *rest -= unseen;
+        status.excluded += unseen;
         Ok(status)
     }
 }

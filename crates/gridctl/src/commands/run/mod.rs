@@ -54,6 +54,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     if let Some(status) = all_known(&dir.journal, &frozen, args)? {
         output::say(known_line(&status, &hint));
         show_board(&dir.journal, &frozen.spec.name, args)?;
+        leaderboard::doubts(&status.notices);
         return Ok(ended(&status));
     }
     super::daemon::log_to_stderr(settings, "error")?;
@@ -86,6 +87,8 @@ pub(crate) struct Hint {
     dir: String,
     /// The same for `run`, which finds the directory by its file.
     run_dir: String,
+    /// ` --count N`, if that was given: without it the sweep would be another one.
+    count: String,
 }
 
 impl Hint {
@@ -93,14 +96,15 @@ impl Hint {
         let stated = settings.data_dir.stated.as_ref().filter(|dir| dir.is_by_flag());
         let run_dir = stated.map_or_else(String::new, |dir| flag(&dir.value));
         let dir = if stated.is_some() { run_dir.clone() } else { data_dir_flag(dir, settings) };
-        Self { file: args.file.display().to_string(), dir, run_dir }
+        let count = args.count.map_or_else(String::new, |count| format!(" --count {count}"));
+        Self { file: args.file.display().to_string(), dir, run_dir, count }
     }
 
     /// `gridctl run FILE` with these flags.
     pub(crate) fn run(&self, flags: &str) -> String {
         let file = output::sanitise::shell(&self.file);
         let space = if flags.is_empty() { "" } else { " " };
-        format!("gridctl run {file}{space}{flags}{}", self.run_dir)
+        format!("gridctl run {file}{}{space}{flags}{}", self.count, self.run_dir)
     }
 
     /// `gridctl WORDS` with where the data directory is.
