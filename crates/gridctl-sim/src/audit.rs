@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gridctl_core::id::{Epoch, LeaseSeq, SweepId, Token, TrialId, WorkerId};
 use gridctl_core::protocol::{MasterUpdate, ToWorker};
 use gridctl_core::record::{Class, Record, TrialState};
-use gridctl_core::sched::{Core, Ended, Event, Next, Step};
+use gridctl_core::sched::{Core, Ended, Event, Next, Step, SweepPhase};
 
 use crate::trainer;
 
@@ -39,7 +39,7 @@ pub(crate) struct Auditor {
     records: BTreeMap<(u32, TrialId, u32), LeaseSeq>,
     /// Trials whose success was shown to a worker, by the code that was in force.
     acknowledged: BTreeSet<TrialId>,
-    closed: bool,
+    phase: SweepPhase,
     budgets: budget::Budgets,
 }
 
@@ -68,7 +68,7 @@ impl Auditor {
                 self.settled.clear();
                 // Positions mean something else now: what is held is looked up again when it ends.
                 self.held.clear();
-                self.closed = false;
+                self.phase = SweepPhase::Running;
             }
             Event::Leased { pos, token, worker, .. } => {
                 promise!(
@@ -108,11 +108,10 @@ impl Auditor {
                 self.settled.remove(pos);
             }),
             Event::Steered { phase, .. } => {
-                let closed = phase.is_closed();
-                if !closed && self.closed {
+                if !phase.is_closed() && self.phase.is_closed() {
                     self.settled.retain(|_, state| *state != TrialState::Cancelled);
                 }
-                self.closed = closed;
+                self.phase = *phase;
             }
             Event::Joined { .. }
             | Event::Located { .. }
@@ -187,6 +186,12 @@ impl Auditor {
             sum == sweep.points().len(),
             "the states of {} trials add up to {sum}: {status:?}",
             sweep.points().len()
+        );
+        promise!(
+            status.phase == self.phase,
+            "the sweep is {:?} by its events, and is shown as {:?}",
+            self.phase,
+            status.phase
         );
         Ok(())
     }

@@ -178,12 +178,14 @@ pub(crate) struct IsolatedCopy {
     root: PathBuf,
     /// Files as they were in the workdir and in the copy when they were copied.
     copied: BTreeMap<PathBuf, (Stamp, Stamp)>,
+    /// How often it was begun elsewhere, since something could not be removed.
+    moves: u64,
 }
 
 impl IsolatedCopy {
     /// None yet, at `root`, which is made.
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, copied: BTreeMap::new() }
+        Self { root, copied: BTreeMap::new(), moves: 0 }
     }
 
     /// Where it is.
@@ -201,8 +203,12 @@ impl IsolatedCopy {
         }
         // Whatever the last trainer did to it, a new one is in order.
         self.copied.clear();
-        if fs::symlink_metadata(&self.root).is_ok() {
-            named(&self.root, remove(&self.root))?;
+        if fs::symlink_metadata(&self.root).is_ok()
+            && let Err(error) = remove(&self.root)
+        {
+            tracing::warn!("{} stays, and the next copy is elsewhere: {error}", self.root.display());
+            self.moves += 1;
+            self.root = self.root.with_file_name(format!("code-{}", self.moves));
         }
         self.bring(dir, contents)
     }

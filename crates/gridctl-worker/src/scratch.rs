@@ -51,28 +51,8 @@ impl WorkDir {
     /// # Errors
     /// As the system says; the error names the directory.
     pub fn slot(&self, slot: u32, set: usize) -> io::Result<Scratch> {
-        let name = format!("{slot}.{set}");
-        let root = self.dir.join(&name);
-        let files = self.memory.as_deref().unwrap_or(root.as_path());
         self.renew()?;
-        let scratch = Scratch {
-            output: root.join("output"),
-            checkpoint: root.join("checkpoint"),
-            metrics: root.join("metrics.jsonl"),
-            params: files.join(format!("{name}.params.json")),
-            wandb: files.join(format!("{name}.wandb.yaml")),
-            untouched: false,
-            set_aside: 0,
-            copy: None,
-            root,
-        };
-        for dir in [&scratch.root, &scratch.output, &scratch.checkpoint] {
-            make_dir(dir)?;
-        }
-        for dir in [&scratch.output, &scratch.checkpoint] {
-            named(dir, mark_untouched(dir))?;
-        }
-        Ok(scratch)
+        Scratch::make(&self.dir, self.memory.as_deref(), &format!("{slot}.{set}"))
     }
 
     /// Makes anew what somebody has removed.
@@ -111,6 +91,8 @@ fn memory_dir(name: &str) -> Option<OwnedDir> {
 /// A set of directories and files of a slot, for one attempt at a time.
 #[derive(Debug)]
 pub struct Scratch {
+    /// How often the set was made elsewhere, since a trainer left what cannot be removed.
+    moves: u64,
     root: PathBuf,
     /// `GRID_OUTPUT_DIR`.
     pub output: PathBuf,
@@ -139,6 +121,30 @@ pub struct Left {
 }
 
 impl Scratch {
+    fn make(work: &Path, memory: Option<&Path>, name: &str) -> io::Result<Self> {
+        let root = work.join(name);
+        let files = memory.unwrap_or(root.as_path());
+        let scratch = Self {
+            moves: 0,
+            output: root.join("output"),
+            checkpoint: root.join("checkpoint"),
+            metrics: root.join("metrics.jsonl"),
+            params: files.join(format!("{name}.params.json")),
+            wandb: files.join(format!("{name}.wandb.yaml")),
+            untouched: false,
+            set_aside: 0,
+            copy: None,
+            root,
+        };
+        for dir in [&scratch.root, &scratch.output, &scratch.checkpoint] {
+            make_dir(dir)?;
+        }
+        for dir in [&scratch.output, &scratch.checkpoint] {
+            named(dir, mark_untouched(dir))?;
+        }
+        Ok(scratch)
+    }
+
     /// The directory above all of them.
     #[must_use]
     pub fn root(&self) -> &Path {
@@ -164,11 +170,31 @@ impl Scratch {
         root
     }
 
-    /// Makes both directories ready for the next trainer. Costs little if [`Scratch::look`] saw that the last one left nothing.
+    /// Makes everything ready for the next trainer: elsewhere, if the last one left what cannot be
+    /// removed. Costs little if [`Scratch::look`] saw that it left nothing.
     ///
     /// # Errors
     /// As the system says; the error names the directory.
     pub fn clean(&mut self) -> io::Result<()> {
+        let Err(error) = self.clean_here() else { return Ok(()) };
+        tracing::warn!("what a trainer left stays, and the next one gets other directories: {error}");
+        let moves = self.moves + 1;
+        let name = self.root.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let name = format!("{}-{moves}", name.split('-').next().unwrap_or_default());
+        let memory = self.params.parent().filter(|dir| *dir != self.root);
+        let moved = Self::make(self.root.parent().unwrap_or(&self.root), memory, &name)?;
+        *self = Self { moves, ..moved };
+        self.clean_here()
+    }
+
+    fn clean_here(&mut self) -> io::Result<()> {
+        if fs::symlink_metadata(&self.metrics).is_ok() {
+            remove(&self.metrics);
+            if fs::symlink_metadata(&self.metrics).is_ok() {
+                let left = io::Error::other("the metrics of another attempt cannot be removed");
+                return named(&self.metrics, Err(left));
+            }
+        }
         let untouched = std::mem::take(&mut self.untouched);
         if !untouched || !is_untouched(&self.output) || !is_untouched(&self.checkpoint) {
             make_dir(&self.root)?;
@@ -396,6 +422,42 @@ mod tests {
             assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "{name}");
         }
         assert!(outside.join("kept").exists());
+    }
+
+    /// A metrics file that nobody can remove, while this is there.
+    struct Stuck(PathBuf);
+
+    impl Stuck {
+        fn change(&self, how: &str) -> bool {
+            let chattr = std::process::Command::new("chattr").arg(how).arg(&self.0).output();
+            chattr.is_ok_and(|done| done.status.success())
+        }
+    }
+
+    impl Drop for Stuck {
+        fn drop(&mut self) {
+            self.change("-i");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_removed_is_no_metrics_of_the_next_attempt() {
+        let temp = tempfile::tempdir().unwrap();
+        let (_work, mut scratch) = scratch(temp.path());
+        fs::write(&scratch.metrics, "{\"loss\": 9}\n").unwrap();
+        let stuck = Stuck(scratch.metrics.clone());
+        if !stuck.change("+i") {
+            eprintln!("SKIPPED: no right to make a file that cannot be removed");
+            assert!(std::env::var_os("GRIDCTL_TEST_NO_SKIP").is_none(), "nothing may be skipped here");
+            return;
+        }
+        for turn in 0..2 {
+            scratch.clean().unwrap();
+            assert_ne!(scratch.metrics, stuck.0, "{turn}");
+            assert!(!scratch.metrics.exists() && scratch.output.is_dir(), "{turn}");
+            Scratch::write(&scratch.params, "{}").unwrap();
+        }
+        assert!(stuck.0.exists());
     }
 
     #[test]

@@ -188,3 +188,50 @@ parameters: {x: {min: 1, max: 9}}
     assert!(ends.values().all(|code| matches!(code, Some(0 | 1 | 13))), "{ends:?}");
     assert_eq!((ends[&1], ends[&5], ends[&8], ends[&200]), (Some(1), Some(1), Some(13), Some(0)));
 }
+
+#[test]
+fn what_a_trainer_left_and_nobody_can_remove_is_no_other_trials() {
+    let lab = Lab::new();
+    lab.write("probe", "");
+    let chattr = |how: &str, path: &str| {
+        let done = std::process::Command::new("chattr").args([how, path]).current_dir(lab.path()).output();
+        done.is_ok_and(|done| done.status.success())
+    };
+    if !chattr("+i", "probe") {
+        return skipped("files that cannot be removed: no right to make one");
+    }
+    for isolate in [false, true] {
+        let (dir, name) = (format!("d{isolate}"), format!("s{isolate}.yaml"));
+        lab.write(&format!("{dir}/model.txt"), "1\n");
+        lab.write(
+            &format!("{dir}/{name}"),
+            format!(
+                r#"command:
+  - sh
+  - -c
+  - |
+    if [ "$HP_X" = 1 ]; then
+      echo '{{"s": 9}}' > "$GRID_METRICS_FILE"
+      [ {isolate} = false ] || {{ echo 5 > model.txt; chattr +i model.txt; }}
+      chattr +i "$GRID_METRICS_FILE"
+    else
+      echo "s=$(($HP_X * $(cat model.txt)))"
+    fi
+isolate: {isolate}
+metric: {{name: s, goal: minimize}}
+order: file
+parameters: {{x: {{min: 1, max: 5}}}}
+"#
+            ),
+        );
+        let file = format!("{dir}/{name}");
+        let done = lab.run(&["run", &file, "--slots", "1", "-q"]);
+        let rows = lab.run(&["leaderboard", &file, "-k", "0", "-o", "csv"]).stdout;
+        let numbers: Vec<&str> = rows.lines().skip(1).filter_map(|row| row.split(',').nth(4)).collect();
+        assert_eq!((done.code, numbers), (Some(0), vec!["2", "3", "4", "5", "9"]), "{}{rows}", done.stderr);
+    }
+    for left in ["probe", "gridctl-data", "dfalse", "dtrue"] {
+        let _ =
+            std::process::Command::new("chattr").args(["-R", "-i", left]).current_dir(lab.path()).output();
+    }
+}

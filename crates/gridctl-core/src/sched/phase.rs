@@ -4,10 +4,11 @@
 use serde::{Deserialize, Serialize};
 
 /// Where a sweep stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SweepPhase {
     /// Trials are granted, or wait for a worker.
+    #[default]
     Running,
     /// Nothing is granted until a person resumes the sweep.
     Paused(PauseReason),

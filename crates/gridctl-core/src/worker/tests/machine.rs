@@ -97,3 +97,14 @@ fn a_worker_whose_results_cannot_be_published_keeps_them_and_starts_nothing_more
     shell.worker.unpublished(LeaseSeq(2), "full");
     assert_eq!(shell.hello_again().health, full);
 }
+
+#[test]
+fn nothing_starts_while_a_result_waits_for_the_volume() {
+    let mut shell = Shell::welcome(2);
+    shell.grant([1]);
+    shell.worker.unpublished(LeaseSeq(1), "no space left");
+    shell.grant([2]);
+    assert_eq!(shell.started, leases([1]), "though a slot is free");
+    shell.end(1, Class::Succeeded);
+    assert_eq!(shell.started, leases([1, 2]));
+}
