@@ -187,6 +187,27 @@ fn options_in_other_letters_than_the_program_has_are_led_to_the_macro_for_them()
 }
 
 #[test]
+fn points_that_are_excluded_from_a_random_search_are_not_replaced_and_counted() {
+    let lab = Lab::new();
+    let search = "command: [t, \"${args}\"]\nmethod: random\ntrials: 40\nexclude: ['lr > 0.5']\n\
+        parameters: {lr: {min: 0.0, max: 1.0}}\n";
+    for (repeats, said) in [
+        (
+            "",
+            "s: 11 trials (11 of 40 points drawn at random from seed 0; 29 excluded or repeated, and not replaced)\n",
+        ),
+        (
+            "repeats: 3\n",
+            "s: 33 trials (11 of 40 points drawn at random from seed 0 x 3 repeats; 29 excluded or repeated, and not replaced)\n",
+        ),
+    ] {
+        lab.write("s.yaml", format!("{search}{repeats}"));
+        let done = check(&lab, &["s.yaml"]);
+        assert!(done.stdout.starts_with(said), "{}", done.stdout);
+    }
+}
+
+#[test]
 fn gpus_that_trials_share_are_said() {
     let lab = Lab::new();
     let shown = |resources: &str| {

@@ -147,6 +147,9 @@ impl Ground {
         let command = real;
         let done = if shown.contains(&"^C") { self.interrupted(&command) } else { self.run(&command) };
         assert_eq!(done.code, Some(exit), "{page}: {line}\n{}{}", done.stdout, done.stderr);
+        let is_example = command.starts_with("gridctl check") && exit == 0;
+        let warned = done.stderr.lines().find(|line| line.starts_with("warning[check::"));
+        assert_eq!(warned.filter(|_| is_example), None, "{page}: {line}");
         for expected in shown.iter().filter(|line| !matches!(**line, "" | "..." | "^C")) {
             assert!(
                 is_printed(expected, &done),

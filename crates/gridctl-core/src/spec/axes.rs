@@ -114,11 +114,12 @@ impl<'n> Reader<'_, '_, 'n> {
             self.keep(key, path, None, None);
             return;
         }
+        let what = format!("parameter {}", shown(&name));
         if !self.random && self.is_drawn(&name, tree) {
+            self.check.fields(&what, tree, &[KEYS, random::KEYS].concat());
             self.keep(key, path, None, None);
             return;
         }
-        let what = format!("parameter {}", shown(&name));
         let drawn = if self.random { random::KEYS } else { &[] };
         let Some(fields) = self.check.fields(&what, tree, &[KEYS, drawn].concat()) else { return };
         if let Some(nested) = fields.get("parameters") {

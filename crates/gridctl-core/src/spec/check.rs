@@ -197,6 +197,9 @@ fn spec(
         axes: Vec::new(),
     };
     if check.failed() {
+        // What to write in place of `bayes` says how many points, too.
+        let count = amount.missing.filter(|_| !random::is_bayes(fields));
+        missing.into_iter().chain(count).for_each(|missing| check.push(missing));
         return None;
     }
     let axes = axes_of(drafts, whens)?;

@@ -60,13 +60,16 @@ fn objective(check: &mut Checker<'_>, tree: &Tree) -> Option<(Objective, Range<u
         return None;
     }
     let fields = check.fields("`metric`", tree, &["name", "goal", "target", "regex", "report"])?;
-    let (metric, span) = spec(check, "`metric`", &fields, tree)?;
-    let goal = match fields.get("goal") {
-        Some(tree) => goal(check, tree)?,
+    let metric = spec(check, "`metric`", &fields, tree);
+    let goal = fields.get("goal").map(|tree| goal(check, tree));
+    let target = fields.get("target").map(|tree| check.number("`metric.target`", tree));
+    let (metric, span) = metric?;
+    let goal = match goal {
+        Some(goal) => goal?,
         None => assumed(check, &metric.name, &span),
     };
-    let target = match fields.get("target") {
-        Some(tree) => Some(check.number("`metric.target`", tree)?),
+    let target = match target {
+        Some(target) => Some(target?),
         None => None,
     };
     Some((Objective { metric, goal, target }, span))

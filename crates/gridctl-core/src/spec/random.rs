@@ -29,7 +29,8 @@ pub(super) const LAWS: &[&str] = &[
     "q_beta",
 ];
 
-/// Whether `method` is `random`; what is neither that nor a grid is refused with what to write instead.
+/// Whether `method` is `random`, or most like it; what is neither that nor a grid is refused with what to
+/// write instead.
 pub(super) fn is_random(check: &mut Checker<'_>, fields: &Fields<'_>) -> bool {
     let Some(tree) = fields.get("method") else { return false };
     let Some(text) = check.text("`method`", tree) else { return false };
@@ -42,6 +43,8 @@ pub(super) fn is_random(check: &mut Checker<'_>, fields: &Fields<'_>) -> bool {
             check.push(Diagnostic::error("sweep::method", message).at(&tree.span).help(
                 "write `method: random` and `trials: 100`; or `method: grid`, with `steps: 10` for continuous parameters",
             ));
+            // Its parameters are those of a random search: what else is wrong with them is said at once.
+            return true;
         }
         _ => {
             let message = format!("`method` cannot be {}: it is `grid` or `random`", shown(text));
@@ -51,6 +54,12 @@ pub(super) fn is_random(check: &mut Checker<'_>, fields: &Fields<'_>) -> bool {
         }
     }
     false
+}
+
+/// Whether `method` is W&B's search that is not served.
+pub(super) fn is_bayes(fields: &Fields<'_>) -> bool {
+    let Some(Kind::Str(text)) = fields.get("method").map(|tree| &tree.kind) else { return false };
+    text.trim().eq_ignore_ascii_case("bayes")
 }
 
 /// What a file says of the number of its points.
@@ -150,6 +159,7 @@ pub(super) fn law(check: &mut Checker<'_>, what: &str, fields: &Fields<'_>) -> O
     let mut number = |(key, default): (&str, Option<f64>)| match (fields.get(key), default) {
         (Some(tree), _) => check.number(&format!("{what}: `{key}`"), tree),
         (None, Some(default)) => Some(default),
+        (None, None) if fields.misspelt(key) => None,
         (None, None) => {
             let mut error = Diagnostic::error("sweep::missing_key", format!("{what} has no `{key}`"))
                 .help(format!("`{word}` needs `min` and `max`"));

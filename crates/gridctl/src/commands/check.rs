@@ -200,8 +200,17 @@ impl View<'_> {
         let trials = self.count.upper();
         let relation = if matches!(self.count, Count::Exact(_)) { "" } else { "at most " };
         let mut text = format!("{relation}{}", number::of(trials, "trial"));
-        let _ = write!(text, " ({}", number::of(raw, "point"));
-        if let Some(sequence) = self.frozen.spec.sequence {
+        let excluded = self.points.len() - trials;
+        let drawn = self.frozen.spec.sequence;
+        // Where some are left out, a reader wants to know how many points there are.
+        let left = trials / u64::from(repeats);
+        let of = if excluded > 0 && drawn.is_some() {
+            format!("{} of ", number::count(left))
+        } else {
+            String::new()
+        };
+        let _ = write!(text, " ({of}{}", number::of(raw, "point"));
+        if let Some(sequence) = drawn {
             let _ = write!(text, " drawn at random from seed {}", sequence.seed);
         }
         if repeats > 1 {
@@ -212,10 +221,14 @@ impl View<'_> {
                 Repeats::Seeds(_) => write!(text, " x {repeats} repeats"),
             };
         }
-        let excluded = self.points.len() - trials;
         if excluded > 0 {
-            let why = if self.frozen.spec.sequence.is_some() { "excluded or repeated" } else { "excluded" };
-            let _ = write!(text, ", less {} {why}", number::count(excluded));
+            let count = number::count(excluded);
+            let _ = match drawn {
+                Some(_) => {
+                    write!(text, "; {} excluded or repeated, and not replaced", number::count(raw - left))
+                }
+                None => write!(text, ", less {count} excluded"),
+            };
         }
         text.push(')');
         if let Some(cap) = self.frozen.spec.run_cap {

@@ -42,6 +42,37 @@ fn files_of_wandb_load_with_its_number_of_trials() {
 }
 
 #[test]
+fn all_that_is_wrong_with_a_file_of_wandb_is_said_at_once() {
+    let codes = |text: &str| {
+        let errors = read(text).err().map(|errors| errors.0).unwrap_or_default();
+        errors.iter().map(|error| error.code).collect::<Vec<_>>()
+    };
+    let many = "program: t.py\nmethod: bayes\nmetric: {goal: minim}\nearly_terminate: {type: hyperband}\n\
+        parameters:\n  lr: {distribution: log_uniform_values, mn: 1e-5, max: 0.1}\n  wd: {min: 0.0, max: 1.0}\n  \
+        sd: {distribution: normal, min: 0}\n  bs: {vaues: [1]}\ncommand: ['${arg}']\n";
+    let expected = [
+        "sweep::method",
+        "sweep::missing_key",
+        "sweep::unknown_word",
+        "sweep::early_terminate",
+        "sweep::unknown_key",
+        "sweep::conflict",
+        "sweep::unknown_key",
+        "sweep::unknown_macro",
+    ];
+    assert_eq!(codes(many), expected);
+    let random = "method: random\nparameters: {a: {min: 0.0, max: 1.0}}\nearly_terminate: {type: x}\n";
+    let expected = ["sweep::no_count", "sweep::early_terminate", "sweep::no_command"];
+    let mut found = codes(random);
+    found.sort_unstable();
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    let grid = "program: t.py\nmethod: grid\nparameters: {a: {distribution: normal, mn: 1, sigma: 2}}\n";
+    assert_eq!(codes(grid), ["sweep::random", "sweep::unknown_key"]);
+}
+
+#[test]
 fn what_has_no_effect_is_noted_and_what_is_missing_is_said() {
     let of = |name: &str| {
         let (_, text) = files().into_iter().find(|(known, _)| known == name).unwrap();
