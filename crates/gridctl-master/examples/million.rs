@@ -1,5 +1,6 @@
 //! A master with very many finished trials, for `bench/million`. `million make DIR COUNT` has a master record them, told by a
-//! worker that starts nothing, and drops it as a crash would; `million ask DIR` starts a master on them and times its answers.
+//! worker that starts nothing, and drops it as a crash would; `million ask DIR` starts a master on them and times its answers;
+//! `million more DIR COUNT` submits a version with one more value, and says what that took.
 //! Invariant: every trial goes over the wire, through the core and into the journal; only the trainer is missing.
 
 use std::error::Error;
@@ -34,7 +35,8 @@ async fn main() -> Outcome<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["make", dir, count] => make(Path::new(dir), count.parse()?).await,
         ["ask", dir] => ask(Path::new(dir)).await,
-        _ => Err("usage: million make DIR COUNT | million ask DIR".into()),
+        ["more", dir, count] => more(Path::new(dir), count.parse()?).await,
+        _ => Err("usage: million make DIR COUNT | million ask DIR | million more DIR COUNT".into()),
     }
 }
 
@@ -163,6 +165,62 @@ async fn ask(dir: &Path) -> Outcome<()> {
     println!("peak_kib {}", status("VmHWM")?);
     running.stop().await?;
     Ok(())
+}
+
+/// One more value for the sweep of `count` trials, which are known.
+async fn more(dir: &Path, count: u64) -> Outcome<()> {
+    let running = Master::start(MasterConfig::new(dir)).await?;
+    let handle = running.handle();
+    let results = handle.data_dir().join("results");
+    let before = (journal_bytes(handle.data_dir())?, bytes_below(&results)?);
+    let frozen = sweep(handle.data_dir(), count + 1)?;
+    let submit = SubmitRequest { frozen, changed: None, retry_failed: false, rerun: false };
+    let begun = now();
+    let mut submitting = Box::pin(handle.submit(submit));
+    let mut slowest = Duration::ZERO;
+    let submitted = loop {
+        let asked = now();
+        tokio::select! {
+            submitted = &mut submitting => break submitted?,
+            workers = handle.workers() => drop(workers?),
+        }
+        slowest = slowest.max(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    drop(submitting);
+    println!("submit_ms {:.0}", milliseconds(begun.elapsed()));
+    println!("slowest_ms {:.1}", milliseconds(slowest));
+    match submitted {
+        Submitted::Stands { known, .. } => println!("known {known}"),
+        Submitted::CodeChanged { .. } => return Err("it is other code".into()),
+    }
+    let begun = now();
+    handle.leaderboard("", LeaderboardQuery { k: 10, ..LeaderboardQuery::default() }).await?;
+    println!("leaderboard_ms {:.2}", milliseconds(begun.elapsed()));
+    println!("peak_kib {}", status("VmHWM")?);
+    let data_dir = handle.data_dir().to_owned();
+    running.stop().await?;
+    println!("journal_growth {}", journal_bytes(&data_dir)?.saturating_sub(before.0));
+    println!("results_growth {}", bytes_below(&results)?.saturating_sub(before.1));
+    Ok(())
+}
+
+fn journal_bytes(dir: &Path) -> Outcome<u64> {
+    let sizes = std::fs::read_dir(dir)?.map(|entry| {
+        let entry = entry?;
+        let is_journal = entry.file_name().to_string_lossy().starts_with("journal.sqlite");
+        Ok(if is_journal { entry.metadata()?.len() } else { 0 })
+    });
+    sizes.sum()
+}
+
+fn bytes_below(dir: &Path) -> Outcome<u64> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Ok(0) };
+    let sizes = entries.map(|entry| {
+        let (path, metadata) = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)))?;
+        if metadata.is_dir() { bytes_below(&path) } else { Ok(metadata.len()) }
+    });
+    sizes.sum()
 }
 
 fn milliseconds(time: Duration) -> f64 {

@@ -82,6 +82,7 @@ pub(crate) fn row(record: &Record, sweep: SweepId, seq: u64) -> OutcomeRow {
         state: record.state,
         class: record.report.class,
         objective: record.report.objective.map(|value| value.0).filter(|value| value.is_finite()),
+        read_by: serde_json::to_string(&record.read_by).expect("what reads metrics has text keys"),
         record: serde_json::to_string(record)
             .expect("a record has text keys, and its numbers are finite or named"),
     }

@@ -9,28 +9,62 @@ use gridctl_core::leaderboard::Brief;
 use gridctl_core::metrics::{Outcome, Patterns, read_again};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::Record;
-use gridctl_core::sched::{Candidates, Found};
+use gridctl_core::sched::{Candidates, LookedUp, PriorOutcome, PriorRow, RowTells, Submission};
 use gridctl_storage::journal::{OutcomeRow, Reader, StoreError};
 use gridctl_storage::results::Results;
 use gridctl_storage::volume::DirVolume;
 
+use crate::error::AskError;
+use crate::handle::Handle;
+
 /// The most bytes of logs that are read again for one sweep.
 const MOST: u64 = 4 << 30;
+/// So many outcomes may be left for the master's loop to look at.
+const LEFT: u64 = 1_000;
+/// So often what came meanwhile is looked at beside the loop.
+const PASSES: u32 = 4;
 
-/// Shows `candidates` what the journal of `data_dir` holds.
+impl Handle {
+    /// Looks up what may be known of the submission, beside the loop that goes on; `None` if nothing has to be known.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or the master is ending.
+    pub(crate) async fn look_up(&self, submission: &Submission) -> Result<Option<LookedUp>, AskError> {
+        let mut submission = submission.clone();
+        let candidates = self.look(move |core, _| Candidates::of(core, &mut submission));
+        let Some(mut candidates) = candidates.await? else { return Ok(None) };
+        let data_dir = self.shared.data_dir.clone();
+        let looked_up = self.read(move |reader| {
+            for _ in 0..PASSES {
+                look_up(&mut candidates, reader, &data_dir)?;
+                if reader.last_outcome()? <= candidates.upto() + LEFT {
+                    break;
+                }
+            }
+            Ok(candidates.looked_up())
+        });
+        looked_up.await.map(Some)
+    }
+}
+
+/// Shows `candidates` what the journal of `data_dir` holds beyond what they have seen.
 ///
 /// # Errors
 /// The journal cannot be read.
 pub(crate) fn look_up(
-    candidates: &mut Candidates<'_>,
+    candidates: &mut Candidates,
     reader: &Reader,
     data_dir: &Path,
 ) -> Result<(), StoreError> {
-    let (code, versions) = (candidates.code(), candidates.versions());
+    let (after, upto) = (candidates.upto(), reader.last_outcome()?);
+    let (code, sweep, others) = (candidates.code(), candidates.sweep(), candidates.others());
     let patterns = candidates.patterns();
     let mut left = MOST;
     let results = candidates.before().and_then(|frozen| results(frozen, data_dir));
     let mut note = |row: OutcomeRow| {
+        if row.seq > upto || candidates.note_row(&prior(&row)) == RowTells::Enough {
+            return;
+        }
         let Ok(brief) = serde_json::from_str::<Brief>(&row.record) else { return };
         let again = match &patterns {
             Some(patterns) if candidates.is_to_be_read_again(&brief) => {
@@ -38,14 +72,33 @@ pub(crate) fn look_up(
             }
             _ => None,
         };
-        candidates.note(Found { seq: row.seq, at: (SweepId(row.sweep), row.version), brief, again });
+        candidates.note(PriorOutcome { seq: row.seq, at: (SweepId(row.sweep), row.version), brief, again });
     };
-    reader.known(code, &mut note)?;
-    for (sweep, version) in versions {
-        reader.successes((sweep.0, version), &mut note)?;
-        reader.failures((sweep.0, version), &mut note)?;
+    if after < upto {
+        for other in others {
+            reader.known((code, other.0), after, &mut note)?;
+        }
+        if let Some(sweep) = sweep {
+            reader.all_of(sweep.0, after, &mut note)?;
+        }
     }
+    candidates.looked_upto(upto);
     Ok(())
+}
+
+/// What a row says without its record.
+fn prior(row: &OutcomeRow) -> PriorRow<'_> {
+    PriorRow {
+        seq: row.seq,
+        at: (SweepId(row.sweep), row.version),
+        index: row.index,
+        trial: row.trial,
+        repeat: row.repeat,
+        code: row.code,
+        state: row.state,
+        objective: row.objective,
+        read_by: &row.read_by,
+    }
 }
 
 /// The sweep's own results, where long logs are.

@@ -16,7 +16,7 @@ use crate::error::AskError;
 use crate::handle::Handle;
 
 /// Queries at the same time.
-const AT_ONCE: usize = 4;
+pub(crate) const AT_ONCE: usize = 4;
 /// Bytes of documents in one answer.
 pub(crate) const ANSWER_BYTES: usize = MAX_ANSWER_BYTES / 2;
 

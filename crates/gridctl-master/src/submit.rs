@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use gridctl_core::id::LeaseSeq;
 use gridctl_core::protocol::FrozenSweep;
-use gridctl_core::record::TrialState;
 use gridctl_core::sched::{Answer, Input, Submission};
 use gridctl_core::view::{SubmitRequest, Submitted};
 use tokio::sync::oneshot;
@@ -27,15 +26,16 @@ impl Handle {
         let _one_at_a_time = self.shared.submitting.lock().await;
         let name = frozen.spec.name.clone();
         let wanted = name.clone();
-        let before = self.look(move |core, _| {
+        let before = self.look(move |core, now| {
             let sweep = core.sweep_named(&wanted)?;
-            Some((sweep.id(), sweep.version(), Arc::clone(sweep.frozen()), sweep.written().clone()))
+            let status = core.status(sweep.id(), now)?;
+            let counts = (status.succeeded, status.failed + status.quarantined);
+            Some((sweep.version(), counts, Arc::clone(sweep.frozen()), sweep.written().clone()))
         });
         let mut beside = Vec::new();
-        if let Some((sweep, version, old, written)) = before.await? {
+        if let Some((version, counts, old, written)) = before.await? {
             frozen.uuid.clone_from(&old.uuid);
             if changed.is_none() && !rerun && !old.is_same(&frozen) {
-                let counts = self.ended((sweep.0, version)).await?;
                 // Where nothing but failures is there, a new file may be what was missing.
                 beside = frozen.leave_beside(&old, &written, counts.0 > 0 || counts.1 == 0);
                 if let Some(asked) = ask_about(version, counts, old.differences_to(&frozen)) {
@@ -53,9 +53,10 @@ impl Handle {
         let since = if rerun { Some(self.look(|core, _| core.next_lease()).await?) } else { None };
         self.claim(frozen.clone(), is_new, since).await?;
         let (answer, answered) = oneshot::channel();
-        let known = Vec::new();
-        let submission = Submission { frozen, known, changed, retry_failed, rerun, beside };
-        let submission = Box::new(submission);
+        let (known, looked_up) = (Vec::new(), None);
+        let submission = Submission { frozen, known, looked_up, changed, retry_failed, rerun, beside };
+        let looked_up = self.look_up(&submission).await?;
+        let submission = Box::new(Submission { looked_up, ..submission });
         self.tell(Message::Ask(Box::new(|request| Input::Submit(request, submission)), answer)).await?;
         match self.answer(answered).await? {
             Answer::Submitted { version, new, known, read_again, lost, .. } => {
@@ -64,14 +65,6 @@ impl Handle {
             }
             Answer::Done(_) => Err(AskError::Failed("it answered another question".to_owned())),
         }
-    }
-
-    /// How many trials of a version ended with a success, and how many without one.
-    async fn ended(&self, at: (u32, u32)) -> Result<(u64, u64), AskError> {
-        let counts = self.read(move |reader| Ok(reader.counts(at)?)).await?;
-        let count = |state: TrialState| counts.get(state.as_str()).copied().unwrap_or(0);
-        let failed = count(TrialState::Failed) + count(TrialState::Quarantined);
-        Ok((count(TrialState::Succeeded), failed))
     }
 
     /// Makes sure that the sweep's directory in the results volume is its own; checkpoints from before the lease `since` are

@@ -98,9 +98,9 @@ impl Auditor {
                     promise!(before.is_none(), "position {pos} is settled twice: {before:?}, then {state}");
                 }
             }
-            Event::Known { settled, .. } => {
-                for (pos, state, _) in settled {
-                    let before = self.settled.insert(*pos, *state);
+            Event::Known { known, .. } => {
+                for (pos, state) in known.states() {
+                    let before = self.settled.insert(pos, state);
                     promise!(before.is_none(), "position {pos} was settled before it was known");
                 }
             }

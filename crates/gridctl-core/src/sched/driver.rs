@@ -45,8 +45,8 @@ impl Driver {
     /// [`Driver::committed`] called. `None` while a commit is underway.
     ///
     /// A submission is always the first of its batch, so that `look_up` can read from the journal what may be known of it:
-    /// every outcome that this master has ever decided is durable then.
-    pub fn batch(&mut self, now: Time, look_up: &mut dyn FnMut(&mut Candidates<'_>)) -> Option<&Step> {
+    /// every outcome that this master has ever decided is durable then. What was looked up before is not looked up again.
+    pub fn batch(&mut self, now: Time, look_up: &mut dyn FnMut(&mut Candidates)) -> Option<&Step> {
         if self.underway.is_some() {
             return None;
         }

@@ -9,6 +9,7 @@ use crate::attempt::Tally;
 use crate::id::{Epoch, LeaseSeq, SweepId, Token, WorkerId};
 use crate::protocol::FrozenSweep;
 use crate::record::{Class, Doubt, TrialState};
+use crate::sched::known_trials::KnownTrials;
 use crate::sched::phase::SweepPhase;
 
 pub use crate::sched::observed::Observation;
@@ -42,8 +43,8 @@ pub enum Event {
     Known {
         /// The sweep.
         sweep: SweepId,
-        /// Position, state and, for a success, a finite objective.
-        settled: Vec<(u64, TrialState, Option<f64>)>,
+        /// Which, and what they were worth.
+        known: KnownTrials,
     },
     /// The cursor moved on over positions that are no points, or known.
     Passed {

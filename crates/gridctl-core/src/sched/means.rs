@@ -48,6 +48,11 @@ impl PartialMeans {
         best.map(|(best_repeat, _)| Complete { mean: mean(&values), best_repeat })
     }
 
+    /// Whether some of the point's repeats are known.
+    pub(super) fn has(&self, point: u64) -> bool {
+        self.0.contains_key(&point)
+    }
+
     /// The repeat is tried again: what it was worth counts no more.
     pub(super) fn forget(&mut self, (point, repeat): (u64, u32)) {
         if let Some(seen) = self.0.get_mut(&point) {
@@ -59,23 +64,39 @@ impl PartialMeans {
 impl Sweep {
     /// A trial's objective is known: the point's value, once it is complete, may be the best.
     pub(super) fn score(&mut self, pos: u64, objective: Option<f64>) {
-        let Some((value, wanted)) = objective.zip(self.frozen.spec.objective.as_ref()) else { return };
-        let (goal, repeats) = (wanted.goal, self.points.repeats());
-        let point = |sweep: &Self, pos: u64| sweep.points.point_of(sweep.points.index_at(pos));
-        let (value, at) = if repeats == 1 {
-            (value, pos)
-        } else {
-            let tried = point(self, pos);
-            let Some(complete) = self.means.add(tried, value, (repeats, goal)) else { return };
-            (complete.mean, self.points.pos_of(self.points.index_of_repeat(tried.0, complete.best_repeat)))
-        };
-        self.completed = Some((pos, value));
-        let earlier = |other: u64| point(self, pos).0 < point(self, other).0;
-        // Of equal points the earlier in the file's order is the best.
-        if self.best.is_none_or(|(best, other)| goal.better(value, best) || (value == best && earlier(other)))
-        {
-            self.best = Some((value, at));
+        let Some(value) = objective else { return };
+        let mut means = std::mem::take(&mut self.means);
+        let complete = self.complete(&mut means, pos, value);
+        self.means = means;
+        let Some(complete) = complete else { return };
+        self.completed = Some((pos, complete.0));
+        if self.beats(complete, self.best) {
+            self.best = Some(complete);
         }
+    }
+
+    /// The value of the point that the trial at `pos` completes with `value`, and the position of the trial that stands for
+    /// it; `means` has what its other repeats were worth. `None` if it does not complete it, or nothing ranks it.
+    pub(super) fn complete(&self, means: &mut PartialMeans, pos: u64, value: f64) -> Option<(f64, u64)> {
+        let goal = self.frozen.spec.objective.as_ref()?.goal;
+        let repeats = self.points.repeats();
+        if repeats == 1 {
+            return Some((value, pos));
+        }
+        let tried = self.points.point_of(self.points.index_at(pos));
+        let complete = means.add(tried, value, (repeats, goal))?;
+        let index = self.points.index_of_repeat(tried.0, complete.best_repeat);
+        Some((complete.mean, self.points.pos_of(index)))
+    }
+
+    /// Whether a point is better than another, each given as its value and its trial's position. Of equal points the earlier
+    /// in the file's order is the best.
+    pub(super) fn beats(&self, (value, at): (f64, u64), other: Option<(f64, u64)>) -> bool {
+        let Some(wanted) = &self.frozen.spec.objective else { return false };
+        let point = |pos: u64| self.points.point_of(self.points.index_at(pos)).0;
+        other.is_none_or(|(best, other)| {
+            wanted.goal.better(value, best) || (value == best && point(at) < point(other))
+        })
     }
 }
 

@@ -3,21 +3,22 @@
 
 use std::sync::Arc;
 
+use roaring::RoaringTreemap;
+
 use super::Core;
 use super::event::Event;
 use super::grant::looked_at;
 use super::known::{Known, Reading};
+use super::known_trials::{KNOWN_AN_EVENT, KnownTrials};
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::retry::Retrying;
 use super::step::{Answer, Conn, Copied, Effect, Refusal, Request, Steer, Submission};
 use super::sweep::Sweep;
 use crate::id::{SweepId, Time};
+use crate::metrics;
 use crate::points::Points;
 use crate::protocol::FrozenSweep;
 use crate::record::Class;
-
-/// How many known outcomes one event tells of.
-const KNOWN_AN_EVENT: usize = 10_000;
 
 /// What came of outcomes that are known.
 #[derive(Debug, Default)]
@@ -129,12 +130,9 @@ impl Core {
         for chunk in known.chunks(KNOWN_AN_EVENT) {
             let Some(sweep) = self.sweeps.get(&id) else { return joined };
             let mut settled = Vec::with_capacity(chunk.len());
-            let mut taken = std::collections::BTreeSet::new();
-            for known in chunk {
-                let near = Some(known.index);
-                let index = sweep.points.index_of_near(&known.params, known.seed, near);
-                let Some(index) = index else { continue };
-                let pos = sweep.points.pos_of(index);
+            let mut taken = RoaringTreemap::new();
+            for known in chunk.iter().filter(|known| known.index < sweep.points.len()) {
+                let pos = sweep.points.pos_of(known.index);
                 if sweep.settled.state(pos).is_some() || sweep.open.contains_key(&pos) || !taken.insert(pos) {
                     continue;
                 }
@@ -147,22 +145,13 @@ impl Core {
                     }
                 };
                 joined.read_again += u64::from(again.is_some());
-                settled.push((pos, known.state, known.objective.filter(|value| value.is_finite())));
-                let trial = sweep.points.trial(index);
-                self.out.copies.push(Copied {
-                    from: known.seq,
-                    sweep: id,
-                    version: sweep.version,
-                    index,
-                    trial: sweep.points.trial_id(index),
-                    point: sweep.points.point_id(index),
-                    repeat: trial.repeat,
-                    again,
-                });
+                settled.push((pos, known.state, known.objective));
+                self.out.copies.push(copied(sweep, known, again));
             }
             joined.known += settled.len() as u64;
             if !settled.is_empty() {
-                self.emit(now, Event::Known { sweep: id, settled });
+                let known = KnownTrials::of(sweep, &settled);
+                self.emit(now, Event::Known { sweep: id, known });
             }
         }
         joined
@@ -271,6 +260,20 @@ impl Core {
         {
             self.outbox(conn).cancel.push(lease.token.lease);
         }
+    }
+}
+
+/// The outcome as it counts for the sweep's newest version.
+fn copied(sweep: &Sweep, known: &Known, again: Option<Arc<metrics::Outcome>>) -> Copied {
+    Copied {
+        from: known.seq,
+        sweep: sweep.id,
+        version: sweep.version,
+        index: known.index,
+        trial: sweep.points.trial_id(known.index),
+        point: sweep.points.point_id(known.index),
+        repeat: sweep.points.trial(known.index).repeat,
+        again,
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Core;
 use super::end::{ended, follow};
 use super::event::{Event, Next};
+use super::known_trials::KnownTrials;
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::trial::Lease;
 use crate::id::{Epoch, SweepId, Time, TrialId};
@@ -83,9 +84,9 @@ impl Core {
         }
         let is_known = record.known_from.is_some() && record.state != TrialState::Pending;
         if is_known && record.generation == 1 && !sweep.open.contains_key(&pos) {
-            let objective = record.report.objective.map(|value| value.0).filter(|value| value.is_finite());
-            let objective = objective.filter(|_| record.state == TrialState::Succeeded);
-            self.emit(now, Event::Known { sweep: id, settled: vec![(pos, record.state, objective)] });
+            let objective = record.report.objective.map(|value| value.0);
+            let known = KnownTrials::of(sweep, &[(pos, record.state, objective)]);
+            self.emit(now, Event::Known { sweep: id, known });
             return Ok(());
         }
         for _ in generation..record.generation {

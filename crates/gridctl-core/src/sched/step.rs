@@ -10,7 +10,7 @@ use crate::metrics;
 use crate::protocol::{FrozenSweep, Hello, ToWorker, WorkerUpdate};
 use crate::record::{Record, TrialState};
 use crate::sched::event::Event;
-use crate::sched::known::{Changed, Known};
+use crate::sched::known::{Changed, Known, LookedUp};
 use crate::sched::phase::{CloseReason, PauseReason};
 use crate::value::Params;
 
@@ -66,6 +66,8 @@ pub struct Submission {
     /// Outcomes in the journal that count for it: those of the same code, and those that the person wants kept. The driver
     /// fills them in just before it is stepped.
     pub known: Vec<Known>,
+    /// What of the journal was looked at before the driver has the submission; it looks at the rest.
+    pub looked_up: Option<LookedUp>,
     /// What to do with outcomes of other code; `None`: none of them counts, unless only the grid is another one.
     pub changed: Option<Changed>,
     /// Trials that ended without success in this very version are tried again.

@@ -2,6 +2,7 @@
 
 mod api;
 mod fake;
+mod known;
 mod life;
 mod peers;
 mod people;

@@ -103,6 +103,7 @@ impl World {
         let submission = Submission {
             frozen,
             known: Vec::new(),
+            looked_up: None,
             changed: None,
             retry_failed: false,
             rerun: false,

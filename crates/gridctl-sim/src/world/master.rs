@@ -1,10 +1,13 @@
 //! The master's process: the driver that the binary has, on a journal that can tear.
 //! Invariant: a batch is shown only after its commit; a kill in between loses it, or keeps it, whole.
 
+use std::sync::Arc;
+
 use gridctl_core::id::{SweepId, Time};
 use gridctl_core::leaderboard::Brief;
+use gridctl_core::record::Record;
 use gridctl_core::sched::{
-    Candidates, Core, Driver, Event, Found, Input, SNAPSHOT_FORMAT, Steer, Step, SweepState, Timing,
+    Candidates, Core, Driver, Event, Input, PriorOutcome, SNAPSHOT_FORMAT, Steer, Step, SweepState, Timing,
 };
 use gridctl_storage::journal::{Damage, EventRow, Group, Snapshot, Store, StoreError};
 use rand::RngExt;
@@ -120,16 +123,7 @@ impl World {
         let Some(master) = self.master.as_mut().filter(|master| master.stalled_until <= now.0) else {
             return Ok(());
         };
-        let mut look_up = |candidates: &mut Candidates<'_>| {
-            for (record, seq) in outcomes.iter().zip(1..) {
-                candidates.note(Found {
-                    seq,
-                    at: (SweepId(1), record.version),
-                    brief: Brief::from(&**record),
-                    again: None,
-                });
-            }
-        };
+        let mut look_up = |candidates: &mut Candidates| show(candidates, outcomes);
         let Some(step) = master.driver.batch(now, &mut look_up) else {
             if self.full {
                 master.driver.hold_out(now);
@@ -229,4 +223,14 @@ fn replay(core: &mut Core, now: Time, events: &[EventRow]) -> Result<(), Violati
         core.apply(now, &event);
     }
     Ok(())
+}
+
+/// Shows what is durable and was not looked at before.
+pub(super) fn show(candidates: &mut Candidates, outcomes: &[Arc<Record>]) {
+    let upto = candidates.upto();
+    for (record, seq) in outcomes.iter().zip(1..).filter(|(_, seq)| *seq > upto) {
+        let (at, brief) = ((SweepId(1), record.version), Brief::from(&**record));
+        candidates.note(PriorOutcome { seq, at, brief, again: None });
+    }
+    candidates.looked_upto(outcomes.len() as u64);
 }

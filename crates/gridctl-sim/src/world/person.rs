@@ -6,11 +6,12 @@ use gridctl_core::points::Trial;
 use gridctl_core::protocol::{FrozenSweep, Sources};
 use gridctl_core::record::TrialState;
 use gridctl_core::sched::{
-    Answer, Changed, Input, Refusal, Request, Steer, Submission, SweepState, TrialPlace,
+    Answer, Candidates, Changed, Input, Refusal, Request, Steer, Submission, SweepState, TrialPlace,
 };
 use gridctl_core::spec::{self, AxisValues, SweepSpec};
 use rand::RngExt;
 
+use super::master::show;
 use super::{Happens, World};
 use crate::audit::Violation;
 use crate::trainer;
@@ -43,6 +44,7 @@ impl World {
         Submission {
             frozen,
             known: Vec::new(),
+            looked_up: None,
             changed: Some(Changed::Keep),
             retry_failed: false,
             rerun: false,
@@ -52,9 +54,16 @@ impl World {
 
     pub(super) fn submit_changed(&mut self) {
         self.submitted += 1;
-        let submission = self.submission();
+        let mut submission = self.submission();
         let times = self.times();
+        let looks_before = self.rng.random_bool(0.5);
         if let Some(master) = self.master.as_mut() {
+            let candidates =
+                if looks_before { Candidates::of(master.driver.core(), &mut submission) } else { None };
+            submission.looked_up = candidates.map(|mut candidates| {
+                show(&mut candidates, &self.outcomes);
+                candidates.looked_up()
+            });
             for _ in 0..times {
                 master.driver.push(Input::Submit(Request(2), Box::new(submission.clone())));
             }

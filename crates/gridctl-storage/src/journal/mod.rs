@@ -74,6 +74,8 @@ pub struct OutcomeRow {
     pub class: Class,
     /// The objective; `None` if it was not seen. One that is not finite is stored as `None`.
     pub objective: Option<f64>,
+    /// JSON of what read the metrics, a [`gridctl_core::metrics::ReadBy`].
+    pub read_by: String,
     /// JSON of a [`gridctl_core::record::Record`].
     pub record: String,
 }

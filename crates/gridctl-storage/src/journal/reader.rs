@@ -3,7 +3,6 @@
 //! Invariant: a reader writes nothing and makes no file; no query holds up the master for longer
 //! than [`QUERY_SECONDS`]; a row that an index led to is compared with what was asked for.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use super::check::Stopper;
 use super::error::StoreError;
 use super::head::{self, Head};
 use super::home;
-use super::points::{clamp, newest};
+use super::points::clamp;
 use super::row::{COLUMNS, Chain, damaged_value, read_outcome};
 use super::schema::{self, Found, JOURNAL_FILE};
 use super::{EventRow, Loaded, OutcomeRow, load};
@@ -181,26 +180,6 @@ impl Reader {
                 Ok((sweep, trial))
             };
             found.into_iter().map(parse).collect()
-        })
-    }
-
-    /// How many trials of a version are settled in each state, by the state's word.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
-    pub fn counts(&self, (sweep, version): (u32, u32)) -> Result<BTreeMap<String, u64>, StoreError> {
-        let newest = newest("o");
-        let sql = format!(
-            "SELECT o.state, count(*) FROM outcome o
-             WHERE o.sweep = ?1 AND o.version = ?2 AND o.terminal = 1 AND {newest} GROUP BY o.state"
-        );
-        self.timed(|conn, path| {
-            let query = || -> rusqlite::Result<_> {
-                let mut statement = conn.prepare_cached(&sql)?;
-                let pair = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()));
-                statement.query_map(params![sweep, version], pair)?.collect()
-            };
-            query().map_err(|error| damaged_value(path, error))
         })
     }
 

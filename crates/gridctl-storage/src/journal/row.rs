@@ -12,10 +12,10 @@ use super::{EventRow, OutcomeRow};
 
 /// The columns of an outcome, in the order that [`read_outcome`] expects.
 pub(crate) const COLUMNS: &str = "o.seq, o.sweep, o.version, o.idx, o.trial, o.point, o.code, o.repeat, \
-    o.generation, o.terminal, o.state, o.class, o.objective, o.crc, o.record";
+    o.generation, o.terminal, o.state, o.class, o.objective, o.crc, o.read_by, o.record";
 pub(crate) const INSERT_EVENT: &str = "INSERT INTO event VALUES (?1, ?2, ?3)";
 pub(crate) const INSERT_OUTCOME: &str =
-    "INSERT INTO outcome VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+    "INSERT INTO outcome VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 
 /// The last event's number and checksum; each event's checksum includes the one before it, and the first the journal's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,7 @@ pub(crate) fn insert_outcome(statement: &mut Statement<'_>, row: &OutcomeRow) ->
             row.class.as_str(),
             objective,
             outcome_crc(row),
+            row.read_by,
             row.record,
         ])
         .map(drop)
@@ -113,6 +114,8 @@ fn outcome_crc(row: &OutcomeRow) -> u32 {
     hasher.update(&[u8::from(objective.is_some())]);
     // -0.0 is stored as 0.0, so both have one checksum.
     hasher.update(&(objective.unwrap_or(0.0) + 0.0).to_bits().to_le_bytes());
+    hasher.update(&(row.read_by.len() as u64).to_le_bytes());
+    hasher.update(row.read_by.as_bytes());
     hasher.update(row.record.as_bytes());
     hasher.finalize()
 }
@@ -143,7 +146,8 @@ pub(crate) fn read_outcome(path: &Path, row: &Row<'_>) -> Result<OutcomeRow, Sto
             .find(|it| it.as_str() == class)
             .ok_or_else(|| damaged("an outcome's class"))?,
         objective: row.get(12).map_err(sqlite)?,
-        record: text(14)?.to_owned(),
+        read_by: text(14)?.to_owned(),
+        record: text(15)?.to_owned(),
     };
     if row.get::<_, u32>(13).map_err(sqlite)? != outcome_crc(&outcome) {
         return Err(damaged("an outcome's checksum does not fit"));

@@ -11,7 +11,7 @@ use super::row::damaged_value;
 /// The file's name in the data directory.
 pub const JOURNAL_FILE: &str = "journal.sqlite";
 /// The format of the tables below. Raise it with every change that an older gridctl would misread.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 /// "grid", as SQLite's application id.
 const APPLICATION_ID: u32 = 0x6772_6964;
 /// SQLite 3.51.3, the first without a bug that can lose a commit when the log is reset.
@@ -28,7 +28,7 @@ CREATE TABLE outcome (
     seq INTEGER PRIMARY KEY, sweep INTEGER NOT NULL, version INTEGER NOT NULL, idx INTEGER NOT NULL,
     trial TEXT NOT NULL, point TEXT NOT NULL, code TEXT NOT NULL, repeat INTEGER NOT NULL, generation INTEGER NOT NULL,
     terminal INTEGER NOT NULL, state TEXT NOT NULL, class TEXT NOT NULL, objective REAL, crc INTEGER NOT NULL,
-    record TEXT NOT NULL
+    read_by TEXT NOT NULL, record TEXT NOT NULL
 ) STRICT;
 CREATE INDEX outcome_rank ON outcome (sweep, version, objective, idx)
     WHERE terminal = 1 AND class = 'succeeded' AND objective IS NOT NULL;
@@ -36,7 +36,7 @@ CREATE INDEX outcome_unranked ON outcome (sweep, version, idx)
     WHERE terminal = 1 AND class = 'succeeded' AND objective IS NULL;
 CREATE INDEX outcome_codes ON outcome (sweep, version, code) WHERE terminal = 1 AND class = 'succeeded';
 CREATE INDEX outcome_trial ON outcome (trial);
-CREATE INDEX outcome_code ON outcome (code) WHERE terminal = 1 AND class = 'succeeded';
+CREATE INDEX outcome_code ON outcome (code, sweep) WHERE terminal = 1 AND class = 'succeeded';
 CREATE INDEX outcome_failure ON outcome (sweep, version) WHERE class <> 'succeeded';
 CREATE INDEX outcome_again ON outcome (trial) WHERE generation > 1;
 ";

@@ -33,6 +33,7 @@ pub(crate) fn outcome(seq: u64) -> OutcomeRow {
         state: TrialState::Succeeded,
         class: Class::Succeeded,
         objective: Some(f64::from(u32::try_from(seq % 100).unwrap())),
+        read_by: "{}".to_owned(),
         record: format!(r#"{{"record":{seq}}}"#),
     }
 }

@@ -10,7 +10,7 @@ use super::OutcomeRow;
 use super::error::StoreError;
 use super::points::{clamp, is_success_of, newest};
 use super::reader::Reader;
-use super::row::{COLUMNS, damaged_value};
+use super::row::COLUMNS;
 
 /// Rows that one query fetches.
 const CHUNK: u64 = 512;
@@ -33,6 +33,7 @@ impl Reader {
         );
         let fits = |row: &OutcomeRow| is_success_of((sweep, version), row);
         self.walk(
+            0,
             |last| {
                 let rows = self.outcomes_of(&sql, params![sweep, version, clamp(last), clamp(CHUNK)]);
                 self.fitting(rows?, fits)
@@ -58,6 +59,7 @@ impl Reader {
         let fits =
             |row: &OutcomeRow| (row.sweep, row.version) == (sweep, version) && row.class != Class::Succeeded;
         self.walk(
+            0,
             |last| {
                 let rows = self.outcomes_of(&sql, params![sweep, version, clamp(last), clamp(CHUNK)]);
                 self.fitting(rows?, fits)
@@ -66,61 +68,50 @@ impl Reader {
         )
     }
 
-    /// Calls `each` with every success under `code`, of any sweep, oldest first: of two with one
-    /// trial the later one counts.
+    /// Calls `each` with every success of a sweep under `code` after number `after`, oldest first: of two with one trial the
+    /// later one counts.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
-    pub fn known(&self, code: CodeHash, each: &mut dyn FnMut(OutcomeRow)) -> Result<(), StoreError> {
+    pub fn known(
+        &self,
+        (code, sweep): (CodeHash, u32),
+        after: u64,
+        each: &mut dyn FnMut(OutcomeRow),
+    ) -> Result<(), StoreError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM outcome o INDEXED BY outcome_code
-             WHERE o.code = ?1 AND o.terminal = 1 AND o.class = 'succeeded' AND o.seq > ?2
-             ORDER BY o.seq LIMIT ?3"
+             WHERE o.code = ?1 AND o.sweep = ?2 AND o.terminal = 1 AND o.class = 'succeeded' AND o.seq > ?3
+             ORDER BY o.seq LIMIT ?4"
         );
         let text = code.to_string();
-        let fits = |row: &OutcomeRow| row.code == code && row.terminal && row.class == Class::Succeeded;
+        let is_of = |row: &OutcomeRow| (row.code, row.sweep) == (code, sweep);
+        let fits = |row: &OutcomeRow| is_of(row) && row.terminal && row.class == Class::Succeeded;
         self.walk(
-            |last| self.fitting(self.outcomes_of(&sql, params![text, clamp(last), clamp(CHUNK)])?, fits),
+            after,
+            |last| {
+                let rows = self.outcomes_of(&sql, params![text, sweep, clamp(last), clamp(CHUNK)])?;
+                self.fitting(rows, fits)
+            },
             each,
         )
     }
 
-    /// Calls `each` with every attempt of a version in the order of the grid. Keeps 16 bytes an
-    /// attempt in memory.
+    /// Calls `each` with every outcome of a sweep after number `after`, oldest first.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
-    pub fn outcomes(
-        &self,
-        (sweep, version): (u32, u32),
-        each: &mut dyn FnMut(OutcomeRow),
-    ) -> Result<(), StoreError> {
-        let sql = "SELECT idx, seq FROM outcome WHERE sweep = ?1 AND version = ?2";
-        let mut places: Vec<(u64, u64)> = self.timed(|conn, path| {
-            let query = || -> rusqlite::Result<_> {
-                let mut statement = conn.prepare_cached(sql)?;
-                let pair = |row: &rusqlite::Row<'_>| {
-                    Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()))
-                };
-                statement.query_map(params![sweep, version], pair)?.collect()
-            };
-            query().map_err(|error| damaged_value(path, error))
-        })?;
-        places.sort_unstable();
-        for chunk in places.chunks(64) {
-            let seqs: Vec<u64> = chunk.iter().map(|(_, seq)| *seq).collect();
-            self.by_seq(&seqs)?.into_iter().for_each(&mut *each);
-        }
-        Ok(())
+    pub fn all_of(&self, sweep: u32, after: u64, each: &mut dyn FnMut(OutcomeRow)) -> Result<(), StoreError> {
+        self.walk(after, |last| self.after(last, Some(sweep), CHUNK), each)
     }
 
     /// Calls `each` with what `fetch` finds after the last number, until it finds nothing.
     fn walk(
         &self,
+        mut last: u64,
         fetch: impl Fn(u64) -> Result<Vec<OutcomeRow>, StoreError>,
         each: &mut dyn FnMut(OutcomeRow),
     ) -> Result<(), StoreError> {
-        let mut last = 0;
         loop {
             let rows = fetch(last)?;
             let Some(row) = rows.last() else { return Ok(()) };

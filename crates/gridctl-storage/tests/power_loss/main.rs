@@ -135,6 +135,7 @@ fn rows(n: u64) -> (Vec<EventRow>, Vec<OutcomeRow>) {
         state: TrialState::Succeeded,
         class: Class::Succeeded,
         objective: Some(1.0),
+        read_by: "{}".to_owned(),
         record: format!("{{\"seq\":{seq}}}"),
     };
     let range = n * 3 - 2..=n * 3;

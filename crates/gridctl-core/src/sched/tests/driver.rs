@@ -86,11 +86,41 @@ fn what_is_known_is_asked_for_with_the_submission_in_hand() {
     driver.push(submit(1, spec("a", 2)));
     let grid = Points::new(Arc::new(spec("a", 2))).unwrap();
     let step = driver.batch(Time(0), &mut |candidates| {
-        assert_eq!(candidates.versions(), []);
+        assert_eq!((candidates.sweep(), candidates.upto()), (None, 0));
         let brief = Brief { params: grid.trial(1).params, ..brief(grid.trial_id(1), candidates.code()) };
-        candidates.note(Found { seq: 7, at: (SweepId(9), 1), brief, again: None });
+        candidates.note(PriorOutcome { seq: 7, at: (SweepId(9), 1), brief, again: None });
     });
     assert_eq!(step.map(|step| step.copies.len()), Some(1));
+}
+
+#[test]
+fn what_was_looked_up_before_is_not_looked_up_again_unless_the_sweep_has_another_version() {
+    let grid = Points::new(Arc::new(spec("a", 3))).unwrap();
+    let prior = |seq: u64, code| {
+        let index = seq - 1;
+        let brief = Brief { params: grid.trial(index).params, ..brief(grid.trial_id(index), code) };
+        PriorOutcome { seq, at: (SweepId(9), 1), brief, again: None }
+    };
+    for (name, comes_between, seen) in [("nothing comes between", false, 2), ("a version does", true, 0)] {
+        let mut driver = driver();
+        let mut submission = submission(frozen(spec("a", 3)));
+        let mut candidates = Candidates::of(driver.core(), &mut submission).expect("it is new");
+        (1..=2).for_each(|seq| candidates.note(prior(seq, submission.frozen.code)));
+        candidates.looked_upto(2);
+        submission.looked_up = Some(candidates.looked_up());
+        if comes_between {
+            driver.push(submit(1, spec("a", 1)));
+            driver.batch(Time(0), &mut |_| {});
+            let _ = driver.committed();
+        }
+        driver.push(Input::Submit(Request(2), Box::new(submission)));
+        let step = driver.batch(Time(0), &mut |candidates| {
+            assert_eq!(candidates.upto(), seen, "{name}");
+            (seen + 1..=3).for_each(|seq| candidates.note(prior(seq, candidates.code())));
+        });
+        let copied = step.map(|step| step.copies.iter().map(|copy| copy.from).collect::<Vec<_>>());
+        assert_eq!(copied, Some(vec![1, 2, 3]), "{name}");
+    }
 }
 
 #[test]

@@ -47,6 +47,7 @@ pub(super) fn submission(frozen: FrozenSweep) -> Submission {
     Submission {
         frozen,
         known: Vec::new(),
+        looked_up: None,
         changed: None,
         retry_failed: false,
         rerun: false,

@@ -314,12 +314,9 @@ fn a_new_version_keeps_leases_that_expired_and_backoffs() {
 #[test]
 fn known_outcomes_settle_their_trials_without_an_attempt() {
     // Promises 1 and 2.
-    let grid = Points::new(Arc::new(spec("a", 10))).unwrap();
     let known = |index: u64, state, objective| Known {
         index,
         seq: 100 + index,
-        params: grid.trial(index).params,
-        seed: 0,
         state,
         objective,
         reading: Reading::Same,

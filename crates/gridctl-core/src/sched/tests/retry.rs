@@ -9,18 +9,12 @@ const MANY: u64 = 2 * RETRIED_AN_EVENT as u64 + 7;
 /// A sweep of so many trials that have failed, without a worker.
 fn all_failed() -> (World, SweepId) {
     let mut world = World::new();
-    let grid = Points::new(Arc::new(spec("a", MANY))).unwrap();
-    let known = (0..MANY).map(|index| {
-        let params = grid.trial(index).params;
-        Known {
-            seq: index,
-            params,
-            seed: 0,
-            index,
-            state: TrialState::Failed,
-            objective: None,
-            reading: Reading::Same,
-        }
+    let known = (0..MANY).map(|index| Known {
+        seq: index,
+        index,
+        state: TrialState::Failed,
+        objective: None,
+        reading: Reading::Same,
     });
     let known = known.collect();
     assert!(world.submission(Submission { known, ..submission(frozen(spec("a", MANY))) }).is_ok());
