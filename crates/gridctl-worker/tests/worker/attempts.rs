@@ -223,7 +223,7 @@ async fn what_is_fenced_ends_and_is_not_reported_and_what_is_cancelled_is() {
 async fn a_master_that_comes_back_hears_the_whole_truth() {
     let mut world = World::new(2);
     let (master, _) = world.accept().await;
-    let quick = world.sweep("while [ ! -e go ]; do sleep 0.05; done; echo acc=1", |_| {});
+    let quick = world.sweep("while [ ! -e go ]; do sleep 0.05; done; echo acc=1; touch gone", |_| {});
     let slow = world.sweep("touch up; while [ ! -e end ]; do sleep 0.05; done; echo acc=2", |_| {});
     master.update(world.grant(&quick, 0.1)).await;
     master.update(world.grant(&slow, 0.2)).await;
@@ -232,7 +232,7 @@ async fn a_master_that_comes_back_hears_the_whole_truth() {
     drop(master);
     world.stop_master().await;
     fs::write(dir.join("go"), "").unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    until("one has ended", || dir.join("gone").exists()).await;
     world.restart_master();
     let (mut master, hello) = world.accept().await;
     let held: Vec<_> = hello.held.iter().map(|(token, ..)| token.lease).collect();
