@@ -36,7 +36,7 @@ pub enum CgroupSupport {
 /// Where slots' cgroups are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cgroups {
-    version: Version,
+    version: CgroupVersion,
     /// The worker's own cgroup.
     own: PathBuf,
     /// The mount, above which there is nothing to look at.
@@ -46,12 +46,12 @@ pub struct Cgroups {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
+enum CgroupVersion {
     One,
     Two,
 }
 
-impl Version {
+impl CgroupVersion {
     fn limit_file(self) -> &'static str {
         match self {
             Self::One => "memory.limit_in_bytes",
@@ -126,20 +126,20 @@ impl CgroupSupport {
 impl Cgroups {
     /// Finds the memory controller by the texts of `/proc/self/cgroup` and `/proc/self/mountinfo`.
     fn find(own: &str, mounts: &str) -> Result<Self, String> {
-        let two = Self::locate(Version::Two, own, mounts).and_then(Self::second_version);
-        let one = || Self::locate(Version::One, own, mounts);
+        let two = Self::locate(CgroupVersion::Two, own, mounts).and_then(Self::second_version);
+        let one = || Self::locate(CgroupVersion::One, own, mounts);
         two.or_else(one).ok_or_else(|| {
             "no cgroup with a memory controller is in reach: `mem` is not enforced, and out of memory is not told from other kills".to_owned()
         })
     }
 
-    fn locate(version: Version, own: &str, mounts: &str) -> Option<Self> {
+    fn locate(version: CgroupVersion, own: &str, mounts: &str) -> Option<Self> {
         let own = own.lines().find_map(|line| {
             let mut fields = line.splitn(3, ':');
             let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
             let wanted = match version {
-                Version::One => controllers.split(',').any(|name| name == "memory"),
-                Version::Two => number == "0" && controllers.is_empty(),
+                CgroupVersion::One => controllers.split(',').any(|name| name == "memory"),
+                CgroupVersion::Two => number == "0" && controllers.is_empty(),
             };
             wanted.then_some(path)
         })?;
@@ -148,8 +148,8 @@ impl Cgroups {
             let mut after = after.split(' ');
             let (kind, options) = (after.next()?, after.nth(1)?);
             let wanted = match version {
-                Version::One => kind == "cgroup" && options.split(',').any(|name| name == "memory"),
-                Version::Two => kind == "cgroup2",
+                CgroupVersion::One => kind == "cgroup" && options.split(',').any(|name| name == "memory"),
+                CgroupVersion::Two => kind == "cgroup2",
             };
             let mut before = before.split(' ').skip(3);
             wanted.then_some((before.next()?, before.next()?))
@@ -209,7 +209,7 @@ impl Cgroups {
 #[derive(Debug)]
 pub struct SlotCgroup {
     dir: PathBuf,
-    version: Version,
+    version: CgroupVersion,
     events: File,
     limit_mib: u64,
     /// Kills for memory that have been told.
@@ -237,13 +237,13 @@ impl SlotCgroup {
         let swap = self.dir.join(self.version.swap_file());
         let unlimited = self.version.unlimited();
         let bytes = mib.saturating_mul(1 << 20).to_string();
-        // Version 1 keeps the limit with swap at or above the one without, at every moment; machines without swap accounting lack the file.
+        // CgroupVersion 1 keeps the limit with swap at or above the one without, at every moment; machines without swap accounting lack the file.
         drop(fs::write(&swap, unlimited));
         if mib == 0 {
             fs::write(&limit, unlimited)?;
         } else {
             fs::write(&limit, &bytes)?;
-            let with_swap = if self.version == Version::One { bytes.as_str() } else { "0" };
+            let with_swap = if self.version == CgroupVersion::One { bytes.as_str() } else { "0" };
             drop(fs::write(&swap, with_swap));
         }
         self.limit_mib = mib;

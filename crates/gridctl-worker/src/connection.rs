@@ -39,7 +39,7 @@ pub(crate) enum LinkError {
 type Opening = Pin<Box<dyn Future<Output = Result<Response<Streaming<v1::MasterMessage>>, Status>> + Send>>;
 
 /// A connection that stands.
-pub(crate) struct Link {
+pub(crate) struct MasterLink {
     to: mpsc::Sender<v1::WorkerMessage>,
     from: From,
 }
@@ -51,7 +51,7 @@ enum From {
 }
 
 /// Connects to a master.
-pub(crate) async fn connect(address: Address, bearer: Bearer) -> Result<Link, LinkError> {
+pub(crate) async fn connect(address: Address, bearer: Bearer) -> Result<MasterLink, LinkError> {
     let endpoint = address
         .endpoint()?
         .connect_timeout(CONNECT_WITHIN)
@@ -62,7 +62,7 @@ pub(crate) async fn connect(address: Address, bearer: Bearer) -> Result<Link, Li
     let channel = endpoint.connect().await?;
     let (to, messages) = mpsc::channel(MOST_WAITING);
     let from = From::Opening(Box::pin(open(channel, bearer, ReceiverStream::new(messages))));
-    Ok(Link { to, from })
+    Ok(MasterLink { to, from })
 }
 
 async fn open(
@@ -76,7 +76,7 @@ async fn open(
     client.connect(messages).await
 }
 
-impl Link {
+impl MasterLink {
     /// Says something; false if the connection is of no more use.
     pub(crate) fn send(&self, message: ToMaster) -> bool {
         split::to_master(message).into_iter().all(|piece| self.to.try_send(piece).is_ok())

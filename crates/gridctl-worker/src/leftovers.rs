@@ -40,7 +40,7 @@ impl Traces {
 
 /// What was found of other workers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ended {
+pub struct EndedLeftovers {
     /// Processes of dead workers' trainers that had to be ended.
     pub processes: usize,
     /// Workers that live.
@@ -50,19 +50,19 @@ pub struct Ended {
 }
 
 /// Ends what dead workers below `work` left, and removes their directories.
-pub fn end_dead(work: &Path) -> Ended {
+pub fn end_dead(work: &Path) -> EndedLeftovers {
     end(work, false)
 }
 
 /// As [`end_dead`], and ends the trainers of workers that an earlier `gridctl run` started. For who
 /// holds the lock of the data directory that `work` belongs to: that run is dead then, and its
 /// workers, if they live, are about to end.
-pub fn end_dead_and_runs(work: &Path) -> Ended {
+pub fn end_dead_and_runs(work: &Path) -> EndedLeftovers {
     end(work, true)
 }
 
-fn end(work: &Path, runs_are_dead: bool) -> Ended {
-    let mut ended = Ended::default();
+fn end(work: &Path, runs_are_dead: bool) -> EndedLeftovers {
+    let mut ended = EndedLeftovers::default();
     for found in found_in(work, |name| name.parse::<WorkerId>().is_ok()) {
         match found {
             Found::Abandoned(owned) => {
@@ -109,7 +109,7 @@ mod tests {
         fs::create_dir(&killed).unwrap();
         fs::write(killed.join(MARKER), "").unwrap();
         drop(OwnedDir::make(&newer, "another note").unwrap());
-        assert_eq!(end_dead(work.path()), Ended::default());
+        assert_eq!(end_dead(work.path()), EndedLeftovers::default());
         assert!(!killed.exists());
         assert!(newer.exists());
     }

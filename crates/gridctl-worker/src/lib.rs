@@ -7,7 +7,7 @@ pub mod cgroup;
 pub mod client;
 pub mod clock;
 pub mod connection;
-mod driver;
+mod event_loop;
 pub mod isolate;
 pub mod leftovers;
 pub mod marks;

@@ -113,7 +113,7 @@ pub struct Scratch {
 
 /// What a trainer left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Left {
+pub struct LeftBehind {
     /// Something in its output directory.
     pub output: bool,
     /// Something in its checkpoint directory.
@@ -206,10 +206,10 @@ impl Scratch {
     }
 
     /// What a trainer that has ended left.
-    pub fn look(&mut self) -> Left {
+    pub fn look(&mut self) -> LeftBehind {
         let (output, checkpoint) = (is_untouched(&self.output), is_untouched(&self.checkpoint));
         self.untouched = output && checkpoint;
-        Left {
+        LeftBehind {
             output: !output && Self::is_used(&self.output),
             checkpoint: !checkpoint && Self::is_used(&self.checkpoint),
         }
@@ -373,11 +373,11 @@ mod tests {
         fs::write(dir.join("model"), "x").unwrap();
         assert_eq!(
             scratch.look(),
-            Left { output: true, checkpoint: false },
+            LeftBehind { output: true, checkpoint: false },
             "also at once after the directory is made"
         );
         fs::remove_file(dir.join("model")).unwrap();
-        assert_eq!(scratch.look(), Left { output: false, checkpoint: false });
+        assert_eq!(scratch.look(), LeftBehind { output: false, checkpoint: false });
         scratch.clean().unwrap();
         assert_eq!(inode(), first, "made and removed again is empty");
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gridctl_core::id::WorkerId;
-use gridctl_core::worker::{Config, Farewell, Worker};
+use gridctl_core::worker::{Farewell, WorkerProfile, WorkerProtocol};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,11 +22,11 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinSet;
 
 use crate::address::{Address, Bearer};
-use crate::attempt::{KeptPlace, Machine, Versions};
+use crate::attempt::{KeptPlace, PreparedVersions, WorkerMachine};
 use crate::cgroup::CgroupSupport;
 use crate::client::SlotProgram;
 use crate::clock;
-use crate::driver::{Driver, End, Master, Wish};
+use crate::event_loop::{LoopEnd, MasterSide, Wish, WorkerLoop};
 use crate::leftovers::{self, Traces};
 use crate::resources;
 use crate::scratch::WorkDir;
@@ -137,20 +137,20 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     watchers.spawn(look_for_dead(config.work_dir.clone()));
     let capacity = resources::capacity(config.slots, &machine.gpus, machine.cgroups.limit());
     let release = env!("CARGO_PKG_VERSION").to_owned();
-    let worker = Config { worker: id, host: config.host, release, capacity };
-    let worker = Worker::new(worker, clock::now());
-    let driver = Driver::new(Arc::new(machine), Master { address: config.master, bearer }, worker);
+    let worker = WorkerProfile { worker: id, host: config.host, release, capacity };
+    let worker = WorkerProtocol::new(worker, clock::now());
+    let driver = WorkerLoop::new(Arc::new(machine), MasterSide { address: config.master, bearer }, worker);
     match driver.drive(wishes).await {
-        End::Farewell(Farewell::Drained) => Ok(()),
-        End::Farewell(Farewell::Unfit(fault)) => Err(WorkerError::Unfit(fault)),
-        End::Farewell(Farewell::Unreported) => Err(WorkerError::Unreported),
-        End::Farewell(Farewell::Orphaned) => Err(WorkerError::Orphaned),
-        End::Farewell(Farewell::Refused(why)) => Err(WorkerError::Refused(why)),
-        End::Stopped => Err(WorkerError::Stopped),
+        LoopEnd::Farewell(Farewell::Drained) => Ok(()),
+        LoopEnd::Farewell(Farewell::Unfit(fault)) => Err(WorkerError::Unfit(fault)),
+        LoopEnd::Farewell(Farewell::Unreported) => Err(WorkerError::Unreported),
+        LoopEnd::Farewell(Farewell::Orphaned) => Err(WorkerError::Orphaned),
+        LoopEnd::Farewell(Farewell::Refused(why)) => Err(WorkerError::Refused(why)),
+        LoopEnd::Stopped => Err(WorkerError::Stopped),
     }
 }
 
-fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Machine, WorkerError> {
+fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<WorkerMachine, WorkerError> {
     let absolute = |path: &PathBuf| {
         std::path::absolute(path).map_err(begin(format!("find the directory {}", path.display())))
     };
@@ -178,7 +178,7 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Mac
     let work = WorkDir::create(&work_dir, &name, &traces.to_note());
     let work = work.map_err(begin("make the worker's directory"))?;
     let apart = [Some(work_dir), cache.parent().map(Path::to_owned)].into_iter().flatten().collect();
-    Ok(Machine {
+    Ok(WorkerMachine {
         workdirs: Arc::new(Workdirs::new(apart, config.own_output.clone())),
         gridctl: config.slot_program.path.to_string_lossy().into_owned(),
         program: config.slot_program.clone(),
@@ -189,7 +189,7 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Mac
         name,
         work,
         kept,
-        versions: Versions::new(std::env::vars_os()),
+        versions: PreparedVersions::new(std::env::vars_os()),
         adopts: config.own_process,
         checkpoint_every_ms: CHECKPOINT_EVERY_MS,
         slot_silence_ms: u64::try_from(config.slot_silence.as_millis()).unwrap_or(u64::MAX),

@@ -56,7 +56,7 @@ impl Workdirs {
     }
 
     /// An attempt begins in `dir`, and stays there until what this returns is dropped.
-    pub(crate) fn enter(self: &Arc<Self>, dir: &Path, lease: LeaseSeq) -> Stay {
+    pub(crate) fn enter(self: &Arc<Self>, dir: &Path, lease: LeaseSeq) -> WorkdirStay {
         let mut watched = self.watched();
         if watched.len() >= MOST_DIRS && !watched.contains_key(dir) {
             watched.retain(|_, watched| watched.running > 0 || watched.looking);
@@ -65,7 +65,7 @@ impl Workdirs {
         entry.running += 1;
         entry.watch.begin(lease, Begun { tick: clock::file_tick(), at: clock::file_time() });
         drop(watched);
-        Stay { workdirs: Arc::clone(self), dir: dir.to_owned(), lease }
+        WorkdirStay { workdirs: Arc::clone(self), dir: dir.to_owned(), lease }
     }
 
     /// Whether a look at `dir` is due; whoever is told so takes it.
@@ -134,13 +134,13 @@ fn is_passing(name: &str) -> bool {
 
 /// The time that an attempt spends in its workdir.
 #[derive(Debug)]
-pub(crate) struct Stay {
+pub(crate) struct WorkdirStay {
     workdirs: Arc<Workdirs>,
     dir: PathBuf,
     lease: LeaseSeq,
 }
 
-impl Drop for Stay {
+impl Drop for WorkdirStay {
     fn drop(&mut self) {
         if let Some(watched) = self.workdirs.watched().get_mut(&self.dir) {
             watched.running -= 1;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gridctl_worker::cgroup::{CgroupSupport, SlotCgroup};
 use gridctl_worker::client::{SlotClient, SlotProgram};
 use gridctl_worker::marks::{MARK_VARIABLE, end_marked, is_alive};
-use gridctl_worker::slot::{Ended, Fault, SlotEvent, SlotRequest, Start, Stream};
+use gridctl_worker::slot::{OutputStream, SlotEvent, SlotRequest, StartFault, TrainerExit, TrainerStart};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ struct Seen {
     pid: u32,
     out: Vec<u8>,
     err: Vec<u8>,
-    exit: Option<Ended>,
+    exit: Option<TrainerExit>,
     cpu_ms: u64,
     peak_rss_kib: u64,
     left_behind: u32,
@@ -56,7 +56,7 @@ impl Slot {
         self.next += 1;
         let argv = argv.iter().map(|arg| (*arg).to_owned()).collect();
         let cwd = cwd.to_str().unwrap().to_owned();
-        let start = Start { id: self.next, argv, env: Vec::new(), cwd, by_ms: u64::MAX };
+        let start = TrainerStart { id: self.next, argv, env: Vec::new(), cwd, by_ms: u64::MAX };
         self.client.send(&SlotRequest::Start(start)).unwrap();
         self.next
     }
@@ -71,8 +71,8 @@ impl Slot {
         loop {
             match self.event().await {
                 SlotEvent::Started { pid, .. } => seen.pid = pid,
-                SlotEvent::Output { stream: Stream::Out, bytes, .. } => seen.out.extend(bytes),
-                SlotEvent::Output { stream: Stream::Err, bytes, .. } => seen.err.extend(bytes),
+                SlotEvent::Output { stream: OutputStream::Out, bytes, .. } => seen.out.extend(bytes),
+                SlotEvent::Output { stream: OutputStream::Err, bytes, .. } => seen.err.extend(bytes),
                 SlotEvent::NotStarted { text, .. } => panic!("{text}"),
                 SlotEvent::Pong { number } => panic!("nobody asked {number}"),
                 SlotEvent::Withdrawn { id } => panic!("{id} was withdrawn"),
@@ -105,15 +105,15 @@ fn pids(text: &[u8]) -> Vec<u32> {
 #[tokio::test]
 async fn trainers_say_end_and_use_what_they_say_end_and_use() {
     let mut slot = Slot::new(&[], None).await;
-    let cases: [(&str, &[u8], &[u8], Ended); 8] = [
-        ("echo loss=0.5", b"loss=0.5\n", b"", Ended::Code(0)),
-        ("echo a; echo b >&2; exit 3", b"a\n", b"b\n", Ended::Code(3)),
-        ("printf 'no newline'", b"no newline", b"", Ended::Code(0)),
-        ("printf '\\000\\377\\033[2J'", b"\0\xff\x1b[2J", b"", Ended::Code(0)),
-        ("exec >&- 2>&-; exit 4", b"", b"", Ended::Code(4)),
-        ("kill -SEGV $$", b"", b"", Ended::Signal(11)),
-        ("cat", b"", b"", Ended::Code(0)),
-        ("exit 137", b"", b"", Ended::Code(137)),
+    let cases: [(&str, &[u8], &[u8], TrainerExit); 8] = [
+        ("echo loss=0.5", b"loss=0.5\n", b"", TrainerExit::Code(0)),
+        ("echo a; echo b >&2; exit 3", b"a\n", b"b\n", TrainerExit::Code(3)),
+        ("printf 'no newline'", b"no newline", b"", TrainerExit::Code(0)),
+        ("printf '\\000\\377\\033[2J'", b"\0\xff\x1b[2J", b"", TrainerExit::Code(0)),
+        ("exec >&- 2>&-; exit 4", b"", b"", TrainerExit::Code(4)),
+        ("kill -SEGV $$", b"", b"", TrainerExit::Signal(11)),
+        ("cat", b"", b"", TrainerExit::Code(0)),
+        ("exit 137", b"", b"", TrainerExit::Code(137)),
     ];
     for (script, out, err, exit) in cases {
         let seen = slot.sh(script).await;
@@ -140,7 +140,7 @@ async fn a_flood_of_output_arrives_whole_and_waits_for_the_reader_in_bounded_mem
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(rss(pid) < 16 << 10, "{} KiB", rss(pid));
     let seen = slot.follow().await;
-    assert_eq!((seen.out.len(), seen.exit), (50_000_000, Some(Ended::Code(0))));
+    assert_eq!((seen.out.len(), seen.exit), (50_000_000, Some(TrainerExit::Code(0))));
     assert!(rss(pid) < 16 << 10, "{} KiB", rss(pid));
     slot.client.close().await;
 }
@@ -167,7 +167,7 @@ async fn daemons_and_children_that_hold_the_pipe_are_gone_with_the_attempt() {
         assert_eq!(pids.len(), count, "{name}: {seen:?}");
         assert!(!pids.iter().any(|pid| is_alive(*pid)), "{name}");
         assert!(seen.left_behind as usize >= count, "{name}: {seen:?}");
-        assert_eq!(seen.exit, Some(Ended::Code(0)), "{name}");
+        assert_eq!(seen.exit, Some(TrainerExit::Code(0)), "{name}");
     }
     assert_eq!(slot.sh("true").await.left_behind, 0, "the next one is not blamed");
     slot.client.close().await;
@@ -216,9 +216,11 @@ async fn what_a_killed_slot_leaves_is_found_by_its_mark() {
 async fn signals_reach_the_whole_group_and_a_stopped_one_too() {
     let mut slot = Slot::new(&[], None).await;
     let script = "trap 'echo bye; exit 5' TERM; sleep 300 & echo up; wait";
-    for (signals, exit) in
-        [(vec![15], Ended::Code(5)), (vec![9], Ended::Signal(9)), (vec![19, 9], Ended::Signal(9))]
-    {
+    for (signals, exit) in [
+        (vec![15], TrainerExit::Code(5)),
+        (vec![9], TrainerExit::Signal(9)),
+        (vec![19, 9], TrainerExit::Signal(9)),
+    ] {
         let id = slot.begin(&["sh", "-c", script], Path::new("/")).await;
         loop {
             if let SlotEvent::Output { .. } = slot.event().await {
@@ -253,9 +255,9 @@ async fn one_trainer_may_wait_for_the_end_of_another_and_starts_when_nothing_of_
     }
     std::fs::write(dir.path().join("go"), "").unwrap();
     let ended = slot.follow().await;
-    assert_eq!((ended.exit, ended.left_behind), (Some(Ended::Code(0)), 1));
+    assert_eq!((ended.exit, ended.left_behind), (Some(TrainerExit::Code(0)), 1));
     let ended = slot.follow().await;
-    assert_eq!((ended.exit, ended.out), (Some(Ended::Code(0)), b"second\n".to_vec()), "{second}");
+    assert_eq!((ended.exit, ended.out), (Some(TrainerExit::Code(0)), b"second\n".to_vec()), "{second}");
     slot.client.close().await;
 }
 
@@ -263,7 +265,7 @@ async fn one_trainer_may_wait_for_the_end_of_another_and_starts_when_nothing_of_
 async fn a_trainer_whose_time_has_passed_is_not_started() {
     let mut slot = Slot::new(&[], None).await;
     let now = gridctl_worker::clock::now().0;
-    let start = |id, by_ms| Start {
+    let start = |id, by_ms| TrainerStart {
         id,
         argv: vec!["sleep".to_owned(), "0.1".to_owned()],
         env: Vec::new(),
@@ -276,7 +278,7 @@ async fn a_trainer_whose_time_has_passed_is_not_started() {
             while slot.event().await != (SlotEvent::Withdrawn { id }) {}
         }
     }
-    assert_eq!(slot.follow().await.exit, Some(Ended::Code(0)));
+    assert_eq!(slot.follow().await.exit, Some(TrainerExit::Code(0)));
     slot.client.close().await;
 }
 
@@ -296,7 +298,7 @@ async fn a_trainer_that_waits_can_be_withdrawn_and_one_that_has_begun_cannot() {
         }
     }
     slot.client.send(&SlotRequest::Signal { id: first, signal: 9 }).unwrap();
-    assert_eq!(slot.follow().await.exit, Some(Ended::Signal(9)));
+    assert_eq!(slot.follow().await.exit, Some(TrainerExit::Signal(9)));
     assert_eq!(slot.sh("echo third").await.out, b"third\n", "and not the second");
     slot.client.close().await;
 }
@@ -306,7 +308,7 @@ async fn a_command_that_cannot_start_is_an_answer_and_the_slot_goes_on() {
     let mut slot = Slot::new(&[], None).await;
     slot.begin(&["gridctl-nonesuch-trainer"], Path::new("/")).await;
     let SlotEvent::NotStarted { fault, text, id } = slot.event().await else { panic!("it started") };
-    assert_eq!((fault, id), (Fault::Command, 1));
+    assert_eq!((fault, id), (StartFault::Command, 1));
     assert!(text.starts_with("command not found: `gridctl-nonesuch-trainer`"), "{text}");
     assert_eq!(slot.sh("echo ok").await.out, b"ok\n");
     slot.client.close().await;
@@ -323,10 +325,10 @@ async fn a_trainer_over_its_memory_is_told_from_any_other_kill() {
     let mut slot = Slot::new(&[], Some(&cgroup)).await;
     cgroup.set_limit(64).unwrap();
     let hog = slot.sh("exec tail /dev/zero").await;
-    assert_eq!(hog.exit, Some(Ended::Signal(9)));
+    assert_eq!(hog.exit, Some(TrainerExit::Signal(9)));
     assert_eq!(cgroup.new_kills(), 1);
     let own = slot.sh("kill -9 $$").await;
-    assert_eq!((own.exit, cgroup.new_kills()), (Some(Ended::Signal(9)), 0));
+    assert_eq!((own.exit, cgroup.new_kills()), (Some(TrainerExit::Signal(9)), 0));
     cgroup.set_limit(0).unwrap();
     let large = slot.sh("head -c 100000000 /dev/zero | tail -c 99000000 | wc -c").await;
     assert_eq!((large.out.as_slice(), cgroup.new_kills()), (b"99000000\n".as_slice(), 0));
@@ -342,7 +344,7 @@ async fn a_slot_answers_whatever_its_trainer_does() {
         slot.client.send(&SlotRequest::Ping { number }).unwrap();
         while slot.event().await != (SlotEvent::Pong { number }) {}
         slot.client.send(&SlotRequest::Signal { id, signal: 9 }).unwrap();
-        assert_eq!(slot.follow().await.exit, Some(Ended::Signal(9)), "{script}");
+        assert_eq!(slot.follow().await.exit, Some(TrainerExit::Signal(9)), "{script}");
     }
     slot.client.close().await;
 }

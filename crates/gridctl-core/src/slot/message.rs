@@ -11,8 +11,8 @@ pub enum SlotRequest {
         /// Names and values.
         env: Vec<(String, String)>,
     },
-    /// Start a trainer; while one goes on, as soon as that has ended. One may wait so.
-    Start(Start),
+    /// TrainerStart a trainer; while one goes on, as soon as that has ended. One may wait so.
+    Start(TrainerStart),
     /// Do not start the trainer `id` if it still waits; of no effect otherwise.
     Withdraw {
         /// Which start.
@@ -34,7 +34,7 @@ pub enum SlotRequest {
 
 /// What a trainer is started with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Start {
+pub struct TrainerStart {
     /// Names this start in every event about it.
     pub id: u64,
     /// The program and its arguments.
@@ -62,7 +62,7 @@ pub enum SlotEvent {
         /// Which start.
         id: u64,
         /// Whose fault it is.
-        fault: Fault,
+        fault: StartFault,
         /// What is wrong and what to do, for people.
         text: String,
     },
@@ -81,7 +81,7 @@ pub enum SlotEvent {
         /// Which start.
         id: u64,
         /// Where.
-        stream: Stream,
+        stream: OutputStream,
         /// What, cut anywhere.
         #[serde(with = "bytes")]
         bytes: Vec<u8>,
@@ -91,7 +91,7 @@ pub enum SlotEvent {
         /// Which start.
         id: u64,
         /// How it ended.
-        exit: Ended,
+        exit: TrainerExit,
         /// A signal was sent to it while it went on.
         asked: bool,
         /// Processor time of the trainer and what it waited for.
@@ -105,7 +105,7 @@ pub enum SlotEvent {
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ended {
+pub enum TrainerExit {
     /// It returned this code.
     Code(i32),
     /// This signal ended it.
@@ -114,7 +114,7 @@ pub enum Ended {
 
 /// Why a trainer did not start: who has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Fault {
+pub enum StartFault {
     /// The command or its directory is wrong: it would fail on any machine like this one.
     Command,
     /// This machine lacks processes, memory or file descriptors.
@@ -123,7 +123,7 @@ pub enum Fault {
 
 /// Which output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Stream {
+pub enum OutputStream {
     /// Standard output.
     Out,
     /// Standard error.

@@ -8,6 +8,6 @@ mod supervisor;
 mod watchdog;
 
 pub use line::{InLine, LINE_LENGTH, LineTodo, SlotLine, Unanswered};
-pub use message::{Ended, Fault, SlotEvent, SlotRequest, Start, Stream};
-pub use supervisor::{NotStarted, Reaped, Seen, SlotSupervisor, Todo, Wait};
+pub use message::{OutputStream, SlotEvent, SlotRequest, StartFault, TrainerExit, TrainerStart};
+pub use supervisor::{NotStarted, ReapedTrainer, SlotSupervisor, SlotWait, SupervisorTodo, WaitOutcome};
 pub use watchdog::{SILENCE_MS, Watch, Watchdog};

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::message::{Ended, Fault, SlotEvent, SlotRequest, Start, Stream};
+use super::message::{OutputStream, SlotEvent, SlotRequest, StartFault, TrainerExit, TrainerStart};
 use crate::id::Time;
 
 /// While more than this waits for the worker, in bytes, the trainer's output is not read.
@@ -21,20 +21,20 @@ const REAP_MS: u64 = 1_000;
 
 /// What the process does next. Each is followed by the call that is named there, or by none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Todo {
-    /// Wait, then call [`SlotSupervisor::saw`].
-    Wait(Wait),
+pub enum SupervisorTodo {
+    /// SlotWait, then call [`SlotSupervisor::saw`].
+    Wait(SlotWait),
     /// Read once what the worker asks: [`SlotSupervisor::asked`] for each whole request.
     ReadRequests,
     /// Read this output of the trainer's once, and pass it on: [`SlotSupervisor::relayed`].
-    Relay(Stream),
+    Relay(OutputStream),
     /// Look whether the trainer has ended; if so, end what it left, and pass on what its pipes still hold:
     /// [`SlotSupervisor::reaped`].
     Reap,
     /// Build all later starts upon these variables.
     SetBase(Vec<(String, String)>),
-    /// Start this: [`SlotSupervisor::started`].
-    Start(Start),
+    /// TrainerStart this: [`SlotSupervisor::started`].
+    Start(TrainerStart),
     /// Send this signal to the trainer's group: [`SlotSupervisor::signalled`] if it was sent.
     Signal(i32),
     /// Reap what the trainer's descendants left.
@@ -47,7 +47,7 @@ pub enum Todo {
 
 /// What to wait for; that the worker is gone is always told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wait {
+pub struct SlotWait {
     /// Something can be read from the worker.
     pub requests: bool,
     /// Something can be written to the worker.
@@ -62,7 +62,7 @@ pub struct Wait {
 
 /// What a wait has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Seen {
+pub struct WaitOutcome {
     /// Something can be read from the worker.
     pub requests: bool,
     /// The trainer has ended.
@@ -79,16 +79,16 @@ pub struct Seen {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotStarted {
     /// Whose fault it is.
-    pub fault: Fault,
+    pub fault: StartFault,
     /// What is wrong and what to do, for people.
     pub text: String,
 }
 
 /// What is known of a trainer that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reaped {
+pub struct ReapedTrainer {
     /// How.
-    pub exit: Ended,
+    pub exit: TrainerExit,
     /// Processor time of the trainer and what it waited for.
     pub cpu_ms: u64,
     /// Peak resident memory of its largest process, in KiB.
@@ -108,11 +108,11 @@ struct Trainer {
 /// Supervises one trainer at a time, and one more that may wait for its end.
 #[derive(Debug, Default)]
 pub struct SlotSupervisor {
-    seen: Seen,
-    todo: VecDeque<Todo>,
+    seen: WaitOutcome,
+    todo: VecDeque<SupervisorTodo>,
     trainer: Option<Trainer>,
     /// Starts when the trainer has ended.
-    next: Option<Start>,
+    next: Option<TrainerStart>,
     /// Pipes are left alone, and what is kept for the worker can wait, until [`REST_MS`] are over or the trainer ends.
     resting: bool,
     /// Until then a little output is part of much, and no reason for a rest.
@@ -127,7 +127,7 @@ pub struct SlotSupervisor {
 
 impl SlotSupervisor {
     /// What to do, while so many bytes are kept for the worker.
-    pub fn next(&mut self, unsent: usize) -> Todo {
+    pub fn next(&mut self, unsent: usize) -> SupervisorTodo {
         if let Some(todo) = self.todo.pop_front() {
             return todo;
         }
@@ -135,33 +135,37 @@ impl SlotSupervisor {
             return todo;
         }
         if std::mem::take(&mut self.glance) {
-            return Todo::Wait(Wait { requests: true, at_most_ms: Some(0), ..Wait::default() });
+            return SupervisorTodo::Wait(SlotWait {
+                requests: true,
+                at_most_ms: Some(0),
+                ..SlotWait::default()
+            });
         }
         if !self.can_wait(unsent) && !std::mem::replace(&mut self.sent, true) {
-            return Todo::Send;
+            return SupervisorTodo::Send;
         }
         self.sent = false;
-        Todo::Wait(self.wait(unsent))
+        SupervisorTodo::Wait(self.wait(unsent))
     }
 
     /// What the last wait has seen, one after the other.
-    fn take_seen(&mut self) -> Option<Todo> {
+    fn take_seen(&mut self) -> Option<SupervisorTodo> {
         let is_there = self.trainer.is_some();
         if std::mem::take(&mut self.seen.stdout) && is_there {
-            return Some(Todo::Relay(Stream::Out));
+            return Some(SupervisorTodo::Relay(OutputStream::Out));
         }
         if std::mem::take(&mut self.seen.stderr) && is_there {
-            return Some(Todo::Relay(Stream::Err));
+            return Some(SupervisorTodo::Relay(OutputStream::Err));
         }
         // Before the requests: what has ended is not asked to stop any more.
         if std::mem::take(&mut self.seen.exit) && is_there {
-            return Some(Todo::Reap);
+            return Some(SupervisorTodo::Reap);
         }
         if std::mem::take(&mut self.seen.requests) {
-            return Some(Todo::ReadRequests);
+            return Some(SupervisorTodo::ReadRequests);
         }
         let is_over = std::mem::take(&mut self.seen.nothing) && !std::mem::take(&mut self.resting);
-        (is_over && is_there).then_some(Todo::ReapStrays)
+        (is_over && is_there).then_some(SupervisorTodo::ReapStrays)
     }
 
     /// Whether what is kept for the worker may stay there for now.
@@ -169,9 +173,9 @@ impl SlotSupervisor {
         unsent == 0 || (self.resting && !self.hurry && unsent < LOW_WATER)
     }
 
-    fn wait(&self, unsent: usize) -> Wait {
+    fn wait(&self, unsent: usize) -> SlotWait {
         let exit = self.trainer.is_some();
-        Wait {
+        SlotWait {
             requests: !self.resting,
             send: !self.can_wait(unsent),
             exit,
@@ -181,20 +185,20 @@ impl SlotSupervisor {
     }
 
     /// A wait is over.
-    pub fn saw(&mut self, seen: Seen) {
+    pub fn saw(&mut self, seen: WaitOutcome) {
         self.seen = seen;
     }
 
     /// The worker asks for this.
     pub fn asked(&mut self, now: Time, request: SlotRequest) {
         match request {
-            SlotRequest::Base { env } => self.todo.push_back(Todo::SetBase(env)),
+            SlotRequest::Base { env } => self.todo.push_back(SupervisorTodo::SetBase(env)),
             SlotRequest::Ping { number } => self.say_now(SlotEvent::Pong { number }),
             SlotRequest::Start(start) if self.trainer.is_none() => self.begin(now, start),
             SlotRequest::Start(start) if self.next.is_none() => self.next = Some(start),
-            SlotRequest::Start(Start { id, .. }) => {
+            SlotRequest::Start(TrainerStart { id, .. }) => {
                 let text = "the slot was asked for more trainers than may wait".to_owned();
-                self.say_now(SlotEvent::NotStarted { id, fault: Fault::Machine, text });
+                self.say_now(SlotEvent::NotStarted { id, fault: StartFault::Machine, text });
             }
             SlotRequest::Withdraw { id } => {
                 if self.next.take_if(|next| next.id == id).is_some() {
@@ -203,24 +207,24 @@ impl SlotSupervisor {
             }
             SlotRequest::Signal { id, signal } => {
                 if self.trainer.as_ref().is_some_and(|trainer| trainer.id == id) {
-                    self.todo.push_back(Todo::Signal(signal));
+                    self.todo.push_back(SupervisorTodo::Signal(signal));
                 }
             }
         }
     }
 
-    fn begin(&mut self, now: Time, start: Start) {
+    fn begin(&mut self, now: Time, start: TrainerStart) {
         let id = start.id;
         if now.0 > start.by_ms {
             return self.say_now(SlotEvent::Withdrawn { id });
         }
         self.trainer = Some(Trainer { id, asked: false });
-        self.todo.push_back(Todo::Start(start));
+        self.todo.push_back(SupervisorTodo::Start(start));
     }
 
     fn say_now(&mut self, event: SlotEvent) {
         self.hurry = true;
-        self.todo.push_back(Todo::Say(event));
+        self.todo.push_back(SupervisorTodo::Say(event));
     }
 
     /// The trainer is there with this process, or is not.
@@ -229,12 +233,12 @@ impl SlotSupervisor {
         match started {
             Ok(pid) => {
                 self.resting = true;
-                self.todo.push_front(Todo::Say(SlotEvent::Started { id, pid }));
+                self.todo.push_front(SupervisorTodo::Say(SlotEvent::Started { id, pid }));
             }
             Err(NotStarted { fault, text }) => {
                 self.trainer = None;
                 // Signals that came after the start were for it.
-                self.todo.retain(|todo| !matches!(todo, Todo::Signal(_)));
+                self.todo.retain(|todo| !matches!(todo, SupervisorTodo::Signal(_)));
                 self.say_now(SlotEvent::NotStarted { id, fault, text });
                 if let Some(next) = self.next.take() {
                     self.begin(now, next);
@@ -259,9 +263,9 @@ impl SlotSupervisor {
     }
 
     /// The trainer has ended so, and nothing of it is left.
-    pub fn reaped(&mut self, now: Time, reaped: Reaped) {
+    pub fn reaped(&mut self, now: Time, reaped: ReapedTrainer) {
         let Some(Trainer { id, asked }) = self.trainer.take() else { return };
-        let Reaped { exit, cpu_ms, peak_rss_kib, left_behind } = reaped;
+        let ReapedTrainer { exit, cpu_ms, peak_rss_kib, left_behind } = reaped;
         self.resting = false;
         self.say_now(SlotEvent::Exited { id, exit, asked, cpu_ms, peak_rss_kib, left_behind });
         match self.next.take() {

@@ -9,18 +9,18 @@ use crate::protocol::{FrozenSweep, Grant, ToMaster};
 
 /// What the shell does, in this order.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Connect to the master, now or as soon as it answers; then call [`super::Worker::connected`].
+pub enum WorkerAction {
+    /// Connect to the master, now or as soon as it answers; then call [`super::WorkerProtocol::connected`].
     Connect,
     /// Hang up, and connect again.
     Reconnect,
     /// Say this to the master.
     Send(ToMaster),
-    /// Start this attempt, as soon as what goes on in its slot has ended.
-    Start(Box<Start>),
-    /// If the trainer of this attempt waits behind another, do not start it: [`super::Worker::withdrawn`] follows. Else nothing.
+    /// AttemptStart this attempt, as soon as what goes on in its slot has ended.
+    Start(Box<AttemptStart>),
+    /// If the trainer of this attempt waits behind another, do not start it: [`super::WorkerProtocol::withdrawn`] follows. Else nothing.
     Recall(LeaseSeq),
-    /// Ask an attempt to stop, and kill it after its grace: [`super::Worker::ended`] follows, or [`super::Worker::withdrawn`] if it was not
+    /// Ask an attempt to stop, and kill it after its grace: [`super::WorkerProtocol::ended`] follows, or [`super::WorkerProtocol::withdrawn`] if it was not
     /// started yet.
     Stop {
         /// The attempt.
@@ -36,7 +36,7 @@ pub enum Action {
 
 /// An attempt to start.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Start {
+pub struct AttemptStart {
     /// The trial and its lease.
     pub grant: Grant,
     /// The version that it belongs to.
@@ -45,7 +45,7 @@ pub struct Start {
     pub slot: u32,
     /// The places of its GPUs in the worker's list.
     pub gpus: Vec<u32>,
-    /// After this it is not to begin any more, for its trial may be another's by then: [`super::Worker::withdrawn`] follows instead.
+    /// After this it is not to begin any more, for its trial may be another's by then: [`super::WorkerProtocol::withdrawn`] follows instead.
     pub by: Time,
 }
 

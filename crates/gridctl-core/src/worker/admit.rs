@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Action, Held, Line, Start, Worker};
+use super::{AttemptStart, HeldAttempt, WaitingLine, WorkerAction, WorkerProtocol};
 use crate::id::{LeaseSeq, Time};
 
 /// Work that a worker likes to hold in advance, in microseconds: more than a commit and a round trip take.
@@ -16,7 +16,7 @@ const SHORT_US: u64 = 20_000;
 /// The most that is held in advance for one slot.
 const MOST_AHEAD: u64 = 64;
 
-impl Worker {
+impl WorkerProtocol {
     /// Until when a trainer may be started: after half a lease without a word from the master its trial may be another's.
     fn may_start_by(&self) -> Time {
         self.confirmed.after_ms(self.ttl_ms / 2)
@@ -42,7 +42,7 @@ impl Worker {
             }
             self.used.add(&resources);
             let slot = lowest_free(|slot| self.slots.contains_key(&slot));
-            self.slots.insert(slot, Line { front: *lease, behind: None });
+            self.slots.insert(slot, WaitingLine { front: *lease, behind: None });
             let mut gpus = Vec::new();
             for _ in 0..resources.gpus {
                 let gpu = lowest_free(|gpu| self.gpus.contains(&gpu));
@@ -71,7 +71,7 @@ impl Worker {
             let Some(front) = self.held.get(&line.front) else { continue };
             let resources = front.grant.resources;
             let Some((_, gpus)) = front.place.clone().filter(|_| resources.mem_mib == 0) else { continue };
-            let fits = |held: &Held| held.place.is_none() && held.grant.resources == resources;
+            let fits = |held: &HeldAttempt| held.place.is_none() && held.grant.resources == resources;
             let Some((lease, _)) = self.held.iter().find(|(_, held)| fits(held)) else { continue };
             let lease = *lease;
             line.behind = Some(lease);
@@ -84,7 +84,7 @@ impl Worker {
         let Some(held) = self.held.get_mut(&lease) else { return };
         (held.place, held.placed) = (Some((slot, gpus.clone())), now);
         let (grant, sweep) = (held.grant.clone(), Arc::clone(&held.sweep));
-        self.out.push(Action::Start(Box::new(Start { grant, sweep, slot, gpus, by })));
+        self.out.push(WorkerAction::Start(Box::new(AttemptStart { grant, sweep, slot, gpus, by })));
     }
 
     /// When there is room, nothing shall wait behind what may take longer than was thought. One that was asked back and did
@@ -92,16 +92,16 @@ impl Worker {
     fn recall_what_fits(&mut self) {
         let Self { slots, held, config, used, .. } = self;
         let mut behind = slots.values().filter_map(|line| line.behind);
-        let fits = |held: &Held| config.capacity.admits(used, &held.grant.resources, 0);
+        let fits = |held: &HeldAttempt| config.capacity.admits(used, &held.grant.resources, 0);
         let waits = |lease: &LeaseSeq| held.get(lease).is_some_and(|held| !held.recalled && fits(held));
         if let Some(held) = behind.find(waits).and_then(|lease| self.held.get_mut(&lease)) {
             held.recalled = true;
-            self.out.push(Action::Recall(held.grant.token.lease));
+            self.out.push(WorkerAction::Recall(held.grant.token.lease));
         }
     }
 
     /// `held` leaves its slot, which the one behind it takes over as it is.
-    pub(super) fn vacate(&mut self, held: &Held) {
+    pub(super) fn vacate(&mut self, held: &HeldAttempt) {
         let Some((slot, gpus)) = &held.place else { return };
         let Some(line) = self.slots.get_mut(slot) else { return };
         let behind = line.behind.take();

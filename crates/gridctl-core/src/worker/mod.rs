@@ -16,7 +16,7 @@ use crate::machine::{MachineHealth, MachineWatch};
 use crate::protocol::{Capacity, FrozenSweep, Grant, Hello, PROTOCOL, ToMaster, ToWorker, WorkerUpdate};
 use crate::record::Report;
 
-pub use action::{Action, Farewell, Start};
+pub use action::{AttemptStart, Farewell, WorkerAction};
 
 /// From SIGTERM to SIGKILL for an attempt that was cancelled or went over its time, in milliseconds.
 pub const GRACE_MS: u64 = 10_000;
@@ -30,7 +30,7 @@ const MISSED_HEARTBEATS: u64 = 3;
 
 /// What the shell of a worker tells about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
+pub struct WorkerProfile {
     /// Who it is.
     pub worker: WorkerId,
     /// The machine's name.
@@ -43,9 +43,9 @@ pub struct Config {
 
 /// The state machine.
 #[derive(Debug)]
-pub struct Worker {
-    config: Config,
-    held: BTreeMap<LeaseSeq, Held>,
+pub struct WorkerProtocol {
+    config: WorkerProfile,
+    held: BTreeMap<LeaseSeq, HeldAttempt>,
     /// Reports that are not recorded yet.
     reports: BTreeMap<LeaseSeq, Report>,
     /// Of those, the ones that this connection has not heard.
@@ -56,9 +56,9 @@ pub struct Worker {
     sweeps: BTreeMap<(SweepId, u32), Arc<FrozenSweep>>,
     used: Used,
     /// What has its processor, its memory and its GPUs: the fronts.
-    slots: BTreeMap<u32, Line>,
+    slots: BTreeMap<u32, WaitingLine>,
     gpus: BTreeSet<u32>,
-    link: Option<Link>,
+    link: Option<MasterContact>,
     epoch: Epoch,
     heartbeat_ms: u64,
     orphan_after_ms: u64,
@@ -72,11 +72,11 @@ pub struct Worker {
     pace_us: Option<u64>,
     prefetch: u32,
     exiting: bool,
-    out: Vec<Action>,
+    out: Vec<WorkerAction>,
 }
 
 #[derive(Debug)]
-struct Link {
+struct MasterContact {
     welcomed: bool,
     heard: Time,
     said: Time,
@@ -87,7 +87,7 @@ struct Link {
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldAttempt {
     grant: Grant,
     sweep: Arc<FrozenSweep>,
     /// Slot and GPUs, once it has been given to a slot.
@@ -102,17 +102,17 @@ struct Held {
 
 /// What a slot has.
 #[derive(Debug)]
-struct Line {
+struct WaitingLine {
     /// The attempt that goes on.
     front: LeaseSeq,
     /// The one that starts when it has ended, in its place and on its GPUs.
     behind: Option<LeaseSeq>,
 }
 
-impl Worker {
+impl WorkerProtocol {
     /// A worker that holds nothing; its first action is to connect.
     #[must_use]
-    pub fn new(config: Config, now: Time) -> Self {
+    pub fn new(config: WorkerProfile, now: Time) -> Self {
         Self {
             config,
             held: BTreeMap::new(),
@@ -136,12 +136,12 @@ impl Worker {
             pace_us: None,
             prefetch: 0,
             exiting: false,
-            out: vec![Action::Connect],
+            out: vec![WorkerAction::Connect],
         }
     }
 
     /// What there is to do. Reports that came together go out together.
-    pub fn take(&mut self, now: Time) -> Vec<Action> {
+    pub fn take(&mut self, now: Time) -> Vec<WorkerAction> {
         self.flush(now);
         std::mem::take(&mut self.out)
     }
@@ -149,9 +149,10 @@ impl Worker {
     /// A connection stands: the whole truth is said on it first.
     pub fn connected(&mut self, now: Time) {
         let (prefetch, health) = (self.prefetch, self.health());
-        self.link = Some(Link { welcomed: false, heard: now, said: now, prefetch, health: health.clone() });
+        self.link =
+            Some(MasterContact { welcomed: false, heard: now, said: now, prefetch, health: health.clone() });
         self.unsent.clear();
-        self.out.push(Action::Send(ToMaster::Hello(Hello {
+        self.out.push(WorkerAction::Send(ToMaster::Hello(Hello {
             protocol: PROTOCOL,
             release: self.config.release.clone(),
             worker: self.config.worker,
@@ -174,7 +175,7 @@ impl Worker {
         self.link = None;
         self.unsent.clear();
         if !self.exiting {
-            self.out.push(Action::Connect);
+            self.out.push(WorkerAction::Connect);
         }
     }
 
@@ -358,20 +359,20 @@ impl Worker {
 
     fn reconnect(&mut self) {
         self.link = None;
-        self.out.push(Action::Reconnect);
+        self.out.push(WorkerAction::Reconnect);
     }
 
     fn exit(&mut self, farewell: Farewell) {
         if !self.exiting {
             self.exiting = true;
-            self.out.push(Action::Exit(farewell));
+            self.out.push(WorkerAction::Exit(farewell));
         }
     }
 
     fn say(&mut self, now: Time, update: WorkerUpdate) {
         if let Some(link) = &mut self.link {
             link.said = now;
-            self.out.push(Action::Send(ToMaster::Update(update)));
+            self.out.push(WorkerAction::Send(ToMaster::Update(update)));
         }
     }
 

@@ -22,11 +22,11 @@ use crate::value::Params;
 
 /// A worker, and what it has asked for since it was last looked at.
 struct Shell {
-    worker: Worker,
+    worker: WorkerProtocol,
     now: Time,
-    running: BTreeMap<LeaseSeq, Start>,
+    running: BTreeMap<LeaseSeq, AttemptStart>,
     /// What waits behind another, by slot.
-    behind: BTreeMap<u32, Start>,
+    behind: BTreeMap<u32, AttemptStart>,
     recalls: Vec<LeaseSeq>,
     started: Vec<LeaseSeq>,
     stops: Vec<(LeaseSeq, StopReason, u64)>,
@@ -37,14 +37,14 @@ struct Shell {
 
 impl Shell {
     fn new(capacity: Capacity) -> Self {
-        let config = Config {
+        let config = WorkerProfile {
             worker: WorkerId([1; 5]),
             host: "host".to_owned(),
             release: "test".to_owned(),
             capacity,
         };
         let now = Time(1_000_000);
-        let worker = Worker::new(config, now);
+        let worker = WorkerProtocol::new(config, now);
         let mut shell = Self {
             worker,
             now,
@@ -72,13 +72,13 @@ impl Shell {
     fn act(&mut self) {
         for action in self.worker.take(self.now) {
             match action {
-                Action::Connect | Action::Reconnect => self.dials += 1,
-                Action::Send(message) => self.said.push(message),
-                Action::Start(start) if self.running.values().any(|other| other.slot == start.slot) => {
+                WorkerAction::Connect | WorkerAction::Reconnect => self.dials += 1,
+                WorkerAction::Send(message) => self.said.push(message),
+                WorkerAction::Start(start) if self.running.values().any(|other| other.slot == start.slot) => {
                     let more = self.behind.insert(start.slot, *start);
                     assert_eq!(more, None, "one attempt waits for a slot");
                 }
-                Action::Start(start) => {
+                WorkerAction::Start(start) => {
                     for other in self.running.values() {
                         assert!(
                             !start.gpus.iter().any(|gpu| other.gpus.contains(gpu)),
@@ -88,9 +88,9 @@ impl Shell {
                     self.started.push(start.grant.token.lease);
                     assert_eq!(self.running.insert(start.grant.token.lease, *start), None, "started once");
                 }
-                Action::Recall(lease) => self.recalls.push(lease),
-                Action::Stop { lease, reason, grace_ms } => self.stops.push((lease, reason, grace_ms)),
-                Action::Exit(farewell) => assert_eq!(self.exit.replace(farewell), None, "it ends once"),
+                WorkerAction::Recall(lease) => self.recalls.push(lease),
+                WorkerAction::Stop { lease, reason, grace_ms } => self.stops.push((lease, reason, grace_ms)),
+                WorkerAction::Exit(farewell) => assert_eq!(self.exit.replace(farewell), None, "it ends once"),
             }
         }
     }

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use super::{GRACE_MS, Held, Worker};
+use super::{GRACE_MS, HeldAttempt, WorkerProtocol};
 use crate::attempt::StopReason;
 use crate::id::{LeaseSeq, Time};
 use crate::protocol::{Grant, MasterUpdate};
 use crate::record::{Class, Report};
 
-impl Worker {
+impl WorkerProtocol {
     pub(super) fn told(&mut self, now: Time, update: MasterUpdate) {
         for (sweep, version, frozen) in update.sweeps {
             let waiting = self.held.values_mut().filter(|held| held.place.is_none());
@@ -55,7 +55,8 @@ impl Worker {
         };
         match (known, refused) {
             (Some(sweep), None) => {
-                let held = Held { grant, sweep, place: None, placed: now, stopping: None, recalled: false };
+                let held =
+                    HeldAttempt { grant, sweep, place: None, placed: now, stopping: None, recalled: false };
                 self.held.insert(lease, held);
             }
             (_, refused) => {
@@ -71,7 +72,7 @@ impl Worker {
         if held.place.is_some() {
             if held.stopping.is_none() || reason == StopReason::Fenced {
                 held.stopping = Some(reason);
-                self.out.push(super::Action::Stop { lease, reason, grace_ms });
+                self.out.push(super::WorkerAction::Stop { lease, reason, grace_ms });
             }
             return;
         }

@@ -5,7 +5,7 @@ use gridctl_core::attempt::StopReason;
 use gridctl_core::id::{LeaseSeq, WorkerId};
 use gridctl_core::protocol::Grant;
 use gridctl_core::record::{Class, Report};
-use gridctl_core::slot::{InLine, LineTodo, SlotEvent, SlotRequest, Start};
+use gridctl_core::slot::{InLine, LineTodo, SlotEvent, SlotRequest, TrainerStart};
 use gridctl_core::worker;
 
 use super::slot::Slot;
@@ -20,7 +20,7 @@ const ENDS_WITHIN_MS: u64 = 60_000;
 
 /// An attempt in a slot's line.
 pub(super) struct Attempt {
-    pub(super) start: worker::Start,
+    pub(super) start: worker::AttemptStart,
     /// The worker's waking time in which it has to end, since it was asked to, in milliseconds.
     pub(super) to_end_ms: Option<u64>,
     pub(super) duration_ms: u64,
@@ -30,7 +30,11 @@ pub(super) struct Attempt {
 
 impl World {
     /// The worker hands an attempt to its slot, which starts it at once, or as soon as what goes on there has ended.
-    pub(super) fn give_to_slot(&mut self, worker: WorkerId, start: worker::Start) -> Result<(), Violation> {
+    pub(super) fn give_to_slot(
+        &mut self,
+        worker: WorkerId,
+        start: worker::AttemptStart,
+    ) -> Result<(), Violation> {
         self.lives_of_slots += 1;
         let life = self.lives_of_slots;
         let now = self.now();
@@ -50,7 +54,7 @@ impl World {
         assert!(slot.line.has_room(), "two attempts wait for one slot");
         let (id, by_ms) = (start.grant.token.lease.0, start.by.0);
         slot.line.push(id, Attempt { start, to_end_ms: None, duration_ms: 0, bad: false });
-        let start = Start { id, argv: Vec::new(), env: Vec::new(), cwd: String::new(), by_ms };
+        let start = TrainerStart { id, argv: Vec::new(), env: Vec::new(), cwd: String::new(), by_ms };
         self.tell_slot(worker, number, SlotRequest::Start(start));
         Ok(())
     }

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use gridctl_core::id::{LeaseSeq, Time, WorkerId};
 use gridctl_core::slot::{
-    Ended, Fault, NotStarted, Reaped, SILENCE_MS, Seen, SlotEvent, SlotLine, SlotRequest, SlotSupervisor,
-    Todo, Wait,
+    NotStarted, ReapedTrainer, SILENCE_MS, SlotEvent, SlotLine, SlotRequest, SlotSupervisor, SlotWait,
+    StartFault, SupervisorTodo, TrainerExit, WaitOutcome,
 };
 use rand::RngExt;
 
@@ -27,7 +27,7 @@ pub(super) struct Slot {
     requests: VecDeque<SlotRequest>,
     said: Vec<SlotEvent>,
     trainer: Option<Trainer>,
-    waits: Option<Wait>,
+    waits: Option<SlotWait>,
     /// When the wait that goes on is over, if it is a short one.
     wakes: Option<Time>,
     /// It got SIGSTOP.
@@ -58,10 +58,10 @@ impl Slot {
     }
 
     /// Goes on until the next thing that is the world's to do; `None` if it waits, or stands still.
-    fn go_on(&mut self, now: Time) -> Option<Todo> {
+    fn go_on(&mut self, now: Time) -> Option<SupervisorTodo> {
         if let Some(wait) = self.waits.take() {
             let seen = self.look(&wait, now);
-            if seen == Seen::default() {
+            if seen == WaitOutcome::default() {
                 self.waits = Some(wait);
                 return None;
             }
@@ -70,38 +70,42 @@ impl Slot {
         loop {
             let todo = self.supervisor.next(self.said.len() * MESSAGE);
             match todo {
-                Todo::Wait(wait) => {
+                SupervisorTodo::Wait(wait) => {
                     self.wakes = wait.at_most_ms.filter(|ms| *ms < 1_000).map(|ms| now.after_ms(ms));
                     let seen = self.look(&wait, now);
-                    if seen == Seen::default() {
+                    if seen == WaitOutcome::default() {
                         self.waits = Some(wait);
                         return None;
                     }
                     self.supervisor.saw(seen);
                 }
-                Todo::ReadRequests if !self.requests.is_empty() => {
+                SupervisorTodo::ReadRequests if !self.requests.is_empty() => {
                     for request in std::mem::take(&mut self.requests) {
                         self.supervisor.asked(now, request);
                     }
                 }
-                Todo::Say(event) => self.said.push(event),
-                Todo::Reap => self.reap(now),
-                Todo::Relay(_) | Todo::SetBase(_) | Todo::ReapStrays => {}
-                Todo::ReadRequests | Todo::Start(_) | Todo::Signal(_) | Todo::Send => return Some(todo),
+                SupervisorTodo::Say(event) => self.said.push(event),
+                SupervisorTodo::Reap => self.reap(now),
+                SupervisorTodo::Relay(_) | SupervisorTodo::SetBase(_) | SupervisorTodo::ReapStrays => {}
+                SupervisorTodo::ReadRequests
+                | SupervisorTodo::Start(_)
+                | SupervisorTodo::Signal(_)
+                | SupervisorTodo::Send => return Some(todo),
             }
         }
     }
 
-    fn look(&self, wait: &Wait, now: Time) -> Seen {
+    fn look(&self, wait: &SlotWait, now: Time) -> WaitOutcome {
         let requests = wait.requests && !self.requests.is_empty();
         let exit = wait.exit && self.trainer.as_ref().is_some_and(|trainer| trainer.ended);
         let nothing = !requests && !exit && self.wakes.is_some_and(|wakes| now >= wakes);
-        Seen { requests, exit, nothing, ..Seen::default() }
+        WaitOutcome { requests, exit, nothing, ..WaitOutcome::default() }
     }
 
     fn reap(&mut self, now: Time) {
         if self.trainer.take_if(|trainer| trainer.ended).is_some() {
-            let reaped = Reaped { exit: Ended::Code(0), cpu_ms: 0, peak_rss_kib: 0, left_behind: 0 };
+            let reaped =
+                ReapedTrainer { exit: TrainerExit::Code(0), cpu_ms: 0, peak_rss_kib: 0, left_behind: 0 };
             self.supervisor.reaped(now, reaped);
         }
     }
@@ -147,7 +151,7 @@ impl World {
                     }
                     return Ok(());
                 }
-                Some(Todo::Send) => {
+                Some(SupervisorTodo::Send) => {
                     let life = slot.life;
                     slot.supervisor.sent(0);
                     for event in std::mem::take(&mut slot.said) {
@@ -158,8 +162,10 @@ impl World {
                         self.queue.after(0, Happens::SlotSays { worker, slot: number, life, event });
                     }
                 }
-                Some(Todo::Start(start)) => self.start_trainer(worker, number, LeaseSeq(start.id))?,
-                Some(Todo::Signal(signal)) => self.signal_trainer(worker, number, signal),
+                Some(SupervisorTodo::Start(start)) => {
+                    self.start_trainer(worker, number, LeaseSeq(start.id))?
+                }
+                Some(SupervisorTodo::Signal(signal)) => self.signal_trainer(worker, number, signal),
                 Some(todo) => {
                     let said = "reads what no wait has seen: it would stand still";
                     return Err(Violation(format!("slot {number} of {worker} {said} ({todo:?})")));
@@ -187,7 +193,7 @@ impl World {
         }
         if unable {
             let text = "no process can be started".to_owned();
-            slot.supervisor.started(now, Err(NotStarted { fault: Fault::Machine, text }));
+            slot.supervisor.started(now, Err(NotStarted { fault: StartFault::Machine, text }));
             return Ok(());
         }
         let grant = &attempt.start.grant;

@@ -1,4 +1,4 @@
-//! Worker processes: the protocol half that the binary has, and its slots.
+//! WorkerProtocol processes: the protocol half that the binary has, and its slots.
 //! Invariant: a killed worker's attempts are gone with it; a frozen one's go on when it thaws.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use gridctl_core::id::{LeaseSeq, Time, TrialId, WorkerId};
 use gridctl_core::protocol::Capacity;
 use gridctl_core::record::Report;
 use gridctl_core::sched::Conn;
-use gridctl_core::worker::{Action, Config, Farewell, Worker};
+use gridctl_core::worker::{Farewell, WorkerAction, WorkerProfile, WorkerProtocol};
 use rand::RngExt;
 
 use super::line::LOOK_MS;
@@ -17,7 +17,7 @@ use crate::audit::Violation;
 
 pub(crate) struct Process {
     pub(super) machine: usize,
-    pub(super) half: Worker,
+    pub(super) half: WorkerProtocol,
     pub(super) conn: Option<Conn>,
     pub(super) frozen: bool,
     pub(super) thawed: Time,
@@ -32,7 +32,7 @@ impl World {
         self.started += 1;
         let [.., a, b, c, d] = self.started.to_be_bytes();
         let worker = WorkerId([0, a, b, c, d]);
-        let config = Config {
+        let config = WorkerProfile {
             worker,
             host: format!("machine-{machine}"),
             release: "simulated".to_owned(),
@@ -40,7 +40,7 @@ impl World {
         };
         let process = Process {
             machine,
-            half: Worker::new(config, self.now()),
+            half: WorkerProtocol::new(config, self.now()),
             conn: None,
             frozen: false,
             thawed: Time(0),
@@ -72,22 +72,22 @@ impl World {
         };
         for action in process.half.take(now) {
             match action {
-                Action::Connect => {
+                WorkerAction::Connect => {
                     let pause = self.rng.random_range(1..1_500);
                     self.queue.after(pause, Happens::Connects { worker });
                 }
-                Action::Reconnect => self.reconnect(worker),
-                Action::Send(message) => {
+                WorkerAction::Reconnect => self.reconnect(worker),
+                WorkerAction::Send(message) => {
                     if let Some(conn) = self.workers.get(&worker).and_then(|process| process.conn) {
                         self.send_to_master(conn, message);
                     }
                 }
-                Action::Start(start) => self.give_to_slot(worker, *start)?,
-                Action::Recall(lease) => self.order(worker, lease, None)?,
-                Action::Stop { lease, reason, grace_ms } => {
+                WorkerAction::Start(start) => self.give_to_slot(worker, *start)?,
+                WorkerAction::Recall(lease) => self.order(worker, lease, None)?,
+                WorkerAction::Stop { lease, reason, grace_ms } => {
                     self.order(worker, lease, Some((reason, grace_ms)))?;
                 }
-                Action::Exit(farewell) => {
+                WorkerAction::Exit(farewell) => {
                     self.unfit += u64::from(matches!(farewell, Farewell::Unfit(_)));
                     if let Some(process) = self.workers.remove(&worker) {
                         if let Some(conn) = process.conn {

@@ -11,25 +11,25 @@ use gridctl_core::record::{Class, Exit, MetricValue, Report};
 use gridctl_core::worker;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::follow::{Following, Gone};
+use super::follow::{FollowedAttempt, TrainerEnd};
 use super::kept::{KeptPlace, KeptResult};
 use super::log::Log;
 use super::prepare;
 use super::publish::{self, Checkpoints, Unpublished};
-use super::report::Fault;
-use super::waiting::{Then, Waiting, tell_unpublished};
-use super::{Order, Said};
-use crate::scratch::{Left, Scratch};
+use super::report::AttemptFault;
+use super::waiting::{NextStep, PublishWait, tell_unpublished};
+use super::{AttemptOrder, SlotNews};
+use crate::scratch::{LeftBehind, Scratch};
 
 /// An attempt whose trainer has ended.
 #[derive(Debug)]
-pub(super) struct Over {
+pub(super) struct EndedAttempt {
     report: Box<Report>,
-    start: Box<worker::Start>,
+    start: Box<worker::AttemptStart>,
     scratch: Scratch,
     log: Log,
     checkpoints: Checkpoints,
-    left: Left,
+    left: LeftBehind,
     /// Its files and its log are published, if there are any.
     published: bool,
     /// They are kept for a worker that comes after this one.
@@ -39,13 +39,13 @@ pub(super) struct Over {
     /// Why it was asked to stop. A fenced trial is another attempt's: nothing of this one is to be
     /// published.
     asked: Option<StopReason>,
-    orders: UnboundedReceiver<Order>,
-    said: UnboundedSender<Said>,
+    orders: UnboundedReceiver<AttemptOrder>,
+    said: UnboundedSender<SlotNews>,
 }
 
-impl Following {
+impl FollowedAttempt {
     /// Whether what the trainer left can be looked at without waiting for its metrics file.
-    pub(super) fn is_read(&mut self, gone: &Gone) -> bool {
+    pub(super) fn is_read(&mut self, gone: &TrainerEnd) -> bool {
         if gone.stop.reason() == Some(StopReason::Fenced) {
             self.metrics.abandon();
         }
@@ -56,7 +56,7 @@ impl Following {
     /// the workdir before, if it `looks`.
     pub(super) async fn end_later(
         mut self,
-        gone: Gone,
+        gone: TrainerEnd,
         (looks, oom_kills): (bool, bool),
         now: Time,
         place: KeptPlace,
@@ -77,7 +77,7 @@ impl Following {
     }
 
     /// Looks at what the trainer left and classifies its end. What is left in the directories is for the next attempt to clear.
-    pub(super) fn end(mut self, gone: Gone, oom_kills: bool, now: Time) -> Over {
+    pub(super) fn end(mut self, gone: TrainerEnd, oom_kills: bool, now: Time) -> EndedAttempt {
         let killed = gone.stop.killed() || gone.exit == Exit::Signal(9);
         // The notice alone is a request too, if one without a signal that the slot could have seen.
         let asked = gone.stop.reason().filter(|reason| gone.asked || *reason == StopReason::Preempted);
@@ -87,7 +87,7 @@ impl Following {
             start, scratch, log, checkpoints, extractor, metrics, started_unix_ms, orders, said, ..
         } = self;
         let metrics = metrics.finish();
-        let seen = Seen {
+        let seen = EndEvidence {
             gone,
             log_runs: if metrics.bytes() == 0 { log.runs() } else { Vec::new() },
             asked,
@@ -97,11 +97,24 @@ impl Following {
         };
         let report = Box::new(Report { started_unix_ms, duration_ms, ..report(&start, &log, seen) });
         let (published, kept) = (false, None);
-        Over { report, start, scratch, log, checkpoints, left, published, kept, killed, asked, orders, said }
+        EndedAttempt {
+            report,
+            start,
+            scratch,
+            log,
+            checkpoints,
+            left,
+            published,
+            kept,
+            killed,
+            asked,
+            orders,
+            said,
+        }
     }
 }
 
-impl Over {
+impl EndedAttempt {
     /// Whether there is anything that takes time to publish.
     pub(super) fn has_files(&self) -> bool {
         let files = self.left.output || self.left.checkpoint || self.log.has_file();
@@ -120,7 +133,7 @@ impl Over {
     pub(super) async fn publish(mut self, place: KeptPlace) -> (Box<Report>, Option<Scratch>) {
         let log = self.log.close().await.map(Arc::new);
         self.checkpoints.rest().await;
-        let mut waiting = Waiting::new(self.report.class, self.asked);
+        let mut waiting = PublishWait::new(self.report.class, self.asked);
         while let Err(error) = self.try_publish(log.as_ref()).await {
             if error.may_wait {
                 tell_unpublished(&self.said, &self.start.grant, &error.text);
@@ -129,23 +142,23 @@ impl Over {
                 }
             }
             match waiting.pause(&mut self.orders, error.may_wait).await {
-                Then::TryAgain(_) => {}
-                Then::Drop(reason) => {
+                NextStep::TryAgain(_) => {}
+                NextStep::Drop(reason) => {
                     self.report.class = reason.class();
                     break;
                 }
-                Then::GiveUp if self.published => {
+                NextStep::GiveUp if self.published => {
                     tracing::warn!("the last checkpoint of {} is not published", self.report.trial);
                     break;
                 }
-                Then::GiveUp if error.may_wait && self.kept.is_some() => {
+                NextStep::GiveUp if error.may_wait && self.kept.is_some() => {
                     if let Some(kept) = self.kept.take() {
                         kept.leave(&mut self.report);
                     }
                     break;
                 }
-                Then::GiveUp => {
-                    Fault::publish(&error.text).spoil(&mut self.report);
+                NextStep::GiveUp => {
+                    AttemptFault::publish(&error.text).spoil(&mut self.report);
                     break;
                 }
             }
@@ -189,8 +202,8 @@ impl Over {
 }
 
 /// All that is known of an attempt's end, but for its log.
-struct Seen {
-    gone: Gone,
+struct EndEvidence {
+    gone: TrainerEnd,
     /// Why it was asked to stop, if it went on then.
     asked: Option<StopReason>,
     oom_kills: bool,
@@ -202,9 +215,9 @@ struct Seen {
 }
 
 /// The report but for time and files.
-fn report(start: &worker::Start, log: &Log, seen: Seen) -> Report {
+fn report(start: &worker::AttemptStart, log: &Log, seen: EndEvidence) -> Report {
     let spec = &start.sweep.spec;
-    let Seen { gone, asked, oom_kills, outcome, log_runs, replaced } = seen;
+    let EndEvidence { gone, asked, oom_kills, outcome, log_runs, replaced } = seen;
     let mask = |text: &str| log.mask(text).into_owned();
     let (log_bytes, log_text) = (log.bytes(), log.text());
     let evidence = Evidence {

@@ -19,11 +19,11 @@ use super::log::Log;
 use super::prepare::{self, Prepared};
 use super::publish::Checkpoints;
 use super::tail::MetricsFile;
-use super::{Machine, Order, Said};
+use super::{AttemptOrder, SlotNews, WorkerMachine};
 use crate::clock::{self, unix_ms};
 use crate::scratch::Scratch;
-use crate::slot::{self, Ended, SlotEvent, Stream};
-use crate::workdir::{Stay, Workdirs};
+use crate::slot::{self, OutputStream, SlotEvent, TrainerExit};
+use crate::workdir::{WorkdirStay, Workdirs};
 
 /// The most bytes of output that are read without a thread of their own: a fraction of a millisecond's work.
 const AT_ONCE: usize = 16 << 10;
@@ -32,8 +32,8 @@ const LOOK_MS: u64 = 500;
 
 /// An attempt that goes on, or waits to be started.
 #[derive(Debug)]
-pub(super) struct Following {
-    pub(super) start: Box<worker::Start>,
+pub(super) struct FollowedAttempt {
+    pub(super) start: Box<worker::AttemptStart>,
     pub(super) scratch: Scratch,
     pub(super) extractor: Extractor,
     pub(super) log: Log,
@@ -43,34 +43,34 @@ pub(super) struct Following {
     pub(super) started_unix_ms: u64,
     pub(super) workdirs: Arc<Workdirs>,
     /// While its trainer runs.
-    stay: Option<Stay>,
-    pub(super) orders: UnboundedReceiver<Order>,
-    pub(super) said: UnboundedSender<Said>,
+    stay: Option<WorkdirStay>,
+    pub(super) orders: UnboundedReceiver<AttemptOrder>,
+    pub(super) said: UnboundedSender<SlotNews>,
     look_at: Time,
     progress: Option<(i64, f64)>,
 }
 
 /// What is known when the trainer is gone.
 #[derive(Debug)]
-pub(super) struct Gone {
+pub(super) struct TrainerEnd {
     pub(super) exit: Exit,
     /// It was asked to stop while it went on.
     pub(super) asked: bool,
     pub(super) cpu_ms: u64,
     pub(super) peak_rss_kib: u64,
     /// Why it never started.
-    pub(super) not_started: Option<(slot::Fault, String)>,
+    pub(super) not_started: Option<(slot::StartFault, String)>,
     /// How far it was stopped.
     pub(super) stop: Stop,
 }
 
-impl Following {
+impl FollowedAttempt {
     /// An attempt that begins now, unless [`Self::begin`] says later that it begins then.
     pub(super) fn new(
-        start: Box<worker::Start>,
-        orders: UnboundedReceiver<Order>,
+        start: Box<worker::AttemptStart>,
+        orders: UnboundedReceiver<AttemptOrder>,
         scratch: Scratch,
-        (machine, said): (&Machine, &UnboundedSender<Said>),
+        (machine, said): (&WorkerMachine, &UnboundedSender<SlotNews>),
         prepared: &Prepared,
     ) -> Self {
         let started = clock::now();
@@ -102,7 +102,7 @@ impl Following {
     }
 
     /// The next thing that is said to it.
-    pub(super) fn poll_order(&mut self, cx: &mut Context<'_>) -> Poll<Option<Order>> {
+    pub(super) fn poll_order(&mut self, cx: &mut Context<'_>) -> Poll<Option<AttemptOrder>> {
         self.orders.poll_recv(cx)
     }
 
@@ -164,7 +164,7 @@ impl Following {
             && latest != self.progress
         {
             self.progress = latest;
-            let said = Said::Progress { lease: self.start.grant.token.lease, step, value };
+            let said = SlotNews::Progress { lease: self.start.grant.token.lease, step, value };
             // Nobody listens only when the worker itself is at its end.
             let _ = self.said.send(said);
         }
@@ -203,18 +203,18 @@ impl Following {
     }
 
     /// Takes what the slot says of it, which it knows as `own`; its end, if it is that.
-    pub(super) async fn take(&mut self, own: u64, event: SlotEvent) -> Option<Gone> {
+    pub(super) async fn take(&mut self, own: u64, event: SlotEvent) -> Option<TrainerEnd> {
         match event {
             SlotEvent::Output { id, stream, bytes } if id == own => {
                 let stream = match stream {
-                    Stream::Out => metrics::Stream::Stdout,
-                    Stream::Err => metrics::Stream::Stderr,
+                    OutputStream::Out => metrics::Stream::Stdout,
+                    OutputStream::Err => metrics::Stream::Stderr,
                 };
                 let bytes = self.read(stream, bytes).await;
                 self.log.push(stream, &bytes).await;
                 None
             }
-            SlotEvent::NotStarted { id, fault, text } if id == own => Some(Gone {
+            SlotEvent::NotStarted { id, fault, text } if id == own => Some(TrainerEnd {
                 exit: Exit::NotStarted,
                 asked: false,
                 cpu_ms: 0,
@@ -231,11 +231,11 @@ impl Following {
                     );
                 }
                 let exit = match exit {
-                    Ended::Code(code) => Exit::Code(code),
-                    Ended::Signal(signal) => Exit::Signal(signal),
+                    TrainerExit::Code(code) => Exit::Code(code),
+                    TrainerExit::Signal(signal) => Exit::Signal(signal),
                 };
                 let stop = Stop::default();
-                Some(Gone { exit, asked, cpu_ms, peak_rss_kib, not_started: None, stop })
+                Some(TrainerEnd { exit, asked, cpu_ms, peak_rss_kib, not_started: None, stop })
             }
             _ => None,
         }

@@ -17,9 +17,9 @@ use gridctl_core::worker::GRACE_MS;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::{JoinSet, spawn_blocking};
 
-use super::follow::{Following, Gone};
-use super::report::{self, Fault};
-use super::{Assignment, Machine, Order, Said, prepare};
+use super::follow::{FollowedAttempt, TrainerEnd};
+use super::report::{self, AttemptFault};
+use super::{Assignment, AttemptOrder, SlotNews, WorkerMachine, prepare};
 use crate::cgroup::{CgroupSupport, SlotCgroup};
 use crate::client::{SlotClient, SlotError};
 use crate::clock;
@@ -35,20 +35,20 @@ const SETS: usize = LINE_LENGTH;
 /// Keeps one slot at work.
 #[derive(Debug)]
 pub(crate) struct SlotKeeper {
-    machine: Arc<Machine>,
+    machine: Arc<WorkerMachine>,
     number: u32,
-    said: UnboundedSender<Said>,
+    said: UnboundedSender<SlotNews>,
     // Before the cgroup: it can be removed only once the slot has left it.
     client: Option<SlotClient>,
     /// The environment that the slot process has.
-    base: Option<Arc<prepare::Version>>,
+    base: Option<Arc<prepare::PreparedVersion>>,
     cgroup: Option<SlotCgroup>,
     /// Sets of directories that no attempt uses.
     free: Vec<Scratch>,
     /// How many sets there are.
     sets: usize,
     next_id: u64,
-    line: SlotLine<Following>,
+    line: SlotLine<FollowedAttempt>,
     /// Attempts that have ended and are not reported yet, with their directories.
     ending: JoinSet<(Box<Report>, Option<Scratch>)>,
 }
@@ -56,7 +56,7 @@ pub(crate) struct SlotKeeper {
 enum Happens {
     Slot(Result<SlotEvent, SlotError>),
     /// The attempt of this name in the line is to stop, or is asked back.
-    Order(u64, Order),
+    Order(u64, AttemptOrder),
     Ended(Box<Report>, Option<Scratch>),
     Work(Assignment),
     Time,
@@ -64,7 +64,7 @@ enum Happens {
 
 impl SlotKeeper {
     /// The slot number `number`; nothing is started yet.
-    pub(crate) fn new(machine: Arc<Machine>, number: u32, said: UnboundedSender<Said>) -> Self {
+    pub(crate) fn new(machine: Arc<WorkerMachine>, number: u32, said: UnboundedSender<SlotNews>) -> Self {
         Self {
             line: SlotLine::new(machine.slot_silence_ms),
             machine,
@@ -99,8 +99,8 @@ impl SlotKeeper {
             };
             match happens {
                 Happens::Slot(event) => self.heard(event).await,
-                Happens::Order(id, Order::Recall) => self.order(id, None).await,
-                Happens::Order(id, Order::Stop { reason, grace_ms }) => {
+                Happens::Order(id, AttemptOrder::Recall) => self.order(id, None).await,
+                Happens::Order(id, AttemptOrder::Stop { reason, grace_ms }) => {
                     self.order(id, Some((reason, grace_ms))).await;
                 }
                 Happens::Ended(report, scratch) => self.say(report, scratch),
@@ -161,7 +161,8 @@ impl SlotKeeper {
             }
             Err(fault) => return self.fail(fault, start.grant, Some(scratch)),
         };
-        let mut following = Following::new(start, orders, scratch, (&self.machine, &self.said), &prepared);
+        let mut following =
+            FollowedAttempt::new(start, orders, scratch, (&self.machine, &self.said), &prepared);
         for damaged in &prepared.restored.damaged {
             following.note(&format!("a published checkpoint was passed over: {damaged}")).await;
         }
@@ -175,32 +176,32 @@ impl SlotKeeper {
         }
     }
 
-    fn free_set(&mut self) -> Result<Scratch, Fault> {
+    fn free_set(&mut self) -> Result<Scratch, AttemptFault> {
         if let Some(scratch) = self.free.pop() {
             return Ok(scratch);
         }
-        let scratch = self.machine.work.slot(self.number, self.sets).map_err(Fault::scratch)?;
+        let scratch = self.machine.work.slot(self.number, self.sets).map_err(AttemptFault::scratch)?;
         self.sets += 1;
         Ok(scratch)
     }
 
-    async fn launch(&mut self, prepared: prepare::Prepared, mem_mib: u64) -> Result<(), Fault> {
+    async fn launch(&mut self, prepared: prepare::Prepared, mem_mib: u64) -> Result<(), AttemptFault> {
         self.ready(&prepared.version).await?;
         if let Some(cgroup) = &mut self.cgroup {
-            cgroup.set_limit(mem_mib).map_err(Fault::cgroup)?;
+            cgroup.set_limit(mem_mib).map_err(AttemptFault::cgroup)?;
         }
-        self.send(&SlotRequest::Start(prepared.start)).map_err(|error| Fault::slot(&error, false))
+        self.send(&SlotRequest::Start(prepared.start)).map_err(|error| AttemptFault::slot(&error, false))
     }
 
     /// A slot process that is there and has this environment.
-    async fn ready(&mut self, version: &Arc<prepare::Version>) -> Result<(), Fault> {
+    async fn ready(&mut self, version: &Arc<prepare::PreparedVersion>) -> Result<(), AttemptFault> {
         if self.client.is_none() {
-            self.start_slot().map_err(|error| Fault::no_slot(&error))?;
+            self.start_slot().map_err(|error| AttemptFault::no_slot(&error))?;
         }
         if !self.base.as_ref().is_some_and(|base| Arc::ptr_eq(base, version)) {
             let mark = format!("{}/{}", self.machine.mark, self.number);
             let request = SlotRequest::Base { env: version.environment(&mark) };
-            self.send(&request).map_err(|error| Fault::slot(&error, false))?;
+            self.send(&request).map_err(|error| AttemptFault::slot(&error, false))?;
             self.base = Some(Arc::clone(version));
         }
         Ok(())
@@ -239,7 +240,7 @@ impl SlotKeeper {
             }
             Err(error) => {
                 let oom = self.oom_killed();
-                self.lose(Fault::slot(&error, oom)).await;
+                self.lose(AttemptFault::slot(&error, oom)).await;
             }
         }
     }
@@ -249,13 +250,13 @@ impl SlotKeeper {
     }
 
     /// The trainer at the front is gone, and the slot has started the next one.
-    async fn ended(&mut self, id: u64, gone: Gone) {
+    async fn ended(&mut self, id: u64, gone: TrainerEnd) {
         let Some((InLine { attempt: mut following, stop, .. }, _)) = self.line.take(id) else { return };
-        let gone = Gone { stop, ..gone };
+        let gone = TrainerEnd { stop, ..gone };
         let (now, oom) = (clock::now(), self.oom_killed());
-        if let Some((slot::Fault::Machine, text)) = gone.not_started {
+        if let Some((slot::StartFault::Machine, text)) = gone.not_started {
             let (grant, scratch) = following.give_up();
-            self.fail(Fault::machine(text), grant, Some(scratch));
+            self.fail(AttemptFault::machine(text), grant, Some(scratch));
             return self.begin(now).await;
         }
         let looks = following.claim_look();
@@ -287,7 +288,7 @@ impl SlotKeeper {
         let Some((InLine { attempt, .. }, was_front)) = self.line.take(id) else { return };
         let (grant, scratch) = attempt.give_up();
         self.free.push(scratch);
-        self.tell(Said::Withdrawn { lease: grant.token.lease });
+        self.tell(SlotNews::Withdrawn { lease: grant.token.lease });
         if was_front {
             self.begin(clock::now()).await;
         }
@@ -318,7 +319,7 @@ impl SlotKeeper {
         };
         if let Err(error) = acted {
             tracing::warn!("slot {}: {error}", self.number);
-            self.lose(Fault::slot(&error, false)).await;
+            self.lose(AttemptFault::slot(&error, false)).await;
         }
     }
 
@@ -330,7 +331,7 @@ impl SlotKeeper {
     }
 
     /// The slot is of no more use, and with it whatever is in line: `fault` is that of the attempt that goes on.
-    async fn lose(&mut self, fault: Fault) {
+    async fn lose(&mut self, fault: AttemptFault) {
         self.reset().await;
         let behind = fault.of_what_waited();
         for (fault, lost) in [fault, behind].into_iter().zip(self.line.lose()) {
@@ -341,7 +342,7 @@ impl SlotKeeper {
 
     /// Reports a fault; one that is not known to be the machine's after a rest, during which the master has nothing to
     /// grant to this slot.
-    fn fail(&mut self, fault: Fault, grant: Grant, scratch: Option<Scratch>) {
+    fn fail(&mut self, fault: AttemptFault, grant: Grant, scratch: Option<Scratch>) {
         if fault.is_unbegun() {
             return self.say(Box::new(fault.report(&grant)), scratch);
         }
@@ -353,10 +354,10 @@ impl SlotKeeper {
 
     fn say(&mut self, report: Box<Report>, scratch: Option<Scratch>) {
         self.free.extend(scratch);
-        self.tell(Said::Ended(report));
+        self.tell(SlotNews::Ended(report));
     }
 
-    fn tell(&self, said: Said) {
+    fn tell(&self, said: SlotNews) {
         // Nobody listens only when the worker itself is at its end.
         let _ = self.said.send(said);
     }
@@ -384,7 +385,7 @@ impl SlotKeeper {
 }
 
 /// A slot process that is no more, or ends by itself.
-fn forget(machine: &Machine, slot: u32) {
+fn forget(machine: &WorkerMachine, slot: u32) {
     machine.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|pid| *pid != slot);
 }
 
@@ -397,7 +398,7 @@ async fn event(client: Option<&mut SlotClient>) -> Result<SlotEvent, SlotError> 
 }
 
 /// The next order about an attempt in line, and its name; never, if none comes.
-async fn order(line: &mut SlotLine<Following>) -> (u64, Order) {
+async fn order(line: &mut SlotLine<FollowedAttempt>) -> (u64, AttemptOrder) {
     poll_fn(|cx| {
         let order = line.iter_mut().find_map(|it| match it.attempt.poll_order(cx) {
             Poll::Ready(Some(order)) => Some((it.id, order)),

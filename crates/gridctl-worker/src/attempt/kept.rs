@@ -14,16 +14,16 @@ use std::time::Duration;
 use gridctl_core::id::Fingerprint;
 use gridctl_core::metrics::ReadBy;
 use gridctl_core::record::{Class, Report};
-use gridctl_core::worker::Start;
+use gridctl_core::worker::AttemptStart;
 use gridctl_storage::owned::{Found, OwnedDir, found_in, remove_abandoned};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::spawn_blocking;
 
-use super::publish::{self, Published, Unpublished};
-use super::report::Fault;
-use super::waiting::{Then, Waiting, tell_unpublished};
-use super::{Order, Said};
+use super::publish::{self, PublishedFiles, Unpublished};
+use super::report::AttemptFault;
+use super::waiting::{NextStep, PublishWait, tell_unpublished};
+use super::{AttemptOrder, SlotNews};
 
 /// Below the work directory.
 const DIR: &str = "kept";
@@ -59,7 +59,7 @@ struct Measured {
 }
 
 impl Measured {
-    fn by(start: &Start) -> Self {
+    fn by(start: &AttemptStart) -> Self {
         let spec = &start.sweep.spec;
         let objective = spec.objective.as_ref().map(|objective| objective.metric.name.clone());
         Self { objective, read_by: ReadBy::of(spec) }
@@ -94,7 +94,7 @@ impl KeptPlace {
     /// it was.
     pub(super) async fn keep(
         &self,
-        (start, report): (&Start, Report),
+        (start, report): (&AttemptStart, Report),
         output: PathBuf,
         log: Option<Arc<File>>,
     ) -> io::Result<KeptResult> {
@@ -119,7 +119,7 @@ impl KeptPlace {
 
     /// The result of an earlier attempt at the trial of `start`, if there is one that nobody uses. What
     /// is not of this trial and this code, measured something else, or is not whole, is removed.
-    pub(super) async fn find(&self, start: &Start) -> Option<KeptResult> {
+    pub(super) async fn find(&self, start: &AttemptStart) -> Option<KeptResult> {
         let path = self.of(start);
         // One system call where nothing is kept, as it is nearly always.
         fs::symlink_metadata(&path).ok()?;
@@ -141,7 +141,7 @@ impl KeptPlace {
         }
     }
 
-    fn of(&self, start: &Start) -> PathBuf {
+    fn of(&self, start: &AttemptStart) -> PathBuf {
         let uuid: String = start.sweep.uuid.chars().filter(char::is_ascii_alphanumeric).collect();
         self.0.join(format!("{uuid}-{}", start.grant.fingerprint))
     }
@@ -168,7 +168,7 @@ impl KeptResult {
     }
 
     /// Publishes its files as those of the attempt `start`.
-    pub(super) async fn publish(&self, start: &Start) -> Result<Published, Unpublished> {
+    pub(super) async fn publish(&self, start: &AttemptStart) -> Result<PublishedFiles, Unpublished> {
         let log = File::open(self.path().join(LOG)).ok().map(Arc::new);
         publish::files(start, self.path().join(OUTPUT), log).await
     }
@@ -177,12 +177,12 @@ impl KeptResult {
     /// is to be reported of that.
     pub(super) async fn end_attempt(
         self,
-        start: Box<Start>,
-        mut orders: UnboundedReceiver<Order>,
-        said: UnboundedSender<Said>,
+        start: Box<AttemptStart>,
+        mut orders: UnboundedReceiver<AttemptOrder>,
+        said: UnboundedSender<SlotNews>,
     ) -> Box<Report> {
         let mut report = Box::new(Report { token: start.grant.token, ..self.note.report.clone() });
-        let mut waiting = Waiting::new(report.class, None);
+        let mut waiting = PublishWait::new(report.class, None);
         loop {
             let error = match self.publish(&start).await {
                 Ok(published) => {
@@ -196,17 +196,17 @@ impl KeptResult {
                 tell_unpublished(&said, &start.grant, &error.text);
             }
             match waiting.pause(&mut orders, error.may_wait).await {
-                Then::TryAgain(_) => {}
-                Then::Drop(reason) => {
+                NextStep::TryAgain(_) => {}
+                NextStep::Drop(reason) => {
                     report.class = reason.class();
                     break;
                 }
-                Then::GiveUp if error.may_wait => {
+                NextStep::GiveUp if error.may_wait => {
                     self.leave(&mut report);
                     return report;
                 }
-                Then::GiveUp => {
-                    Fault::publish(&error.text).spoil(&mut report);
+                NextStep::GiveUp => {
+                    AttemptFault::publish(&error.text).spoil(&mut report);
                     break;
                 }
             }

@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 pub(super) const KEEP: usize = 64 << 10;
 /// The most that the file holds.
 const SPOOL: u64 = 64 << 20;
-/// Said at the end of a file that does not hold everything.
+/// SlotNews at the end of a file that does not hold everything.
 const CUT: &[u8] =
     b"\n[gridctl: output beyond 64 MiB was not kept; the end of it is in the trial's record]\n";
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use gridctl_core::attempt::StopReason;
 use gridctl_core::id::LeaseSeq;
 use gridctl_core::record::Report;
-use gridctl_core::worker::Start;
+use gridctl_core::worker::AttemptStart;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::cgroup::CgroupSupport;
@@ -30,11 +30,11 @@ use crate::workdir::Workdirs;
 
 pub(crate) use keeper::SlotKeeper;
 pub(crate) use kept::KeptPlace;
-pub(crate) use prepare::Versions;
+pub(crate) use prepare::PreparedVersions;
 
 /// What all slots of a worker share.
 #[derive(Debug)]
-pub(crate) struct Machine {
+pub(crate) struct WorkerMachine {
     /// How slots are started.
     pub(crate) program: SlotProgram,
     /// What `gridctl` means as the first word of a command.
@@ -50,7 +50,7 @@ pub(crate) struct Machine {
     pub(crate) work: WorkDir,
     /// Where results outlive this worker that cannot be published.
     pub(crate) kept: KeptPlace,
-    pub(crate) versions: Versions,
+    pub(crate) versions: PreparedVersions,
     pub(crate) workdirs: Arc<Workdirs>,
     /// The worker has its process to itself: what a dead slot leaves becomes its child, and is ended.
     pub(crate) adopts: bool,
@@ -62,7 +62,7 @@ pub(crate) struct Machine {
     pub(crate) slots: Mutex<Vec<u32>>,
 }
 
-impl Machine {
+impl WorkerMachine {
     /// Waits until every slot process is gone; one that is not within `patience` is ended, and what it left as well.
     pub(crate) async fn reap_slots(&self, patience: Duration) {
         let slots = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
@@ -82,13 +82,13 @@ impl Machine {
 /// An attempt for a slot, and what is said to it meanwhile.
 #[derive(Debug)]
 pub(crate) struct Assignment {
-    pub(crate) start: Box<Start>,
-    pub(crate) orders: UnboundedReceiver<Order>,
+    pub(crate) start: Box<AttemptStart>,
+    pub(crate) orders: UnboundedReceiver<AttemptOrder>,
 }
 
 /// What is said to an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum AttemptOrder {
     /// Ask the trainer to stop; if it still waits to be started, give it back instead.
     Stop { reason: StopReason, grace_ms: u64 },
     /// Give it back if it still waits to be started.
@@ -97,7 +97,7 @@ pub(crate) enum Order {
 
 /// What a slot says to its worker.
 #[derive(Debug)]
-pub(crate) enum Said {
+pub(crate) enum SlotNews {
     /// The objective has a new value.
     Progress { lease: LeaseSeq, step: i64, value: f64 },
     /// The attempt is over, and its files cannot be published for now.

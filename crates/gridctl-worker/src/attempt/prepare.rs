@@ -12,20 +12,20 @@ use gridctl_core::secrets::Secrets;
 use gridctl_core::worker;
 use tokio::task::spawn_blocking;
 
-use super::Machine;
-use super::publish::{self, Restored};
-use super::report::Fault;
+use super::WorkerMachine;
+use super::publish::{self, RestoredCheckpoint};
+use super::report::AttemptFault;
 use crate::isolate::Contents;
 use crate::marks::MARK_VARIABLE;
 use crate::scratch::Scratch;
-use crate::slot::Start;
+use crate::slot::TrainerStart;
 
-/// Versions of sweeps that are kept ready.
+/// PreparedVersions of sweeps that are kept ready.
 const MOST_VERSIONS: usize = 16;
 
 /// What the trials of one version of a sweep have in common.
 #[derive(Debug)]
-pub(crate) struct Version {
+pub(crate) struct PreparedVersion {
     frozen: Arc<FrozenSweep>,
     pub(super) patterns: Arc<Patterns>,
     /// The values that are masked in what trainers print.
@@ -34,7 +34,7 @@ pub(crate) struct Version {
     interpreter: &'static str,
 }
 
-impl Version {
+impl PreparedVersion {
     fn new(frozen: &Arc<FrozenSweep>, caller: &[(String, String)]) -> Result<Self, PatternError> {
         let base = BaseEnv::new(frozen, caller.iter().cloned());
         let patterns = Arc::new(Patterns::new(&frozen.spec)?);
@@ -62,13 +62,13 @@ fn interpreter(path: Option<&str>) -> &'static str {
 
 /// The versions that are ready.
 #[derive(Debug)]
-pub(crate) struct Versions {
+pub(crate) struct PreparedVersions {
     /// The caller's environment.
     caller: Vec<(String, String)>,
-    ready: Mutex<Vec<Arc<Version>>>,
+    ready: Mutex<Vec<Arc<PreparedVersion>>>,
 }
 
-impl Versions {
+impl PreparedVersions {
     /// None yet; variables that are not text are left out.
     pub(crate) fn new(caller: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
@@ -77,12 +77,12 @@ impl Versions {
         Self { caller: caller.filter_map(text).collect(), ready: Mutex::new(Vec::new()) }
     }
 
-    pub(super) fn get(&self, frozen: &Arc<FrozenSweep>) -> Result<Arc<Version>, PatternError> {
+    pub(super) fn get(&self, frozen: &Arc<FrozenSweep>) -> Result<Arc<PreparedVersion>, PatternError> {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(version) = ready.iter().find(|version| Arc::ptr_eq(&version.frozen, frozen)) {
             return Ok(Arc::clone(version));
         }
-        let version = Arc::new(Version::new(frozen, &self.caller)?);
+        let version = Arc::new(PreparedVersion::new(frozen, &self.caller)?);
         if ready.len() >= MOST_VERSIONS {
             ready.remove(0);
         }
@@ -94,39 +94,39 @@ impl Versions {
 /// What a slot needs to start an attempt, and what the attempt begins with.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub(super) version: Arc<Version>,
-    pub(super) restored: Restored,
-    pub(super) start: Start,
+    pub(super) version: Arc<PreparedVersion>,
+    pub(super) restored: RestoredCheckpoint,
+    pub(super) start: TrainerStart,
 }
 
 /// Empty directories, but for the newest published checkpoint, files of parameters, and what to start under the name `id`.
 /// The inner error is for people: the sweep file asks for what cannot be started.
 pub(super) async fn prepare(
-    machine: &Machine,
+    machine: &WorkerMachine,
     id: u64,
-    start: &worker::Start,
+    start: &worker::AttemptStart,
     scratch: &mut Scratch,
-) -> Result<Result<Prepared, String>, Fault> {
-    let version = machine.versions.get(&start.sweep).map_err(Fault::version)?;
+) -> Result<Result<Prepared, String>, AttemptFault> {
+    let version = machine.versions.get(&start.sweep).map_err(AttemptFault::version)?;
     if !scratch.is_there() {
-        machine.work.renew().map_err(Fault::scratch)?;
+        machine.work.renew().map_err(AttemptFault::scratch)?;
     }
-    scratch.clean().map_err(Fault::scratch)?;
+    scratch.clean().map_err(AttemptFault::scratch)?;
     let restored = publish::restore(&start.sweep, &start.grant, &scratch.checkpoint).await;
-    let restored = restored.map_err(Fault::restore)?;
+    let restored = restored.map_err(AttemptFault::restore)?;
     let site = site(machine, start, &version, scratch);
     let launch = Launch::new(&start.sweep, &start.grant, &site);
     let (argv, env) = match launch.argv_and_env(&version.base) {
         Ok(both) => both,
         Err(error) => return Ok(Err(format!("{error}; {}", error.help()))),
     };
-    Scratch::write(&scratch.params, &launch.params_json()).map_err(Fault::scratch)?;
-    Scratch::write(&scratch.wandb, &launch.wandb_yaml()).map_err(Fault::scratch)?;
+    Scratch::write(&scratch.params, &launch.params_json()).map_err(AttemptFault::scratch)?;
+    Scratch::write(&scratch.wandb, &launch.wandb_yaml()).map_err(AttemptFault::scratch)?;
     let cwd = match start.sweep.spec.isolate {
-        true => isolated(machine, &start.sweep, scratch).await.map_err(Fault::scratch)?,
+        true => isolated(machine, &start.sweep, scratch).await.map_err(AttemptFault::scratch)?,
         false => workdir(&start.sweep).to_owned(),
     };
-    Ok(Ok(Prepared { version, restored, start: Start { id, argv, env, cwd, by_ms: start.by.0 } }))
+    Ok(Ok(Prepared { version, restored, start: TrainerStart { id, argv, env, cwd, by_ms: start.by.0 } }))
 }
 
 /// The directory of the code, where trials start.
@@ -135,7 +135,7 @@ pub(super) fn workdir(sweep: &FrozenSweep) -> &str {
 }
 
 /// A copy of the workdir that is this attempt's alone.
-async fn isolated(machine: &Machine, sweep: &FrozenSweep, scratch: &mut Scratch) -> io::Result<String> {
+async fn isolated(machine: &WorkerMachine, sweep: &FrozenSweep, scratch: &mut Scratch) -> io::Result<String> {
     let dir = PathBuf::from(workdir(sweep));
     let data = sweep.sources.data.as_ref().map(PathBuf::from);
     let apart = [machine.workdirs.apart(), &[PathBuf::from(&sweep.output)]].concat();
@@ -150,7 +150,12 @@ async fn isolated(machine: &Machine, sweep: &FrozenSweep, scratch: &mut Scratch)
     made.map(|()| root.to_string_lossy().into_owned())
 }
 
-fn site(machine: &Machine, start: &worker::Start, version: &Version, scratch: &Scratch) -> Site {
+fn site(
+    machine: &WorkerMachine,
+    start: &worker::AttemptStart,
+    version: &PreparedVersion,
+    scratch: &Scratch,
+) -> Site {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let resources = start.grant.resources;
     let gpus = start.gpus.iter().filter_map(|place| machine.gpus.get(usize::try_from(*place).ok()?));

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use gridctl_core::id::{Fingerprint, Time, Token, TrialId};
 use gridctl_core::protocol::{FrozenSweep, Grant};
-use gridctl_core::worker::Start;
+use gridctl_core::worker::AttemptStart;
 use gridctl_storage::results::{Limits, Results, copy_files};
 use gridctl_storage::volume::{DirVolume, VolumeError};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -30,11 +30,11 @@ const PREEMPT: &str = ".preempt";
 
 /// What a checkpoint directory holds: names, sizes and times in one number; 0 for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct State(u64);
+struct CheckpointState(u64);
 
-const EMPTY: State = State(0);
+const EMPTY: CheckpointState = CheckpointState(0);
 
-impl State {
+impl CheckpointState {
     fn of(dir: &Path) -> Self {
         if !Scratch::is_used(dir) {
             return EMPTY;
@@ -70,8 +70,8 @@ fn collect(dir: &Path, below: &Path, files: &mut Vec<Seen>) {
 
 /// What a checkpoint directory began with.
 #[derive(Debug)]
-pub(super) struct Restored {
-    state: State,
+pub(super) struct RestoredCheckpoint {
+    state: CheckpointState,
     /// Checkpoints that were passed over, and why: to be told to people.
     pub(super) damaged: Vec<String>,
 }
@@ -81,22 +81,22 @@ pub(super) async fn restore(
     frozen: &Arc<FrozenSweep>,
     grant: &Grant,
     checkpoint: &Path,
-) -> Result<Restored, String> {
-    let place = Place::new(frozen, grant);
+) -> Result<RestoredCheckpoint, String> {
+    let place = AttemptPlace::new(frozen, grant);
     if !place.has_checkpoints() {
-        return Ok(Restored { state: EMPTY, damaged: Vec::new() });
+        return Ok(RestoredCheckpoint { state: EMPTY, damaged: Vec::new() });
     }
     let dir = checkpoint.to_owned();
     let restored = spawn_blocking(move || {
         let damaged = place.restore(&dir)?;
-        Ok(Restored { state: State::of(&dir), damaged })
+        Ok(RestoredCheckpoint { state: CheckpointState::of(&dir), damaged })
     });
     restored.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 /// What an attempt published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Published {
+pub(super) struct PublishedFiles {
     /// Files, the log included.
     pub(super) files: u64,
     /// Files that were left out.
@@ -130,11 +130,11 @@ impl Unpublished {
 
 /// Publishes what is in the directory `output`, and the full log if there is one.
 pub(super) async fn files(
-    start: &Start,
+    start: &AttemptStart,
     output: PathBuf,
     log: Option<Arc<File>>,
-) -> Result<Published, Unpublished> {
-    let place = Place::new(&start.sweep, &start.grant);
+) -> Result<PublishedFiles, Unpublished> {
+    let place = AttemptPlace::new(&start.sweep, &start.grant);
     let published = spawn_blocking(move || {
         place.publish(&output, log.as_deref()).map_err(|error| Unpublished::new(error, &output))
     });
@@ -145,9 +145,9 @@ pub(super) async fn files(
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     dir: PathBuf,
-    place: Place,
-    initial: State,
-    published: State,
+    place: AttemptPlace,
+    initial: CheckpointState,
+    published: CheckpointState,
     every_ms: u64,
     due: Time,
     /// How many were published, or tried.
@@ -158,7 +158,7 @@ pub(super) struct Checkpoints {
 }
 
 /// A checkpoint that was published: its state, and how many files it lacks.
-type Made = (State, u64);
+type Made = (CheckpointState, u64);
 
 /// A publication that is under way.
 #[derive(Debug)]
@@ -179,11 +179,11 @@ impl Checkpoints {
     /// The checkpoint in `dir`, to be looked at every `every_ms` from `now` on.
     pub(super) fn new(
         dir: PathBuf,
-        start: &Start,
-        restored: &Restored,
+        start: &AttemptStart,
+        restored: &RestoredCheckpoint,
         (now, every_ms): (Time, u64),
     ) -> Self {
-        let place = Place::new(&start.sweep, &start.grant);
+        let place = AttemptPlace::new(&start.sweep, &start.grant);
         let (initial, due) = (restored.state, now.after_ms(every_ms));
         Self { dir, place, initial, published: initial, every_ms, due, number: 0, left_out: 0, going: None }
     }
@@ -260,7 +260,7 @@ impl Checkpoints {
         let (dir, place, number) = (self.dir.clone(), self.place.clone(), self.number);
         let published = self.published;
         let last = spawn_blocking(move || {
-            let state = State::of(&dir);
+            let state = CheckpointState::of(&dir);
             let new = state != published && state != EMPTY;
             new.then(|| publish(&dir, (&place, number), state)).transpose()
         });
@@ -273,8 +273,8 @@ impl Checkpoints {
 /// Waits until the checkpoint rests, and publishes it from a copy, for the trainer goes on; what was published.
 fn publish_when_quiet(
     dir: &Path,
-    place: (&Place, u64),
-    published: State,
+    place: (&AttemptPlace, u64),
+    published: CheckpointState,
     hurry: &AtomicBool,
 ) -> Option<Made> {
     let pause = || {
@@ -283,10 +283,10 @@ fn publish_when_quiet(
             !hurry.load(Ordering::Relaxed)
         })
     };
-    let state = at_rest(published, || State::of(dir), pause)?;
+    let state = at_rest(published, || CheckpointState::of(dir), pause)?;
     let aside = dir.with_extension("copy");
     crate::scratch::remove(&aside);
-    let copied = copy_files(dir, &aside, &[PREEMPT]).ok().filter(|_| State::of(dir) == state);
+    let copied = copy_files(dir, &aside, &[PREEMPT]).ok().filter(|_| CheckpointState::of(dir) == state);
     let published = copied.and_then(|lacks| match publish(&aside, place, state) {
         Ok((state, left_out)) => Some((state, left_out + lacks)),
         Err(error) => {
@@ -301,10 +301,10 @@ fn publish_when_quiet(
 /// The state of a checkpoint that is another than the one `published` and was the same before and after a pause; `None` if there is
 /// none, if it never comes to rest, or if a pause was broken off.
 fn at_rest(
-    published: State,
-    mut look: impl FnMut() -> State,
+    published: CheckpointState,
+    mut look: impl FnMut() -> CheckpointState,
     mut pause: impl FnMut() -> bool,
-) -> Option<State> {
+) -> Option<CheckpointState> {
     let mut state = look();
     for _ in 0..MOST_LOOKS {
         if state == published || state == EMPTY || !pause() {
@@ -319,21 +319,25 @@ fn at_rest(
 }
 
 /// Publishes what is in `dir`, which is the checkpoint in its state `state`.
-fn publish(dir: &Path, (place, number): (&Place, u64), state: State) -> Result<Made, Unpublished> {
+fn publish(
+    dir: &Path,
+    (place, number): (&AttemptPlace, u64),
+    state: CheckpointState,
+) -> Result<Made, Unpublished> {
     let left_out = place.publish_checkpoint(dir, number);
     left_out.map(|left_out| (state, left_out)).map_err(|error| Unpublished::new(error, dir))
 }
 
 /// Where the files of one attempt go.
 #[derive(Debug, Clone)]
-struct Place {
+struct AttemptPlace {
     frozen: Arc<FrozenSweep>,
     token: Token,
     trial: TrialId,
     fingerprint: Fingerprint,
 }
 
-impl Place {
+impl AttemptPlace {
     fn new(frozen: &Arc<FrozenSweep>, grant: &Grant) -> Self {
         Self {
             frozen: Arc::clone(frozen),
@@ -363,11 +367,11 @@ impl Place {
         self.results().and_then(restore).map(|restored| restored.damaged).map_err(told)
     }
 
-    fn publish(&self, output: &Path, log: Option<&File>) -> Result<Published, VolumeError> {
+    fn publish(&self, output: &Path, log: Option<&File>) -> Result<PublishedFiles, VolumeError> {
         let limits = Limits::default();
         let manifest = self.results()?.publish_attempt((self.trial, self.token), output, log, &limits)?;
         let files = manifest.files.len() as u64 + u64::from(manifest.log.is_some());
-        Ok(Published { files, left_out: manifest.left_out() })
+        Ok(PublishedFiles { files, left_out: manifest.left_out() })
     }
 
     /// Says how many files are left out.
@@ -396,9 +400,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path().join("checkpoint");
         fs::create_dir_all(dir.join("deep")).unwrap();
-        assert_eq!(State::of(&dir), EMPTY);
+        assert_eq!(CheckpointState::of(&dir), EMPTY);
         fs::write(dir.join(PREEMPT), "").unwrap();
-        assert_eq!(State::of(&dir), EMPTY, "the sign to the trainer is no part of it");
+        assert_eq!(CheckpointState::of(&dir), EMPTY, "the sign to the trainer is no part of it");
         let mut known = vec![EMPTY];
         let deeds: [&dyn Fn(); 4] = [
             &|| fs::write(dir.join("deep/a"), "1").unwrap(),
@@ -408,9 +412,9 @@ mod tests {
         ];
         for deed in deeds {
             deed();
-            let state = State::of(&dir);
+            let state = CheckpointState::of(&dir);
             assert!(!known.contains(&state));
-            assert_eq!(State::of(&dir), state);
+            assert_eq!(CheckpointState::of(&dir), state);
             known.push(state);
         }
     }
@@ -429,12 +433,19 @@ mod tests {
         ];
         for (name, looks, pauses, expected) in cases {
             let (mut looks, mut pauses) = (looks.iter(), 0..pauses);
-            let rests =
-                at_rest(State(PUBLISHED), || State(*looks.next().unwrap()), || pauses.next().is_some());
-            assert_eq!(rests, expected.map(State), "{name}");
+            let rests = at_rest(
+                CheckpointState(PUBLISHED),
+                || CheckpointState(*looks.next().unwrap()),
+                || pauses.next().is_some(),
+            );
+            assert_eq!(rests, expected.map(CheckpointState), "{name}");
         }
         let mut looks = 100..;
-        assert_eq!(at_rest(EMPTY, || State(looks.next().unwrap()), || true), None, "it never rests");
+        assert_eq!(
+            at_rest(EMPTY, || CheckpointState(looks.next().unwrap()), || true),
+            None,
+            "it never rests"
+        );
         assert_eq!(looks.start, 100 + u64::from(MOST_LOOKS) + 1);
     }
 }

@@ -12,14 +12,14 @@ use crate::clock::unix_ms;
 
 /// The machine could not do it.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(super) struct AttemptFault {
     class: Class,
     text: String,
     /// No trainer was started.
     unbegun: bool,
 }
 
-impl Fault {
+impl AttemptFault {
     fn new(text: String) -> Self {
         Self { class: Class::WorkerFault, text, unbegun: false }
     }

@@ -28,7 +28,7 @@ const SEAM: usize = 64;
 /// The metrics file of one attempt.
 #[derive(Debug)]
 pub(super) struct MetricsFile {
-    reading: Reading,
+    reading: TailReading,
     latest: Option<(i64, f64)>,
     path: PathBuf,
     written_over: u64,
@@ -38,7 +38,7 @@ pub(super) struct MetricsFile {
 }
 
 #[derive(Debug)]
-enum Reading {
+enum TailReading {
     Resting(Box<Follower>),
     Away(JoinHandle<Box<Follower>>),
     /// The thread that read it broke.
@@ -49,14 +49,14 @@ impl MetricsFile {
     /// The file at `path`, which is not there yet.
     pub(super) fn new(path: PathBuf, patterns: Arc<Patterns>) -> Self {
         let reader = FileReader::new(Arc::clone(&patterns));
-        let follower = Follower { tail: Tail::new(path.clone()), reader, given_up: false };
-        let reading = Reading::Resting(Box::new(follower));
+        let follower = Follower { tail: MetricsTail::new(path.clone()), reader, given_up: false };
+        let reading = TailReading::Resting(Box::new(follower));
         Self { reading, latest: None, path, written_over: 0, patterns, stop: Arc::default() }
     }
 
     /// Takes in what was appended, or has it read.
     pub(super) async fn look(&mut self) {
-        if matches!(&self.reading, Reading::Away(thread) if thread.is_finished()) {
+        if matches!(&self.reading, TailReading::Away(thread) if thread.is_finished()) {
             self.back().await;
         }
         self.go_on();
@@ -75,7 +75,7 @@ impl MetricsFile {
     /// Takes in what is left, if the file is small; whether all of it was taken in.
     pub(super) fn is_read(&mut self) -> bool {
         self.go_on();
-        matches!(self.reading, Reading::Resting(_))
+        matches!(self.reading, TailReading::Resting(_))
     }
 
     /// Nothing more of it is wanted.
@@ -87,7 +87,7 @@ impl MetricsFile {
     pub(super) async fn read_on(&mut self) {
         while !self.is_read() {
             self.back().await;
-            if matches!(self.reading, Reading::Broken) {
+            if matches!(self.reading, TailReading::Broken) {
                 return;
             }
         }
@@ -95,7 +95,7 @@ impl MetricsFile {
 
     /// Removes it; what was read of it.
     pub(super) fn finish(mut self) -> FileReader {
-        if let Reading::Resting(follower) = std::mem::replace(&mut self.reading, Reading::Broken) {
+        if let TailReading::Resting(follower) = std::mem::replace(&mut self.reading, TailReading::Broken) {
             follower.tail.remove();
             return follower.reader;
         }
@@ -106,15 +106,15 @@ impl MetricsFile {
 
     /// Reads on: a small file here, a large one on a thread.
     fn go_on(&mut self) {
-        match std::mem::replace(&mut self.reading, Reading::Broken) {
-            Reading::Resting(mut follower) if follower.tail.size() <= SMALL => {
+        match std::mem::replace(&mut self.reading, TailReading::Broken) {
+            TailReading::Resting(mut follower) if follower.tail.size() <= SMALL => {
                 follower.read(&self.stop);
                 self.rest(follower);
             }
-            Reading::Resting(follower) if follower.is_at_end() => self.rest(follower),
-            Reading::Resting(mut follower) => {
+            TailReading::Resting(follower) if follower.is_at_end() => self.rest(follower),
+            TailReading::Resting(mut follower) => {
                 let stop = Arc::clone(&self.stop);
-                self.reading = Reading::Away(spawn_blocking(move || {
+                self.reading = TailReading::Away(spawn_blocking(move || {
                     follower.read(&stop);
                     follower
                 }));
@@ -125,12 +125,12 @@ impl MetricsFile {
 
     /// Waits for the thread.
     async fn back(&mut self) {
-        if let Reading::Away(thread) = &mut self.reading {
+        if let TailReading::Away(thread) = &mut self.reading {
             match thread.await {
                 Ok(follower) => self.rest(follower),
                 Err(error) => {
                     tracing::error!("a metrics file cannot be read: {error}");
-                    self.reading = Reading::Broken;
+                    self.reading = TailReading::Broken;
                 }
             }
         }
@@ -139,7 +139,7 @@ impl MetricsFile {
     fn rest(&mut self, follower: Box<Follower>) {
         self.latest = follower.reader.latest();
         self.written_over = follower.tail.read - follower.tail.at;
-        self.reading = Reading::Resting(follower);
+        self.reading = TailReading::Resting(follower);
     }
 }
 
@@ -152,7 +152,7 @@ impl Drop for MetricsFile {
 /// The file and what was read of it.
 #[derive(Debug)]
 struct Follower {
-    tail: Tail,
+    tail: MetricsTail,
     reader: FileReader,
     given_up: bool,
 }
@@ -193,7 +193,7 @@ impl Follower {
 
 /// Where reading goes on.
 #[derive(Debug)]
-struct Tail {
+struct MetricsTail {
     path: PathBuf,
     /// In the file as it is now.
     at: u64,
@@ -208,13 +208,13 @@ struct Tail {
 
 /// Some bytes of it.
 #[derive(Debug, PartialEq, Eq)]
-struct Piece {
+struct TailPiece {
     bytes: Vec<u8>,
     /// They are the first ones of a file that was begun anew.
     anew: bool,
 }
 
-impl Tail {
+impl MetricsTail {
     fn new(path: PathBuf) -> Self {
         Self { path, at: 0, seam: Vec::new(), changed: None, read: 0, found: false }
     }
@@ -233,7 +233,7 @@ impl Tail {
     }
 
     /// The next piece of it, if more was appended or it was written anew.
-    fn next(&mut self) -> io::Result<Option<Piece>> {
+    fn next(&mut self) -> io::Result<Option<TailPiece>> {
         // What the trainer put there may be a link, or a pipe that would never answer.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file =
@@ -263,7 +263,7 @@ impl Tail {
         self.read += n as u64;
         self.seam.extend_from_slice(&bytes[n.saturating_sub(SEAM)..]);
         self.seam.drain(..self.seam.len().saturating_sub(SEAM));
-        Ok((n > 0).then_some(Piece { bytes, anew }))
+        Ok((n > 0).then_some(TailPiece { bytes, anew }))
     }
 
     /// Whether the file still holds what was read of it last.
@@ -306,7 +306,7 @@ mod tests {
     fn a_file_is_read_as_it_grows_and_from_the_start_if_it_is_written_anew() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("metrics.jsonl");
-        let mut tail = Tail::new(path.clone());
+        let mut tail = MetricsTail::new(path.clone());
         let mut next =
             || tail.next().unwrap().map(|piece| (String::from_utf8(piece.bytes).unwrap(), piece.anew));
         assert_eq!(next(), None);
@@ -327,7 +327,7 @@ mod tests {
     fn what_is_no_file_is_an_error_and_no_trap() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("metrics.jsonl");
-        let mut tail = Tail::new(path.clone());
+        let mut tail = MetricsTail::new(path.clone());
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
         assert!(tail.next().is_err());
         fs::remove_file(&path).unwrap();

@@ -26,8 +26,8 @@ struct Room {
     temp: tempfile::TempDir,
     _keeper: JoinSet<()>,
     work: UnboundedSender<Assignment>,
-    said: UnboundedReceiver<Said>,
-    orders: Option<UnboundedSender<Order>>,
+    said: UnboundedReceiver<SlotNews>,
+    orders: Option<UnboundedSender<AttemptOrder>>,
     lease: u64,
 }
 
@@ -36,7 +36,7 @@ impl Room {
     fn new(checkpoint_every_ms: u64) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let name = temp.path().file_name().unwrap().to_str().unwrap().to_owned();
-        let machine = Machine {
+        let machine = WorkerMachine {
             program: SlotProgram { path: slot_program(), args: Vec::new() },
             gridctl: "gridctl".to_owned(),
             cache: temp.path().join("cache"),
@@ -46,7 +46,7 @@ impl Room {
             work: WorkDir::create(&temp.path().join("work"), &name, "").unwrap(),
             name,
             kept: KeptPlace::new(&temp.path().join("work")),
-            versions: Versions::new(std::env::vars_os()),
+            versions: PreparedVersions::new(std::env::vars_os()),
             workdirs: Arc::new(crate::workdir::Workdirs::new(Vec::new(), Vec::new())),
             adopts: false,
             checkpoint_every_ms,
@@ -72,7 +72,7 @@ impl Room {
         self.work.send(Assignment { start, orders: ordered }).unwrap();
     }
 
-    fn start(&mut self, script: &str) -> Box<Start> {
+    fn start(&mut self, script: &str) -> Box<AttemptStart> {
         let text = "metric: {name: acc, goal: maximize}\npreempt_signal: USR1\nparameters: {lr: {value: 1}}\ncommand: [sh]\n";
         let mut spec =
             spec::parse(text.as_bytes(), &Context { file_stem: "test", count: None }).unwrap().spec;
@@ -106,11 +106,11 @@ impl Room {
             fingerprint: Fingerprint::of(trial, sweep.code),
             resources: sweep.spec.resources,
         };
-        Box::new(Start { grant, sweep, slot: 0, gpus: Vec::new(), by: Time(u64::MAX) })
+        Box::new(AttemptStart { grant, sweep, slot: 0, gpus: Vec::new(), by: Time(u64::MAX) })
     }
 
     fn preempt(&self, grace_ms: u64) {
-        let order = Order::Stop { reason: StopReason::Preempted, grace_ms };
+        let order = AttemptOrder::Stop { reason: StopReason::Preempted, grace_ms };
         self.orders.as_ref().unwrap().send(order).unwrap();
     }
 
@@ -124,7 +124,7 @@ impl Room {
     async fn any_report(&mut self) -> Report {
         let ended = async {
             loop {
-                if let Said::Ended(report) = self.said.recv().await.expect("the keeper is there") {
+                if let SlotNews::Ended(report) = self.said.recv().await.expect("the keeper is there") {
                     return *report;
                 }
             }
@@ -340,7 +340,7 @@ async fn an_attempt_waits_in_the_slot_for_the_end_of_another_and_has_directories
 
 #[tokio::test]
 async fn an_attempt_that_waits_in_the_slot_is_given_back_when_it_is_to_stop_or_asked_for() {
-    for order in [Order::Recall, Order::Stop { reason: StopReason::Cancelled, grace_ms: 0 }] {
+    for order in [AttemptOrder::Recall, AttemptOrder::Stop { reason: StopReason::Cancelled, grace_ms: 0 }] {
         let mut room = Room::new(300_000);
         room.begin("touch up; while [ ! -e then ]; do sleep 0.02; done; echo acc=1");
         room.sign("up").await;
@@ -348,7 +348,7 @@ async fn an_attempt_that_waits_in_the_slot_is_given_back_when_it_is_to_stop_or_a
         room.orders.as_ref().unwrap().send(order).unwrap();
         let said = tokio::time::timeout(PATIENCE, room.said.recv()).await.unwrap();
         assert!(
-            matches!(said, Some(Said::Withdrawn { lease }) if lease.0 == room.lease),
+            matches!(said, Some(SlotNews::Withdrawn { lease }) if lease.0 == room.lease),
             "{order:?}: {said:?}"
         );
         fs::write(room.path().join("then"), "").unwrap();
@@ -362,10 +362,10 @@ async fn an_attempt_that_waits_in_the_slot_is_given_back_when_it_is_to_stop_or_a
 async fn an_attempt_that_comes_to_the_front_because_another_is_too_late_can_be_stopped() {
     let mut room = Room::new(300_000);
     let (_late, ordered) = mpsc::unbounded_channel();
-    let start = Box::new(Start { by: Time(0), ..*room.start("echo acc=1") });
+    let start = Box::new(AttemptStart { by: Time(0), ..*room.start("echo acc=1") });
     room.work.send(Assignment { start, orders: ordered }).unwrap();
     room.begin("sleep 300");
-    let order = Order::Stop { reason: StopReason::Cancelled, grace_ms: 0 };
+    let order = AttemptOrder::Stop { reason: StopReason::Cancelled, grace_ms: 0 };
     room.orders.as_ref().unwrap().send(order).unwrap();
     assert_eq!(room.report().await.class, Class::Cancelled);
 }

@@ -10,7 +10,7 @@ use gridctl_core::protocol::Grant;
 use gridctl_core::record::Class;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::{Order, Said};
+use super::{AttemptOrder, SlotNews};
 
 /// The first pause, and how much longer each further one is.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -22,7 +22,7 @@ const TRIES: u32 = 4;
 
 /// The waiting of one attempt.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct PublishWait {
     tries: u32,
     is_broken_off: bool,
     /// It was broken off, or its worker is asked to end: it does not wait long.
@@ -31,7 +31,7 @@ pub(super) struct Waiting {
 
 /// What is to be done about an attempt that could not be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum NextStep {
     /// To try again, after so long at the latest.
     TryAgain(Duration),
     /// The trial is another's, or not wanted any more.
@@ -40,7 +40,7 @@ pub(super) enum Then {
     GiveUp,
 }
 
-impl Waiting {
+impl PublishWait {
     /// For an attempt that ended as `class`, after it was asked to stop for the reason `asked`.
     pub(super) fn new(class: Class, asked: Option<StopReason>) -> Self {
         let is_broken_off = matches!(class, Class::Drained | Class::Preempted | Class::Cancelled);
@@ -55,14 +55,18 @@ impl Waiting {
 
     /// It could not be published, see [`Self::after_failure`]: waits until it is time for the next try,
     /// if there is to be one, or until it is asked to stop.
-    pub(super) async fn pause(&mut self, orders: &mut UnboundedReceiver<Order>, may_wait: bool) -> Then {
+    pub(super) async fn pause(
+        &mut self,
+        orders: &mut UnboundedReceiver<AttemptOrder>,
+        may_wait: bool,
+    ) -> NextStep {
         let then = self.after_failure(may_wait);
-        let Then::TryAgain(pause) = then else { return then };
+        let NextStep::TryAgain(pause) = then else { return then };
         let asked = async {
             loop {
                 match orders.recv().await {
-                    Some(Order::Stop { reason, .. }) => return reason,
-                    Some(Order::Recall) => {}
+                    Some(AttemptOrder::Stop { reason, .. }) => return reason,
+                    Some(AttemptOrder::Recall) => {}
                     None => pending().await,
                 }
             }
@@ -74,33 +78,33 @@ impl Waiting {
     }
 
     /// It could not be published; `may_wait`: the volume may take it later.
-    fn after_failure(&mut self, may_wait: bool) -> Then {
+    fn after_failure(&mut self, may_wait: bool) -> NextStep {
         self.tries = self.tries.saturating_add(1);
         if !may_wait || (self.hurries && self.tries >= TRIES) {
-            return Then::GiveUp;
+            return NextStep::GiveUp;
         }
         let pause = FIRST_PAUSE.saturating_mul(FACTOR.saturating_pow(self.tries - 1));
-        Then::TryAgain(pause.min(LONGEST_PAUSE))
+        NextStep::TryAgain(pause.min(LONGEST_PAUSE))
     }
 
     /// It is asked to stop while it waits.
-    fn asked(&mut self, reason: StopReason) -> Then {
+    fn asked(&mut self, reason: StopReason) -> NextStep {
         match reason {
-            StopReason::Fenced | StopReason::Cancelled => Then::Drop(reason),
+            StopReason::Fenced | StopReason::Cancelled => NextStep::Drop(reason),
             StopReason::Timeout | StopReason::Drained | StopReason::Preempted => {
                 // Once more, for what kept it may be over by now.
                 (self.hurries, self.tries) = (true, TRIES - 1);
-                Then::TryAgain(Duration::ZERO)
+                NextStep::TryAgain(Duration::ZERO)
             }
         }
     }
 }
 
 /// Says that the attempt is over, and what keeps its files from being published.
-pub(super) fn tell_unpublished(said: &UnboundedSender<Said>, grant: &Grant, fault: &str) {
+pub(super) fn tell_unpublished(said: &UnboundedSender<SlotNews>, grant: &Grant, fault: &str) {
     tracing::warn!("trial {} is over and waits to be published: {fault}", grant.trial);
     // Nobody listens only when the worker itself is at its end.
-    let _ = said.send(Said::Unpublished { lease: grant.token.lease, fault: fault.to_owned() });
+    let _ = said.send(SlotNews::Unpublished { lease: grant.token.lease, fault: fault.to_owned() });
 }
 
 #[cfg(test)]
@@ -108,10 +112,10 @@ mod tests {
     use super::*;
 
     /// How long it waits in all, and for how many failures of at most 50.
-    fn bears(waiting: &mut Waiting) -> (u64, u32) {
+    fn bears(waiting: &mut PublishWait) -> (u64, u32) {
         let mut waits = Duration::ZERO;
         for failures in 1..=50 {
-            let Then::TryAgain(pause) = waiting.after_failure(true) else {
+            let NextStep::TryAgain(pause) = waiting.after_failure(true) else {
                 return (waits.as_secs(), failures);
             };
             waits += pause;
@@ -132,19 +136,19 @@ mod tests {
             ("one that was cancelled", Class::Cancelled, Some(Cancelled), short),
         ];
         for (name, class, asked, expected) in cases {
-            assert_eq!(bears(&mut Waiting::new(class, asked)), expected, "{name}");
+            assert_eq!(bears(&mut PublishWait::new(class, asked)), expected, "{name}");
         }
-        assert_eq!(Waiting::new(Class::Succeeded, None).after_failure(false), Then::GiveUp);
+        assert_eq!(PublishWait::new(Class::Succeeded, None).after_failure(false), NextStep::GiveUp);
     }
 
     #[test]
     fn what_waits_is_dropped_if_nobody_wants_it_and_tried_once_more_when_its_worker_ends() {
-        let mut waiting = Waiting::new(Class::Succeeded, None);
+        let mut waiting = PublishWait::new(Class::Succeeded, None);
         bears(&mut waiting);
         for reason in [StopReason::Fenced, StopReason::Cancelled] {
-            assert_eq!(waiting.asked(reason), Then::Drop(reason));
+            assert_eq!(waiting.asked(reason), NextStep::Drop(reason));
         }
-        assert_eq!(waiting.asked(StopReason::Drained), Then::TryAgain(Duration::ZERO));
+        assert_eq!(waiting.asked(StopReason::Drained), NextStep::TryAgain(Duration::ZERO));
         assert_eq!(bears(&mut waiting), (0, 1));
     }
 }

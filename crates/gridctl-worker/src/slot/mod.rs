@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-pub use gridctl_core::slot::{Ended, Fault, SlotEvent, SlotRequest, Start, Stream};
+pub use gridctl_core::slot::{OutputStream, SlotEvent, SlotRequest, StartFault, TrainerExit, TrainerStart};
 pub use why::foresee;
 
 /// Bytes that a message may have; a longer frame means that the pipe's two ends do not understand each other.
@@ -31,8 +31,8 @@ pub enum FrameError {
 pub(crate) fn put_frame<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), FrameError> {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
-    let out = match postcard::to_extend(message, Tail(out)) {
-        Ok(Tail(out)) => out,
+    let out = match postcard::to_extend(message, TailBuffer(out)) {
+        Ok(TailBuffer(out)) => out,
         Err(error) => return Err(error.into()),
     };
     let length = out.len() - start - 4;
@@ -74,9 +74,9 @@ impl Frames {
 }
 
 /// Lets postcard write to the end of a vector that is only lent.
-struct Tail<'a>(&'a mut Vec<u8>);
+struct TailBuffer<'a>(&'a mut Vec<u8>);
 
-impl Extend<u8> for Tail<'_> {
+impl Extend<u8> for TailBuffer<'_> {
     fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
         self.0.extend(bytes);
     }
@@ -102,10 +102,10 @@ mod tests {
     fn messages_arrive_whole_however_they_are_cut() {
         let sent = [
             SlotEvent::Started { id: 1, pid: 7 },
-            SlotEvent::Output { id: 1, stream: Stream::Err, bytes: vec![0, 255, 10] },
+            SlotEvent::Output { id: 1, stream: OutputStream::Err, bytes: vec![0, 255, 10] },
             SlotEvent::Exited {
                 id: 1,
-                exit: Ended::Signal(9),
+                exit: TrainerExit::Signal(9),
                 asked: true,
                 cpu_ms: 3,
                 peak_rss_kib: 4,

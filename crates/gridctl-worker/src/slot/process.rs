@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use gridctl_core::slot::{NotStarted, Reaped, Seen, SlotSupervisor, Todo, Wait};
+use gridctl_core::slot::{NotStarted, ReapedTrainer, SlotSupervisor, SlotWait, SupervisorTodo, WaitOutcome};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
@@ -16,7 +16,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process_group, pidfd
 use crate::clock;
 
 use super::spawn::{Child, Spawner};
-use super::{Ended, Fault, FrameError, Frames, SlotEvent, SlotRequest, Start, Stream, descend, put_frame};
+use super::{
+    FrameError, Frames, OutputStream, SlotEvent, SlotRequest, StartFault, TrainerExit, TrainerStart, descend,
+    put_frame,
+};
 
 /// Read from a pipe at once.
 const CHUNK: usize = 64 << 10;
@@ -25,7 +28,7 @@ const DRAIN: usize = 4 << 20;
 
 /// Why a slot ends before its worker wants it to.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SlotError {
+pub(super) enum SlotProcessError {
     #[error("this is a part of `gridctl worker`, which starts it by itself")]
     Terminal,
     #[error("cannot {what}: {error}")]
@@ -37,23 +40,23 @@ pub(super) enum SlotError {
 }
 
 /// Serves the worker until its pipe closes; nothing below this process is alive afterwards.
-pub(super) fn serve() -> Result<(), SlotError> {
+pub(super) fn serve() -> Result<(), SlotProcessError> {
     if io::stdin().is_terminal() || io::stdout().is_terminal() {
-        return Err(SlotError::Terminal);
+        return Err(SlotProcessError::Terminal);
     }
-    let system = |what| move |error: Errno| SlotError::System { what, error: error.into() };
+    let system = |what| move |error: Errno| SlotProcessError::System { what, error: error.into() };
     set_child_subreaper(Some(getpid())).map_err(system("become child subreaper"))?;
     // What `poll` saw may be gone by the time of a read: nothing here may block but `poll`.
     unblock(io::stdin()).map_err(system("set standard input"))?;
     unblock(io::stdout()).map_err(system("set standard output"))?;
-    let mut slot = Slot::default();
+    let mut slot = SlotProcess::default();
     let served = slot.serve_all();
     descend::end_all(slot.running.as_ref().map(|running| running.pid));
     served
 }
 
 /// The trainer that is there.
-struct Running {
+struct RunningTrainer {
     id: u64,
     pid: Pid,
     exited: OwnedFd,
@@ -62,39 +65,39 @@ struct Running {
 }
 
 #[derive(Default)]
-struct Slot {
+struct SlotProcess {
     supervisor: SlotSupervisor,
     requests: Frames,
     /// What the worker has not taken yet.
     out: Vec<u8>,
     spawner: Spawner,
-    running: Option<Running>,
+    running: Option<RunningTrainer>,
     chunk: Vec<u8>,
 }
 
-impl Slot {
+impl SlotProcess {
     /// Until the worker is gone.
-    fn serve_all(&mut self) -> Result<(), SlotError> {
+    fn serve_all(&mut self) -> Result<(), SlotProcessError> {
         self.chunk = vec![0; CHUNK];
         loop {
             let is_there = match self.supervisor.next(self.out.len()) {
-                Todo::Wait(wait) => self.wait(wait)?,
-                Todo::ReadRequests => self.read_requests()?,
-                Todo::Send => self.send()?,
-                Todo::Relay(stream) => {
+                SupervisorTodo::Wait(wait) => self.wait(wait)?,
+                SupervisorTodo::ReadRequests => self.read_requests()?,
+                SupervisorTodo::Send => self.send()?,
+                SupervisorTodo::Relay(stream) => {
                     let bytes = self.relay(stream)?;
                     if bytes > 0 {
                         self.supervisor.relayed(clock::now(), bytes);
                     }
                     true
                 }
-                Todo::Reap => {
+                SupervisorTodo::Reap => {
                     if let Some(reaped) = self.reap()? {
                         self.supervisor.reaped(clock::now(), reaped);
                     }
                     true
                 }
-                Todo::Start(start) => {
+                SupervisorTodo::Start(start) => {
                     let started = self.start(&start);
                     self.supervisor.started(clock::now(), started);
                     true
@@ -111,13 +114,13 @@ impl Slot {
     }
 
     /// Does what nothing follows from.
-    fn act(&mut self, todo: Todo) -> Result<(), SlotError> {
+    fn act(&mut self, todo: SupervisorTodo) -> Result<(), SlotProcessError> {
         match todo {
-            Todo::SetBase(env) => self.spawner.set_base(env)?,
-            Todo::Say(event) => put_frame(&event, &mut self.out)?,
-            Todo::Signal(signal) => self.signal(signal),
+            SupervisorTodo::SetBase(env) => self.spawner.set_base(env)?,
+            SupervisorTodo::Say(event) => put_frame(&event, &mut self.out)?,
+            SupervisorTodo::Signal(signal) => self.signal(signal),
             // A trainer that goes on for days may leave many orphans.
-            Todo::ReapStrays => {
+            SupervisorTodo::ReapStrays => {
                 if let Some(running) = &self.running {
                     descend::reap_strays(running.pid);
                 }
@@ -128,7 +131,7 @@ impl Slot {
     }
 
     /// Waits until there is something to do; false if the worker is gone.
-    fn wait(&mut self, wait: Wait) -> Result<bool, SlotError> {
+    fn wait(&mut self, wait: SlotWait) -> Result<bool, SlotProcessError> {
         let (stdin, stdout) = (io::stdin(), io::stdout());
         let flag = |wanted, flag| if wanted { flag } else { PollFlags::empty() };
         let mut fds = Vec::with_capacity(5);
@@ -152,10 +155,10 @@ impl Slot {
         let count = match poll(&mut fds, timeout.as_ref()) {
             Ok(count) => count,
             Err(Errno::INTR) => return Ok(true),
-            Err(error) => return Err(SlotError::System { what: "poll", error: error.into() }),
+            Err(error) => return Err(SlotProcessError::System { what: "poll", error: error.into() }),
         };
         let set = |at: usize| at > 0 && fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        self.supervisor.saw(Seen {
+        self.supervisor.saw(WaitOutcome {
             requests: !fds[0].revents().is_empty(),
             exit: set(at_exit),
             stdout: set(at_out),
@@ -166,12 +169,14 @@ impl Slot {
     }
 
     /// Reads what the worker wants; false if it is gone.
-    fn read_requests(&mut self) -> Result<bool, SlotError> {
+    fn read_requests(&mut self) -> Result<bool, SlotProcessError> {
         match rustix::io::read(io::stdin(), &mut self.chunk[..]) {
             Ok(0) => return Ok(false),
             Ok(n) => self.requests.buffer.extend_from_slice(&self.chunk[..n]),
             Err(Errno::INTR | Errno::AGAIN) => {}
-            Err(error) => return Err(SlotError::System { what: "read requests", error: error.into() }),
+            Err(error) => {
+                return Err(SlotProcessError::System { what: "read requests", error: error.into() });
+            }
         }
         while let Some(request) = self.requests.next::<SlotRequest>()? {
             self.supervisor.asked(clock::now(), request);
@@ -180,7 +185,7 @@ impl Slot {
     }
 
     /// Starts a trainer; its process.
-    fn start(&mut self, start: &Start) -> Result<u32, NotStarted> {
+    fn start(&mut self, start: &TrainerStart) -> Result<u32, NotStarted> {
         let Child { pid, stdout, stderr } = self.spawner.spawn(start)?;
         let unblocked = unblock(&stdout).and_then(|()| unblock(&stderr));
         let exited = match unblocked.and_then(|()| pidfd_open(pid, PidfdFlags::empty())) {
@@ -188,11 +193,11 @@ impl Slot {
             Err(error) => {
                 descend::end_all(Some(pid));
                 let text = format!("this machine could not watch the trainer: {error}");
-                return Err(NotStarted { fault: Fault::Machine, text });
+                return Err(NotStarted { fault: StartFault::Machine, text });
             }
         };
         let (stdout, stderr) = (Some(stdout), Some(stderr));
-        self.running = Some(Running { id: start.id, pid, exited, stdout, stderr });
+        self.running = Some(RunningTrainer { id: start.id, pid, exited, stdout, stderr });
         Ok(pid.as_raw_nonzero().get().unsigned_abs())
     }
 
@@ -205,11 +210,11 @@ impl Slot {
     }
 
     /// Passes on one read of the trainer's output; how many bytes.
-    fn relay(&mut self, stream: Stream) -> Result<usize, SlotError> {
+    fn relay(&mut self, stream: OutputStream) -> Result<usize, SlotProcessError> {
         let Some(running) = &mut self.running else { return Ok(0) };
         let read = match stream {
-            Stream::Out => running.stdout.as_mut().map(|pipe| pipe.read(&mut self.chunk)),
-            Stream::Err => running.stderr.as_mut().map(|pipe| pipe.read(&mut self.chunk)),
+            OutputStream::Out => running.stdout.as_mut().map(|pipe| pipe.read(&mut self.chunk)),
+            OutputStream::Err => running.stderr.as_mut().map(|pipe| pipe.read(&mut self.chunk)),
         };
         match read {
             Some(Ok(n)) if n > 0 => {
@@ -219,27 +224,27 @@ impl Slot {
             }
             Some(Err(error)) if is_passing(&error) => {}
             _ => match stream {
-                Stream::Out => running.stdout = None,
-                Stream::Err => running.stderr = None,
+                OutputStream::Out => running.stdout = None,
+                OutputStream::Err => running.stderr = None,
             },
         }
         Ok(0)
     }
 
     /// If the trainer has ended: ends what it left, and takes what is still in the pipes.
-    fn reap(&mut self) -> Result<Option<Reaped>, SlotError> {
+    fn reap(&mut self) -> Result<Option<ReapedTrainer>, SlotProcessError> {
         let Some(running) = &self.running else { return Ok(None) };
         let used = match wait4::try_wait4_pid(running.pid.as_raw_nonzero().get().unsigned_abs()) {
             Ok(Some(used)) => used,
             Ok(None) => return Ok(None),
-            Err(error) => return Err(SlotError::System { what: "wait for the trainer", error }),
+            Err(error) => return Err(SlotProcessError::System { what: "wait for the trainer", error }),
         };
         let left_behind = descend::end_all(Some(running.pid));
-        self.drain(Stream::Out)?;
-        self.drain(Stream::Err)?;
+        self.drain(OutputStream::Out)?;
+        self.drain(OutputStream::Err)?;
         self.running = None;
         let cpu = used.rusage.utime + used.rusage.stime;
-        Ok(Some(Reaped {
+        Ok(Some(ReapedTrainer {
             exit: ended(used.status),
             cpu_ms: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
             peak_rss_kib: used.rusage.maxrss / 1024,
@@ -248,14 +253,14 @@ impl Slot {
     }
 
     /// Passes on what is in a pipe whose writers are dead, and waits for nothing.
-    fn drain(&mut self, stream: Stream) -> Result<(), SlotError> {
+    fn drain(&mut self, stream: OutputStream) -> Result<(), SlotProcessError> {
         let limit = self.out.len() + DRAIN;
         while self.out.len() < limit && self.relay(stream)? > 0 {}
         Ok(())
     }
 
     /// Writes what the worker takes; false if it is gone.
-    fn send(&mut self) -> Result<bool, SlotError> {
+    fn send(&mut self) -> Result<bool, SlotProcessError> {
         let mut sent = 0;
         while sent < self.out.len() {
             match rustix::io::write(io::stdout(), &self.out[sent..]) {
@@ -264,7 +269,7 @@ impl Slot {
                 Err(Errno::AGAIN) => break,
                 Err(Errno::PIPE) => return Ok(false),
                 Err(error) => {
-                    return Err(SlotError::System { what: "answer the worker", error: error.into() });
+                    return Err(SlotProcessError::System { what: "answer the worker", error: error.into() });
                 }
             }
         }
@@ -292,10 +297,10 @@ fn timespec(ms: u64) -> Timespec {
     }
 }
 
-fn ended(status: ExitStatus) -> Ended {
+fn ended(status: ExitStatus) -> TrainerExit {
     match (status.code(), status.signal()) {
-        (Some(code), _) => Ended::Code(code),
-        (None, Some(signal)) => Ended::Signal(signal),
-        (None, None) => Ended::Code(-1),
+        (Some(code), _) => TrainerExit::Code(code),
+        (None, Some(signal)) => TrainerExit::Signal(signal),
+        (None, None) => TrainerExit::Code(-1),
     }
 }

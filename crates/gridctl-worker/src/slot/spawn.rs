@@ -15,7 +15,7 @@ use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{Access, access};
 use rustix::process::{Pid, chdir};
 
-use super::{Fault, Start, why};
+use super::{StartFault, TrainerStart, why};
 
 /// Where commands are sought when the trainer's environment has no `PATH`.
 pub(super) const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -48,9 +48,9 @@ impl Spawner {
     }
 
     /// Starts `start`.
-    pub(super) fn spawn(&mut self, start: &Start) -> Result<Child, NotStarted> {
+    pub(super) fn spawn(&mut self, start: &TrainerStart) -> Result<Child, NotStarted> {
         let Some(name) = start.argv.first() else {
-            return Err(NotStarted { fault: Fault::Command, text: "the command is empty".to_owned() });
+            return Err(NotStarted { fault: StartFault::Command, text: "the command is empty".to_owned() });
         };
         let path = self.lookup("PATH", start).unwrap_or(DEFAULT_PATH).to_owned();
         let program = self.find(&start.cwd, &path, name)?;
@@ -61,7 +61,7 @@ impl Spawner {
     }
 
     /// A program that was written a moment ago may still be open for writing: that passes.
-    fn patiently(&mut self, program: &Path, start: &Start) -> io::Result<Child> {
+    fn patiently(&mut self, program: &Path, start: &TrainerStart) -> io::Result<Child> {
         for _ in 0..20 {
             match self.try_spawn(program, start) {
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
@@ -73,7 +73,7 @@ impl Spawner {
         self.try_spawn(program, start)
     }
 
-    fn try_spawn(&mut self, program: &Path, start: &Start) -> io::Result<Child> {
+    fn try_spawn(&mut self, program: &Path, start: &TrainerStart) -> io::Result<Child> {
         let argv =
             start.argv.iter().map(|word| CString::new(word.as_str())).collect::<Result<Vec<_>, _>>()?;
         let own = start.env.iter().map(variable).collect::<Result<Vec<_>, _>>()?;
@@ -100,7 +100,7 @@ impl Spawner {
     }
 
     /// The value that the trainer will see of the variable `name`.
-    fn lookup<'a>(&'a self, name: &str, start: &'a Start) -> Option<&'a str> {
+    fn lookup<'a>(&'a self, name: &str, start: &'a TrainerStart) -> Option<&'a str> {
         let variables = self.base.iter().chain(&start.env);
         variables.rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -162,8 +162,8 @@ pub(super) fn candidates<'a>(
 mod tests {
     use super::*;
 
-    fn start(argv: &[&str], env: &[(&str, &str)], cwd: &Path) -> Start {
-        Start {
+    fn start(argv: &[&str], env: &[(&str, &str)], cwd: &Path) -> TrainerStart {
+        TrainerStart {
             id: 1,
             argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),

@@ -9,14 +9,14 @@ use std::{fs, str};
 use gridctl_core::slot::NotStarted;
 use rustix::io::Errno;
 
-use super::Fault;
+use super::StartFault;
 use super::spawn::{DEFAULT_PATH, candidates, resolve};
 
 /// Programs looked at for a suggestion.
 const MOST_NAMES: usize = 20_000;
 
 fn command_fault(text: String) -> NotStarted {
-    NotStarted { fault: Fault::Command, text }
+    NotStarted { fault: StartFault::Command, text }
 }
 
 /// Why `program` would not start in the directory `cwd` with this `PATH`, as far as a look can tell; `None`: it may well start.
@@ -77,7 +77,7 @@ pub(super) fn explain(error: &io::Error, program: &Path, name: &str, cwd: &str, 
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     match errno {
         Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => NotStarted {
-            fault: Fault::Machine,
+            fault: StartFault::Machine,
             text: format!("this machine could not start `{name}`: {error}"),
         },
         Some(Errno::TOOBIG) => command_fault(format!(
@@ -224,13 +224,13 @@ fn closest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
 mod tests {
     use std::fs::Permissions;
 
-    use super::super::Start;
+    use super::super::TrainerStart;
     use super::super::spawn::Spawner;
     use super::*;
 
     /// What a newcomer is told who starts `argv` in `dir`.
     fn told(dir: &Path, path: &str, argv: &[&str]) -> NotStarted {
-        let start = Start {
+        let start = TrainerStart {
             id: 1,
             argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
             env: vec![("PATH".to_owned(), path.to_owned())],
@@ -284,7 +284,7 @@ mod tests {
         for (argv, expected) in cases {
             let told = told(dir, path, argv);
             assert!(told.text.contains(expected), "{argv:?}: {}", told.text);
-            assert_eq!(told.fault, Fault::Command, "{argv:?}");
+            assert_eq!(told.fault, StartFault::Command, "{argv:?}");
             let foreseen = foresee(argv[0], dir, path);
             let visible = argv.len() == 1 && argv[0] != "./alien";
             assert_eq!(foreseen, visible.then_some(told.text), "{argv:?}");

@@ -3,10 +3,17 @@
 use super::*;
 
 fn start(id: u64) -> SlotRequest {
-    SlotRequest::Start(Start { id, argv: Vec::new(), env: Vec::new(), cwd: String::new(), by_ms: 1_000 })
+    SlotRequest::Start(TrainerStart {
+        id,
+        argv: Vec::new(),
+        env: Vec::new(),
+        cwd: String::new(),
+        by_ms: 1_000,
+    })
 }
 
-const EXIT: Reaped = Reaped { exit: Ended::Code(0), cpu_ms: 0, peak_rss_kib: 0, left_behind: 0 };
+const EXIT: ReapedTrainer =
+    ReapedTrainer { exit: TrainerExit::Code(0), cpu_ms: 0, peak_rss_kib: 0, left_behind: 0 };
 
 /// A process that does what it is told, and notes it.
 #[derive(Default)]
@@ -18,29 +25,29 @@ struct Process {
 
 impl Process {
     /// Does all until the next wait, in which `requests` are there for one read; reads that find nothing are noted.
-    fn until_wait(&mut self, now: u64, mut requests: Vec<SlotRequest>) -> Wait {
+    fn until_wait(&mut self, now: u64, mut requests: Vec<SlotRequest>) -> SlotWait {
         loop {
             let todo = self.supervisor.next(self.unsent);
             match todo {
-                Todo::Wait(wait) => return wait,
-                Todo::ReadRequests if requests.is_empty() => self.said.push("blocks".to_owned()),
-                Todo::ReadRequests => {
+                SupervisorTodo::Wait(wait) => return wait,
+                SupervisorTodo::ReadRequests if requests.is_empty() => self.said.push("blocks".to_owned()),
+                SupervisorTodo::ReadRequests => {
                     requests.drain(..).for_each(|request| self.supervisor.asked(Time(now), request))
                 }
-                Todo::Start(start) if start.id >= 100 => {
-                    let not = NotStarted { fault: Fault::Command, text: String::new() };
+                SupervisorTodo::Start(start) if start.id >= 100 => {
+                    let not = NotStarted { fault: StartFault::Command, text: String::new() };
                     self.supervisor.started(Time(now), Err(not));
                 }
-                Todo::Start(start) => {
+                SupervisorTodo::Start(start) => {
                     self.said.push(format!("start {}", start.id));
                     self.supervisor.started(Time(now), Ok(7));
                 }
-                Todo::Signal(signal) => {
+                SupervisorTodo::Signal(signal) => {
                     self.said.push(format!("signal {signal}"));
                     self.supervisor.signalled();
                 }
-                Todo::Reap => self.supervisor.reaped(Time(now), EXIT),
-                Todo::Say(event) => {
+                SupervisorTodo::Reap => self.supervisor.reaped(Time(now), EXIT),
+                SupervisorTodo::Say(event) => {
                     self.unsent += 10;
                     self.said.push(match event {
                         SlotEvent::Started { id, .. } => format!("started {id}"),
@@ -51,28 +58,29 @@ impl Process {
                         SlotEvent::Output { .. } => "output".to_owned(),
                     });
                 }
-                Todo::Send => {
+                SupervisorTodo::Send => {
                     self.unsent = 0;
                     self.said.push("send".to_owned());
                     self.supervisor.sent(0);
                 }
-                Todo::Relay(_) | Todo::SetBase(_) | Todo::ReapStrays => {}
+                SupervisorTodo::Relay(_) | SupervisorTodo::SetBase(_) | SupervisorTodo::ReapStrays => {}
             }
         }
     }
 
     /// A wait sees `seen`; all that is done then.
-    fn sees(&mut self, seen: Seen, requests: Vec<SlotRequest>) -> Vec<String> {
+    fn sees(&mut self, seen: WaitOutcome, requests: Vec<SlotRequest>) -> Vec<String> {
         self.supervisor.saw(seen);
         self.until_wait(0, requests);
         std::mem::take(&mut self.said)
     }
 }
 
-const REQUESTS: Seen = Seen { requests: true, exit: false, stdout: false, stderr: false, nothing: false };
-const ENDED: Seen = Seen { exit: true, requests: false, ..REQUESTS };
-const BOTH: Seen = Seen { exit: true, ..REQUESTS };
-const NOTHING: Seen = Seen { nothing: true, requests: false, ..REQUESTS };
+const REQUESTS: WaitOutcome =
+    WaitOutcome { requests: true, exit: false, stdout: false, stderr: false, nothing: false };
+const ENDED: WaitOutcome = WaitOutcome { exit: true, requests: false, ..REQUESTS };
+const BOTH: WaitOutcome = WaitOutcome { exit: true, ..REQUESTS };
+const NOTHING: WaitOutcome = WaitOutcome { nothing: true, requests: false, ..REQUESTS };
 
 #[test]
 fn what_was_seen_once_is_read_once() {
@@ -83,7 +91,7 @@ fn what_was_seen_once_is_read_once() {
     assert_eq!(process.sees(BOTH, vec![start(2)]), ["exited 1 false", "start 2", "started 2", "send"]);
     // The end alone: a glance shows whether something came during the rest.
     process.supervisor.saw(ENDED);
-    let glance = Wait { requests: true, at_most_ms: Some(0), ..Wait::default() };
+    let glance = SlotWait { requests: true, at_most_ms: Some(0), ..SlotWait::default() };
     assert_eq!(process.until_wait(0, vec![]), glance);
     assert_eq!(process.said, ["exited 2 false"]);
     process.said.clear();
@@ -92,7 +100,7 @@ fn what_was_seen_once_is_read_once() {
     assert_eq!(process.until_wait(0, vec![]), glance);
     process.said.clear();
     assert_eq!(process.sees(NOTHING, vec![]), ["send"]);
-    assert_eq!(process.until_wait(0, vec![]), Wait { requests: true, ..Wait::default() }, "for ever");
+    assert_eq!(process.until_wait(0, vec![]), SlotWait { requests: true, ..SlotWait::default() }, "for ever");
 }
 
 #[test]
@@ -137,12 +145,12 @@ fn a_ping_is_answered_at_once_unless_the_slot_rests() {
 fn while_the_worker_does_not_read_neither_is_the_trainer_but_requests_are() {
     let mut process = Process::default();
     process.supervisor.asked(Time(0), start(1));
-    assert!(matches!(process.supervisor.next(0), Todo::Start(_)));
+    assert!(matches!(process.supervisor.next(0), SupervisorTodo::Start(_)));
     process.supervisor.started(Time(0), Ok(1));
     process.supervisor.relayed(Time(0), LOW_WATER);
-    assert!(matches!(process.supervisor.next(0), Todo::Say(_)));
-    assert_eq!(process.supervisor.next(300 << 10), Todo::Send);
+    assert!(matches!(process.supervisor.next(0), SupervisorTodo::Say(_)));
+    assert_eq!(process.supervisor.next(300 << 10), SupervisorTodo::Send);
     process.supervisor.sent(300 << 10);
-    let Todo::Wait(wait) = process.supervisor.next(300 << 10) else { panic!("a wait follows") };
+    let SupervisorTodo::Wait(wait) = process.supervisor.next(300 << 10) else { panic!("a wait follows") };
     assert!(wait.requests && wait.send && wait.exit && !wait.output, "{wait:?}");
 }

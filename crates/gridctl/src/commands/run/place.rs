@@ -8,7 +8,7 @@ use std::time::Duration;
 use gridctl_core::id::WorkerId;
 use gridctl_fleet::{FleetError, FleetEvent, LocalConfig, LocalFleet};
 use gridctl_master::{Handle, Running};
-use gridctl_worker::leftovers::{Ended, end_dead_and_runs};
+use gridctl_worker::leftovers::{EndedLeftovers, end_dead_and_runs};
 
 use super::course::Plan;
 use super::interrupt::Interrupts;
@@ -48,7 +48,7 @@ impl Workers {
         let config = LocalConfig { program, master, data_dir: plan.dir.clone(), args };
         let work = datadir::slots(&plan.dir);
         let begin = move || {
-            let mut left = Ended::default();
+            let mut left = EndedLeftovers::default();
             let fleet = LocalFleet::new(config, || left = end_dead_and_runs(&work));
             fleet.map(|fleet| (fleet, left))
         };

@@ -10,14 +10,14 @@ use std::time::Duration;
 use gridctl_core::attempt::{StopReason, full_jitter};
 use gridctl_core::id::LeaseSeq;
 use gridctl_core::protocol::ToWorker;
-use gridctl_core::worker::{Action, Farewell, GRACE_MS, Start, Worker};
+use gridctl_core::worker::{AttemptStart, Farewell, GRACE_MS, WorkerAction, WorkerProtocol};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
 use crate::address::{Address, Bearer};
-use crate::attempt::{Assignment, Machine, Order, Said, SlotKeeper};
+use crate::attempt::{Assignment, AttemptOrder, SlotKeeper, SlotNews, WorkerMachine};
 use crate::clock;
-use crate::connection::{Link, LinkError, connect};
+use crate::connection::{LinkError, MasterLink, connect};
 
 /// The longest pause before the first try to connect again; doubled for each further one.
 const RETRY_BASE_MS: u64 = 100;
@@ -26,47 +26,47 @@ const RETRY_CAP_MS: u64 = 5_000;
 /// Slots that were told to end have so long before they are left to themselves.
 const CLOSE_WITHIN: Duration = Duration::from_secs(15);
 
-type Connecting = Pin<Box<dyn Future<Output = Result<Link, LinkError>> + Send>>;
+type Connecting = Pin<Box<dyn Future<Output = Result<MasterLink, LinkError>> + Send>>;
 
 /// What came from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// Take nothing more, end what goes on, report, leave.
     Drain,
-    /// End everything at once.
+    /// LoopEnd everything at once.
     Stop,
 }
 
 /// How it ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum LoopEnd {
     Farewell(Farewell),
     Stopped,
 }
 
 /// Where the master is, and what is shown to it.
-pub(crate) struct Master {
+pub(crate) struct MasterSide {
     pub(crate) address: Address,
     pub(crate) bearer: Bearer,
 }
 
 /// The loop's state.
-pub(crate) struct Driver {
-    machine: Arc<Machine>,
-    master: Master,
-    worker: Worker,
-    link: Option<Link>,
+pub(crate) struct WorkerLoop {
+    machine: Arc<WorkerMachine>,
+    master: MasterSide,
+    worker: WorkerProtocol,
+    link: Option<MasterLink>,
     connecting: Option<Connecting>,
     failures: u32,
     keepers: JoinSet<()>,
     work: HashMap<u32, UnboundedSender<Assignment>>,
-    orders: HashMap<LeaseSeq, UnboundedSender<Order>>,
-    say: UnboundedSender<Said>,
-    said: UnboundedReceiver<Said>,
+    orders: HashMap<LeaseSeq, UnboundedSender<AttemptOrder>>,
+    say: UnboundedSender<SlotNews>,
+    said: UnboundedReceiver<SlotNews>,
 }
 
-impl Driver {
-    pub(crate) fn new(machine: Arc<Machine>, master: Master, worker: Worker) -> Self {
+impl WorkerLoop {
+    pub(crate) fn new(machine: Arc<WorkerMachine>, master: MasterSide, worker: WorkerProtocol) -> Self {
         let (say, said) = mpsc::unbounded_channel();
         Self {
             machine,
@@ -84,10 +84,10 @@ impl Driver {
     }
 
     /// Until the worker is done, or is told to stop. Nothing that it started goes on afterwards.
-    pub(crate) async fn drive(mut self, mut wishes: UnboundedReceiver<Wish>) -> End {
+    pub(crate) async fn drive(mut self, mut wishes: UnboundedReceiver<Wish>) -> LoopEnd {
         let end = loop {
             if let Some(farewell) = self.act() {
-                break End::Farewell(farewell);
+                break LoopEnd::Farewell(farewell);
             }
             let pause = Duration::from_millis(self.worker.due_ms());
             tokio::select! {
@@ -96,7 +96,7 @@ impl Driver {
                 link = connected(self.connecting.as_mut()) => self.connected(link),
                 Some(wish) = wishes.recv() => match wish {
                     Wish::Drain => self.worker.drain(clock::now(), StopReason::Drained, GRACE_MS),
-                    Wish::Stop => break End::Stopped,
+                    Wish::Stop => break LoopEnd::Stopped,
                 },
                 () = tokio::time::sleep(pause) => {}
             }
@@ -107,17 +107,17 @@ impl Driver {
     }
 
     /// A slot said something; what else has been said meanwhile is heard as well, so that reports go out together.
-    fn hear(&mut self, said: Said) {
+    fn hear(&mut self, said: SlotNews) {
         let mut next = Some(said);
         while let Some(said) = next {
             match said {
-                Said::Progress { lease, step, value } => self.worker.progressed(lease, step, value),
-                Said::Ended(report) => {
+                SlotNews::Progress { lease, step, value } => self.worker.progressed(lease, step, value),
+                SlotNews::Ended(report) => {
                     self.orders.remove(&report.token.lease);
                     self.worker.ended(clock::now(), *report);
                 }
-                Said::Unpublished { lease, fault } => self.worker.unpublished(lease, &fault),
-                Said::Withdrawn { lease } => {
+                SlotNews::Unpublished { lease, fault } => self.worker.unpublished(lease, &fault),
+                SlotNews::Withdrawn { lease } => {
                     self.orders.remove(&lease);
                     self.worker.withdrawn(clock::now(), lease);
                 }
@@ -138,7 +138,7 @@ impl Driver {
         }
     }
 
-    fn connected(&mut self, link: Result<Link, LinkError>) {
+    fn connected(&mut self, link: Result<MasterLink, LinkError>) {
         self.connecting = None;
         match link {
             Ok(link) => {
@@ -186,35 +186,35 @@ impl Driver {
             }
             for action in actions {
                 match action {
-                    Action::Connect => self.seek(),
-                    Action::Reconnect => {
+                    WorkerAction::Connect => self.seek(),
+                    WorkerAction::Reconnect => {
                         self.link = None;
                         self.seek();
                     }
-                    Action::Send(message) => {
+                    WorkerAction::Send(message) => {
                         if self.link.as_ref().is_some_and(|link| !link.send(message)) {
                             self.lost("it does not read what is sent");
                         }
                     }
-                    Action::Start(start) => self.start(start),
-                    Action::Stop { lease, reason, grace_ms } => {
-                        self.order(lease, Order::Stop { reason, grace_ms });
+                    WorkerAction::Start(start) => self.start(start),
+                    WorkerAction::Stop { lease, reason, grace_ms } => {
+                        self.order(lease, AttemptOrder::Stop { reason, grace_ms });
                     }
-                    Action::Recall(lease) => self.order(lease, Order::Recall),
-                    Action::Exit(farewell) => return Some(farewell),
+                    WorkerAction::Recall(lease) => self.order(lease, AttemptOrder::Recall),
+                    WorkerAction::Exit(farewell) => return Some(farewell),
                 }
             }
         }
     }
 
-    fn order(&self, lease: LeaseSeq, order: Order) {
+    fn order(&self, lease: LeaseSeq, order: AttemptOrder) {
         if let Some(orders) = self.orders.get(&lease) {
             // An attempt that has just ended is past being told anything.
             let _ = orders.send(order);
         }
     }
 
-    fn start(&mut self, start: Box<Start>) {
+    fn start(&mut self, start: Box<AttemptStart>) {
         let (orders, ordered) = mpsc::unbounded_channel();
         self.orders.insert(start.grant.token.lease, orders);
         let number = start.slot;
@@ -230,9 +230,9 @@ impl Driver {
     }
 
     /// Ends all slots: gently where nothing goes on in them; one whose pipe closes ends whatever it holds.
-    async fn close(mut self, end: &End) {
+    async fn close(mut self, end: &LoopEnd) {
         use Farewell::{Drained, Orphaned, Unfit, Unreported};
-        let gently = matches!(end, End::Farewell(Drained | Unfit(_) | Orphaned | Unreported));
+        let gently = matches!(end, LoopEnd::Farewell(Drained | Unfit(_) | Orphaned | Unreported));
         if let Some(link) = self.link.take().filter(|_| gently) {
             link.close().await;
         }
@@ -248,7 +248,7 @@ impl Driver {
 }
 
 /// The master's next words; never, while there is no connection.
-async fn next(link: Option<&mut Link>) -> Result<ToWorker, LinkError> {
+async fn next(link: Option<&mut MasterLink>) -> Result<ToWorker, LinkError> {
     match link {
         Some(link) => link.next().await,
         None => pending().await,
@@ -256,7 +256,7 @@ async fn next(link: Option<&mut Link>) -> Result<ToWorker, LinkError> {
 }
 
 /// The connection that is sought; never, while none is.
-async fn connected(connecting: Option<&mut Connecting>) -> Result<Link, LinkError> {
+async fn connected(connecting: Option<&mut Connecting>) -> Result<MasterLink, LinkError> {
     match connecting {
         Some(connecting) => connecting.await,
         None => pending().await,
