@@ -8,6 +8,7 @@ use super::curve::MAX_POINTS;
 use super::file::{self, JsonLine};
 use super::line::{self, Line, is_between_cells};
 use super::near::{NearMisses, shown};
+use super::qualifier::Section;
 use super::series::{Place, Series};
 use super::value::{Value, as_step, number_prefix, whole_value};
 use super::{Outcome, Patterns, Stream};
@@ -36,6 +37,8 @@ pub(super) struct Board {
     pub(super) lines: [u64; Channel::ALL.len()],
     /// Lines that were cut, and the length of the longest.
     pub(super) cut: (u64, u64),
+    /// Of stdout and stderr, the section that their last line is in.
+    pub(super) sections: [Option<Section>; 2],
     /// Of each declared metric, the last row of a table that begins with its name and is not read.
     pub(super) rows: Vec<Option<Row>>,
 }
@@ -79,6 +82,7 @@ impl Board {
             unknown: None,
             lines: [0; 4],
             cut: (0, 0),
+            sections: [None; 2],
             rows: patterns.declared.iter().map(|_| None).collect(),
             patterns,
         }

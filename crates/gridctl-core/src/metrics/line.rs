@@ -107,8 +107,16 @@ pub(super) fn text(line: &[u8]) -> Cow<'_, str> {
     if memchr::memchr(0x1b, line).is_some() { Cow::Owned(without_escapes(&text)) } else { text }
 }
 
-/// `bytes` as text, invalid UTF-8 replaced; most are valid, which is seen faster than replaced.
+/// `bytes` as text, invalid UTF-8 replaced; most are valid, which is seen faster than replaced. Of UTF-16,
+/// which has a zero beside each ASCII letter, these letters.
 pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    if memchr::memchr(0, bytes).is_some() {
+        let bytes = bytes.strip_prefix(b"\xff\xfe").or(bytes.strip_prefix(b"\xfe\xff")).unwrap_or(bytes);
+        let kept: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
+        if bytes.len() >= kept.len() + bytes.len() / 3 {
+            return Cow::Owned(String::from_utf8_lossy(&kept).into_owned());
+        }
+    }
     str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
@@ -208,7 +216,7 @@ pub(super) fn find_step(line: &str) -> Option<i64> {
 fn after_name<'a>(line: &'a str, at: usize, name: &str) -> Option<&'a str> {
     let before = line[..at].chars().next_back();
     let first = name.chars().next()?;
-    if before.is_some_and(|c| (c.is_alphanumeric() && is_cjk(c) == is_cjk(first)) || "_-./".contains(c)) {
+    if before.is_some_and(|c| (c.is_alphanumeric() && is_cjk(c) == is_cjk(first)) || "_-./?&".contains(c)) {
         return None;
     }
     let rest = &line[at + name.len()..];

@@ -24,7 +24,7 @@ pub(super) struct Qualifier {
 }
 
 /// Words, in lower case.
-const WORDS: [(&str, Split); 18] = [
+const WORDS: [(&str, Split); 28] = [
     ("train", Split::Train),
     ("training", Split::Train),
     ("val", Split::Val),
@@ -37,6 +37,16 @@ const WORDS: [(&str, Split); 18] = [
     ("dev", Split::Dev),
     ("baseline", Split::Baseline),
     ("dummy", Split::Baseline),
+    ("majority", Split::Baseline),
+    ("random", Split::Baseline),
+    ("chance", Split::Baseline),
+    ("old", Split::Baseline),
+    ("previous", Split::Baseline),
+    ("prev", Split::Baseline),
+    ("initial", Split::Baseline),
+    ("target", Split::Baseline),
+    ("required", Split::Baseline),
+    ("expected", Split::Baseline),
     ("训练", Split::Train),
     ("訓練", Split::Train),
     ("验证", Split::Val),
@@ -115,6 +125,9 @@ pub(super) type Said = (Qualifier, usize);
 /// The words directly before the name at `at`: `best val accuracy`.
 pub(super) fn directly(line: &str, at: usize) -> Option<Said> {
     let before = line[..at].trim_end_matches(['"', '\'', '`']);
+    if let Some(said) = owner(before) {
+        return Some(said);
+    }
     let (mut word, mut from) = last_word(before)?;
     if is_filler(word) {
         (word, from) = last_word(&line[..from])?;
@@ -123,6 +136,15 @@ pub(super) fn directly(line: &str, at: usize) -> Option<Said> {
     let nearest = Qualifier::of(word).filter(|_| apart)?;
     let farther = last_word(&line[..from]).and_then(|(word, from)| Some((Qualifier::of(word)?, from)));
     Some((nearest.and(farther.map(|(said, _)| said)), farther.map_or(from, |(_, from)| from)))
+}
+
+/// Whose the number is: `valid_0's loss`, as LightGBM has it.
+fn owner(before: &str) -> Option<Said> {
+    let name = before.trim_end_matches(is_blank).strip_suffix("'s")?;
+    let bare = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+    let from = bare.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len();
+    let joins = |c: char| c.is_alphanumeric() || "_-./".contains(c);
+    (!bare[..from].ends_with(joins)).then_some((Qualifier::of(&bare[from..])?, from))
 }
 
 /// The word that `text` ends with, blanks aside, and where it begins; none that is a part of a longer name.
@@ -181,6 +203,31 @@ pub(super) fn headings(line: &str) -> Vec<Heading> {
 pub(super) fn under(headings: &[Heading], at: usize) -> Option<Said> {
     let behind = headings.partition_point(|heading| heading.from < at);
     headings[..behind].last().map(|heading| (heading.said, heading.from))
+}
+
+/// A line that is a word and a sign alone, and speaks of all lines below that are set in farther: `val:`,
+/// `"val": {`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Section {
+    pub(super) said: Qualifier,
+    indent: usize,
+}
+
+impl Section {
+    /// The section that a line of a stream is in, or begins.
+    pub(super) fn next(before: Option<Self>, line: &str) -> Option<Self> {
+        let end = line.trim_end();
+        if before.is_none() && !end.ends_with([':', '{']) {
+            return None;
+        }
+        let text = end.trim_start();
+        let indent = end.len() - text.len();
+        let key = text.trim_end_matches('{').trim_end().strip_suffix(':').unwrap_or_default();
+        if let Some(said) = Qualifier::of(key.trim_matches(['"', '\''])) {
+            return Some(Self { said, indent });
+        }
+        before.filter(|before| indent > before.indent)
+    }
 }
 
 fn heading(line: &str, from: usize, end: usize) -> Option<Heading> {
@@ -262,6 +309,8 @@ mod tests {
             ("val {'acc': 1, 'loss': 1}", Some((Val, false))),
             ("train: 100%|███| 5/5 [00:00<00:00, loss=1]", Some((Train, false))),
             ("best val: acc=1 loss=1", Some((Val, true))),
+            ("[10]\ttraining's l2: 1\tvalid_0's loss: 1", Some((Val, false))),
+            ("old loss: 1", Some((Baseline, false))),
             ("Test 3: loss=1", Some((Test, false))),
             ("loss=1", None),
             ("trained loss: 1", None),

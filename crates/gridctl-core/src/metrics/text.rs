@@ -8,7 +8,7 @@ use super::board::{Board, Row};
 use super::line::{self, Found};
 use super::near::{WIDE, shown};
 use super::nested::{self, Nested};
-use super::qualifier::{self, Heading, Qualifier, Said};
+use super::qualifier::{self, Heading, Qualifier, Said, Section};
 use super::series::{Place, Series, Words};
 use super::value::{Value, whole_number, whole_value};
 use super::{Declared, Patterns};
@@ -30,6 +30,8 @@ struct TextLine<'l> {
     place: Place,
     step: OnceCell<Option<i64>>,
     headings: OnceCell<Vec<Heading>>,
+    /// What the line stands in.
+    section: Option<Section>,
 }
 
 impl TextLine<'_> {
@@ -40,7 +42,9 @@ impl TextLine<'_> {
     /// The words that speak of the name at `at`.
     fn said(&self, at: usize) -> Option<Said> {
         let headings = || self.headings.get_or_init(|| qualifier::headings(self.text));
-        qualifier::directly(self.text, at).or_else(|| qualifier::under(headings(), at))
+        let section = || self.section.map(|section| (section.said, at));
+        let heading = || qualifier::under(headings(), at).or_else(section);
+        qualifier::directly(self.text, at).or_else(heading)
     }
 
     /// Takes in the value of the name at `at` with these words.
@@ -84,7 +88,9 @@ impl Board {
     pub(super) fn declared_line(&mut self, text: &str, channel: Channel, place: Place) {
         let patterns = Arc::clone(&self.patterns);
         let (step, headings) = (OnceCell::new(), OnceCell::new());
-        let line = TextLine { text, channel, place, step, headings };
+        let section = &mut self.sections[usize::from(channel == Channel::Stderr)];
+        *section = Section::next(*section, text);
+        let line = TextLine { text, channel, place, step, headings, section: *section };
         for (nth, metric) in patterns.declared.iter().enumerate() {
             if metric.regex.is_some() {
                 self.caught(&line, nth, metric, &patterns);
