@@ -1,7 +1,9 @@
-//! The bare limit that `bench/trials` compares gridctl with: starts the same trainer with the same environment, reads its
-//! one pipe, waits for it, and does nothing else. Invariant: nothing is kept, counted or written; std alone.
+//! The bare limit that `bench/trials` compares gridctl with: starts the same trainer with the same
+//! environment, reads its one pipe, waits for it, and does nothing else. Invariant: nothing is
+//! kept, counted or written; std alone.
 //!
-//! `baseline COUNT THREADS ENVIRONMENT PROGRAM [ARGUMENT...]`, where ENVIRONMENT is a file of NAME=VALUE, NUL after each.
+//! `baseline COUNT THREADS ENVIRONMENT PROGRAM [ARGUMENT...]`, where ENVIRONMENT is a file of
+//! NAME=VALUE, NUL after each.
 
 use std::io::Read;
 use std::process::{Command, ExitCode, Stdio};

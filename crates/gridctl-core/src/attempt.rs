@@ -1,5 +1,7 @@
-//! How an attempt ends, and what follows: evidence -> class -> budgets -> done, head of the queue, or backoff.
-//! Invariant: this is the one table of ends. Every end has exactly one class, counts against one budget at most, and every budget is finite.
+//! How an attempt ends, and what follows: evidence -> class -> budgets -> done, head of the queue,
+//! or backoff.
+//! Invariant: this is the one table of ends. Every end has exactly one class, counts against one
+//! budget at most, and every budget is finite.
 
 pub mod stop;
 
@@ -8,15 +10,18 @@ use serde::{Deserialize, Serialize};
 use crate::record::{Class, Exit, Report, TrialState};
 use crate::spec::Retry;
 
-/// The exit code by which a trainer asks for another try (`EX_TEMPFAIL`), whatever the sweep file says.
+/// The exit code by which a trainer asks for another try (`EX_TEMPFAIL`), whatever the sweep file
+/// says.
 pub const EXIT_RELEASED: i32 = 75;
-/// Attempts that preemption, drains, losses and faults of machines may cost a trial; one more quarantines it.
+/// Attempts that preemption, drains, losses and faults of machines may cost a trial; one more
+/// quarantines it.
 pub const MAX_LOST: u8 = 50;
 /// Attempts that may end before a trainer was started; one more quarantines the trial.
 pub const MAX_UNBEGUN: u16 = 1_000;
 /// Attempts that a trainer may give back with [`EXIT_RELEASED`]; one more is final.
 pub const MAX_RELEASED: u8 = 20;
-/// After so many lost attempts a trial gets a worker of its own, so that it takes no other trial with it.
+/// After so many lost attempts a trial gets a worker of its own, so that it takes no other trial
+/// with it.
 pub const SUSPICIOUS: u8 = 3;
 /// The longest backoff before the first retry, in milliseconds; doubled for each further one.
 pub const BACKOFF_BASE_MS: u64 = 1_000;
@@ -186,7 +191,8 @@ pub enum Next {
     },
 }
 
-/// What one generation of a trial has used up of its budgets. The default is a trial that was never tried.
+/// What one generation of a trial has used up of its budgets. The default is a trial that was never
+/// tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// Ends that counted against `max_failures`.
@@ -211,7 +217,8 @@ impl Tally {
         self.suspicion >= SUSPICIOUS
     }
 
-    /// One of the failures was a machine's fault: it counts as lost, as far as there is room, and its error proves nothing.
+    /// One of the failures was a machine's fault: it counts as lost, as far as there is room, and
+    /// its error proves nothing.
     pub fn excuse(&mut self) {
         if self.failures > 0 && self.lost < MAX_LOST {
             self.failures -= 1;
@@ -220,14 +227,16 @@ impl Tally {
         }
     }
 
-    /// Counts one end and says what follows. Every end but `lost` was reported under the trial's current token.
+    /// Counts one end and says what follows. Every end but `lost` was reported under the trial's
+    /// current token.
     pub fn count(&mut self, end: &End<'_>, retry: &Retry) -> Next {
         match (end.class, Budget::of(end.class)) {
             (Class::Succeeded, _) => Next::Done(TrialState::Succeeded),
             (Class::Cancelled, _) => Next::Done(TrialState::Cancelled),
             (_, Some(Budget::Failures)) => self.count_failure(end, retry),
             (_, Some(Budget::Released)) => self.count_released(),
-            // A fenced attempt's token is not the current one, so it does not get here; if it did, it must not recur for ever.
+            // A fenced attempt's token is not the current one, so it does not get here; if it did,
+            // it must not recur for ever.
             (_, Some(Budget::Lost)) if end.unbegun => self.count_unbegun(),
             (class, Some(Budget::Lost) | None) => self.count_lost(class),
         }
@@ -289,7 +298,8 @@ fn error_hash(line: &str) -> u32 {
     u32::from_le_bytes([a, b, c, d]).max(1)
 }
 
-/// The longest wait before retry `number` (from 1): doubles from [`BACKOFF_BASE_MS`] up to [`BACKOFF_CAP_MS`].
+/// The longest wait before retry `number` (from 1): doubles from [`BACKOFF_BASE_MS`] up to
+/// [`BACKOFF_CAP_MS`].
 #[must_use]
 pub fn backoff_ceiling_ms(number: u32) -> u64 {
     let doublings = number.saturating_sub(1).min(16);

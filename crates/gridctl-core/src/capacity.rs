@@ -40,7 +40,8 @@ impl Capacity {
             && wanted.gpus <= self.gpus
     }
 
-    /// How many attempts that take `wanted` fit at once; as many as one likes, if they take nothing.
+    /// How many attempts that take `wanted` fit at once; as many as one likes, if they take
+    /// nothing.
     #[must_use]
     pub fn at_once(&self, wanted: &Resources) -> u64 {
         let fit = |all: u64, one: u64| all.checked_div(one).unwrap_or(u64::MAX);
@@ -51,7 +52,8 @@ impl Capacity {
         places.min(fit(self.mem_mib, wanted.mem_mib)).min(fit(self.gpus.into(), wanted.gpus.into()))
     }
 
-    /// Whether one more attempt that takes `wanted` fits beside what is used, or is one of the `ahead` that may wait for room.
+    /// Whether one more attempt that takes `wanted` fits beside what is used, or is one of the
+    /// `ahead` that may wait for room.
     #[must_use]
     pub fn admits(&self, used: &Used, wanted: &Resources, ahead: u32) -> bool {
         let ahead = u64::from(ahead);

@@ -1,5 +1,5 @@
-//! Which files of a workdir are a sweep's code, as far as their names tell, and which of them changed
-//! while attempts ran.
+//! Which files of a workdir are a sweep's code, as far as their names tell, and which of them
+//! changed while attempts ran.
 //! Invariant: what the command names is code, whatever it is called.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +53,8 @@ pub fn is_source(path: &str) -> bool {
     SOURCES.contains(&&*ending) || SETTINGS.contains(&&*ending) || NAMES.contains(&&*name)
 }
 
-/// Whether a file of this name is for people alone: Markdown, or a notebook, whose outputs are in it.
+/// Whether a file of this name is for people alone: Markdown, or a notebook, whose outputs are in
+/// it.
 #[must_use]
 pub fn is_prose(path: &str) -> bool {
     ["md", "markdown", "ipynb"].contains(&&*parts(path).1)
@@ -165,9 +166,9 @@ impl WorkdirWatch {
         }
     }
 
-    /// Takes what a look at the workdir, begun at `from`, has found: paths with the time of each one's last change, and
-    /// returns those that changed while an attempt ran, each change once; those that changed while
-    /// several ran come first.
+    /// Takes what a look at the workdir, begun at `from`, has found: paths with the time of each
+    /// one's last change, and returns those that changed while an attempt ran, each change once;
+    /// those that changed while several ran come first.
     pub fn look(
         &mut self,
         from: FileTime,

@@ -1,5 +1,6 @@
-//! How many workers there should be, and what is to be done about it: when a worker is replaced, how long that waits, and when a fleet
-//! gives up. Invariant: a worker that was let go has no successor, and workers that cannot live are not started for ever.
+//! How many workers there should be, and what is to be done about it: when a worker is replaced,
+//! how long that waits, and when a fleet gives up. Invariant: a worker that was let go has no
+//! successor, and workers that cannot live are not started for ever.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,7 +12,8 @@ const SHORT_LIFE_MS: u64 = 10_000;
 pub const UNFIT_EXIT: u8 = 13;
 /// After so many short lives in a row, without work done between them, the fleet gives up.
 pub const SHORT_LIVES: u32 = 5;
-/// The first replacement waits so long, each further one twice as long, up to the second; in milliseconds.
+/// The first replacement waits so long, each further one twice as long, up to the second; in
+/// milliseconds.
 const WAIT_MS: (u64, u64) = (100, 5_000);
 
 /// What a fleet's shell does next.
@@ -19,7 +21,8 @@ const WAIT_MS: (u64, u64) = (100, 5_000);
 pub enum FleetAction {
     /// Start one more worker, and call [`FleetPlan::on_started`].
     Start,
-    /// No worker is left, and none is started: each one said that its machine cannot start trainers.
+    /// No worker is left, and none is started: each one said that its machine cannot start
+    /// trainers.
     NoneLeft,
     /// Start no more: so many workers in a row ended as soon as they had started.
     GiveUp {
@@ -92,7 +95,8 @@ impl FleetPlan {
         self.unfit |= self.workers.remove(&worker).is_some_and(|worker| !worker.dismissed);
     }
 
-    /// A trial has succeeded: workers can live, and whatever ended some of them is not counted any more.
+    /// A trial has succeeded: workers can live, and whatever ended some of them is not counted any
+    /// more.
     pub fn on_success(&mut self) {
         self.short_lives = 0;
     }

@@ -1,5 +1,6 @@
 //! Identifiers: trials, sweeps, workers, leases and the fencing token that orders attempts.
-//! Invariant: a trial's id depends on its parameters and repeat alone, so it is the same in every version of every sweep.
+//! Invariant: a trial's id depends on its parameters and repeat alone, so it is the same in every
+//! version of every sweep.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,12 +14,14 @@ use crate::value::Params;
 /// Characters of a trial's id in tables; every command takes any prefix that is unique.
 pub const SHORT_ID: usize = 8;
 
-/// A trial: the first 80 bits of the BLAKE3 hash of its canonical parameters and repeat; 16 characters of base32 (RFC 4648, lower case).
+/// A trial: the first 80 bits of the BLAKE3 hash of its canonical parameters and repeat; 16
+/// characters of base32 (RFC 4648, lower case).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrialId(pub [u8; 10]);
 
 impl TrialId {
-    /// The id of the trial with these parameters; `repeat` is the seed's number, 0 where the repeats are an axis.
+    /// The id of the trial with these parameters; `repeat` is the seed's number, 0 where the
+    /// repeats are an axis.
     #[must_use]
     pub fn of(params: &Params, repeat: u32) -> Self {
         let mut hash = blake3::Hasher::new();
@@ -35,7 +38,8 @@ impl TrialId {
     }
 }
 
-/// A hash of everything but the parameters that decides a trial's outcome: command, environment, image, workdir, data. "The code".
+/// A hash of everything but the parameters that decides a trial's outcome: command, environment,
+/// image, workdir, data. "The code".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CodeHash(pub [u8; 10]);
 
@@ -149,7 +153,8 @@ macro_rules! plain_number {
 }
 plain_number!(SweepId, Epoch, LeaseSeq);
 
-/// What a worker shows with everything it says about an attempt: only the trial's current token is obeyed.
+/// What a worker shows with everything it says about an attempt: only the trial's current token is
+/// obeyed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Token {
     /// The master's epoch that granted the lease.
@@ -167,7 +172,8 @@ impl fmt::Display for Token {
     }
 }
 
-/// A time on this master's (or worker's) monotonic clock, in milliseconds: never journalled, never sent.
+/// A time on this master's (or worker's) monotonic clock, in milliseconds: never journalled, never
+/// sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(pub u64);
 

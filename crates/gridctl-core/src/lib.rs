@@ -4,7 +4,7 @@
 //!
 //! What is what, from the sweep file to the record:
 //!
-//! - [`spec::SweepSpec`]: a checked sweep file. It cannot exist unchecked, wherever its bytes are from.
+//! - [`spec::SweepSpec`]: a checked sweep file. It cannot exist unchecked, whoever wrote it.
 //! - [`points::Points`]: its trials by index and by position of the walk, computed and never kept.
 //! - [`protocol::FrozenSweep`]: a version: a spec with its code's mark and its environment. Compared
 //!   by content; its [`protocol::Sources`] and its results volume are places, which are never compared.

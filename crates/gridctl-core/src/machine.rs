@@ -1,5 +1,6 @@
-//! Whether a worker's machine can start trainers: after a fault it rests, longer each time, and after
-//! some in a row it is given up. Invariant: a fault is counted once, however many slots it hits.
+//! Whether a worker's machine can start trainers: after a fault it rests, longer each time, and
+//! after some in a row it is given up. Invariant: a fault is counted once, however many slots it
+//! hits.
 
 use serde::{Deserialize, Serialize};
 

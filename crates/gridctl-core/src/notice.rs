@@ -1,4 +1,5 @@
-//! What a person should know of a sweep beside its phase: conditions that hold now and need a look, or a hand.
+//! What a person should know of a sweep beside its phase: conditions that hold now and need a look,
+//! or a hand.
 //! Invariant: a notice never changes a phase, and the sentence for it is made by the binary alone.
 
 use serde::{Deserialize, Serialize};
@@ -39,24 +40,24 @@ pub enum Notice {
         /// The two ways, for that trial.
         doubt: Doubt,
     },
-    /// What trainers on a machine left cannot be written to the results volume. It is kept there and
-    /// published when it can be; until then the machine takes no trial.
+    /// What trainers on a machine left cannot be written to the results volume. It is kept there
+    /// and published when it can be; until then the machine takes no trial.
     ResultsWait {
         /// Its name.
         host: String,
         /// What the volume says.
         error: String,
     },
-    /// One file of the workdir changed several times while more than one attempt ran there: they may
-    /// disturb each other.
+    /// One file of the workdir changed several times while more than one attempt ran there: they
+    /// may disturb each other.
     MayDisturb {
         /// The file, relative to the workdir, and others that changed nearly as often.
         files: Vec<String>,
         /// Each has a copy of the workdir, and so reached them by another way.
         isolated: bool,
     },
-    /// Trials that differ in one of these axes alone have had the same metrics, to the last bit: the
-    /// program may not read it.
+    /// Trials that differ in one of these axes alone have had the same metrics, to the last bit:
+    /// the program may not read it.
     MayBeUnread {
         /// The axes.
         axes: Vec<String>,

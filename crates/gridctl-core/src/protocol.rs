@@ -1,5 +1,7 @@
-//! What master and worker say to each other, as plain types: `gridctl-proto` puts them on the wire, the simulator delivers them as they are.
-//! Invariant: durations and never wall times; a `Hello` is the whole truth about the worker, an `Update` what changed since.
+//! What master and worker say to each other, as plain types: `gridctl-proto` puts them on the wire,
+//! the simulator delivers them as they are.
+//! Invariant: durations and never wall times; a `Hello` is the whole truth about the worker, an
+//! `Update` what changed since.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +17,8 @@ pub const PROTOCOL: u32 = 1;
 /// Attempts that a worker can hold: as many as one `Hello` can name.
 pub const MAX_HELD: usize = 65_536;
 
-/// One version of a sweep, frozen when it was submitted: everything that its trials need beside their parameters. One that is
-/// read back from bytes has been checked again, whoever wrote them.
+/// One version of a sweep, frozen when it was submitted: everything that its trials need beside
+/// their parameters. One that is read back from bytes has been checked again, whoever wrote them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct FrozenSweep {
@@ -26,13 +28,14 @@ pub struct FrozenSweep {
     pub spec: SweepSpec,
     /// The text of the file, kept for people.
     pub source: String,
-    /// The sweep file, relative to the data directory: by it a sweep is told from another file's of the same name.
+    /// The sweep file, relative to the data directory: by it a sweep is told from another file's of
+    /// the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// Where code and data are: never compared, since content is what makes a version.
     pub sources: Sources,
-    /// The results volume, never compared, in which this sweep has `<name>/`: an absolute directory, or
-    /// [`DEFAULT_OUTPUT`] in the data directory of the master, wherever that is.
+    /// The results volume, never compared, in which this sweep has `<name>/`: an absolute
+    /// directory, or [`DEFAULT_OUTPUT`] in the data directory of the master, wherever that is.
     pub output: String,
     /// `env:` with the values that are passed on filled in; no secrets.
     pub env: Vec<(String, String)>,
@@ -89,13 +92,15 @@ impl FrozenSweep {
 /// What a worker can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
-    /// Thousandths of a processor; with `--slots N` it is N times 1000 and a trial takes 1000 whatever it asks.
+    /// Thousandths of a processor; with `--slots N` it is N times 1000 and a trial takes 1000
+    /// whatever it asks.
     pub cpu_milli: u32,
     /// MiB of memory.
     pub mem_mib: u64,
     /// GPUs.
     pub gpus: u32,
-    /// `--slots N`: exactly so many trials at once, whatever processors they ask for; 0: as many as fit.
+    /// `--slots N`: exactly so many trials at once, whatever processors they ask for; 0: as many as
+    /// fit.
     pub slots: u32,
 }
 
@@ -149,7 +154,8 @@ pub struct WorkerUpdate {
     pub health: Option<MachineHealth>,
     /// It holds nothing and goes; the master closes.
     pub bye: bool,
-    /// The master answers at once, if only with an empty update: a heartbeat asks, so that a dead link is noticed.
+    /// The master answers at once, if only with an empty update: a heartbeat asks, so that a dead
+    /// link is noticed.
     pub ping: bool,
 }
 
@@ -181,7 +187,8 @@ pub struct Welcome {
 /// What the master has to say; an empty one is an answer to a ping.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct MasterUpdate {
-    /// Versions that grants here or later refer to, each sent once on a connection before its first grant.
+    /// Versions that grants here or later refer to, each sent once on a connection before its first
+    /// grant.
     pub sweeps: Vec<(SweepId, u32, std::sync::Arc<FrozenSweep>)>,
     /// New trials.
     pub grants: Vec<Grant>,

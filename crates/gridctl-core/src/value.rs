@@ -1,5 +1,7 @@
-//! Parameter values and the parameters of one trial, with the one canonical form that ids are hashed from.
-//! Invariant: two numbers that are equal have the same canonical form (`1`, `1.0`; `0`, `-0.0`), and no value is NaN or infinite.
+//! Parameter values and the parameters of one trial, with the one canonical form that ids are
+//! hashed from.
+//! Invariant: two numbers that are equal have the same canonical form (`1`, `1.0`; `0`, `-0.0`),
+//! and no value is NaN or infinite.
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,7 +43,8 @@ impl Value {
         }
     }
 
-    /// Appends the canonical form: JSON with sorted keys, in which a whole float is written as an integer.
+    /// Appends the canonical form: JSON with sorted keys, in which a whole float is written as an
+    /// integer.
     pub fn canonical(&self, out: &mut String) {
         match self {
             Self::Float(value) => match whole(*value) {
@@ -67,13 +70,15 @@ impl Value {
         }
     }
 
-    /// The value as JSON text: floats keep their point (`1.0`), in the shortest form that reads back as the same number.
+    /// The value as JSON text: floats keep their point (`1.0`), in the shortest form that reads
+    /// back as the same number.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("keys are strings and no float is NaN or infinite")
     }
 
-    /// The value as an environment variable or argument has it: text as it is, everything else as JSON; `None` for null.
+    /// The value as an environment variable or argument has it: text as it is, everything else as
+    /// JSON; `None` for null.
     #[must_use]
     pub fn to_text(&self) -> Option<String> {
         match self {
@@ -200,7 +205,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// The parameters of one point, in the sweep file's order of axes. Axes that a `when` makes absent are not in it.
+/// The parameters of one point, in the sweep file's order of axes. Axes that a `when` makes absent
+/// are not in it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Params(Vec<(Arc<str>, Value)>);
 

@@ -1,5 +1,7 @@
-//! Carries out what the core's fleet plan wants. There is one kind of fleet so far: processes on this machine.
-//! Invariant: a fleet that is gone leaves no worker behind: each one holds a pipe to it, and ends when that closes.
+//! Carries out what the core's fleet plan wants. There is one kind of fleet so far: processes on
+//! this machine.
+//! Invariant: a fleet that is gone leaves no worker behind: each one holds a pipe to it, and ends
+//! when that closes.
 
 mod clock;
 mod local;
@@ -15,7 +17,8 @@ pub use local::{LocalConfig, LocalFleet};
 pub enum FleetEvent {
     /// Another worker was started in the place of one that had ended by itself.
     Started(WorkerId),
-    /// This worker's process has ended; what it ran ends with its slots, or has to be ended where those were killed as well.
+    /// This worker's process has ended; what it ran ends with its slots, or has to be ended where
+    /// those were killed as well.
     Ended(WorkerId),
     /// No worker is left: their machine cannot start trainers, as each one has told the master.
     NoneLeft,

@@ -1,5 +1,7 @@
-//! Workers as processes of this machine, each in a process group of its own, with a pipe that ties its life to ours.
-//! Invariant: nothing is decided here; what ends, and what is to be started in its place, is the plan's word.
+//! Workers as processes of this machine, each in a process group of its own, with a pipe that ties
+//! its life to ours.
+//! Invariant: nothing is decided here; what ends, and what is to be started in its place, is the
+//! plan's word.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -68,8 +70,8 @@ struct WorkerProcess {
 }
 
 impl LocalFleet {
-    /// A fleet without workers. `end_leftovers` ends what is left of the workers of an earlier one on this data directory;
-    /// when this returns, there is none.
+    /// A fleet without workers. `end_leftovers` ends what is left of the workers of an earlier one
+    /// on this data directory; when this returns, there is none.
     ///
     /// # Errors
     /// [`FleetError::Log`]: the workers' log cannot be written.
@@ -101,7 +103,8 @@ impl LocalFleet {
         Ok(started)
     }
 
-    /// Waits for the next thing that happens. To be called in a loop; nothing is lost if a call is abandoned.
+    /// Waits for the next thing that happens. To be called in a loop; nothing is lost if a call is
+    /// abandoned.
     pub async fn next_event(&mut self) -> FleetEvent {
         loop {
             match self.plan.next(self.clock.now()) {
@@ -137,8 +140,8 @@ impl LocalFleet {
         self.plan.workers()
     }
 
-    /// Lets go of every worker, and waits until all have ended; those that have not after `at_most` are killed, which leaves the
-    /// ending of what they ran to their slots.
+    /// Lets go of every worker, and waits until all have ended; those that have not after `at_most`
+    /// are killed, which leaves the ending of what they ran to their slots.
     pub async fn end(mut self, at_most: Duration) {
         self.plan.dismiss_all();
         // A worker whose pipe closes ends everything that it runs, and itself.

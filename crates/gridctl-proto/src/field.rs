@@ -1,4 +1,5 @@
-//! The one error of the wire, and the small checks that raise it. Invariant: an error names its field and shows what it was given, shortened.
+//! The one error of the wire, and the small checks that raise it. Invariant: an error names its
+//! field and shows what it was given, shortened.
 
 use serde::de::DeserializeOwned;
 

@@ -1,5 +1,7 @@
-//! gridctl's wire: the generated code of `proto/gridctl/v1` and its conversions to and from the plain types of `gridctl-core`.
-//! Invariant: whatever bytes arrive, a conversion ends in a checked value or in a [`FieldError`]; nothing behind it checks again.
+//! gridctl's wire: the generated code of `proto/gridctl/v1` and its conversions to and from the
+//! plain types of `gridctl-core`.
+//! Invariant: whatever bytes arrive, a conversion ends in a checked value or in a [`FieldError`];
+//! nothing behind it checks again.
 
 pub mod limits;
 mod report;

@@ -1,4 +1,5 @@
-//! What one message may hold. Invariant: every repeated field and every text of the wire has a limit here.
+//! What one message may hold. Invariant: every repeated field and every text of the wire has a
+//! limit here.
 
 /// Bytes of one message that a master takes of a worker, or of a person.
 pub const MAX_REQUEST_BYTES: usize = 8 << 20;

@@ -1,5 +1,6 @@
 //! How an attempt ended, to and from `gridctl_core::record`.
-//! Invariant: texts over their limit are cut on the way out, so that no report is refused for its length.
+//! Invariant: texts over their limit are cut on the way out, so that no report is refused for its
+//! length.
 
 use gridctl_core::code::{FileChange, MOST_CHANGES};
 use gridctl_core::id::TrialId;

@@ -1,5 +1,6 @@
 //! Long messages in pieces: reports that a worker kept for hours, grants by the thousand.
-//! Invariant: the pieces of a message, taken in order, say what the message said; a `Hello` counts only once it is whole.
+//! Invariant: the pieces of a message, taken in order, say what the message said; a `Hello` counts
+//! only once it is whole.
 
 use prost::Message as _;
 
@@ -48,7 +49,8 @@ fn length(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-/// A master's message in pieces of about [`limits::CHUNK_BYTES`]: versions of sweeps first, for grants refer to them.
+/// A master's message in pieces of about [`limits::CHUNK_BYTES`]: versions of sweeps first, for
+/// grants refer to them.
 #[must_use]
 pub fn to_worker(message: ToWorker) -> Vec<v1::MasterMessage> {
     use v1::master_message::Say;
@@ -124,7 +126,8 @@ impl Opening {
     /// Takes a further message of a `Hello` that is not whole.
     ///
     /// # Errors
-    /// The message is not an update with reports, holds more than was announced, or is not a good one.
+    /// The message is not an update with reports, holds more than was announced, or is not a good
+    /// one.
     pub fn push(&mut self, message: v1::WorkerMessage) -> Result<(), FieldError> {
         let len = message.encoded_len();
         let ToMaster::Update(WorkerUpdate { reports, .. }) = message.try_into()? else {

@@ -1,5 +1,6 @@
 //! `worker.proto` to and from `gridctl_core::protocol`.
-//! Invariant: what one side makes of a value, the other takes, and reads back as the same value; only texts over their limit are cut.
+//! Invariant: what one side makes of a value, the other takes, and reads back as the same value;
+//! only texts over their limit are cut.
 
 use std::sync::Arc;
 

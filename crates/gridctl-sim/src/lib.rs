@@ -1,5 +1,6 @@
 //! Master, workers and network in one process, under virtual time, one seed and injected faults.
-//! Invariant: nothing here decides what master or worker would: the very types that the binaries step are stepped.
+//! Invariant: nothing here decides what master or worker would: the very types that the binaries
+//! step are stepped.
 
 pub mod audit;
 pub mod plan;

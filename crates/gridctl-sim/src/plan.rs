@@ -29,8 +29,8 @@ pub enum Fault {
     NoSpace,
     /// The master is killed, and the newest snapshot is damaged or of another format.
     SpoilSnapshot,
-    /// The master is killed, and an event of its log is changed or gone, or the log is cut; a backup is
-    /// put back after a while.
+    /// The master is killed, and an event of its log is changed or gone, or the log is cut; a
+    /// backup is put back after a while.
     DamageLog,
     /// The master stands still.
     Stall,

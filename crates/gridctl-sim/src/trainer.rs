@@ -1,5 +1,6 @@
 //! Trainers: how long an attempt takes and how it ends, as a function of seed, trial and lease.
-//! Invariant: the objective depends on the trial alone, so that every order of events has to lead to the same results.
+//! Invariant: the objective depends on the trial alone, so that every order of events has to lead
+//! to the same results.
 
 use gridctl_core::id::TrialId;
 use gridctl_core::protocol::Grant;

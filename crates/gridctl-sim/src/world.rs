@@ -1,5 +1,6 @@
 //! The world: one master, its machines, the network between them, and what goes wrong.
-//! Invariant: whatever happens to a process happens through the queue, in virtual time, drawn from the seed.
+//! Invariant: whatever happens to a process happens through the queue, in virtual time, drawn from
+//! the seed.
 
 mod fault;
 mod line;
@@ -47,7 +48,8 @@ pub struct Report {
     pub refused: u64,
 }
 
-/// After the last fault a sweep has so long to come to its end, beside the time that its trials take.
+/// After the last fault a sweep has so long to come to its end, beside the time that its trials
+/// take.
 const PATIENCE_MS: u64 = 900_000;
 
 /// What happens.
@@ -243,8 +245,9 @@ impl World {
                 trainer::Kind::Good | trainer::Kind::Flaky => TrialState::Succeeded,
                 trainer::Kind::Bad => TrialState::Failed,
             };
-            // What is lost again and again may end in quarantine; a person may have cancelled what was left; and while no
-            // other machine was there, a bad one may have been the only one to try.
+            // What is lost again and again may end in quarantine; a person may have cancelled what
+            // was left; and while no other machine was there, a bad one may have been the only one
+            // to try.
             let excused = state == TrialState::Quarantined
                 || (cancelled && state == TrialState::Cancelled)
                 || (bad && state == TrialState::Failed);

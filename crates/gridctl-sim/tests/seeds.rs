@@ -7,7 +7,8 @@ use gridctl_sim::{Fault, simulate};
 
 const SEEDS: u64 = 1_000;
 
-/// The seeds to play: all, the one that `GRIDCTL_SIM_SEED` names, or as many as `GRIDCTL_SIM_SEEDS`.
+/// The seeds to play: all, the one that `GRIDCTL_SIM_SEED` names, or as many as
+/// `GRIDCTL_SIM_SEEDS`.
 fn seeds() -> Vec<u64> {
     let number = |name| std::env::var(name).ok().map(|it| it.parse().expect("a number of seeds, or of one"));
     match (number("GRIDCTL_SIM_SEED"), number("GRIDCTL_SIM_SEEDS")) {

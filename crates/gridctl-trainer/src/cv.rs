@@ -47,7 +47,8 @@ pub(crate) struct Scores {
     pub(crate) accuracy_std: f64,
     /// Mean accuracy in the same folds of always saying the training rows' most frequent class.
     pub(crate) baseline_accuracy: f64,
-    /// F1 averaged over classes, of all predictions together: rare classes are missing from single folds.
+    /// F1 averaged over classes, of all predictions together: rare classes are missing from single
+    /// folds.
     pub(crate) f1_macro: f64,
 }
 

@@ -1,7 +1,8 @@
-//! The data: the red wines of the wine-quality set that is built into linfa-datasets, and what is asked of them.
+//! The data: the red wines of the wine-quality set that is built into linfa-datasets, and what is
+//! asked of them.
 //!
-//! Invariant: two rows are in one group exactly if their measurements are equal, so a split by group never tests
-//! on a wine that it has trained on.
+//! Invariant: two rows are in one group exactly if their measurements are equal, so a split by
+//! group never tests on a wine that it has trained on.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,8 @@ pub(crate) struct Wine {
     pub(crate) features: Array2<f64>,
     /// The tasters' mark: 3 to 8 in these data.
     pub(crate) quality: Vec<usize>,
-    /// Each row's group: equal for rows with equal measurements, numbered from 0 in order of appearance.
+    /// Each row's group: equal for rows with equal measurements, numbered from 0 in order of
+    /// appearance.
     pub(crate) group: Vec<usize>,
     /// How many groups there are.
     pub(crate) groups: usize,

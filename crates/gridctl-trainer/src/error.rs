@@ -98,7 +98,8 @@ impl TrainError {
         }
     }
 
-    /// The process's exit code: 64 where the parameters are to blame, and trying again is in vain; else 1.
+    /// The process's exit code: 64 where the parameters are to blame, and trying again is in vain;
+    /// else 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -13,8 +13,8 @@ pub(crate) struct Fold {
     pub(crate) test: Vec<usize>,
 }
 
-/// The `count` splits that `seed` gives. The groups of each quality are shuffled and dealt out in turn, so that
-/// every fold holds about the same share of every quality.
+/// The `count` splits that `seed` gives. The groups of each quality are shuffled and dealt out in
+/// turn, so that every fold holds about the same share of every quality.
 pub(crate) fn split(wine: &Wine, count: usize, seed: u64) -> Vec<Fold> {
     let mut by_quality: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     let mut seen = vec![false; wine.groups];

@@ -1,15 +1,16 @@
-//! A random forest of linfa-trees' decision trees: a bootstrap sample and a draw of measurements for each tree,
-//! then a vote.
+//! A random forest of linfa-trees' decision trees: a bootstrap sample and a draw of measurements
+//! for each tree, then a vote.
 //!
-//! linfa-trees adds up its impurities in f32 and in the order of a hash map that is seeded anew in every process.
-//! With two classes the order cannot show, for a + b = b + a; with more it decides near ties, and the same seed
-//! gives another tree each time. So every tree here asks questions with two answers: "is it at least this class?",
-//! once for each step from the lowest class to the highest, which also uses that qualities are ordered. A leaf
-//! where both answers weigh the same is the other place where hash order leaks; rows that answer "no" weigh a
-//! 4096th more, which breaks the tie, decides nothing else below 4,096 rows, and is exact in f32.
+//! linfa-trees adds up its impurities in f32 and in the order of a hash map that is seeded anew in
+//! every process. With two classes the order cannot show, for a + b = b + a; with more it decides
+//! near ties, and the same seed gives another tree each time. So every tree here asks questions
+//! with two answers: "is it at least this class?", once for each step from the lowest class to the
+//! highest, which also uses that qualities are ordered. A leaf where both answers weigh the same is
+//! the other place where hash order leaks; rows that answer "no" weigh a 4096th more, which breaks
+//! the tie, decides nothing else below 4,096 rows, and is exact in f32.
 //!
-//! Invariant: the predictions depend on data, parameters and seed alone, and the first n trees of a larger forest
-//! are the smaller forest.
+//! Invariant: the predictions depend on data, parameters and seed alone, and the first n trees of a
+//! larger forest are the smaller forest.
 
 use linfa::prelude::*;
 use linfa_trees::{DecisionTree, SplitQuality};

@@ -1,8 +1,8 @@
-//! The linfa trainer that ships with gridctl: `gridctl train forest`, `gridctl train logistic`. It cross-validates
-//! a model on the red wines of the wine-quality data and prints its scores.
+//! The linfa trainer that ships with gridctl: `gridctl train forest`, `gridctl train logistic`. It
+//! cross-validates a model on the red wines of the wine-quality data and prints its scores.
 //!
-//! It is a trainer like any other. gridctl starts it as a process, it reads its parameters from the environment and
-//! prints metrics on standard output; no other crate knows it.
+//! It is a trainer like any other. gridctl starts it as a process, it reads its parameters from the
+//! environment and prints metrics on standard output; no other crate knows it.
 //!
 //! Invariant: the same model, parameters and seed print the same bytes, in every process.
 
@@ -113,8 +113,9 @@ impl Model {
     }
 }
 
-/// Trains as the environment says: parameters from `GRID_PARAMS` (one JSON object) or else `HP_<NAME>`, the seed
-/// from `GRID_SEED`. Scores go to standard output, a few words about data and target to standard error.
+/// Trains as the environment says: parameters from `GRID_PARAMS` (one JSON object) or else
+/// `HP_<NAME>`, the seed from `GRID_SEED`. Scores go to standard output, a few words about data and
+/// target to standard error.
 ///
 /// # Errors
 /// [`TrainError`] for parameters that the model does not take, and where the library fails.
@@ -170,7 +171,8 @@ fn describe(wine: &Wine, plan: Plan, notes: &mut dyn Write) -> Result<(), TrainE
     Ok(())
 }
 
-/// Six decimals: far finer than the folds' spread, and coarser than what another processor's rounding changes.
+/// Six decimals: far finer than the folds' spread, and coarser than what another processor's
+/// rounding changes.
 fn print(scores: &Scores, out: &mut dyn Write) -> Result<(), TrainError> {
     for (step, accuracy) in &scores.curve {
         writeln!(out, "::metric step={step} accuracy={accuracy:.6}")?;
@@ -224,7 +226,8 @@ mod tests {
         pairs.map(pair).collect()
     }
 
-    /// A thread hashes with keys of its own, as a process does, so hash order that leaked would show.
+    /// A thread hashes with keys of its own, as a process does, so hash order that leaked would
+    /// show.
     #[test]
     fn the_same_seed_prints_the_same_bytes_in_every_process() {
         let cases = [
@@ -248,8 +251,8 @@ mod tests {
         }
     }
 
-    /// Bounds for these wines with their copies grouped; scores above them would mean that a test leaked
-    /// (not grouped, 64 deep trees get 0.80 where they deserve 0.75).
+    /// Bounds for these wines with their copies grouped; scores above them would mean that a test
+    /// leaked (not grouped, 64 deep trees get 0.80 where they deserve 0.75).
     #[test]
     fn scores_are_what_these_data_are_known_to_give() {
         let cases = [

@@ -73,8 +73,8 @@ impl Logistic {
     }
 }
 
-/// Both sets with each column shifted and scaled so that the training set has mean 0 and deviation 1. A column
-/// that is constant in the training set is only shifted.
+/// Both sets with each column shifted and scaled so that the training set has mean 0 and deviation
+/// 1. A column that is constant in the training set is only shifted.
 fn standardise(train: &Array2<f64>, test: &Array2<f64>) -> (Array2<f64>, Array2<f64>) {
     let (mut train, mut test) = (train.clone(), test.clone());
     for (mut column, mut other) in train.axis_iter_mut(Axis(1)).zip(test.axis_iter_mut(Axis(1))) {

@@ -1,4 +1,5 @@
-//! Reads parameters as any trainer would: from `GRID_PARAMS`, or else from the `HP_<NAME>` variables.
+//! Reads parameters as any trainer would: from `GRID_PARAMS`, or else from the `HP_<NAME>`
+//! variables.
 //!
 //! Invariant: a parameter that is given is either used or refused, never ignored.
 
@@ -123,8 +124,8 @@ impl Env {
     /// The parameters given to `model`, each of which is one of `known`.
     ///
     /// # Errors
-    /// [`TrainError::BadParams`] if `GRID_PARAMS` holds no object, [`TrainError::UnknownParam`] for a name that
-    /// is not known.
+    /// [`TrainError::BadParams`] if `GRID_PARAMS` holds no object, [`TrainError::UnknownParam`] for
+    /// a name that is not known.
     pub(crate) fn params(
         self,
         model: &'static str,

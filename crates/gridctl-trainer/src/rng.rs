@@ -1,7 +1,8 @@
-//! The trainer's one source of chance: SplitMix64, a few lines, so that a seed means the same draws for ever,
-//! whatever version of a random number crate is linked.
+//! The trainer's one source of chance: SplitMix64, a few lines, so that a seed means the same draws
+//! for ever, whatever version of a random number crate is linked.
 //!
-//! Invariant: what is drawn depends on the seed and the stream alone, never on what other streams drew.
+//! Invariant: what is drawn depends on the seed and the stream alone, never on what other streams
+//! drew.
 
 /// A stream of random numbers.
 #[derive(Debug, Clone)]
@@ -10,13 +11,15 @@ pub(crate) struct Rng {
 }
 
 impl Rng {
-    /// The stream that `seed` and `path` name: `[fold, tree]`, say. Different paths give unrelated streams.
+    /// The stream that `seed` and `path` name: `[fold, tree]`, say. Different paths give unrelated
+    /// streams.
     pub(crate) fn stream(seed: u64, path: &[u64]) -> Self {
         let state = path.iter().fold(mix(seed), |state, step| mix(state ^ mix(step.wrapping_add(1))));
         Self { state }
     }
 
-    /// A number below `bound`, which is at least 1. The bias is below 2^-40 for every bound used here.
+    /// A number below `bound`, which is at least 1. The bias is below 2^-40 for every bound used
+    /// here.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let wide = u128::from(mix(self.state)) * bound as u128;

@@ -17,7 +17,8 @@ pub(crate) fn majority(labels: impl IntoIterator<Item = usize>) -> Option<usize>
     counts.into_iter().rev().max_by_key(|&(_, count)| count).map(|(label, _)| label)
 }
 
-/// The mean over classes of F1 = 2 TP / (2 TP + FP + FN); a class that is never predicted counts as 0.
+/// The mean over classes of F1 = 2 TP / (2 TP + FP + FN); a class that is never predicted counts as
+/// 0.
 pub(crate) fn f1_macro(actual: &[usize], predicted: &[usize]) -> f64 {
     let classes: BTreeSet<usize> = actual.iter().chain(predicted).copied().collect();
     let f1 = classes.iter().map(|class| {
@@ -33,7 +34,8 @@ pub(crate) fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / count(values.len()) }
 }
 
-/// The standard deviation of the values themselves (divided by n, as in scikit-learn's `std_test_score`).
+/// The standard deviation of the values themselves (divided by n, as in scikit-learn's
+/// `std_test_score`).
 pub(crate) fn std(values: &[f64]) -> f64 {
     let centre = mean(values);
     mean(&values.iter().map(|value| (value - centre).powi(2)).collect::<Vec<_>>()).sqrt()

@@ -1,4 +1,5 @@
-//! A worker process on its own, as the tests of this crate start it: `worker MASTER DIR SLOTS SLOT_PROGRAM [--parent-pipe]`.
+//! A worker process on its own, as the tests of this crate start it:
+//! `worker MASTER DIR SLOTS SLOT_PROGRAM [--parent-pipe]`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

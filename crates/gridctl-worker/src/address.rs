@@ -1,5 +1,6 @@
 //! Where a master is, and what is shown to it, for all who call one.
-//! Invariant: nothing but a socket's absolute path or a plain host and port is an address, and no token is ever printed.
+//! Invariant: nothing but a socket's absolute path or a plain host and port is an address, and no
+//! token is ever printed.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -59,7 +59,8 @@ impl CgroupVersion {
         }
     }
 
-    /// The limit of memory and swap together (1), or of swap alone (2): a trial over its `mem` must end, not crawl.
+    /// The limit of memory and swap together (1), or of swap alone (2): a trial over its `mem` must
+    /// end, not crawl.
     fn swap_file(self) -> &'static str {
         match self {
             Self::One => "memory.memsw.limit_in_bytes",
@@ -155,13 +156,15 @@ impl Cgroups {
             wanted.then_some((before.next()?, before.next()?))
         })?;
         let mount = PathBuf::from(mount);
-        // In a container the path may be told from the host's root, of which the mount shows a part.
+        // In a container the path may be told from the host's root, of which the mount shows a
+        // part.
         let below = own.strip_prefix(root.trim_end_matches('/')).unwrap_or(own).trim_start_matches('/');
         let own = if below.is_empty() { mount.clone() } else { mount.join(below) };
         Some(Self { version, parent: own.clone(), own, mount })
     }
 
-    /// In version 2 a cgroup that holds processes gives its children no memory controller, so siblings are made instead.
+    /// In version 2 a cgroup that holds processes gives its children no memory controller, so
+    /// siblings are made instead.
     fn second_version(mut self) -> Option<Self> {
         let gives_memory = |dir: &Path| {
             let text = fs::read_to_string(dir.join("cgroup.subtree_control")).unwrap_or_default();
@@ -237,7 +240,8 @@ impl SlotCgroup {
         let swap = self.dir.join(self.version.swap_file());
         let unlimited = self.version.unlimited();
         let bytes = mib.saturating_mul(1 << 20).to_string();
-        // CgroupVersion 1 keeps the limit with swap at or above the one without, at every moment; machines without swap accounting lack the file.
+        // CgroupVersion 1 keeps the limit with swap at or above the one without, at every moment;
+        // machines without swap accounting lack the file.
         drop(fs::write(&swap, unlimited));
         if mib == 0 {
             fs::write(&limit, unlimited)?;
@@ -289,7 +293,8 @@ fn end_all(dir: &Path) {
     };
     for _ in 0..MOST_ROUNDS {
         let found = members().into_iter();
-        // The handle is taken before the second look, so that the number cannot pass to a stranger between.
+        // The handle is taken before the second look, so that the number cannot pass to a stranger
+        // between.
         let handles: Vec<_> =
             found.filter_map(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?))).collect();
         if handles.is_empty() {

@@ -1,5 +1,7 @@
 //! The worker's end of a slot: starts the slot process, sends requests, receives events.
-//! Invariant: the slot is in a process group of its own, so that a terminal's Ctrl-C reaches the worker alone; once the client is closed or dropped, the slot ends itself and all below; nothing waits for a slot that does not read.
+//! Invariant: the slot is in a process group of its own, so that a terminal's Ctrl-C reaches the
+//! worker alone; once the client is closed or dropped, the slot ends itself and all below; nothing
+//! waits for a slot that does not read.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -124,7 +126,8 @@ impl SlotClient {
         Ok(())
     }
 
-    /// The next event; meanwhile what was not sent yet is. May be dropped and called again without loss.
+    /// The next event; meanwhile what was not sent yet is. May be dropped and called again without
+    /// loss.
     ///
     /// # Errors
     /// [`SlotError::Gone`], [`SlotError::Garbled`].
@@ -151,7 +154,8 @@ impl SlotClient {
         }
     }
 
-    /// Whether the kernel holds the process: it waits for a file system, or for a program that is about to start.
+    /// Whether the kernel holds the process: it waits for a file system, or for a program that is
+    /// about to start.
     #[must_use]
     pub fn is_held(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
@@ -172,7 +176,8 @@ impl SlotClient {
         drop(tokio::task::spawn_blocking(move || child.wait()).await);
     }
 
-    /// Ends the slot process alone, at once: for one that does not answer. What was below it is for [`crate::marks`].
+    /// Ends the slot process alone, at once: for one that does not answer. What was below it is for
+    /// [`crate::marks`].
     pub fn kill(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());

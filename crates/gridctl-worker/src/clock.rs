@@ -1,5 +1,7 @@
-//! The one place where the worker and its slots read clocks: time for what they decide, wall time for people to read.
-//! Invariant: of what is decided only which files changed meanwhile depends on the wall clock, and the time that a machine sleeps counts.
+//! The one place where the worker and its slots read clocks: time for what they decide, wall time
+//! for people to read.
+//! Invariant: of what is decided only which files changed meanwhile depends on the wall clock, and
+//! the time that a machine sleeps counts.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,8 +9,8 @@ use gridctl_core::code::FileTime;
 use gridctl_core::id::Time;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// The time since this machine was started, the same for all its processes; a machine that was suspended has slept through
-/// its leases, so that counts.
+/// The time since this machine was started, the same for all its processes; a machine that was
+/// suspended has slept through its leases, so that counts.
 #[must_use]
 pub fn now() -> Time {
     let now = clock_gettime(ClockId::Boottime);

@@ -1,5 +1,6 @@
 //! The worker's connection to its master: one gRPC stream over a Unix socket or loopback.
-//! Invariant: nothing waits here without a limit, and a message that cannot be sent at once ends the connection.
+//! Invariant: nothing waits here without a limit, and a message that cannot be sent at once ends
+//! the connection.
 
 use std::pin::Pin;
 use std::time::Duration;

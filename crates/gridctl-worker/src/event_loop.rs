@@ -1,5 +1,6 @@
 //! The worker's loop: hands what happens to the protocol's state machine, and does what that says.
-//! Invariant: no policy is here; whether the master is silent, slow or wrong is for the state machine to judge.
+//! Invariant: no policy is here; whether the master is silent, slow or wrong is for the state
+//! machine to judge.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -106,7 +107,8 @@ impl WorkerLoop {
         end
     }
 
-    /// A slot said something; what else has been said meanwhile is heard as well, so that reports go out together.
+    /// A slot said something; what else has been said meanwhile is heard as well, so that reports
+    /// go out together.
     fn hear(&mut self, said: SlotNews) {
         let mut next = Some(said);
         while let Some(said) = next {
@@ -130,7 +132,8 @@ impl WorkerLoop {
         let now = clock::now();
         match message {
             Ok(message) => {
-                // Not 0: when a master goes, its workers shall not all come back in the same moment.
+                // Not 0: when a master goes, its workers shall not all come back in the same
+                // moment.
                 self.failures = 1;
                 self.worker.received(now, message);
             }
@@ -229,7 +232,8 @@ impl WorkerLoop {
         let _ = work.send(Assignment { start, orders: ordered });
     }
 
-    /// Ends all slots: gently where nothing goes on in them; one whose pipe closes ends whatever it holds.
+    /// Ends all slots: gently where nothing goes on in them; one whose pipe closes ends whatever it
+    /// holds.
     async fn close(mut self, end: &LoopEnd) {
         use Farewell::{Drained, Orphaned, Unfit, Unreported};
         let gently = matches!(end, LoopEnd::Farewell(Drained | Unfit(_) | Orphaned | Unreported));

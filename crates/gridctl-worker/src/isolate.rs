@@ -80,7 +80,8 @@ impl Stamp {
 }
 
 impl Contents {
-    /// What a copy of `dir` holds now. Of `data`, if that is a directory in it, the copy has a link.
+    /// What a copy of `dir` holds now. Of `data`, if that is a directory in it, the copy has a
+    /// link.
     ///
     /// # Errors
     /// As the system says, naming what cannot be read.
@@ -253,7 +254,8 @@ impl IsolatedCopy {
         Ok(())
     }
 
-    /// Removes what stands in the copy's directory `below` and is not in `contents`, or of another kind.
+    /// Removes what stands in the copy's directory `below` and is not in `contents`, or of another
+    /// kind.
     fn remove_others(&self, below: &Path, contents: &Contents) -> io::Result<()> {
         let dir = self.root.join(below);
         for entry in named(&dir, fs::read_dir(&dir))? {

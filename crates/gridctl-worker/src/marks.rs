@@ -1,5 +1,6 @@
 //! Finds and ends trainers by the mark in their environment, where no parent is left that could.
-//! Invariant: a process is ended only if its own environment carries the mark, and never the caller or one of its ancestors.
+//! Invariant: a process is ended only if its own environment carries the mark, and never the caller
+//! or one of its ancestors.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,7 +16,8 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open, pidfd_send_signal, waitpid,
 };
 
-/// The variable in every trainer's environment that says to whom it belongs: `<data directory's mark>/<worker>/<slot>`.
+/// The variable in every trainer's environment that says to whom it belongs:
+/// `<data directory's mark>/<worker>/<slot>`.
 pub const MARK_VARIABLE: &str = "GRID_MARK";
 
 /// After SIGKILL a process is waited for so long.
@@ -25,9 +27,11 @@ const READS_WITHIN: Duration = Duration::from_secs(1);
 /// How often the processes are looked through for ones that were born meanwhile.
 const MOST_ROUNDS: u32 = 100;
 
-/// Ends every process whose mark is `prefix` or begins with `prefix/`, daemons and their children included; returns the ended ones.
+/// Ends every process whose mark is `prefix` or begins with `prefix/`, daemons and their children
+/// included; returns the ended ones.
 ///
-/// Processes of other users, which cannot be read, are left alone, as is everything that cleared its environment.
+/// Processes of other users, which cannot be read, are left alone, as is everything that cleared
+/// its environment.
 pub fn end_marked(prefix: &str) -> Vec<u32> {
     let spared = ancestors();
     let mut ended = Vec::new();
@@ -51,7 +55,8 @@ pub fn end_marked(prefix: &str) -> Vec<u32> {
     ended
 }
 
-/// The living processes that carry the mark. The handle is taken before the look, so that the number cannot pass to a stranger between.
+/// The living processes that carry the mark. The handle is taken before the look, so that the
+/// number cannot pass to a stranger between.
 fn marked(prefix: &str, spared: &HashSet<Pid>) -> Vec<(Pid, OwnedFd)> {
     let mut environs = PatientReader::new(|pid: Pid| fs::read(format!("/proc/{}/environ", raw(pid))).ok());
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
@@ -117,7 +122,8 @@ fn carries(environ: &[u8], prefix: &str) -> bool {
     })
 }
 
-/// This process and those that it descends from: a worker may itself have been started by a trainer.
+/// This process and those that it descends from: a worker may itself have been started by a
+/// trainer.
 fn ancestors() -> HashSet<Pid> {
     let mut known = HashSet::from([getpid()]);
     let mut next = getppid();
@@ -129,7 +135,8 @@ fn ancestors() -> HashSet<Pid> {
     known
 }
 
-/// The parent of a process: the second field after the command's name, which may itself hold spaces and brackets.
+/// The parent of a process: the second field after the command's name, which may itself hold spaces
+/// and brackets.
 pub(crate) fn parent_of(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
@@ -143,8 +150,8 @@ pub fn is_alive(pid: u32) -> bool {
     !matches!(state, Some("Z" | "X") | None)
 }
 
-/// Ends the children of this process that are not in `known`: what a slot left that died before it could end it.
-/// Only for a process that is child subreaper and starts nothing but slots.
+/// Ends the children of this process that are not in `known`: what a slot left that died before it
+/// could end it. Only for a process that is child subreaper and starts nothing but slots.
 pub(crate) fn end_adopted(known: &[u32]) -> usize {
     let mut ended = 0_usize;
     for round in 0..MOST_ROUNDS {
@@ -166,7 +173,8 @@ pub(crate) fn end_adopted(known: &[u32]) -> usize {
     ended
 }
 
-/// Waits for these children of ours; those that are not gone within `patience` are killed. Whether all went by themselves.
+/// Waits for these children of ours; those that are not gone within `patience` are killed. Whether
+/// all went by themselves.
 pub(crate) fn reap(children: &[u32], patience: Duration) -> bool {
     const PAUSE: Duration = Duration::from_millis(5);
     let mut left: Vec<Pid> =

@@ -1,5 +1,6 @@
 //! What this machine has for trials: processors, memory, GPUs.
-//! Invariant: only looks; a limit of the container or cgroup that the worker is in counts as the machine's.
+//! Invariant: only looks; a limit of the container or cgroup that the worker is in counts as the
+//! machine's.
 
 use std::path::Path;
 use std::{fs, thread};
@@ -12,7 +13,8 @@ pub fn cpus() -> u32 {
     thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 
-/// MiB of memory: the machine's, or the limit of the cgroup that this process is in if that is less.
+/// MiB of memory: the machine's, or the limit of the cgroup that this process is in if that is
+/// less.
 #[must_use]
 pub fn memory_mib(cgroup_limit: Option<u64>) -> u64 {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_total(&text));
@@ -29,7 +31,8 @@ fn mem_total(text: &str) -> Option<u64> {
     Some(line.split_ascii_whitespace().next()?.parse::<u64>().ok()? >> 10)
 }
 
-/// The GPUs of this machine, as `CUDA_VISIBLE_DEVICES` names them: those that NVIDIA's driver shows, numbered from 0.
+/// The GPUs of this machine, as `CUDA_VISIBLE_DEVICES` names them: those that NVIDIA's driver
+/// shows, numbered from 0.
 #[must_use]
 pub fn gpus() -> Vec<String> {
     gpus_under(Path::new("/proc/driver/nvidia/gpus"))

@@ -1,5 +1,7 @@
-//! The directories of one slot: output and checkpoint, which are handed from trial to trial, and the small files of parameters.
-//! Invariant: a trainer finds them empty; nothing is made or removed for a trial whose predecessor left nothing.
+//! The directories of one slot: output and checkpoint, which are handed from trial to trial, and
+//! the small files of parameters.
+//! Invariant: a trainer finds them empty; nothing is made or removed for a trial whose predecessor
+//! left nothing.
 
 use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions};
 use std::io::{self, Write};
@@ -17,7 +19,8 @@ use crate::isolate::IsolatedCopy;
 /// Directories for memory-backed files begin with this.
 const MEMORY_PREFIX: &str = "gridctl-";
 
-/// The modification time, in seconds since 1970, of a directory that is known to be empty: whoever makes a file in it changes that.
+/// The modification time, in seconds since 1970, of a directory that is known to be empty: whoever
+/// makes a file in it changes that.
 const UNTOUCHED: i64 = 86_400;
 
 /// One worker's directories: `<work>/<worker>/`, and one in memory for parameters. Both are marked,
@@ -79,7 +82,8 @@ impl Drop for WorkDir {
     }
 }
 
-/// A directory of our own on a file system in memory, if there is one; those of workers that are gone are removed.
+/// A directory of our own on a file system in memory, if there is one; those of workers that are
+/// gone are removed.
 fn memory_dir(name: &str) -> Option<OwnedDir> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let base = [Some(PathBuf::from("/dev/shm")), runtime].into_iter().flatten().find(|base| base.is_dir())?;
@@ -215,7 +219,8 @@ impl Scratch {
         }
     }
 
-    /// Whether a trainer left something in `dir`, one of this slot's two. One system call where nothing was touched.
+    /// Whether a trainer left something in `dir`, one of this slot's two. One system call where
+    /// nothing was touched.
     #[must_use]
     pub fn is_used(dir: &Path) -> bool {
         match fs::symlink_metadata(dir) {
@@ -248,7 +253,8 @@ impl Scratch {
         })
     }
 
-    /// Makes sure that `dir`, one of this slot's two, is there and empty, whatever a trainer did to it.
+    /// Makes sure that `dir`, one of this slot's two, is there and empty, whatever a trainer did to
+    /// it.
     ///
     /// # Errors
     /// As the system says; the error names the directory.
@@ -263,7 +269,8 @@ impl Scratch {
         named(dir, mark_untouched(dir))
     }
 
-    /// Moves `dir` out of the way, which is one rename however much it holds, and lets a thread remove it.
+    /// Moves `dir` out of the way, which is one rename however much it holds, and lets a thread
+    /// remove it.
     fn put_away(&mut self, dir: &Path) -> io::Result<()> {
         self.set_aside += 1;
         let aside = self.root.join(format!("old-{}", self.set_aside));
@@ -292,7 +299,8 @@ impl Scratch {
         };
         let written = file.and_then(|mut file| {
             file.write_all(text.as_bytes())?;
-            // To overwrite and then cut is cheaper than to empty first: most files keep their length.
+            // To overwrite and then cut is cheaper than to empty first: most files keep their
+            // length.
             let length = text.len() as u64;
             if file.metadata()?.len() == length { Ok(()) } else { file.set_len(length) }
         });

@@ -57,7 +57,8 @@ pub struct WorkerConfig {
     pub cache_dir: PathBuf,
     /// Exactly so many trials at once; `None`: as many as fit.
     pub slots: Option<u32>,
-    /// The GPUs that trials may use, as `CUDA_VISIBLE_DEVICES` names them; `None`: those that are there.
+    /// The GPUs that trials may use, as `CUDA_VISIBLE_DEVICES` names them; `None`: those that are
+    /// there.
     pub gpus: Option<Vec<String>>,
     /// What every trainer's `GRID_MARK` begins with; see [`crate::marks`].
     pub mark: String,
@@ -69,7 +70,8 @@ pub struct WorkerConfig {
     pub slot_silence: Duration,
     /// Standard input is a pipe from whoever started it: when that closes, everything ends at once.
     pub parent_pipe: bool,
-    /// The process is the worker's alone: it becomes child subreaper, ends what dead slots leave, and obeys SIGTERM and SIGINT.
+    /// The process is the worker's alone: it becomes child subreaper, ends what dead slots leave,
+    /// and obeys SIGTERM and SIGINT.
     pub own_process: bool,
 }
 
@@ -109,7 +111,8 @@ fn begin(what: impl Into<String>) -> impl FnOnce(io::Error) -> WorkerError {
     |error| WorkerError::Begin { what, error }
 }
 
-/// Works for a master until it is done, drained, refused or stopped. Wants a Tokio runtime with everything enabled; one thread is enough.
+/// Works for a master until it is done, drained, refused or stopped. Wants a Tokio runtime with
+/// everything enabled; one thread is enough.
 ///
 /// # Errors
 /// See [`WorkerError`].

@@ -1,6 +1,6 @@
 //! Looks at the workdirs that attempts share: which files change while attempts run there.
-//! Invariant: a look is bounded, looks take at most a fiftieth of a worker's time, and none is taken
-//! on the thread that keeps leases.
+//! Invariant: a look is bounded, looks take at most a fiftieth of a worker's time, and none is
+//! taken on the thread that keeps leases.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;

@@ -1,4 +1,5 @@
-//! The slot process with real trainers: what they print, how they end, and that nothing is left of them.
+//! The slot process with real trainers: what they print, how they end, and that nothing is left of
+//! them.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 

@@ -1,12 +1,16 @@
-//! How an attempt is stopped: a notice if its machine is taken, SIGTERM, its grace, SIGKILL, and at last the slot itself. Time is an argument.
-//! Invariant: every attempt that was asked to stop ends within a bound, whatever the trainer does about it.
+//! How an attempt is stopped: a notice if its machine is taken, SIGTERM, its grace, SIGKILL, and at
+//! last the slot itself. Time is an argument.
+//! Invariant: every attempt that was asked to stop ends within a bound, whatever the trainer does
+//! about it.
 
 use super::StopReason;
 use crate::id::Time;
 
-/// After SIGKILL the kernel may need a while for a process; a slot that says nothing for so long is given up, in milliseconds.
+/// After SIGKILL the kernel may need a while for a process; a slot that says nothing for so long is
+/// given up, in milliseconds.
 const GIVE_UP_MS: u64 = 30_000;
-/// A trainer whose machine is being taken has until so long before SIGKILL for the notice alone, in milliseconds; then SIGTERM comes.
+/// A trainer whose machine is being taken has until so long before SIGKILL for the notice alone, in
+/// milliseconds; then SIGTERM comes.
 const PREEMPT_TERM_MS: u64 = 15_000;
 
 /// SIGTERM's number.
@@ -46,7 +50,8 @@ impl Stop {
         self.give_up_at.is_some()
     }
 
-    /// It is to stop for `reason` within `grace_ms`; the first reason stands, except that a fenced attempt is fenced. The first step, if there is one.
+    /// It is to stop for `reason` within `grace_ms`; the first reason stands, except that a fenced
+    /// attempt is fenced. The first step, if there is one.
     pub fn ask(&mut self, now: Time, reason: StopReason, grace_ms: u64) -> Option<Step> {
         let first = self.reason.is_none();
         if first || reason == StopReason::Fenced {

@@ -1,7 +1,9 @@
 //! The stack machine that evaluates an expression.
-//! Invariant: jumps go forward only, so evaluation is linear in the code; no result is NaN or infinite.
+//! Invariant: jumps go forward only, so evaluation is linear in the code; no result is NaN or
+//! infinite.
 //!
-//! What is absent is null. Null and values of different kinds are never equal and never in order; arithmetic with null is null.
+//! What is absent is null. Null and values of different kinds are never equal and never in order;
+//! arithmetic with null is null.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -24,7 +26,8 @@ pub(super) enum Op {
     Plus,
     Arith(Arith),
     Compare(Compare),
-    /// A comparison with more chained to it: goes on with its right side, or pushes false and jumps.
+    /// A comparison with more chained to it: goes on with its right side, or pushes false and
+    /// jumps.
     Link {
         compare: Compare,
         to: usize,
@@ -233,7 +236,8 @@ fn order(left: &Value, right: &Value) -> Option<Ordering> {
     }
 }
 
-/// Whole numbers as long as they fit, floats beyond; `%` has the sign of its right side, as in Python.
+/// Whole numbers as long as they fit, floats beyond; `%` has the sign of its right side, as in
+/// Python.
 fn arith(op: Arith, left: &Value, right: &Value) -> Result<Value, EvalError> {
     if matches!(left, Value::Null) || matches!(right, Value::Null) {
         return Ok(Value::Null);

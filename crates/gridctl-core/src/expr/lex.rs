@@ -1,4 +1,5 @@
-//! Text to tokens. Invariant: spans are byte ranges of the source, on character boundaries, in rising order.
+//! Text to tokens. Invariant: spans are byte ranges of the source, on character boundaries, in
+//! rising order.
 
 use std::ops::Range;
 
@@ -86,7 +87,8 @@ fn is_name_part(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// A name (dots included while a part of a name follows them), a word of the language or a constant.
+/// A name (dots included while a part of a name follows them), a word of the language or a
+/// constant.
 fn word(rest: &str) -> (Token, usize) {
     let mut len = 0;
     loop {
@@ -170,7 +172,8 @@ fn number(rest: &str, at: usize) -> Result<(Token, usize), ExprError> {
     }
 }
 
-/// How much of `rest` looks like one number: letters and all, so that `10k` is one mistake and not two tokens.
+/// How much of `rest` looks like one number: letters and all, so that `10k` is one mistake and not
+/// two tokens.
 fn number_len(rest: &str) -> usize {
     let hex = rest.starts_with("0x");
     let mut before = ' ';

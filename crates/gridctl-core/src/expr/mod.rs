@@ -1,8 +1,11 @@
-//! The small language of `exclude`, `when` and `--filter`: comparison, `and or not`, `in [..]`, arithmetic, literals.
-//! Invariant: an `Expr` has been parsed, is within the limits below, and takes time linear in its source to evaluate.
+//! The small language of `exclude`, `when` and `--filter`: comparison, `and or not`, `in [..]`,
+//! arithmetic, literals.
+//! Invariant: an `Expr` has been parsed, is within the limits below, and takes time linear in its
+//! source to evaluate.
 //!
-//! Names are parameters (or metrics): letters, digits, `_` and dots, as in `model.lr`; a name with any other character
-//! stands in backticks. Operators bind as they do in Python, comparisons chain (`0 < x < 1`), `/` is true division.
+//! Names are parameters (or metrics): letters, digits, `_` and dots, as in `model.lr`; a name with
+//! any other character stands in backticks. Operators bind as they do in Python, comparisons chain
+//! (`0 < x < 1`), `/` is true division.
 
 mod eval;
 mod lex;
@@ -44,7 +47,8 @@ impl Expr {
     /// Parses `source`.
     ///
     /// # Errors
-    /// [`ExprError`] says what is wrong, where in `source`, and, where it can be guessed, what to write instead.
+    /// [`ExprError`] says what is wrong, where in `source`, and, where it can be guessed, what to
+    /// write instead.
     pub fn parse(source: &str) -> Result<Self, ExprError> {
         parse::program(source).map(|program| Self(Arc::new(program)))
     }
@@ -80,7 +84,8 @@ impl Expr {
     /// Whether the value under `lookup` is true; null counts as false.
     ///
     /// # Errors
-    /// As [`Self::eval`], and [`EvalError::NotBool`] where the value is neither true, false nor null.
+    /// As [`Self::eval`], and [`EvalError::NotBool`] where the value is neither true, false nor
+    /// null.
     pub fn is_true(&self, lookup: &dyn Fn(&str) -> Option<Value>) -> Result<bool, EvalError> {
         eval::truth(&self.eval(lookup)?)
     }

@@ -1,5 +1,6 @@
 //! Tokens to code for the little stack machine of `eval`, by precedence climbing.
-//! Invariant: recursion is bounded by `MAX_DEPTH` and code by `MAX_NODES`, so that no input can exhaust the stack.
+//! Invariant: recursion is bounded by `MAX_DEPTH` and code by `MAX_NODES`, so that no input can
+//! exhaust the stack.
 
 use std::ops::Range;
 
@@ -191,7 +192,8 @@ impl Parser {
         Ok(())
     }
 
-    /// A literal, a name, a list, something in parentheses, or a prefix operator and what it applies to.
+    /// A literal, a name, a list, something in parentheses, or a prefix operator and what it
+    /// applies to.
     fn operand(&mut self) -> Result<(), ExprError> {
         let span = self.span();
         match self.peek().clone() {
@@ -227,7 +229,8 @@ impl Parser {
         }
     }
 
-    /// The rest of a list. One of literals only is put together here, not at each evaluation, and is one node.
+    /// The rest of a list. One of literals only is put together here, not at each evaluation, and
+    /// is one node.
     fn list(&mut self, open: Range<usize>) -> Result<(), ExprError> {
         let start = self.code.len();
         let (mut items, mut literal) = (0, true);

@@ -1,5 +1,7 @@
-//! The environment of a trial: what it inherits from the caller, once for a sweep, and what is its own.
-//! Invariant: nothing that looks like a secret, and none of gridctl's or AWS's own settings, gets in unless the sweep file names it.
+//! The environment of a trial: what it inherits from the caller, once for a sweep, and what is its
+//! own.
+//! Invariant: nothing that looks like a secret, and none of gridctl's or AWS's own settings, gets
+//! in unless the sweep file names it.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +11,8 @@ use crate::secrets::Secrets;
 
 use super::{Launch, Site};
 
-/// Names that every trial gets of its own, so that one started by another trial's trainer does not see that one's.
+/// Names that every trial gets of its own, so that one started by another trial's trainer does not
+/// see that one's.
 const OWN: [&str; 17] = [
     "GRID_ATTEMPT",
     "GRID_CACHE_DIR",
@@ -41,12 +44,14 @@ const THREADS: [&str; 7] = [
     "RAYON_NUM_THREADS",
 ];
 
-/// What all trials of a sweep inherit on one machine: the caller's variables less what is dropped, then `secrets:`, then `env:`.
+/// What all trials of a sweep inherit on one machine: the caller's variables less what is dropped,
+/// then `secrets:`, then `env:`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BaseEnv(BTreeMap<String, String>);
 
 impl BaseEnv {
-    /// The base for trials of `frozen`, from the caller's variables; computed once per sweep and machine.
+    /// The base for trials of `frozen`, from the caller's variables; computed once per sweep and
+    /// machine.
     pub fn new(frozen: &FrozenSweep, caller: impl Iterator<Item = (String, String)>) -> Self {
         let mut vars: BTreeMap<String, String> = caller
             .filter(|(name, _)| {
@@ -101,7 +106,8 @@ pub fn secret_names(frozen: &FrozenSweep) -> impl Iterator<Item = &str> {
     frozen.spec.secrets.iter().chain(passed_on.map(|(name, _)| name)).map(String::as_str)
 }
 
-/// The caller's variables that trials do not get and that `check` names: gridctl's, AWS's, and undeclared secrets. Sorted.
+/// The caller's variables that trials do not get and that `check` names: gridctl's, AWS's, and
+/// undeclared secrets. Sorted.
 pub fn dropped(frozen: &FrozenSweep, caller: impl Iterator<Item = (String, String)>) -> Vec<String> {
     let declared = |name: &String| {
         frozen.spec.secrets.contains(name) || frozen.env.iter().any(|(known, _)| known == name)
@@ -124,12 +130,14 @@ fn names_a_secret(name: &str) -> bool {
     ["_KEY", "_TOKEN", "_SECRET"].iter().any(|end| upper.ends_with(end)) || upper.contains("PASSWORD")
 }
 
-/// Whether the trial alone decides about this name: an absent or null parameter is an unset variable, whatever the caller has.
+/// Whether the trial alone decides about this name: an absent or null parameter is an unset
+/// variable, whatever the caller has.
 fn is_own(frozen: &FrozenSweep, name: &str) -> bool {
     OWN.contains(&name) || frozen.spec.axes.iter().any(|axis| axis.variable.as_deref() == Some(name))
 }
 
-/// See [`Launch::trial_env`]. What `env:` sets goes before the defaults here, never before parameters and `GRID_*`.
+/// See [`Launch::trial_env`]. What `env:` sets goes before the defaults here, never before
+/// parameters and `GRID_*`.
 pub(super) fn trial_env(launch: &Launch<'_>) -> Vec<(String, String)> {
     let Launch { frozen, grant, site } = *launch;
     let mut vars = Vec::with_capacity(32 + grant.params.len());
@@ -194,7 +202,8 @@ fn places(site: &Site, vars: &mut Vec<(String, String)>) {
     }
 }
 
-/// The seed of a repeat: the same for every point, so that points are compared pairwise; fits a signed 32-bit number.
+/// The seed of a repeat: the same for every point, so that points are compared pairwise; fits a
+/// signed 32-bit number.
 fn seed(repeat: u32) -> u64 {
     mix(u64::from(repeat)) >> 33
 }

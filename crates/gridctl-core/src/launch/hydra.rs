@@ -1,5 +1,6 @@
 //! Values in the grammar of Hydra's overrides.
-//! Invariant: Hydra reads the value back with its type; nothing in it is taken for an interpolation, a choice of several, or a function.
+//! Invariant: Hydra reads the value back with its type; nothing in it is taken for an
+//! interpolation, a choice of several, or a function.
 
 use crate::value::Value;
 
@@ -42,7 +43,8 @@ fn element(name: &str, value: &Value, out: &mut String) -> Result<(), LaunchErro
     Ok(())
 }
 
-/// Whether `text` without quotes is this very text: begins like an identifier, and is no word that stands for a value.
+/// Whether `text` without quotes is this very text: begins like an identifier, and is no word that
+/// stands for a value.
 fn is_plain(text: &str) -> bool {
     let mut chars = text.chars();
     chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
@@ -50,7 +52,8 @@ fn is_plain(text: &str) -> bool {
         && !["true", "false", "null", "inf", "nan"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// Text in single quotes. Backslashes stand for themselves, except right before a quote, the closing one included, or an interpolation.
+/// Text in single quotes. Backslashes stand for themselves, except right before a quote, the
+/// closing one included, or an interpolation.
 fn quoted(text: &str, out: &mut String) {
     out.push('\'');
     let mut backslashes = 0;

@@ -1,5 +1,6 @@
 //! The macros of `command:`, expanded to whole arguments.
-//! Invariant: a macro for several arguments is an argument of its own; what a value contains is never looked at for macros again.
+//! Invariant: a macro for several arguments is an argument of its own; what a value contains is
+//! never looked at for macros again.
 
 use crate::spec::SweepSpec;
 use crate::value::Value;
@@ -100,7 +101,8 @@ fn is_list(plain: Plain) -> bool {
     Macro::Plain(plain).list_name().is_some()
 }
 
-/// Cuts `word` into text and macros. `${X}` of another name is left to a shell within a longer word, and an error as a whole one.
+/// Cuts `word` into text and macros. `${X}` of another name is left to a shell within a longer
+/// word, and an error as a whole one.
 fn pieces(word: &str) -> Result<Vec<Piece<'_>>, LaunchError> {
     let mut found = Vec::new();
     let (mut text_from, mut from) = (0, 0);
@@ -147,7 +149,8 @@ fn unknown(name: &str) -> LaunchError {
 /// Checks the macros of `spec.command` as far as that can be done before there is a trial.
 ///
 /// # Errors
-/// A macro or parameter of no known name, a macro for several arguments within one, `${program}` without `program:`.
+/// A macro or parameter of no known name, a macro for several arguments within one, `${program}`
+/// without `program:`.
 pub fn check_command(spec: &SweepSpec) -> Result<(), LaunchError> {
     for word in &spec.command {
         for piece in pieces(word)? {
@@ -208,7 +211,8 @@ struct Expansion<'a> {
 }
 
 impl Expansion<'_> {
-    /// A word of text and macros for single values; none at all where it names a parameter that this trial does not have.
+    /// A word of text and macros for single values; none at all where it names a parameter that
+    /// this trial does not have.
     fn word(&self, pieces: &[Piece<'_>]) -> Result<Option<String>, LaunchError> {
         let mut word = String::new();
         for piece in pieces {
@@ -263,7 +267,8 @@ impl Expansion<'_> {
     /// A macro that is a word of its own and makes an argument for each parameter, or two, or none.
     fn list(&self, plain: Plain, argv: &mut Vec<String>) -> Result<(), LaunchError> {
         for (name, value) in self.launch.grant.params.iter() {
-            // Null is an unset variable, and so an unset option; W&B's programs expect to see `None`.
+            // Null is an unset variable, and so an unset option; W&B's programs expect to see
+            // `None`.
             if *value == Value::Null && plain != Plain::ArgsHydra && !self.prints_python() {
                 continue;
             }

@@ -1,5 +1,7 @@
-//! How a trial is started: its arguments, its environment, and the files of parameters that go with them. Computed, not carried out.
-//! Invariant: a parameter's value is always one whole argument, variable or JSON text; no shell ever reads it.
+//! How a trial is started: its arguments, its environment, and the files of parameters that go with
+//! them. Computed, not carried out.
+//! Invariant: a parameter's value is always one whole argument, variable or JSON text; no shell
+//! ever reads it.
 
 mod environment;
 mod hydra;
@@ -161,7 +163,8 @@ impl<'a> Launch<'a> {
         Self { frozen, grant, site }
     }
 
-    /// The program and its arguments. The program may be a bare name: who starts it looks it up in `PATH`.
+    /// The program and its arguments. The program may be a bare name: who starts it looks it up in
+    /// `PATH`.
     ///
     /// # Errors
     /// Every [`LaunchError`]: the command or a value cannot be passed on as it is written.
@@ -194,7 +197,8 @@ impl<'a> Launch<'a> {
         base.overlaid(self.trial_env())
     }
 
-    /// The parameters as one JSON object, nested as the sweep file nests them: `GRID_PARAMS`, and the content of `GRID_PARAMS_FILE`.
+    /// The parameters as one JSON object, nested as the sweep file nests them: `GRID_PARAMS`, and
+    /// the content of `GRID_PARAMS_FILE`.
     #[must_use]
     pub fn params_json(&self) -> String {
         self.nested().to_json()
@@ -215,7 +219,8 @@ impl<'a> Launch<'a> {
         out
     }
 
-    /// The parameters with nested ones in maps of their own. A path that another parameter's plain value blocks stays flat.
+    /// The parameters with nested ones in maps of their own. A path that another parameter's plain
+    /// value blocks stays flat.
     fn nested(&self) -> Value {
         let mut root = Vec::new();
         for (axis, name, value) in self.params() {
@@ -227,7 +232,8 @@ impl<'a> Launch<'a> {
         Value::Map(root)
     }
 
-    /// The parameters with their axes. They come in the order of the axes, absent ones left out, so the search goes on where it was.
+    /// The parameters with their axes. They come in the order of the axes, absent ones left out, so
+    /// the search goes on where it was.
     fn params(&self) -> impl Iterator<Item = (Option<&'a Axis>, &'a str, &'a Value)> {
         let axes = &self.frozen.spec.axes;
         let mut from = 0;
@@ -240,7 +246,8 @@ impl<'a> Launch<'a> {
     }
 }
 
-/// Puts `value` at `path` below `map`; `false`, and nothing put, if something else than a map is in its way.
+/// Puts `value` at `path` below `map`; `false`, and nothing put, if something else than a map is in
+/// its way.
 fn insert(map: &mut Vec<(String, Value)>, path: &[String], value: &Value) -> bool {
     let Some((first, rest)) = path.split_first() else { return false };
     let place = map.iter().position(|(name, _)| name == first);

@@ -1,11 +1,14 @@
-//! Values as Python prints them, for programs that W&B's way of passing arguments was made for, and as PyYAML reads them.
-//! Invariant: `eval` of a nested value gives it back; PyYAML's safe loader reads the YAML with the types that the sweep file gave.
+//! Values as Python prints them, for programs that W&B's way of passing arguments was made for, and
+//! as PyYAML reads them.
+//! Invariant: `eval` of a nested value gives it back; PyYAML's safe loader reads the YAML with the
+//! types that the sweep file gave.
 
 use std::fmt::Write as _;
 
 use crate::value::Value;
 
-/// What Python's `str` gives: text as it is, and what is nested in lists and maps as `repr` gives it.
+/// What Python's `str` gives: text as it is, and what is nested in lists and maps as `repr` gives
+/// it.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Str(text) => text.clone(),
@@ -46,7 +49,8 @@ fn repr(value: &Value, out: &mut String) {
     }
 }
 
-/// The shortest digits that read back as the same number; an exponent below 1e-4 and from 1e16 on, with two digits at least.
+/// The shortest digits that read back as the same number; an exponent below 1e-4 and from 1e16 on,
+/// with two digits at least.
 fn float_repr(value: f64) -> String {
     let shortest = format!("{value:e}");
     let Some((mantissa, exponent)) = shortest.split_once('e') else { return shortest };
@@ -81,7 +85,8 @@ fn string_repr(text: &str, out: &mut String) {
     out.push(quote);
 }
 
-/// The value in the flow style of YAML 1.1, in ASCII, which is what PyYAML reads: there `1e-5` is text and `1.0e-05` a number.
+/// The value in the flow style of YAML 1.1, in ASCII, which is what PyYAML reads: there `1e-5` is
+/// text and `1.0e-05` a number.
 pub(super) fn yaml(value: &Value, out: &mut String) {
     match value {
         Value::Null => out.push_str("null"),

@@ -1,10 +1,11 @@
 //! One axis of the grid: value by place and place by value.
-//! Invariant: no two places have the same canonical value, so that each is the inverse of the other; unless the axis is zipped
-//! (then `joint` finds the place).
+//! Invariant: no two places have the same canonical value, so that each is the inverse of the
+//! other; unless the axis is zipped (then `joint` finds the place).
 //!
-//! Ranges are computed, not stored. A computed float is rounded to 12 significant digits, fewer where its terms cancel, which
-//! takes the noise of binary fractions away (`0.1 + 2 * 0.1` is `0.3`, `-0.3 + 3 * 0.1` is `0.0`) and hides how a platform's
-//! logarithm rounds. The ends of `min`/`max`/`steps` are the file's own numbers.
+//! Ranges are computed, not stored. A computed float is rounded to 12 significant digits, fewer
+//! where its terms cancel, which takes the noise of binary fractions away (`0.1 + 2 * 0.1` is
+//! `0.3`, `-0.3 + 3 * 0.1` is `0.0`) and hides how a platform's logarithm rounds. The ends of
+//! `min`/`max`/`steps` are the file's own numbers.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -108,7 +109,8 @@ impl Table {
         }
     }
 
-    /// The place of `value` among the places next to `guess` of it: rounding moves a value by less than a step.
+    /// The place of `value` among the places next to `guess` of it: rounding moves a value by less
+    /// than a step.
     fn near(&self, value: &Value, guess: impl Fn(f64) -> f64) -> Option<u64> {
         let wanted = number(value)?;
         let about = guess(wanted).round();
@@ -135,7 +137,8 @@ fn in_range(values: &AxisValues) -> bool {
     }
 }
 
-/// Whether neighbours may be the same after rounding: closer together than a unit of the last digit.
+/// Whether neighbours may be the same after rounding: closer together than a unit of the last
+/// digit.
 fn too_fine(values: &AxisValues) -> bool {
     let finest = 10f64.powi(1 - DIGITS);
     match values {
@@ -171,7 +174,8 @@ fn spaced(min: f64, max: f64, place: u64, count: u64, log: bool) -> f64 {
     rounded(low + high, low.abs().max(high.abs()))
 }
 
-/// `value` to 12 significant digits, or to as many as survived in a sum whose largest term was `largest`.
+/// `value` to 12 significant digits, or to as many as survived in a sum whose largest term was
+/// `largest`.
 fn rounded(value: f64, largest: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return 0.0;

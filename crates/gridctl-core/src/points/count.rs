@@ -1,7 +1,8 @@
 //! How many trials a grid has, without a walk over it.
 //! Invariant: only the digits that conditions name are enumerated; every other digit is a factor.
 //!
-//! Conditions that share no digit, not even through other conditions, are independent: each such part is enumerated by itself.
+//! Conditions that share no digit, not even through other conditions, are independent: each such
+//! part is enumerated by itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,8 +51,8 @@ struct Part {
 }
 
 impl Space {
-    /// How many trials of the product of the digits are not excluded, while the axes that `when` and
-    /// `exclude` name have at most `budget` combinations; the product must be countable.
+    /// How many trials of the product of the digits are not excluded, while the axes that `when`
+    /// and `exclude` name have at most `budget` combinations; the product must be countable.
     pub(super) fn count(&self, budget: u64) -> Option<u64> {
         let parts = self.parts();
         let mut named = parts.iter().flat_map(|part| &part.named);
@@ -85,8 +86,8 @@ impl Space {
         sum
     }
 
-    /// Looks for a point at which a condition has no value, at `budget` combinations of the axes that
-    /// depend on each other, or fewer.
+    /// Looks for a point at which a condition has no value, at `budget` combinations of the axes
+    /// that depend on each other, or fewer.
     ///
     /// # Errors
     /// [`GridError::Evaluation`] for the first that is found.
@@ -161,8 +162,8 @@ impl Space {
         label
     }
 
-    /// Shows each combination of the digits that `part` names, all others at their first value, while `visit` says so and
-    /// `budget` lasts.
+    /// Shows each combination of the digits that `part` names, all others at their first value,
+    /// while `visit` says so and `budget` lasts.
     fn each(&self, part: &Part, budget: u64, mut visit: impl FnMut(&[u64], &[bool]) -> bool) {
         let mut point = vec![0; self.digits.len()];
         let mut active = Vec::new();

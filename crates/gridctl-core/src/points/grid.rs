@@ -1,14 +1,14 @@
 //! The grid: the product of a sweep's axes, computed and never stored.
-//! Invariant: `index_at` and `pos_of` are inverse, and `index_of` finds what `decode` and the space's
-//! parameters say of an index that is not excluded.
+//! Invariant: `index_at` and `pos_of` are inverse, and `index_of` finds what `decode` and the
+//! space's parameters say of an index that is not excluded.
 //!
-//! With a number of seeds `index` is `seed * points + point`, so that more seeds only add at the end; with
-//! an axis of repeats it is the plain mixed radix of all axes, the last fastest. The walk takes the repeats
-//! of a point one after another, so that means are complete early (in journals of before it goes through
-//! all points with the first repeat, then through all with the second).
+//! With a number of seeds `index` is `seed * points + point`, so that more seeds only add at the
+//! end; with an axis of repeats it is the plain mixed radix of all axes, the last fastest. The walk
+//! takes the repeats of a point one after another, so that means are complete early (in journals of
+//! before it goes through all points with the first repeat, then through all with the second).
 //!
-//! An axis whose `when` is false is absent. A point with an absent axis that is not at its first value is
-//! excluded, so that each combination of the values that are there comes once.
+//! An axis whose `when` is false is absent. A point with an absent axis that is not at its first
+//! value is excluded, so that each combination of the values that are there comes once.
 
 use std::sync::Arc;
 
@@ -129,8 +129,8 @@ impl Grid {
         self.space.digits.iter().zip(point).map(|(digit, place)| digit.weight * place).sum()
     }
 
-    /// Whether the point is none: by a condition, or because it comes already with its absent axes at
-    /// their first value.
+    /// Whether the point is none: by a condition, or because it comes already with its absent axes
+    /// at their first value.
     fn excludes(&self, point: &[u64], active: &[bool]) -> bool {
         let space = &self.space;
         space.rules.comes_again(space.scope(), point, active)

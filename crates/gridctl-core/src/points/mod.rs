@@ -2,8 +2,8 @@
 //! Invariant: `index_at` and `pos_of` are inverse bijections of `0..len()`, and `index_of` undoes
 //! `trial` wherever it is not excluded.
 //!
-//! `index` is a trial's place in its version of the sweep, `pos` its position in the walk. What needs
-//! positions alone knows [`Points`] and nothing of what they are made of.
+//! `index` is a trial's place in its version of the sweep, `pos` its position in the walk. What
+//! needs positions alone knows [`Points`] and nothing of what they are made of.
 
 mod axis;
 mod count;
@@ -117,7 +117,8 @@ impl Points {
         }
     }
 
-    /// The index of the trial at `pos` of the walk; `pos` is below [`Self::len`] (or taken modulo it).
+    /// The index of the trial at `pos` of the walk; `pos` is below [`Self::len`] (or taken modulo
+    /// it).
     #[must_use]
     pub fn index_at(&self, pos: u64) -> u64 {
         match self {
@@ -126,8 +127,8 @@ impl Points {
         }
     }
 
-    /// The position in the walk of the trial at `index`, which is below [`Self::len`] (or taken modulo
-    /// it).
+    /// The position in the walk of the trial at `index`, which is below [`Self::len`] (or taken
+    /// modulo it).
     #[must_use]
     pub fn pos_of(&self, index: u64) -> u64 {
         match self {
@@ -136,8 +137,8 @@ impl Points {
         }
     }
 
-    /// Which point the trial at `index` tries, and with which repeat: the index of the point's first
-    /// repeat names it, and orders points as the file does.
+    /// Which point the trial at `index` tries, and with which repeat: the index of the point's
+    /// first repeat names it, and orders points as the file does.
     #[must_use]
     pub fn point_of(&self, index: u64) -> (u64, u32) {
         match self {
@@ -173,8 +174,8 @@ impl Points {
         }
     }
 
-    /// What it costs to look whether a trial is excluded: 1, and the length of each condition in bytes;
-    /// more where it must be looked for among those that came before.
+    /// What it costs to look whether a trial is excluded: 1, and the length of each condition in
+    /// bytes; more where it must be looked for among those that came before.
     #[must_use]
     pub fn cost(&self) -> u64 {
         match self {
@@ -183,33 +184,33 @@ impl Points {
         }
     }
 
-    /// The id of the trial at `index`: the hash of all its parameters, the axis of repeats included, and
-    /// the seed.
+    /// The id of the trial at `index`: the hash of all its parameters, the axis of repeats
+    /// included, and the seed.
     #[must_use]
     pub fn trial_id(&self, index: u64) -> TrialId {
         let (point, seed) = self.decode(index);
         self.space().trial_id(&point, seed)
     }
 
-    /// The id that the repeats of a point share: the hash of its parameters less the axis of repeats (and
-    /// what is zipped with it).
+    /// The id that the repeats of a point share: the hash of its parameters less the axis of
+    /// repeats (and what is zipped with it).
     #[must_use]
     pub fn point_id(&self, index: u64) -> TrialId {
         let (point, _) = self.decode(index);
         self.space().point_id(&point)
     }
 
-    /// The index of the trial with these parameters and this seed (0 where the repeats are an axis), if
-    /// it is here and not excluded. Parameters may stand in any order; numbers that are equal are the
-    /// same (`1`, `1.0`). Of a sequence that draws continuous values only the first million points are
-    /// gone through.
+    /// The index of the trial with these parameters and this seed (0 where the repeats are an
+    /// axis), if it is here and not excluded. Parameters may stand in any order; numbers that are
+    /// equal are the same (`1`, `1.0`). Of a sequence that draws continuous values only the first
+    /// million points are gone through.
     #[must_use]
     pub fn index_of(&self, params: &Params, seed: u32) -> Option<u64> {
         self.index_of_near(params, seed, None)
     }
 
-    /// The same, of a trial that had the index `near` in another version: the same sequence has it there
-    /// still, however long it is.
+    /// The same, of a trial that had the index `near` in another version: the same sequence has it
+    /// there still, however long it is.
     #[must_use]
     pub fn index_of_near(&self, params: &Params, seed: u32, near: Option<u64>) -> Option<u64> {
         match self {
@@ -228,10 +229,12 @@ impl Points {
         }
     }
 
-    /// Looks for a point at which a condition has no value, at `budget` combinations of values or fewer.
+    /// Looks for a point at which a condition has no value, at `budget` combinations of values or
+    /// fewer.
     ///
     /// # Errors
-    /// [`GridError::Evaluation`] for the first that is found. Such a condition counts as false there.
+    /// [`GridError::Evaluation`] for the first that is found. Such a condition counts as false
+    /// there.
     pub fn check_conditions(&self, budget: u64) -> Result<(), GridError> {
         match self {
             Self::Grid(grid) => grid.space().check_combinations(budget),

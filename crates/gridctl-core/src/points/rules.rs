@@ -1,7 +1,9 @@
 //! Which axes a point has (`when`), and which points are none (`exclude`).
-//! Invariant: `when`s are held in an order in which each comes after those of the axes that it names.
+//! Invariant: `when`s are held in an order in which each comes after those of the axes that it
+//! names.
 //!
-//! A condition that has no value at some point (a division by zero, say) counts as false there; `check` finds it beforehand.
+//! A condition that has no value at some point (a division by zero, say) counts as false there;
+//! `check` finds it beforehand.
 
 use std::borrow::Cow;
 

@@ -1,12 +1,13 @@
 //! A sequence: points drawn at random, each a function of the seed and its position alone.
-//! Invariant: a longer sequence begins with a shorter one, and no point is in it twice: one that repeats
-//! an earlier point is excluded.
+//! Invariant: a longer sequence begins with a shorter one, and no point is in it twice: one that
+//! repeats an earlier point is excluded.
 //!
-//! Where every parameter has finitely many values, all equally likely and there always, the sequence is a
-//! shuffle of their product: nothing repeats, and a point's position is found by undoing the shuffle. Else
-//! each axis draws from a stream of its own, named after it, so that a new axis changes no other. There a
-//! repeat is either so unlikely that it is not looked for (50 binary digits tell draws apart), or the
-//! sequence ends at a million positions, which are remembered as far as they have been looked at.
+//! Where every parameter has finitely many values, all equally likely and there always, the
+//! sequence is a shuffle of their product: nothing repeats, and a point's position is found by
+//! undoing the shuffle. Else each axis draws from a stream of its own, named after it, so that a
+//! new axis changes no other. There a repeat is either so unlikely that it is not looked for (50
+//! binary digits tell draws apart), or the sequence ends at a million positions, which are
+//! remembered as far as they have been looked at.
 //!
 //! `index` and `pos` are the same: the point's position times the repeats, plus the repeat.
 
@@ -25,7 +26,8 @@ use crate::value::Params;
 const REMEMBERED: u64 = 1_000_000;
 /// So many binary digits make a repeat too unlikely to be looked for.
 const ENOUGH_BITS: u32 = 50;
-/// What it costs to draw a point and to look whether it has come before, beside an evaluation's cost.
+/// What it costs to draw a point and to look whether it has come before, beside an evaluation's
+/// cost.
 const COST_OF_MEMORY: u64 = 200;
 /// Of how many combinations that a grid may go through one position may be gone through here.
 const COMBINATIONS_A_POSITION: u64 = 500;
@@ -118,8 +120,8 @@ impl Sequence {
         self.excludes(index % self.len() / u64::from(self.space.repeats()))
     }
 
-    /// The index of the trial with these parameters and this seed: at the position that `near` is of, if
-    /// it is there, by undoing the shuffle, or among the first million positions.
+    /// The index of the trial with these parameters and this seed: at the position that `near` is
+    /// of, if it is there, by undoing the shuffle, or among the first million positions.
     pub(super) fn index_of(&self, params: &Params, seed: u32, near: Option<u64>) -> Option<u64> {
         let mut repeat = u64::from(seed);
         if seed >= self.space.seeds {

@@ -1,10 +1,11 @@
 //! Numbers drawn from a seed: by position, and as a shuffle of a range.
 //! Invariant: everything here is a function of its arguments, the same in every release.
 //!
-//! A stream is `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014),
-//! whose n-th number is the finaliser of its key plus n times the golden ratio. The shuffle is a Feistel
-//! network over the smallest even number of bits that holds the range, applied again while it leaves the
-//! range (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
+//! A stream is `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number
+//! generators", 2014), whose n-th number is the finaliser of its key plus n times the golden ratio.
+//! The shuffle is a Feistel network over the smallest even number of bits that holds the range,
+//! applied again while it leaves the range (Black and Rogaway, "Ciphers with arbitrary finite
+//! domains", 2002).
 
 /// 2^64 over the golden ratio, odd.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -71,7 +72,8 @@ impl Shuffle {
         })
     }
 
-    /// `step` from `number` until it is within the range again: it is, at the latest where it began.
+    /// `step` from `number` until it is within the range again: it is, at the latest where it
+    /// began.
     fn walk(&self, number: u64, step: impl Fn(u64) -> u64) -> u64 {
         let mut next = step(number);
         while next >= self.len {

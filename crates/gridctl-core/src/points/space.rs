@@ -1,4 +1,5 @@
-//! The space that a sweep's points lie in: axes, the digits that they form, and the rules about them.
+//! The space that a sweep's points lie in: axes, the digits that they form, and the rules about
+//! them.
 //! Invariant: a point is one place for each digit, below its radix; axes that are zipped share one
 //! digit, which stands where the first of them does.
 
@@ -70,7 +71,8 @@ impl Space {
         small(self.repeat_digit.map_or(seed, |digit| point[digit]))
     }
 
-    /// What it costs to evaluate the rules at a point: 1, and the length of each condition in bytes.
+    /// What it costs to evaluate the rules at a point: 1, and the length of each condition in
+    /// bytes.
     pub(super) fn cost(&self) -> u64 {
         1 + self.rules.length()
     }
@@ -105,8 +107,8 @@ impl Space {
         Params::new(self.digit_of.iter().enumerate().filter_map(there).collect())
     }
 
-    /// The point with these parameters, and which axes it has: those that `params` gives a value, and no
-    /// others. Digits none of whose axes are there are at their first value.
+    /// The point with these parameters, and which axes it has: those that `params` gives a value,
+    /// and no others. Digits none of whose axes are there are at their first value.
     pub(super) fn point_with(&self, params: &Params) -> Option<(Vec<u64>, Vec<bool>)> {
         let mut places: Vec<Option<u64>> = vec![None; self.digits.len()];
         let mut found = 0;

@@ -1,17 +1,23 @@
-//! The order in which points are tried: a bijection between steps and points, both ways in time linear in the axes.
-//! Invariant: `step(digits(s)) == s` for every step; the same sweep walks the same way on every machine and in every release.
+//! The order in which points are tried: a bijection between steps and points, both ways in time
+//! linear in the axes.
+//! Invariant: `step(digits(s)) == s` for every step; the same sweep walks the same way on every
+//! machine and in every release.
 //!
 //! A step is written in mixed radix, the longest axis fastest. Digit `i` of the point is
-//! `stride_i * digit_i + floor(radix_i * frac(alpha_i * below_i))`, modulo its radix, where `below_i` is the step modulo the
-//! product of the faster radices. It depends on faster digits only, so it is undone one digit after the other. While a step is
-//! below that product, `below_i` is the step itself and the axis follows a Kronecker sequence: every prefix of the walk holds each
-//! value about equally often, and the axes together fill the grid evenly. The stride, about radix over the golden ratio, does the
-//! same for the fastest axis and moves the pattern on each time it starts again.
+//! `stride_i * digit_i + floor(radix_i * frac(alpha_i * below_i))`, modulo its radix, where
+//! `below_i` is the step modulo the product of the faster radices. It depends on faster digits
+//! only, so it is undone one digit after the other. While a step is below that product, `below_i`
+//! is the step itself and the axis follows a Kronecker sequence: every prefix of the walk holds
+//! each value about equally often, and the axes together fill the grid evenly. The stride, about
+//! radix over the golden ratio, does the same for the fastest axis and moves the pattern on each
+//! time it starts again.
 //!
-//! The `alpha_i` are the fractional parts of the square roots of the primes (Richtmyer 1951; Niederreiter, "Random Number
-//! Generation and Quasi-Monte Carlo Methods", 1992, chapter 3), which with 1 are linearly independent over the rationals: what
-//! Weyl's theorem asks for joint equidistribution. Those near 0 or 1 are left out, since an axis that follows them keeps one value
-//! for long. Fractions are 64-bit fixed point, and a square root is exact to the last bit everywhere.
+//! The `alpha_i` are the fractional parts of the square roots of the primes (Richtmyer 1951;
+//! Niederreiter, "Random Number Generation and Quasi-Monte Carlo Methods", 1992, chapter 3), which
+//! with 1 are linearly independent over the rationals: what Weyl's theorem asks for joint
+//! equidistribution. Those near 0 or 1 are left out, since an axis that follows them keeps one
+//! value for long. Fractions are 64-bit fixed point, and a square root is exact to the last bit
+//! everywhere.
 
 use crate::spec::Order;
 

@@ -1,5 +1,5 @@
-//! A slot's line, as its worker keeps it: the attempt that goes on there, and the one behind it that
-//! the slot starts at its end.
+//! A slot's line, as its worker keeps it: the attempt that goes on there, and the one behind it
+//! that the slot starts at its end.
 //! Invariant: the front alone gets signals. What is asked of an attempt behind it is done when that
 //! begins; meanwhile the slot is asked to give it back.
 
@@ -101,8 +101,8 @@ impl<T> SlotLine<T> {
         self.watchdog.heard();
     }
 
-    /// The attempt `id` is to stop for a reason within a grace in milliseconds, or, with neither, is
-    /// asked back if it waits.
+    /// The attempt `id` is to stop for a reason within a grace in milliseconds, or, with neither,
+    /// is asked back if it waits.
     pub fn order(&mut self, now: Time, id: u64, stop: Option<(StopReason, u64)>) -> Option<LineTodo> {
         let place = self.attempts.iter().position(|attempt| attempt.id == id)?;
         let attempt = self.attempts.get_mut(place)?;

@@ -43,7 +43,8 @@ pub struct TrainerStart {
     pub env: Vec<(String, String)>,
     /// Where it starts.
     pub cwd: String,
-    /// It is withdrawn if it has not begun by then, in milliseconds of the clock that worker and slot share.
+    /// It is withdrawn if it has not begun by then, in milliseconds of the clock that worker and
+    /// slot share.
     pub by_ms: u64,
 }
 

@@ -1,6 +1,7 @@
-//! The loop of a slot process: what it waits for, what it reads, starts, signals and says, in which order.
-//! Invariant: what a wait has seen is good for one read; between two reads of the same pipe there is always a wait. Nothing of
-//! a trainer is there when the next one starts.
+//! The loop of a slot process: what it waits for, what it reads, starts, signals and says, in which
+//! order.
+//! Invariant: what a wait has seen is good for one read; between two reads of the same pipe there
+//! is always a wait. Nothing of a trainer is there when the next one starts.
 
 use std::collections::VecDeque;
 
@@ -9,12 +10,15 @@ use crate::id::Time;
 
 /// While more than this waits for the worker, in bytes, the trainer's output is not read.
 const HIGH_WATER: usize = 256 << 10;
-/// A trainer that has written less than this at once may rest its pipes, so that all of a short trial is one message.
+/// A trainer that has written less than this at once may rest its pipes, so that all of a short
+/// trial is one message.
 const LOW_WATER: usize = 16 << 10;
-/// For so long after a start, and after a little output, neither the trainer's pipes nor requests are looked at, in
-/// milliseconds: each look would take a processor from the trainer, and most of what a short one needs can be done at its end.
+/// For so long after a start, and after a little output, neither the trainer's pipes nor requests
+/// are looked at, in milliseconds: each look would take a processor from the trainer, and most of
+/// what a short one needs can be done at its end.
 const REST_MS: u64 = 5;
-/// A trainer that has written much at once is not rested for so long, in milliseconds: it would wait for the pipe.
+/// A trainer that has written much at once is not rested for so long, in milliseconds: it would
+/// wait for the pipe.
 const LIVELY_MS: u64 = 100;
 /// How often orphans of a trainer that goes on are reaped, in milliseconds.
 const REAP_MS: u64 = 1_000;
@@ -28,8 +32,8 @@ pub enum SupervisorTodo {
     ReadRequests,
     /// Read this output of the trainer's once, and pass it on: [`SlotSupervisor::relayed`].
     Relay(OutputStream),
-    /// Look whether the trainer has ended; if so, end what it left, and pass on what its pipes still hold:
-    /// [`SlotSupervisor::reaped`].
+    /// Look whether the trainer has ended; if so, end what it left, and pass on what its pipes
+    /// still hold: [`SlotSupervisor::reaped`].
     Reap,
     /// Build all later starts upon these variables.
     SetBase(Vec<(String, String)>),
@@ -113,7 +117,8 @@ pub struct SlotSupervisor {
     trainer: Option<Trainer>,
     /// Starts when the trainer has ended.
     next: Option<TrainerStart>,
-    /// Pipes are left alone, and what is kept for the worker can wait, until [`REST_MS`] are over or the trainer ends.
+    /// Pipes are left alone, and what is kept for the worker can wait, until [`REST_MS`] are over
+    /// or the trainer ends.
     resting: bool,
     /// Until then a little output is part of much, and no reason for a rest.
     lively_until: Time,

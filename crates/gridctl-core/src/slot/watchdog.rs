@@ -1,14 +1,18 @@
-//! Whether a slot still answers: one that has been silent is asked, and one that does not answer is given up.
-//! Invariant: only time in which the worker itself was awake counts against a slot, and only while the slot has work.
+//! Whether a slot still answers: one that has been silent is asked, and one that does not answer is
+//! given up.
+//! Invariant: only time in which the worker itself was awake counts against a slot, and only while
+//! the slot has work.
 
 use crate::id::Time;
 
-/// So long a slot that was asked may take to answer, in milliseconds of its worker's own waking time.
+/// So long a slot that was asked may take to answer, in milliseconds of its worker's own waking
+/// time.
 pub const SILENCE_MS: u64 = 30_000;
-/// A worker looks at its slots more often than this while they work, so that a longer pause was its own: it was stopped, or its
-/// machine slept. In milliseconds.
+/// A worker looks at its slots more often than this while they work, so that a longer pause was its
+/// own: it was stopped, or its machine slept. In milliseconds.
 const LONGEST_LOOK_MS: u64 = 1_000;
-/// A slot that the kernel holds, since a file system does not answer it, say, has so many times as long.
+/// A slot that the kernel holds, since a file system does not answer it, say, has so many times as
+/// long.
 const HELD_FACTOR: u64 = 10;
 
 /// What is to be done about a slot.
@@ -51,7 +55,8 @@ impl Watchdog {
         self.looked = None;
     }
 
-    /// For a slot that has work. `held` is asked when the slot is about to be given up: whether the kernel holds its process.
+    /// For a slot that has work. `held` is asked when the slot is about to be given up: whether the
+    /// kernel holds its process.
     pub fn look(&mut self, now: Time, held: impl FnOnce() -> bool) -> Watch {
         let since = self.looked.map_or(0, |looked| now.ms_since(looked));
         self.looked = Some(now);

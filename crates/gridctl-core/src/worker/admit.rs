@@ -1,28 +1,33 @@
-//! Which of the trials that a worker holds start now, in which slot, on which GPUs; and how many it asks for in advance.
-//! Invariant: what is started fits into the capacity, and no slot and no GPU serves two attempts at once.
+//! Which of the trials that a worker holds start now, in which slot, on which GPUs; and how many it
+//! asks for in advance.
+//! Invariant: what is started fits into the capacity, and no slot and no GPU serves two attempts at
+//! once.
 
 use std::sync::Arc;
 
 use super::{AttemptStart, HeldAttempt, WaitingLine, WorkerAction, WorkerProtocol};
 use crate::id::{LeaseSeq, Time};
 
-/// Work that a worker likes to hold in advance, in microseconds: more than a commit and a round trip take.
+/// Work that a worker likes to hold in advance, in microseconds: more than a commit and a round
+/// trip take.
 const AHEAD_US: u64 = 50_000;
 /// Attempts that take longer are not held in advance: the round trip does not matter then.
 const LONG_US: u64 = 1_000_000;
-/// A slot is given its next attempt in advance where they are not longer than this, in microseconds: for longer ones the
-/// time between two is no loss.
+/// A slot is given its next attempt in advance where they are not longer than this, in
+/// microseconds: for longer ones the time between two is no loss.
 const SHORT_US: u64 = 20_000;
 /// The most that is held in advance for one slot.
 const MOST_AHEAD: u64 = 64;
 
 impl WorkerProtocol {
-    /// Until when a trainer may be started: after half a lease without a word from the master its trial may be another's.
+    /// Until when a trainer may be started: after half a lease without a word from the master its
+    /// trial may be another's.
     fn may_start_by(&self) -> Time {
         self.confirmed.after_ms(self.ttl_ms / 2)
     }
 
-    /// Gives to slots what fits, in the order of the leases; what does not fit lets smaller ones pass.
+    /// Gives to slots what fits, in the order of the leases; what does not fit lets smaller ones
+    /// pass.
     pub(super) fn admit(&mut self, now: Time) {
         let takes = self.draining.is_none() && self.machine.is_fit() && self.unpublished.is_empty();
         if !takes || now > self.may_start_by() {
@@ -58,8 +63,9 @@ impl WorkerProtocol {
         self.recall_what_fits();
     }
 
-    /// Where attempts are short, a slot gets its next one in advance, lest it wait for a round trip. Only where memory is
-    /// not limited: whose a kill for memory was is told by when the slot's count of them is read.
+    /// Where attempts are short, a slot gets its next one in advance, lest it wait for a round
+    /// trip. Only where memory is not limited: whose a kill for memory was is told by when the
+    /// slot's count of them is read.
     fn place_behind(&mut self, now: Time) {
         if self.pace_us.is_none_or(|pace| pace > SHORT_US) {
             return;
@@ -87,8 +93,9 @@ impl WorkerProtocol {
         self.out.push(WorkerAction::Start(Box::new(AttemptStart { grant, sweep, slot, gpus, by })));
     }
 
-    /// When there is room, nothing shall wait behind what may take longer than was thought. One that was asked back and did
-    /// not come has begun, since the one before it merely publishes; others may still wait.
+    /// When there is room, nothing shall wait behind what may take longer than was thought. One
+    /// that was asked back and did not come has begun, since the one before it merely publishes;
+    /// others may still wait.
     fn recall_what_fits(&mut self) {
         let Self { slots, held, config, used, .. } = self;
         let mut behind = slots.values().filter_map(|line| line.behind);
@@ -119,8 +126,8 @@ impl WorkerProtocol {
         }
     }
 
-    /// Learns from an attempt's duration how many trials to hold in advance: enough to keep the slots busy while the
-    /// master commits, few enough that a lost worker delays little.
+    /// Learns from an attempt's duration how many trials to hold in advance: enough to keep the
+    /// slots busy while the master commits, few enough that a lost worker delays little.
     pub(super) fn learn(&mut self, duration_ms: u64) {
         let us = duration_ms.saturating_mul(1000).max(500);
         let pace = self.pace_us.map_or(us, |pace| (pace.saturating_mul(7).saturating_add(us)) / 8);

@@ -1,6 +1,7 @@
-//! The worker's half of the protocol: what it holds, what it has to report, when it speaks, when it gives up.
-//! Invariant: no report is forgotten before the master has said that it is recorded or that the lease is another's,
-//! and a silent master is no reason to stop before `orphan_after`.
+//! The worker's half of the protocol: what it holds, what it has to report, when it speaks, when it
+//! gives up.
+//! Invariant: no report is forgotten before the master has said that it is recorded or that the
+//! lease is another's, and a silent master is no reason to stop before `orphan_after`.
 
 mod action;
 mod admit;
@@ -18,12 +19,14 @@ use crate::record::Report;
 
 pub use action::{AttemptStart, Farewell, WorkerAction};
 
-/// From SIGTERM to SIGKILL for an attempt that was cancelled or went over its time, in milliseconds.
+/// From SIGTERM to SIGKILL for an attempt that was cancelled or went over its time, in
+/// milliseconds.
 pub const GRACE_MS: u64 = 10_000;
-/// A worker that drains and cannot reach its master waits so long for its reports to be recorded, in milliseconds.
+/// A worker that drains and cannot reach its master waits so long for its reports to be recorded,
+/// in milliseconds.
 const FAREWELL_MS: u64 = 30_000;
-/// While trials wait here to be started nobody waits for the master: reports are gathered for so long, so that one commit
-/// carries many. A lone one goes at once.
+/// While trials wait here to be started nobody waits for the master: reports are gathered for so
+/// long, so that one commit carries many. A lone one goes at once.
 const GATHER_MS: u64 = 20;
 /// So many heartbeats without an answer make a dead link.
 const MISSED_HEARTBEATS: u64 = 3;
@@ -224,8 +227,8 @@ impl WorkerProtocol {
         self.admit(now);
     }
 
-    /// An attempt is over, and its files cannot be published for now, as `fault` says: the shell keeps
-    /// them and tries again. Nothing more is started until it says of each how it ended.
+    /// An attempt is over, and its files cannot be published for now, as `fault` says: the shell
+    /// keeps them and tries again. Nothing more is started until it says of each how it ended.
     pub fn unpublished(&mut self, lease: LeaseSeq, fault: &str) {
         if self.held.contains_key(&lease) {
             self.unpublished.entry(lease).or_insert_with(|| fault.to_owned());
@@ -279,7 +282,8 @@ impl WorkerProtocol {
         }
     }
 
-    /// Takes nothing more, and ends what runs within `grace_ms`; said by the master, by SIGTERM or by the machine's end.
+    /// Takes nothing more, and ends what runs within `grace_ms`; said by the master, by SIGTERM or
+    /// by the machine's end.
     pub fn drain(&mut self, now: Time, reason: StopReason, grace_ms: u64) {
         if self.draining.is_some() {
             return;

@@ -1,5 +1,6 @@
 //! Tests of the worker's half of the protocol: a shell that only writes down what it is told to do.
-//! Invariant: after every action the shell checks that no slot and no GPU serves two attempts at once.
+//! Invariant: after every action the shell checks that no slot and no GPU serves two attempts at
+//! once.
 
 #![expect(
     clippy::type_complexity,
@@ -149,7 +150,8 @@ impl Shell {
         self.act();
     }
 
-    /// A moment later the slot could not start this attempt, for want of something of the machine's.
+    /// A moment later the slot could not start this attempt, for want of something of the
+    /// machine's.
     fn fault(&mut self, lease: u64) {
         self.now = self.now.after_ms(1);
         let start = self.running.remove(&LeaseSeq(lease)).expect("it was given to a slot");
@@ -166,7 +168,8 @@ impl Shell {
         self.act();
     }
 
-    /// Time goes on in ticks of half a second; while `answered`, the master answers every ping at once.
+    /// Time goes on in ticks of half a second; while `answered`, the master answers every ping at
+    /// once.
     fn pass(&mut self, ms: u64, answered: bool) {
         let until = self.now.after_ms(ms);
         while self.now < until {

@@ -11,7 +11,8 @@ const SOON: Duration = Duration::from_secs(20);
 /// A program that is started as a worker and does what `script` says.
 fn config(dir: &Path, script: &str) -> LocalConfig {
     let program = dir.join("gridctl");
-    // Written by another process: a file that this one holds open for writing while another test starts a process is busy.
+    // Written by another process: a file that this one holds open for writing while another test
+    // starts a process is busy.
     let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\" && chmod 755 \"$0\"";
     let status = std::process::Command::new("/bin/sh").args(["-c", write]).arg(&program).arg(script).status();
     assert!(status.is_ok_and(|status| status.success()));

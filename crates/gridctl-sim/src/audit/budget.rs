@@ -1,5 +1,7 @@
-//! What attempts may cost: they are finite, only grow, and a trial fails when its failures are used up, and not before.
-//! Invariant: it counts by itself, from events alone; of a trial that began in a version before, it knows less and demands less.
+//! What attempts may cost: they are finite, only grow, and a trial fails when its failures are used
+//! up, and not before.
+//! Invariant: it counts by itself, from events alone; of a trial that began in a version before, it
+//! knows less and demands less.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,7 @@
-//! The worker's side of its slots: attempts in line, what is said to them, and whether the slots answer.
-//! Invariant: a slot is given up only if something befell it, and what was asked to stop ends in time.
+//! The worker's side of its slots: attempts in line, what is said to them, and whether the slots
+//! answer.
+//! Invariant: a slot is given up only if something befell it, and what was asked to stop ends in
+//! time.
 
 use gridctl_core::attempt::StopReason;
 use gridctl_core::id::{LeaseSeq, WorkerId};
@@ -15,7 +17,8 @@ use crate::trainer;
 
 /// How often a worker looks at its slots, in milliseconds.
 pub(super) const LOOK_MS: u64 = 1_000;
-/// After its grace, what was asked to stop ends within this, whatever its slot does: SIGKILL works, or the slot is given up.
+/// After its grace, what was asked to stop ends within this, whatever its slot does: SIGKILL works,
+/// or the slot is given up.
 const ENDS_WITHIN_MS: u64 = 60_000;
 
 /// An attempt in a slot's line.
@@ -29,7 +32,8 @@ pub(super) struct Attempt {
 }
 
 impl World {
-    /// The worker hands an attempt to its slot, which starts it at once, or as soon as what goes on there has ended.
+    /// The worker hands an attempt to its slot, which starts it at once, or as soon as what goes on
+    /// there has ended.
     pub(super) fn give_to_slot(
         &mut self,
         worker: WorkerId,
@@ -147,7 +151,8 @@ impl World {
         Ok(())
     }
 
-    /// The worker's half says something to an attempt: to stop, or to be given back if it still waits.
+    /// The worker's half says something to an attempt: to stop, or to be given back if it still
+    /// waits.
     pub(super) fn order(
         &mut self,
         worker: WorkerId,
@@ -219,7 +224,8 @@ impl World {
         Ok(())
     }
 
-    /// The worker ends what runs below a slot that does not answer, and the slot; the next attempt gets another one.
+    /// The worker ends what runs below a slot that does not answer, and the slot; the next attempt
+    /// gets another one.
     fn lose_slot(&mut self, worker: WorkerId, number: u32) -> Result<(), Violation> {
         let now = self.now();
         let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };

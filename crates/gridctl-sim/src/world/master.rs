@@ -1,5 +1,6 @@
 //! The master's process: the driver that the binary has, on a journal that can tear.
-//! Invariant: a batch is shown only after its commit; a kill in between loses it, or keeps it, whole.
+//! Invariant: a batch is shown only after its commit; a kill in between loses it, or keeps it,
+//! whole.
 
 use std::sync::Arc;
 
@@ -82,7 +83,8 @@ impl World {
         Ok(self.store.damage_log(kind, place))
     }
 
-    /// The power goes, and with it the newest snapshot: it is damaged, or not one that is understood.
+    /// The power goes, and with it the newest snapshot: it is damaged, or not one that is
+    /// understood.
     pub(super) fn spoil_snapshot(&mut self) -> Result<bool, Violation> {
         if self.rng.random_bool(0.5) {
             let place = self.rng.random_range(0..1 << 20);
@@ -172,7 +174,8 @@ impl World {
         self.pump()
     }
 
-    /// SIGKILL, or the power goes: what was being committed is lost, or was durable and nobody knows.
+    /// SIGKILL, or the power goes: what was being committed is lost, or was durable and nobody
+    /// knows.
     pub(super) fn kill_master(&mut self) -> Result<(), Violation> {
         let Some(master) = self.master.take() else { return Ok(()) };
         let torn = self.rng.random_range(0..6);

@@ -1,4 +1,5 @@
-//! The person: submits, changes the file, has trials tried again, pauses, resumes, cancels; and sometimes says it twice.
+//! The person: submits, changes the file, has trials tried again, pauses, resumes, cancels; and
+//! sometimes says it twice.
 //! Invariant: a question that gets no answer because the master died is asked again.
 
 use gridctl_core::id::{CodeHash, SweepId};
@@ -106,7 +107,8 @@ impl World {
         self.queue.after(5_000, Happens::Resumes);
     }
 
-    /// A person who finds the sweep paused resumes it, and looks again: the master may have died over it.
+    /// A person who finds the sweep paused resumes it, and looks again: the master may have died
+    /// over it.
     pub(super) fn resume(&mut self) -> Result<(), Violation> {
         match self.status().map(|status| status.state) {
             Some(SweepState::Paused) | None => {
@@ -120,7 +122,8 @@ impl World {
     #[expect(clippy::unused_self, reason = "answers belong to the person")]
     pub(super) fn answered(&mut self, answer: &Result<Answer, Refusal>) -> Result<(), Violation> {
         match answer {
-            // A trial that is to be tried again may be underway already, or no trial of a newer version.
+            // A trial that is to be tried again may be underway already, or no trial of a newer
+            // version.
             Ok(_)
             | Err(Refusal::Over { .. } | Refusal::UnknownSweep(_))
             | Err(Refusal::NotEnded { .. } | Refusal::UnknownTrial { .. }) => Ok(()),

@@ -1,5 +1,7 @@
-//! Slots: the loop of a slot process as the binary steps it, over pipes and trainers that are pretended.
-//! Invariant: a read that finds nothing breaks a promise, since a pipe's would block: only a wait stands still.
+//! Slots: the loop of a slot process as the binary steps it, over pipes and trainers that are
+//! pretended.
+//! Invariant: a read that finds nothing breaks a promise, since a pipe's would block: only a wait
+//! stands still.
 
 use std::collections::VecDeque;
 

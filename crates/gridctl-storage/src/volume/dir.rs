@@ -1,7 +1,7 @@
-//! A results volume in a directory. A file is written without a name, synced, and linked to its own: readers see nothing or all of
-//! it, and of two writers one wins.
-//! Invariant: nothing beneath the root is reached through a symbolic link, whoever swaps directories meanwhile: each name is opened
-//! from the descriptor of the one above it.
+//! A results volume in a directory. A file is written without a name, synced, and linked to its
+//! own: readers see nothing or all of it, and of two writers one wins.
+//! Invariant: nothing beneath the root is reached through a symbolic link, whoever swaps
+//! directories meanwhile: each name is opened from the descriptor of the one above it.
 
 use std::collections::hash_map::RandomState;
 use std::fs::File;
@@ -24,7 +24,8 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags
 const READ: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 /// Bytes that are copied at once.
 const CHUNK: usize = 256 << 10;
-/// A directory may be removed, being empty, between finding it and writing in it: so often is it sought again.
+/// A directory may be removed, being empty, between finding it and writing in it: so often is it
+/// sought again.
 const TRIES: u32 = 50;
 
 /// A results volume in a directory.
@@ -35,7 +36,8 @@ pub struct DirVolume {
 }
 
 impl DirVolume {
-    /// Opens the volume in `root`, which is made if it is not there. The way to the root may lead through symbolic links.
+    /// Opens the volume in `root`, which is made if it is not there. The way to the root may lead
+    /// through symbolic links.
     ///
     /// # Errors
     /// [`VolumeError::Obstructed`] if `root` is no directory; [`VolumeError::NotAllowed`].
@@ -110,8 +112,8 @@ impl DirVolume {
     }
 }
 
-/// A file on its way into a directory. It has no name where the system can do that, so that a kill leaves nothing behind; else a
-/// temporary one, removed in the end.
+/// A file on its way into a directory. It has no name where the system can do that, so that a kill
+/// leaves nothing behind; else a temporary one, removed in the end.
 struct Unlinked<'a> {
     dir: &'a OwnedFd,
     file: File,
@@ -129,7 +131,8 @@ impl<'a> Unlinked<'a> {
         Ok(Self { dir, file: File::from(fd), temporary: Some(temporary) })
     }
 
-    /// Gives the file its name, which must be free. Where the file system has no hard links, by renaming.
+    /// Gives the file its name, which must be free. Where the file system has no hard links, by
+    /// renaming.
     fn link(&self, name: &str) -> Result<(), Errno> {
         let Some(temporary) = &self.temporary else {
             let itself = format!("/proc/self/fd/{}", self.file.as_raw_fd());
@@ -227,7 +230,8 @@ impl Volume for DirVolume {
     }
 }
 
-/// A name that no other process, on whatever machine, uses; process numbers are not unique on a shared volume.
+/// A name that no other process, on whatever machine, uses; process numbers are not unique on a
+/// shared volume.
 pub(crate) fn temporary_name() -> String {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static COUNTER: AtomicU64 = AtomicU64::new(0);

@@ -1,5 +1,6 @@
 //! What can be wrong with a results volume, one variant for each different reaction.
-//! Invariant: `NoSpace` and `Io` lost nothing and may be tried again; every other one stays as it is until a person acts.
+//! Invariant: `NoSpace` and `Io` lost nothing and may be tried again; every other one stays as it
+//! is until a person acts.
 
 use std::io;
 

@@ -1,5 +1,7 @@
-//! The results volume: a flat space of files under paths such as `wine/trials/k3f9/1-7/manifest.json`, written once and never changed.
-//! Invariant: a path holds nothing or a whole file; who finds it taken by other content is told so and changes nothing.
+//! The results volume: a flat space of files under paths such as
+//! `wine/trials/k3f9/1-7/manifest.json`, written once and never changed.
+//! Invariant: a path holds nothing or a whole file; who finds it taken by other content is told so
+//! and changes nothing.
 
 pub mod dir;
 mod error;
@@ -46,15 +48,18 @@ pub struct Entry {
     pub is_dir: bool,
 }
 
-/// Files that are published once, whole, and durably. Paths are relative, of names as [`check_path`] takes them.
+/// Files that are published once, whole, and durably. Paths are relative, of names as
+/// [`check_path`] takes them.
 pub trait Volume: Send + Sync {
     /// Publishes `bytes` at `path`; when it returns, they are durable.
     ///
     /// # Errors
-    /// [`VolumeError::Conflict`] if other content is there; [`VolumeError::NoSpace`]; [`VolumeError::Obstructed`].
+    /// [`VolumeError::Conflict`] if other content is there; [`VolumeError::NoSpace`];
+    /// [`VolumeError::Obstructed`].
     fn put_new(&self, path: &str, bytes: &[u8]) -> Result<Put, VolumeError>;
 
-    /// Publishes at most `limit` bytes of `file` from where it stands, without holding them in memory.
+    /// Publishes at most `limit` bytes of `file` from where it stands, without holding them in
+    /// memory.
     ///
     /// # Errors
     /// As [`Volume::put_new`].

@@ -1,5 +1,6 @@
 //! What follows a trainer's end: the last metrics, the class, and the publication of what it left.
-//! Invariant: an attempt's files are published before its report leaves; most leave none, and wait for nothing.
+//! Invariant: an attempt's files are published before its report leaves; most leave none, and wait
+//! for nothing.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -76,7 +77,8 @@ impl FollowedAttempt {
         (report, Some(scratch))
     }
 
-    /// Looks at what the trainer left and classifies its end. What is left in the directories is for the next attempt to clear.
+    /// Looks at what the trainer left and classifies its end. What is left in the directories is
+    /// for the next attempt to clear.
     pub(super) fn end(mut self, gone: TrainerEnd, oom_kills: bool, now: Time) -> EndedAttempt {
         let killed = gone.stop.killed() || gone.exit == Exit::Signal(9);
         // The notice alone is a request too, if one without a signal that the slot could have seen.
@@ -128,8 +130,8 @@ impl EndedAttempt {
         (self.report, self.scratch)
     }
 
-    /// Publishes the files, as soon as the results volume takes them, and reports that as well. Until then it is
-    /// kept in `place`.
+    /// Publishes the files, as soon as the results volume takes them, and reports that as well.
+    /// Until then it is kept in `place`.
     pub(super) async fn publish(mut self, place: KeptPlace) -> (Box<Report>, Option<Scratch>) {
         let log = self.log.close().await.map(Arc::new);
         self.checkpoints.rest().await;

@@ -25,7 +25,8 @@ use crate::scratch::Scratch;
 use crate::slot::{self, OutputStream, SlotEvent, TrainerExit};
 use crate::workdir::{WorkdirStay, Workdirs};
 
-/// The most bytes of output that are read without a thread of their own: a fraction of a millisecond's work.
+/// The most bytes of output that are read without a thread of their own: a fraction of a
+/// millisecond's work.
 const AT_ONCE: usize = 16 << 10;
 /// Between looks at the metrics file, in milliseconds.
 const LOOK_MS: u64 = 500;
@@ -177,7 +178,8 @@ impl FollowedAttempt {
         self.start.sweep.spec.preempt_signal.as_deref().and_then(signal_number)
     }
 
-    /// Reads output: a little at once, more on a thread for what takes time, so that leases are kept meanwhile.
+    /// Reads output: a little at once, more on a thread for what takes time, so that leases are
+    /// kept meanwhile.
     async fn read(&mut self, stream: metrics::Stream, bytes: Vec<u8>) -> Vec<u8> {
         if self.extractor.waiting(stream) + bytes.len() <= AT_ONCE {
             self.extractor.feed(stream, &bytes, &|| self.metrics.size());

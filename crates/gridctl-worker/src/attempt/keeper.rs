@@ -1,7 +1,7 @@
-//! A slot with everything that is its own: the attempt that goes on there, the one that waits behind it, and what is still
-//! to be published of those that have ended.
-//! Invariant: every assignment ends in exactly one report or is given back, and nothing here waits for a trainer without
-//! also waiting for a request to stop it.
+//! A slot with everything that is its own: the attempt that goes on there, the one that waits
+//! behind it, and what is still to be published of those that have ended.
+//! Invariant: every assignment ends in exactly one report or is given back, and nothing here waits
+//! for a trainer without also waiting for a request to stop it.
 
 use std::future::poll_fn;
 use std::sync::{Arc, PoisonError};
@@ -27,7 +27,8 @@ use crate::marks;
 use crate::scratch::Scratch;
 use crate::slot::{self, SlotEvent, SlotRequest};
 
-/// After a fault of the slot itself it rests so long. After a fault of the machine the whole worker rests.
+/// After a fault of the slot itself it rests so long. After a fault of the machine the whole worker
+/// rests.
 const REST: Duration = Duration::from_secs(1);
 /// As many sets of directories has a slot as attempts are in its line.
 const SETS: usize = LINE_LENGTH;
@@ -140,8 +141,8 @@ impl SlotKeeper {
         }
     }
 
-    /// Prepares an attempt and hands it to the slot, which starts it when it can; or publishes what an
-    /// earlier one at this trial left.
+    /// Prepares an attempt and hands it to the slot, which starts it when it can; or publishes what
+    /// an earlier one at this trial left.
     async fn take(&mut self, Assignment { start, orders }: Assignment) {
         if let Some(kept) = self.machine.kept.find(&start).await {
             let said = self.said.clone();
@@ -330,7 +331,8 @@ impl SlotKeeper {
         }
     }
 
-    /// The slot is of no more use, and with it whatever is in line: `fault` is that of the attempt that goes on.
+    /// The slot is of no more use, and with it whatever is in line: `fault` is that of the attempt
+    /// that goes on.
     async fn lose(&mut self, fault: AttemptFault) {
         self.reset().await;
         let behind = fault.of_what_waited();
@@ -340,8 +342,8 @@ impl SlotKeeper {
         }
     }
 
-    /// Reports a fault; one that is not known to be the machine's after a rest, during which the master has nothing to
-    /// grant to this slot.
+    /// Reports a fault; one that is not known to be the machine's after a rest, during which the
+    /// master has nothing to grant to this slot.
     fn fail(&mut self, fault: AttemptFault, grant: Grant, scratch: Option<Scratch>) {
         if fault.is_unbegun() {
             return self.say(Box::new(fault.report(&grant)), scratch);
@@ -362,7 +364,8 @@ impl SlotKeeper {
         let _ = self.said.send(said);
     }
 
-    /// After a fault: ends what runs below the slot, then the slot process, and whatever of it is left then.
+    /// After a fault: ends what runs below the slot, then the slot process, and whatever of it is
+    /// left then.
     async fn reset(&mut self) {
         let Some(mut client) = self.client.take() else { return };
         let mark = format!("{}/{}", self.machine.mark, self.number);

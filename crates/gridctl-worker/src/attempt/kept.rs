@@ -1,8 +1,9 @@
-//! Results that wait for room in the results volume, each in a marked and locked directory of its own
-//! below the work directory: should this worker end, the next one there that is granted the trial
-//! publishes it instead of training again.
-//! Invariant: it is whole if it has its [`NOTE`], which comes last. It is removed only when its files
-//! are published, when its trial needs them no more, or when nobody has asked for it for [`LONGEST`].
+//! Results that wait for room in the results volume, each in a marked and locked directory of its
+//! own below the work directory: should this worker end, the next one there that is granted the
+//! trial publishes it instead of training again.
+//! Invariant: it is whole if it has its [`NOTE`], which comes last. It is removed only when its
+//! files are published, when its trial needs them no more, or when nobody has asked for it for
+//! [`LONGEST`].
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -31,7 +32,8 @@ const DIR: &str = "kept";
 const OUTPUT: &str = "output";
 const LOG: &str = "log.txt";
 const NOTE: &str = "kept.json";
-/// What nobody has asked for in so long is not wanted any more: its trial ended elsewhere, or never will.
+/// What nobody has asked for in so long is not wanted any more: its trial ended elsewhere, or never
+/// will.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The directory of all kept results of one work directory.
@@ -117,8 +119,9 @@ impl KeptPlace {
         kept.await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
-    /// The result of an earlier attempt at the trial of `start`, if there is one that nobody uses. What
-    /// is not of this trial and this code, measured something else, or is not whole, is removed.
+    /// The result of an earlier attempt at the trial of `start`, if there is one that nobody uses.
+    /// What is not of this trial and this code, measured something else, or is not whole, is
+    /// removed.
     pub(super) async fn find(&self, start: &AttemptStart) -> Option<KeptResult> {
         let path = self.of(start);
         // One system call where nothing is kept, as it is nearly always.
@@ -173,8 +176,8 @@ impl KeptResult {
         publish::files(start, self.path().join(OUTPUT), log).await
     }
 
-    /// Publishes it as soon as the results volume takes it, instead of a new attempt for `start`; what
-    /// is to be reported of that.
+    /// Publishes it as soon as the results volume takes it, instead of a new attempt for `start`;
+    /// what is to be reported of that.
     pub(super) async fn end_attempt(
         self,
         start: Box<AttemptStart>,

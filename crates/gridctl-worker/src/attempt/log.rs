@@ -33,7 +33,8 @@ pub(super) struct Log {
     tail: Vec<u8>,
     /// What was kept, so masked.
     bytes: u64,
-    /// What of it came by stdout, by stderr, by stdout again, and so on; `None` if they changed too often.
+    /// What of it came by stdout, by stderr, by stdout again, and so on; `None` if they changed too
+    /// often.
     runs: Option<Vec<u64>>,
     spool: Spool,
 }
@@ -105,7 +106,8 @@ impl Log {
         self.write(bytes).await;
     }
 
-    /// By which way the bytes of the log came, as [`gridctl_core::record::Report::log_runs`] has it.
+    /// By which way the bytes of the log came, as [`gridctl_core::record::Report::log_runs`] has
+    /// it.
     pub(super) fn runs(&self) -> Vec<u64> {
         self.runs.clone().unwrap_or_default()
     }

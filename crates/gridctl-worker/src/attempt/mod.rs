@@ -1,5 +1,6 @@
 //! One attempt from its grant to its report: prepare, start, follow, classify, publish.
-//! Invariant: every attempt ends in exactly one report, and its files are published before that report leaves.
+//! Invariant: every attempt ends in exactly one report, and its files are published before that
+//! report leaves.
 
 mod end;
 mod follow;
@@ -52,7 +53,8 @@ pub(crate) struct WorkerMachine {
     pub(crate) kept: KeptPlace,
     pub(crate) versions: PreparedVersions,
     pub(crate) workdirs: Arc<Workdirs>,
-    /// The worker has its process to itself: what a dead slot leaves becomes its child, and is ended.
+    /// The worker has its process to itself: what a dead slot leaves becomes its child, and is
+    /// ended.
     pub(crate) adopts: bool,
     /// Between publications of a checkpoint that goes on changing, in milliseconds.
     pub(crate) checkpoint_every_ms: u64,
@@ -63,7 +65,8 @@ pub(crate) struct WorkerMachine {
 }
 
 impl WorkerMachine {
-    /// Waits until every slot process is gone; one that is not within `patience` is ended, and what it left as well.
+    /// Waits until every slot process is gone; one that is not within `patience` is ended, and what
+    /// it left as well.
     pub(crate) async fn reap_slots(&self, patience: Duration) {
         let slots = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
         if slots.is_empty() {

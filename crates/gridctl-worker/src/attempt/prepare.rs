@@ -1,4 +1,5 @@
-//! What stands before a start: the sweep's environment, empty directories, the checkpoint, the files of parameters.
+//! What stands before a start: the sweep's environment, empty directories, the checkpoint, the
+//! files of parameters.
 //! Invariant: what is the same for all trials of a version of a sweep is made once for all of them.
 
 use std::io;
@@ -99,8 +100,9 @@ pub(super) struct Prepared {
     pub(super) start: TrainerStart,
 }
 
-/// Empty directories, but for the newest published checkpoint, files of parameters, and what to start under the name `id`.
-/// The inner error is for people: the sweep file asks for what cannot be started.
+/// Empty directories, but for the newest published checkpoint, files of parameters, and what to
+/// start under the name `id`. The inner error is for people: the sweep file asks for what cannot be
+/// started.
 pub(super) async fn prepare(
     machine: &WorkerMachine,
     id: u64,

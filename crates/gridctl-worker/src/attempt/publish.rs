@@ -76,7 +76,8 @@ pub(super) struct RestoredCheckpoint {
     pub(super) damaged: Vec<String>,
 }
 
-/// Fills the empty directory `checkpoint` with the trial's newest published checkpoint that is whole, if there is one.
+/// Fills the empty directory `checkpoint` with the trial's newest published checkpoint that is
+/// whole, if there is one.
 pub(super) async fn restore(
     frozen: &Arc<FrozenSweep>,
     grant: &Grant,
@@ -169,7 +170,8 @@ struct Going {
 }
 
 impl Drop for Going {
-    /// Its trainer has ended, or is not followed any further: what comes into the directory now is another's.
+    /// Its trainer has ended, or is not followed any further: what comes into the directory now is
+    /// another's.
     fn drop(&mut self) {
         self.hurry.store(true, Ordering::Relaxed);
     }
@@ -229,7 +231,8 @@ impl Checkpoints {
         self.going = Some(Going { thread, hurry });
     }
 
-    /// Waits for the publication that is under way, if there is one, and takes in what it published.
+    /// Waits for the publication that is under way, if there is one, and takes in what it
+    /// published.
     async fn settle(&mut self) {
         if let Some(mut going) = self.going.take()
             && let Ok(Some(made)) = (&mut going.thread).await
@@ -254,8 +257,8 @@ impl Checkpoints {
         self.number += 1;
     }
 
-    /// Publishes the last checkpoint of a trainer that has ended, once [`Self::rest`] is over. May be
-    /// repeated after an error.
+    /// Publishes the last checkpoint of a trainer that has ended, once [`Self::rest`] is over. May
+    /// be repeated after an error.
     pub(super) async fn publish_last(&mut self) -> Result<(), Unpublished> {
         let (dir, place, number) = (self.dir.clone(), self.place.clone(), self.number);
         let published = self.published;
@@ -270,7 +273,8 @@ impl Checkpoints {
     }
 }
 
-/// Waits until the checkpoint rests, and publishes it from a copy, for the trainer goes on; what was published.
+/// Waits until the checkpoint rests, and publishes it from a copy, for the trainer goes on; what
+/// was published.
 fn publish_when_quiet(
     dir: &Path,
     place: (&AttemptPlace, u64),
@@ -298,8 +302,8 @@ fn publish_when_quiet(
     published
 }
 
-/// The state of a checkpoint that is another than the one `published` and was the same before and after a pause; `None` if there is
-/// none, if it never comes to rest, or if a pause was broken off.
+/// The state of a checkpoint that is another than the one `published` and was the same before and
+/// after a pause; `None` if there is none, if it never comes to rest, or if a pause was broken off.
 fn at_rest(
     published: CheckpointState,
     mut look: impl FnMut() -> CheckpointState,
@@ -353,7 +357,8 @@ impl AttemptPlace {
         Path::new(&format!("{output}/{}/checkpoints/{}", spec.name, self.fingerprint)).exists()
     }
 
-    /// The sweep's results, after a look that they are still there: a volume may have been unmounted.
+    /// The sweep's results, after a look that they are still there: a volume may have been
+    /// unmounted.
     fn results(&self) -> Result<Results, VolumeError> {
         let volume = DirVolume::open(Path::new(&self.frozen.output))?;
         let results = Results::new(Arc::new(volume), &self.frozen.spec.name, &self.frozen.uuid)?;

@@ -1,4 +1,5 @@
-//! A keeper with a real slot process and real trainers: what no message of a master can bring about today, and what takes minutes.
+//! A keeper with a real slot process and real trainers: what no message of a master can bring about
+//! today, and what takes minutes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -185,7 +186,8 @@ fn slot_program() -> PathBuf {
     path
 }
 
-/// Prints what it goes on from, or goes on until it is asked to stop. Shells tell of children that a signal ended: not here.
+/// Prints what it goes on from, or goes on until it is asked to stop. Shells tell of children that
+/// a signal ended: not here.
 const GOES_ON: &str = r#"
     exec 2> /dev/null; top=$PWD; cd "$GRID_CHECKPOINT_DIR"
     if [ -e state ]; then echo acc=$(cat state); exit; fi

@@ -1,5 +1,5 @@
-//! What follows when the results volume does not take what a trainer left: it stays where it is, and
-//! is tried again until the volume takes it, or until it is not wanted any more.
+//! What follows when the results volume does not take what a trainer left: it stays where it is,
+//! and is tried again until the volume takes it, or until it is not wanted any more.
 //! Invariant: the result of an attempt that was not broken off waits as long as its worker works.
 
 use std::future::pending;
@@ -53,8 +53,8 @@ impl PublishWait {
         !self.is_broken_off
     }
 
-    /// It could not be published, see [`Self::after_failure`]: waits until it is time for the next try,
-    /// if there is to be one, or until it is asked to stop.
+    /// It could not be published, see [`Self::after_failure`]: waits until it is time for the next
+    /// try, if there is to be one, or until it is asked to stop.
     pub(super) async fn pause(
         &mut self,
         orders: &mut UnboundedReceiver<AttemptOrder>,

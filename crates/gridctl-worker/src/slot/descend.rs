@@ -1,5 +1,7 @@
-//! Ends every process below the slot: being child subreaper, it inherits whatever a trainer leaves behind, daemons included.
-//! Invariant: only the slot's own unreaped children are named in a signal, so that no number can have passed to a stranger.
+//! Ends every process below the slot: being child subreaper, it inherits whatever a trainer leaves
+//! behind, daemons included.
+//! Invariant: only the slot's own unreaped children are named in a signal, so that no number can
+//! have passed to a stranger.
 
 use std::fs;
 
@@ -8,7 +10,8 @@ use rustix::process::{Pid, Signal, WaitOptions, getpgid, kill_process, kill_proc
 
 use crate::marks::parent_of;
 
-/// Ends and reaps all that is left and says how many processes had to be ended. With nothing left, the usual case, this is one system call.
+/// Ends and reaps all that is left and says how many processes had to be ended. With nothing left,
+/// the usual case, this is one system call.
 pub(super) fn end_all(trainer: Option<Pid>) -> u32 {
     let mut ended = 0;
     let mut killing = false;
@@ -28,7 +31,8 @@ pub(super) fn end_all(trainer: Option<Pid>) -> u32 {
     }
 }
 
-/// SIGKILL to each child, and to the trainer's whole group while a member of it is our child: against a fork bomb, one by one is too slow.
+/// SIGKILL to each child, and to the trainer's whole group while a member of it is our child:
+/// against a fork bomb, one by one is too slow.
 fn kill_children(trainer: Option<Pid>) {
     for child in children() {
         match trainer {

@@ -1,4 +1,5 @@
-//! The slot: a small process that starts one trainer at a time and ends whatever that trainer leaves behind.
+//! The slot: a small process that starts one trainer at a time and ends whatever that trainer
+//! leaves behind.
 //! Invariant: when the pipe to the worker closes, nothing below the slot is left alive.
 
 mod descend;
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 pub use gridctl_core::slot::{OutputStream, SlotEvent, SlotRequest, StartFault, TrainerExit, TrainerStart};
 pub use why::foresee;
 
-/// Bytes that a message may have; a longer frame means that the pipe's two ends do not understand each other.
+/// Bytes that a message may have; a longer frame means that the pipe's two ends do not understand
+/// each other.
 const MAX_FRAME: usize = 64 << 20;
 
 /// A message that cannot be read.
@@ -82,7 +84,8 @@ impl Extend<u8> for TailBuffer<'_> {
     }
 }
 
-/// The slot process: serves requests on standard input until that closes, then ends everything below itself.
+/// The slot process: serves requests on standard input until that closes, then ends everything
+/// below itself.
 #[must_use]
 pub fn main() -> ExitCode {
     match process::serve() {

@@ -1,6 +1,6 @@
 //! The slot process: one thread and one `poll`, which do what [`SlotSupervisor`] says.
-//! Invariant: nothing blocks but `poll` and the end of what was killed. Memory is bounded: while the worker does not read,
-//! neither does the slot, and the trainer waits.
+//! Invariant: nothing blocks but `poll` and the end of what was killed. Memory is bounded: while
+//! the worker does not read, neither does the slot, and the trainer waits.
 
 use std::io::{self, IsTerminal, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,6 +1,7 @@
-//! Starts a trainer: finds its program as a shell would, and stays on the cheap way of starting a process.
-//! Invariant: nothing here forks; a trainer has its two pipes, an empty input, a process group of its own and no signal
-//! blocked or ignored, as any program that a shell starts.
+//! Starts a trainer: finds its program as a shell would, and stays on the cheap way of starting a
+//! process.
+//! Invariant: nothing here forks; a trainer has its two pipes, an empty input, a process group of
+//! its own and no signal blocked or ignored, as any program that a shell starts.
 
 use std::collections::HashMap;
 use std::ffi::{CString, NulError};
@@ -26,7 +27,8 @@ pub(super) struct Spawner {
     /// Variables below those of each start, and the same as the system takes them.
     base: Vec<(String, String)>,
     base_env: Vec<CString>,
-    /// Programs that were found before, by directory, `PATH` and name, so that a trial does not search for them again.
+    /// Programs that were found before, by directory, `PATH` and name, so that a trial does not
+    /// search for them again.
     found: HashMap<(String, String, String), PathBuf>,
     null: Option<File>,
 }
@@ -126,7 +128,8 @@ fn variable((name, value): &(String, String)) -> Result<CString, NulError> {
     CString::new(format!("{name}={value}"))
 }
 
-/// A process group of its own, and signals as they are by default: the standard library has this process ignore SIGPIPE.
+/// A process group of its own, and signals as they are by default: the standard library has this
+/// process ignore SIGPIPE.
 fn attributes() -> nix::Result<PosixSpawnAttr> {
     let mut attributes = PosixSpawnAttr::init()?;
     attributes.set_pgroup(nix::unistd::Pid::from_raw(0))?;
@@ -140,7 +143,8 @@ fn attributes() -> nix::Result<PosixSpawnAttr> {
     Ok(attributes)
 }
 
-/// `name` with a slash is a place relative to `cwd`; without, the first executable file of that name along `path`.
+/// `name` with a slash is a place relative to `cwd`; without, the first executable file of that
+/// name along `path`.
 pub(super) fn resolve(cwd: &Path, path: &str, name: &str) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(cwd.join(name));
@@ -149,7 +153,8 @@ pub(super) fn resolve(cwd: &Path, path: &str, name: &str) -> Option<PathBuf> {
         .find(|candidate| access(candidate, Access::EXEC_OK).is_ok() && candidate.is_file())
 }
 
-/// Every place where `name` is sought; an empty part of `PATH` is the working directory, as everywhere.
+/// Every place where `name` is sought; an empty part of `PATH` is the working directory, as
+/// everywhere.
 pub(super) fn candidates<'a>(
     cwd: &'a Path,
     path: &'a str,

@@ -19,7 +19,8 @@ fn command_fault(text: String) -> NotStarted {
     NotStarted { fault: StartFault::Command, text }
 }
 
-/// Why `program` would not start in the directory `cwd` with this `PATH`, as far as a look can tell; `None`: it may well start.
+/// Why `program` would not start in the directory `cwd` with this `PATH`, as far as a look can
+/// tell; `None`: it may well start.
 #[must_use]
 pub fn foresee(program: &str, cwd: &Path, path: &str) -> Option<String> {
     let path = if path.is_empty() { DEFAULT_PATH } else { path };

@@ -1,4 +1,5 @@
-//! Slots and workers that are killed at bad moments: nothing of theirs may live on, and nothing may be blamed on a trial.
+//! Slots and workers that are killed at bad moments: nothing of theirs may live on, and nothing may
+//! be blamed on a trial.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Tests of the grid: what it promises is checked against brute force on small grids, and for size and speed on huge ones.
+//! Tests of the grid: what it promises is checked against brute force on small grids, and for size
+//! and speed on huge ones.
 
 use std::collections::{HashMap, HashSet};
 
@@ -353,7 +354,8 @@ fn the_largest_grids_do_not_overflow() {
     }
 }
 
-/// The largest deviation of a value's share among the first `prefix` trials from its fair share, in trials, over all pairs of axes.
+/// The largest deviation of a value's share among the first `prefix` trials from its fair share, in
+/// trials, over all pairs of axes.
 fn worst_pair(grid: &Points, axes: usize, prefix: u64) -> f64 {
     let mut seen: HashMap<(usize, usize, String), f64> = HashMap::new();
     for pos in 0..prefix {
@@ -446,7 +448,8 @@ fn the_walk_is_the_same_in_every_release() {
     );
 }
 
-/// A small sweep: axes with and without conditions, a zip, exclusions, either kind of repeats, either order.
+/// A small sweep: axes with and without conditions, a zip, exclusions, either kind of repeats,
+/// either order.
 fn small_sweep() -> impl Strategy<Value = SweepSpec> {
     let conditions =
         ["", "", "a0 > 0", "a1 == 0 or a0 == 2", "a2 > 0 and not a3", "a0 % 2 == 0", "a4 in [1, 2]"];

@@ -24,7 +24,8 @@ struct Process {
 }
 
 impl Process {
-    /// Does all until the next wait, in which `requests` are there for one read; reads that find nothing are noted.
+    /// Does all until the next wait, in which `requests` are there for one read; reads that find
+    /// nothing are noted.
     fn until_wait(&mut self, now: u64, mut requests: Vec<SlotRequest>) -> SlotWait {
         loop {
             let todo = self.supervisor.next(self.unsent);

@@ -1,4 +1,5 @@
-//! What waits in a slot behind an attempt that goes on: who is put there, who takes over, who is asked back.
+//! What waits in a slot behind an attempt that goes on: who is put there, who takes over, who is
+//! asked back.
 
 use super::*;
 

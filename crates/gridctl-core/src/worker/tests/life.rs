@@ -142,7 +142,8 @@ fn a_draining_worker_gives_back_what_waits_ends_what_runs_and_says_bye_last() {
 
 #[test]
 fn a_worker_that_drains_between_hello_and_welcome_says_so_after_it() {
-    // Promise 43: the master would grant it trial after trial otherwise, each at the cost of an attempt.
+    // Promise 43: the master would grant it trial after trial otherwise, each at the cost of an
+    // attempt.
     let mut shell = Shell::welcome(1);
     shell.grant([1]);
     shell.worker.disconnected();
