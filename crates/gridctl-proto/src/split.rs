@@ -92,13 +92,13 @@ fn chunks<T: prost::Message>(items: Vec<T>) -> Vec<Vec<T>> {
 
 /// A worker's opening words, until its `Hello` is whole.
 #[derive(Debug)]
-pub struct Opening {
+pub struct StreamOpening {
     hello: Hello,
     missing: usize,
     bytes: usize,
 }
 
-impl Opening {
+impl StreamOpening {
     /// Begins with a connection's first message.
     ///
     /// # Errors

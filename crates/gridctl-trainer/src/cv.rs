@@ -8,7 +8,7 @@ use ndarray::{Array2, Axis};
 
 use crate::{
     Model,
-    data::{Target, Wine},
+    data::{TrainTarget, Wine},
     error::TrainError,
     folds, score,
 };
@@ -30,8 +30,8 @@ pub(crate) struct Stage {
 
 /// How to validate.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Plan {
-    pub(crate) target: Target,
+pub(crate) struct FoldPlan {
+    pub(crate) target: TrainTarget,
     pub(crate) folds: usize,
     pub(crate) seed: u64,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Scores {
 ///
 /// # Errors
 /// [`TrainError::Fit`] or [`TrainError::Panicked`] from the first fold that fails.
-pub(crate) fn validate(model: &Model, wine: &Wine, plan: Plan) -> Result<Scores, TrainError> {
+pub(crate) fn validate(model: &Model, wine: &Wine, plan: FoldPlan) -> Result<Scores, TrainError> {
     let classes = wine.classes(plan.target);
     let mut accuracies: Vec<Vec<f64>> = Vec::new();
     let mut steps = Vec::new();

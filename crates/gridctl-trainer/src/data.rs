@@ -24,7 +24,7 @@ pub(crate) struct Wine {
 
 /// What a model is to predict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum TrainTarget {
     /// The mark itself.
     Quality,
     /// Whether the mark is at least this.
@@ -48,10 +48,10 @@ impl Wine {
     }
 
     /// Each row's class under `target`; classes are ordered.
-    pub(crate) fn classes(&self, target: Target) -> Vec<usize> {
+    pub(crate) fn classes(&self, target: TrainTarget) -> Vec<usize> {
         match target {
-            Target::Quality => self.quality.clone(),
-            Target::Good(from) => self.quality.iter().map(|&mark| usize::from(mark >= from)).collect(),
+            TrainTarget::Quality => self.quality.clone(),
+            TrainTarget::Good(from) => self.quality.iter().map(|&mark| usize::from(mark >= from)).collect(),
         }
     }
 }
@@ -76,8 +76,8 @@ mod tests {
     fn good_wines_are_those_from_a_mark_on() {
         let wine = Wine::load();
         for (from, expected) in [(4, 1589), (6, 855), (7, 217), (8, 18)] {
-            assert_eq!(wine.classes(Target::Good(from)).iter().sum::<usize>(), expected, "from {from}");
+            assert_eq!(wine.classes(TrainTarget::Good(from)).iter().sum::<usize>(), expected, "from {from}");
         }
-        assert_eq!(wine.classes(Target::Quality), wine.quality);
+        assert_eq!(wine.classes(TrainTarget::Quality), wine.quality);
     }
 }

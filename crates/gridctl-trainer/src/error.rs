@@ -78,7 +78,7 @@ impl TrainError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::UnknownParam { nearest: Some(nearest), known, .. } => {
-                Some(format!("did you mean {nearest}? Known: {known}"))
+                Some(format!("did you mean {nearest}? KnownParam: {known}"))
             }
             Self::UnknownParam { nearest: None, known, .. } => Some(format!("known: {known}")),
             Self::BadValue { name, default, .. } => {

@@ -19,7 +19,7 @@ use ndarray::{Array1, Array2, Axis};
 use crate::{
     cv::{Samples, Stage},
     error::TrainError,
-    params::{Choice, Float, Int, Known, Params, whole},
+    params::{Choice, Float, Int, KnownParam, TrainerParams, whole},
     rng::Rng,
     score,
 };
@@ -47,7 +47,7 @@ const CRITERION: Choice =
     Choice { name: "criterion", about: "how a split is judged", options: &["gini", "entropy"] };
 
 /// What a forest's parameters are called.
-pub(crate) const PARAMS: &[&dyn Known] =
+pub(crate) const PARAMS: &[&dyn KnownParam] =
     &[&N_TREES, &MAX_DEPTH, &MIN_SAMPLES_LEAF, &MAX_FEATURES, &BOOTSTRAP_FRACTION, &CRITERION];
 
 /// How much more a row weighs that answers "no".
@@ -65,7 +65,7 @@ pub(crate) struct Forest {
 }
 
 impl Forest {
-    pub(crate) fn new(params: &Params) -> Result<Self, TrainError> {
+    pub(crate) fn new(params: &TrainerParams) -> Result<Self, TrainError> {
         Ok(Self {
             n_trees: params.int(&N_TREES)?,
             max_depth: params.int(&MAX_DEPTH)?,

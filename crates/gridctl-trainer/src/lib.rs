@@ -21,11 +21,11 @@ use std::io::{self, Write};
 use ndarray::Array2;
 
 use crate::{
-    cv::{Plan, Samples, Scores, Stage},
-    data::{Target, Wine},
+    cv::{FoldPlan, Samples, Scores, Stage},
+    data::{TrainTarget, Wine},
     forest::Forest,
     logistic::Logistic,
-    params::{Choice, Env, Int, Known, Params, Table},
+    params::{Choice, Env, Int, KnownParam, ParamTable, TrainerParams},
 };
 
 pub use crate::error::TrainError;
@@ -55,7 +55,7 @@ const TARGET: Choice = Choice {
 const GOOD_FROM: Int =
     Int { name: "good_from", about: "the quality from which a wine is good", min: 4, max: 8, default: 6 };
 const FOLDS: Int = Int { name: "folds", about: "folds of the cross-validation", min: 2, max: 50, default: 5 };
-const SHARED: &[&dyn Known] = &[&TARGET, &GOOD_FROM, &FOLDS];
+const SHARED: &[&dyn KnownParam] = &[&TARGET, &GOOD_FROM, &FOLDS];
 
 /// A model with its parameters, checked.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl ModelKind {
         }
     }
 
-    fn params(self) -> Vec<&'static dyn Known> {
+    fn params(self) -> Vec<&'static dyn KnownParam> {
         let own = match self {
             Self::Forest => forest::PARAMS,
             Self::Logistic => logistic::PARAMS,
@@ -80,7 +80,7 @@ impl ModelKind {
         [own, SHARED].concat()
     }
 
-    fn model(self, params: &Params) -> Result<Model, TrainError> {
+    fn model(self, params: &TrainerParams) -> Result<Model, TrainError> {
         Ok(match self {
             Self::Forest => Model::Forest(Forest::new(params)?),
             Self::Logistic => Model::Logistic(Logistic::new(params)?),
@@ -136,17 +136,17 @@ fn train(kind: ModelKind, env: Env, out: &mut dyn Write, notes: &mut dyn Write) 
     let params = env.params(kind.name(), &kind.params())?;
     let good_from = params.int(&GOOD_FROM)?;
     let target = match params.choice(&TARGET)? {
-        0 => Target::Good(good_from),
-        _ => Target::Quality,
+        0 => TrainTarget::Good(good_from),
+        _ => TrainTarget::Quality,
     };
-    let plan = Plan { target, folds: params.int(&FOLDS)?, seed };
+    let plan = FoldPlan { target, folds: params.int(&FOLDS)?, seed };
     let model = kind.model(&params)?;
     let wine = Wine::load();
     describe(&wine, plan, notes)?;
     print(&cv::validate(&model, &wine, plan)?, out)
 }
 
-fn describe(wine: &Wine, plan: Plan, notes: &mut dyn Write) -> Result<(), TrainError> {
+fn describe(wine: &Wine, plan: FoldPlan, notes: &mut dyn Write) -> Result<(), TrainError> {
     let rows = wine.quality.len();
     writeln!(
         notes,
@@ -156,8 +156,8 @@ fn describe(wine: &Wine, plan: Plan, notes: &mut dyn Write) -> Result<(), TrainE
         rows - wine.groups,
     )?;
     match plan.target {
-        Target::Quality => writeln!(notes, "target: quality, the tasters' mark out of 10; here 3 to 8")?,
-        Target::Good(from) => {
+        TrainTarget::Quality => writeln!(notes, "target: quality, the tasters' mark out of 10; here 3 to 8")?,
+        TrainTarget::Good(from) => {
             let good = wine.classes(plan.target).iter().sum::<usize>();
             writeln!(notes, "target: good, as {good} wines are: the tasters gave them {from} or more of 10")?;
         }
@@ -193,9 +193,9 @@ fn help() -> String {
          HP_N_TREES=50 GRID_SEED=1 gridctl train forest\n\n\
          GRID_SEED (0) decides folds and samples. Defaults are in brackets.\n\n\
          forest:\n{}\nlogistic:\n{}\nboth:\n{}",
-        Table(forest::PARAMS),
-        Table(logistic::PARAMS),
-        Table(SHARED),
+        ParamTable(forest::PARAMS),
+        ParamTable(logistic::PARAMS),
+        ParamTable(SHARED),
     )
 }
 

@@ -9,7 +9,7 @@ use ndarray::{Array1, Array2, Axis};
 use crate::{
     cv::{Samples, Stage},
     error::TrainError,
-    params::{Flag, Float, Int, Known, Params},
+    params::{Flag, Float, Int, KnownParam, TrainerParams},
 };
 
 const ALPHA: Float = Float {
@@ -25,7 +25,7 @@ const SCALE: Flag =
     Flag { name: "scale", about: "bring every measurement to mean 0 and deviation 1", default: true };
 
 /// What the parameters are called.
-pub(crate) const PARAMS: &[&dyn Known] = &[&ALPHA, &MAX_ITERATIONS, &SCALE];
+pub(crate) const PARAMS: &[&dyn KnownParam] = &[&ALPHA, &MAX_ITERATIONS, &SCALE];
 
 /// Parameters of the regression, checked.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub(crate) struct Logistic {
 }
 
 impl Logistic {
-    pub(crate) fn new(params: &Params) -> Result<Self, TrainError> {
+    pub(crate) fn new(params: &TrainerParams) -> Result<Self, TrainError> {
         Ok(Self {
             alpha: params.float(&ALPHA)?,
             max_iterations: params.int(&MAX_ITERATIONS)?,

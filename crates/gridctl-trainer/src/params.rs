@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::TrainError;
 
 /// A parameter's description; the types below are its kinds.
-pub(crate) trait Known: Sync {
+pub(crate) trait KnownParam: Sync {
     fn name(&self) -> &'static str;
     fn about(&self) -> &'static str;
     /// What it takes, as in "a whole number from 1 to 9".
@@ -29,7 +29,7 @@ macro_rules! kind {
             $(pub(crate) $field: $type,)*
         }
 
-        impl Known for $name {
+        impl KnownParam for $name {
             fn name(&self) -> &'static str {
                 self.name
             }
@@ -129,8 +129,8 @@ impl Env {
     pub(crate) fn params(
         self,
         model: &'static str,
-        known: &[&'static dyn Known],
-    ) -> Result<Params, TrainError> {
+        known: &[&'static dyn KnownParam],
+    ) -> Result<TrainerParams, TrainError> {
         let typed = self.params.is_some();
         let given = match self.params {
             None => self.named,
@@ -145,11 +145,11 @@ impl Env {
         if let Some(name) = given.keys().find(|name| !known.iter().any(|param| param.name() == *name)) {
             return Err(unknown(model, name, known));
         }
-        Ok(Params { given, typed })
+        Ok(TrainerParams { given, typed })
     }
 }
 
-fn unknown(model: &'static str, name: &str, known: &[&'static dyn Known]) -> TrainError {
+fn unknown(model: &'static str, name: &str, known: &[&'static dyn KnownParam]) -> TrainError {
     let names: Vec<&'static str> = known.iter().map(|param| param.name()).collect();
     let near = |candidate: &str| strsim::damerau_levenshtein(candidate, &name.to_ascii_lowercase());
     let nearest =
@@ -164,13 +164,13 @@ fn unknown(model: &'static str, name: &str, known: &[&'static dyn Known]) -> Tra
 
 /// The parameters of one trial. A parameter that is absent or null has its default.
 #[derive(Debug)]
-pub(crate) struct Params {
+pub(crate) struct TrainerParams {
     given: BTreeMap<String, Value>,
     /// Whether values have their JSON types; if not, they are texts.
     typed: bool,
 }
 
-impl Params {
+impl TrainerParams {
     pub(crate) fn int(&self, param: &Int) -> Result<usize, TrainError> {
         let number = self.number(param, param.default.into(), (param.min.into(), param.max.into()))?;
         if number.fract() != 0.0 {
@@ -203,7 +203,12 @@ impl Params {
         }
     }
 
-    fn number(&self, param: &dyn Known, default: f64, (min, max): (f64, f64)) -> Result<f64, TrainError> {
+    fn number(
+        &self,
+        param: &dyn KnownParam,
+        default: f64,
+        (min, max): (f64, f64),
+    ) -> Result<f64, TrainError> {
         let number = match self.value(param) {
             None => Some(default),
             Some(Value::Number(number)) => number.as_f64(),
@@ -213,11 +218,11 @@ impl Params {
         number.filter(|number| (min..=max).contains(number)).ok_or_else(|| self.bad(param))
     }
 
-    fn value(&self, param: &dyn Known) -> Option<&Value> {
+    fn value(&self, param: &dyn KnownParam) -> Option<&Value> {
         self.given.get(param.name()).filter(|value| !value.is_null())
     }
 
-    fn bad(&self, param: &dyn Known) -> TrainError {
+    fn bad(&self, param: &dyn KnownParam) -> TrainError {
         TrainError::BadValue {
             name: param.name(),
             value: self.value(param).map_or_else(String::new, shown),
@@ -246,9 +251,9 @@ fn shown(value: &Value) -> String {
 }
 
 /// A table of parameters for `--help`.
-pub(crate) struct Table<'a>(pub(crate) &'a [&'static dyn Known]);
+pub(crate) struct ParamTable<'a>(pub(crate) &'a [&'static dyn KnownParam]);
 
-impl fmt::Display for Table<'_> {
+impl fmt::Display for ParamTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|param| {
             let (name, about, takes) = (param.name(), param.about(), param.takes());
@@ -265,9 +270,9 @@ mod tests {
     const ALPHA: Float = Float { name: "alpha", about: "penalty", min: 0.0, max: 10.0, default: 1.0 };
     const SCALE: Flag = Flag { name: "scale", about: "scaling", default: true };
     const RULE: Choice = Choice { name: "rule", about: "rule", options: &["gini", "entropy"] };
-    const ALL: &[&dyn Known] = &[&TREES, &ALPHA, &SCALE, &RULE];
+    const ALL: &[&dyn KnownParam] = &[&TREES, &ALPHA, &SCALE, &RULE];
 
-    fn params(vars: &[(&str, &str)]) -> Result<Params, TrainError> {
+    fn params(vars: &[(&str, &str)]) -> Result<TrainerParams, TrainError> {
         Env::read(vars.iter().map(|(name, value)| (name.into(), value.into())))?.params("forest", ALL)
     }
 
@@ -345,7 +350,10 @@ mod tests {
         }
         let error = params(&[("HP_N_TREE", "1")]).expect_err("not a parameter");
         assert_eq!(error.to_string(), r#"forest has no parameter "n_tree""#);
-        assert_eq!(error.help().as_deref(), Some("did you mean n_trees? Known: n_trees, alpha, scale, rule"));
+        assert_eq!(
+            error.help().as_deref(),
+            Some("did you mean n_trees? KnownParam: n_trees, alpha, scale, rule")
+        );
     }
 
     #[test]

@@ -37,7 +37,8 @@ pub(crate) enum LinkError {
     Garbled(#[from] gridctl_proto::FieldError),
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Response<Streaming<v1::MasterMessage>>, Status>> + Send>>;
+type ConnectFuture =
+    Pin<Box<dyn Future<Output = Result<Response<Streaming<v1::MasterMessage>>, Status>> + Send>>;
 
 /// A connection that stands.
 pub(crate) struct MasterLink {
@@ -47,7 +48,7 @@ pub(crate) struct MasterLink {
 
 enum From {
     /// The master has not answered yet; it may want to hear the first message before it does.
-    Opening(Opening),
+    Opening(ConnectFuture),
     Open(Box<Streaming<v1::MasterMessage>>),
 }
 

@@ -8,7 +8,7 @@ use crate::value::Value;
 
 /// One token.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Token {
+pub(super) enum LexToken {
     Name(String),
     Literal(Value),
     /// `and`, `or`, `not`, `in`.
@@ -21,7 +21,7 @@ pub(super) enum Token {
 /// A token and where it stands.
 #[derive(Debug, Clone)]
 pub(super) struct Lexeme {
-    pub(super) token: Token,
+    pub(super) token: LexToken,
     pub(super) span: Range<usize>,
 }
 
@@ -49,7 +49,7 @@ const FOREIGN: [(&str, &str); 14] = [
     ("^", "write `**` for a power"),
 ];
 
-/// The tokens of `source`, the last of them [`Token::End`].
+/// The tokens of `source`, the last of them [`LexToken::End`].
 pub(super) fn lex(source: &str) -> Result<Vec<Lexeme>, ExprError> {
     let mut lexemes = Vec::new();
     let mut at = 0;
@@ -62,12 +62,12 @@ pub(super) fn lex(source: &str) -> Result<Vec<Lexeme>, ExprError> {
         lexemes.push(Lexeme { token, span: at..at + len });
         at += len;
     }
-    lexemes.push(Lexeme { token: Token::End, span: at..at });
+    lexemes.push(Lexeme { token: LexToken::End, span: at..at });
     Ok(lexemes)
 }
 
 /// The token at `at`, where `first` stands, and its length.
-fn next(source: &str, at: usize, first: char) -> Result<(Token, usize), ExprError> {
+fn next(source: &str, at: usize, first: char) -> Result<(LexToken, usize), ExprError> {
     let rest = &source[at..];
     match first {
         '\'' | '"' => text(rest, at, first),
@@ -89,7 +89,7 @@ fn is_name_part(c: char) -> bool {
 
 /// A name (dots included while a part of a name follows them), a word of the language or a
 /// constant.
-fn word(rest: &str) -> (Token, usize) {
+fn word(rest: &str) -> (LexToken, usize) {
     let mut len = 0;
     loop {
         len += rest[len..].find(|c| !is_name_part(c)).unwrap_or(rest.len() - len);
@@ -100,35 +100,35 @@ fn word(rest: &str) -> (Token, usize) {
     }
     let text = &rest[..len];
     let token = match text {
-        "true" | "True" => Token::Literal(Value::Bool(true)),
-        "false" | "False" => Token::Literal(Value::Bool(false)),
-        "null" | "None" => Token::Literal(Value::Null),
+        "true" | "True" => LexToken::Literal(Value::Bool(true)),
+        "false" | "False" => LexToken::Literal(Value::Bool(false)),
+        "null" | "None" => LexToken::Literal(Value::Null),
         _ => match WORDS.iter().find(|word| **word == text) {
-            Some(word) => Token::Word(word),
-            None => Token::Name(text.to_owned()),
+            Some(word) => LexToken::Word(word),
+            None => LexToken::Name(text.to_owned()),
         },
     };
     (token, len)
 }
 
-fn quoted_name(rest: &str, at: usize) -> Result<(Token, usize), ExprError> {
+fn quoted_name(rest: &str, at: usize) -> Result<(LexToken, usize), ExprError> {
     match rest[1..].find('`') {
         None => {
             Err(ExprError::new(at..at + 1, Problem::Unclosed('`'))
                 .help("close the name with another backtick"))
         }
         Some(0) => Err(ExprError::new(at..at + 2, Problem::EmptyName)),
-        Some(len) => Ok((Token::Name(rest[1..=len].to_owned()), len + 2)),
+        Some(len) => Ok((LexToken::Name(rest[1..=len].to_owned()), len + 2)),
     }
 }
 
 /// Text in quotes; `\\`, `\'`, `\"`, `\n` and `\t` as in Python, any other backslash is one.
-fn text(rest: &str, at: usize, quote: char) -> Result<(Token, usize), ExprError> {
+fn text(rest: &str, at: usize, quote: char) -> Result<(LexToken, usize), ExprError> {
     let mut out = String::new();
     let mut chars = rest.char_indices().skip(1).peekable();
     while let Some((i, c)) = chars.next() {
         if c == quote {
-            return Ok((Token::Literal(Value::Str(out)), i + 1));
+            return Ok((LexToken::Literal(Value::Str(out)), i + 1));
         }
         let escaped = match (c, chars.peek()) {
             ('\\', Some((_, next @ ('\\' | '\'' | '"')))) => Some(*next),
@@ -145,7 +145,7 @@ fn text(rest: &str, at: usize, quote: char) -> Result<(Token, usize), ExprError>
         .help(format!("close the text with another {quote}")))
 }
 
-fn number(rest: &str, at: usize) -> Result<(Token, usize), ExprError> {
+fn number(rest: &str, at: usize) -> Result<(LexToken, usize), ExprError> {
     let len = number_len(rest);
     let written = &rest[..len];
     let bad = |help: &str| Err(ExprError::new(at..at + len, Problem::Number(written.to_owned())).help(help));
@@ -158,12 +158,12 @@ fn number(rest: &str, at: usize) -> Result<(Token, usize), ExprError> {
     }
     if digits {
         return match written.parse() {
-            Ok(value) => Ok((Token::Literal(Value::Int(value)), len)),
+            Ok(value) => Ok((LexToken::Literal(Value::Int(value)), len)),
             Err(_) => bad("whole numbers go up to 9223372036854775807; write `1e19` for more"),
         };
     }
     match written.parse::<f64>() {
-        Ok(value) if value.is_finite() => Ok((Token::Literal(Value::Float(value)), len)),
+        Ok(value) if value.is_finite() => Ok((LexToken::Literal(Value::Float(value)), len)),
         Ok(_) => bad("the largest number is about 1.8e308"),
         Err(_) if written.starts_with("0x") || written.starts_with("0b") || written.starts_with("0o") => {
             bad("write the number in decimal")
@@ -187,12 +187,12 @@ fn number_len(rest: &str) -> usize {
     rest.len()
 }
 
-fn sign(rest: &str, at: usize, first: char) -> Result<(Token, usize), ExprError> {
+fn sign(rest: &str, at: usize, first: char) -> Result<(LexToken, usize), ExprError> {
     if let Some((found, help)) = FOREIGN.iter().find(|(found, _)| rest.starts_with(found)) {
         return Err(foreign(found, at, help));
     }
     if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
-        return Ok((Token::Sign(sign), sign.len()));
+        return Ok((LexToken::Sign(sign), sign.len()));
     }
     Err(match first {
         '=' => foreign("=", at, "write `==` to compare"),

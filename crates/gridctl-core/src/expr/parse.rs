@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::eval::{Arith, Compare, Op};
-use super::lex::{self, Lexeme, Token};
+use super::lex::{self, LexToken, Lexeme};
 use super::{ExprError, MAX_DEPTH, MAX_LIST, MAX_NODES, MAX_SOURCE, Problem, Program};
 use crate::value::Value;
 
@@ -44,7 +44,7 @@ pub(super) fn program(source: &str) -> Result<Program, ExprError> {
     let mut parser =
         Parser { lexemes, at: 0, depth: 0, nodes: 0, code: Vec::new(), names: Vec::new(), spans: Vec::new() };
     parser.expression(Binding::Or)?;
-    if parser.peek() != &Token::End {
+    if parser.peek() != &LexToken::End {
         return Err(parser.expected("an operator or the end"));
     }
     let Parser { code, names, spans, .. } = parser;
@@ -62,7 +62,7 @@ struct Parser {
 }
 
 impl Parser {
-    fn peek(&self) -> &Token {
+    fn peek(&self) -> &LexToken {
         &self.lexemes[self.at].token
     }
 
@@ -76,7 +76,7 @@ impl Parser {
     }
 
     fn takes(&mut self, sign: &str) -> bool {
-        let found = matches!(self.peek(), Token::Sign(found) if *found == sign);
+        let found = matches!(self.peek(), LexToken::Sign(found) if *found == sign);
         if found {
             self.advance();
         }
@@ -138,24 +138,24 @@ impl Parser {
         let sum = |arith| Some((Infix::Arith(arith), Binding::Sum, 1));
         let product = |arith| Some((Infix::Arith(arith), Binding::Product, 1));
         match self.peek() {
-            Token::Word("or") => Some((Infix::Or, Binding::Or, 1)),
-            Token::Word("and") => Some((Infix::And, Binding::And, 1)),
-            Token::Word("in") => compare(Compare::In),
-            Token::Word("not") if self.lexemes[self.at + 1].token == Token::Word("in") => {
+            LexToken::Word("or") => Some((Infix::Or, Binding::Or, 1)),
+            LexToken::Word("and") => Some((Infix::And, Binding::And, 1)),
+            LexToken::Word("in") => compare(Compare::In),
+            LexToken::Word("not") if self.lexemes[self.at + 1].token == LexToken::Word("in") => {
                 Some((Infix::Compare(Compare::NotIn), Binding::Compare, 2))
             }
-            Token::Sign("==") => compare(Compare::Eq),
-            Token::Sign("!=") => compare(Compare::Ne),
-            Token::Sign("<") => compare(Compare::Lt),
-            Token::Sign("<=") => compare(Compare::Le),
-            Token::Sign(">") => compare(Compare::Gt),
-            Token::Sign(">=") => compare(Compare::Ge),
-            Token::Sign("+") => sum(Arith::Add),
-            Token::Sign("-") => sum(Arith::Sub),
-            Token::Sign("*") => product(Arith::Mul),
-            Token::Sign("/") => product(Arith::Div),
-            Token::Sign("%") => product(Arith::Rem),
-            Token::Sign("**") => Some((Infix::Arith(Arith::Power), Binding::Power, 1)),
+            LexToken::Sign("==") => compare(Compare::Eq),
+            LexToken::Sign("!=") => compare(Compare::Ne),
+            LexToken::Sign("<") => compare(Compare::Lt),
+            LexToken::Sign("<=") => compare(Compare::Le),
+            LexToken::Sign(">") => compare(Compare::Gt),
+            LexToken::Sign(">=") => compare(Compare::Ge),
+            LexToken::Sign("+") => sum(Arith::Add),
+            LexToken::Sign("-") => sum(Arith::Sub),
+            LexToken::Sign("*") => product(Arith::Mul),
+            LexToken::Sign("/") => product(Arith::Div),
+            LexToken::Sign("%") => product(Arith::Rem),
+            LexToken::Sign("**") => Some((Infix::Arith(Arith::Power), Binding::Power, 1)),
             _ => None,
         }
     }
@@ -197,31 +197,31 @@ impl Parser {
     fn operand(&mut self) -> Result<(), ExprError> {
         let span = self.span();
         match self.peek().clone() {
-            Token::Literal(value) => {
+            LexToken::Literal(value) => {
                 self.advance();
                 self.node(Op::Literal(value))
             }
-            Token::Name(name) => {
+            LexToken::Name(name) => {
                 self.advance();
                 let place = self.place(name, span);
                 self.node(Op::Name(place))
             }
-            Token::Word("not") => {
+            LexToken::Word("not") => {
                 self.advance();
                 self.nested(|parser| parser.expression(Binding::Not))?;
                 self.node(Op::Not)
             }
-            Token::Sign(sign @ ("-" | "+")) => {
+            LexToken::Sign(sign @ ("-" | "+")) => {
                 self.advance();
                 self.nested(|parser| parser.expression(Binding::Sign))?;
                 self.node(if sign == "-" { Op::Negate } else { Op::Plus })
             }
-            Token::Sign("(") => {
+            LexToken::Sign("(") => {
                 self.advance();
                 self.nested(|parser| parser.expression(Binding::Or))?;
                 self.close(")", '(', span)
             }
-            Token::Sign("[") => {
+            LexToken::Sign("[") => {
                 self.advance();
                 self.nested(|parser| parser.list(span))
             }
@@ -234,7 +234,7 @@ impl Parser {
     fn list(&mut self, open: Range<usize>) -> Result<(), ExprError> {
         let start = self.code.len();
         let (mut items, mut literal) = (0, true);
-        while !matches!(self.peek(), Token::Sign("]") | Token::End) {
+        while !matches!(self.peek(), LexToken::Sign("]") | LexToken::End) {
             if items == MAX_LIST {
                 return Err(ExprError::new(self.span(), Problem::ListTooLong));
             }
@@ -278,7 +278,7 @@ impl Parser {
         if self.takes(sign) {
             return Ok(());
         }
-        if self.peek() == &Token::End {
+        if self.peek() == &LexToken::End {
             return Err(ExprError::new(span, Problem::Unclosed(open)).help(format!("add `{sign}`")));
         }
         Err(self.expected(if sign == ")" { "an operator or `)`" } else { "`,` or `]`" }))
@@ -296,10 +296,10 @@ impl Parser {
     /// The error that something else was due here.
     fn expected(&self, expected: &'static str) -> ExprError {
         let found = match self.peek() {
-            Token::End => "the end".to_owned(),
-            Token::Name(name) => format!("`{name}`"),
-            Token::Literal(value) => format!("`{}`", value.to_json()),
-            Token::Word(text) | Token::Sign(text) => format!("`{text}`"),
+            LexToken::End => "the end".to_owned(),
+            LexToken::Name(name) => format!("`{name}`"),
+            LexToken::Literal(value) => format!("`{}`", value.to_json()),
+            LexToken::Word(text) | LexToken::Sign(text) => format!("`{text}`"),
         };
         let error = ExprError::new(self.span(), Problem::Expected { expected, found });
         match self.remedy() {
@@ -309,18 +309,18 @@ impl Parser {
     }
 
     fn remedy(&self) -> Option<&'static str> {
-        let after_name = self.at > 0 && matches!(self.lexemes[self.at - 1].token, Token::Name(_));
+        let after_name = self.at > 0 && matches!(self.lexemes[self.at - 1].token, LexToken::Name(_));
         match self.peek() {
-            Token::Name(name) if name.eq_ignore_ascii_case("and") => Some("write `and`"),
-            Token::Name(name) if name.eq_ignore_ascii_case("or") => Some("write `or`"),
-            Token::Name(name) if name.eq_ignore_ascii_case("not") => Some("write `not`"),
-            Token::Name(name) if name.eq_ignore_ascii_case("in") => Some("write `in`"),
-            Token::Name(name) if name == "is" => Some("write `==` or `!=`"),
-            Token::Sign("(") if after_name => Some("there are no functions"),
-            Token::Name(_) if after_name => {
+            LexToken::Name(name) if name.eq_ignore_ascii_case("and") => Some("write `and`"),
+            LexToken::Name(name) if name.eq_ignore_ascii_case("or") => Some("write `or`"),
+            LexToken::Name(name) if name.eq_ignore_ascii_case("not") => Some("write `not`"),
+            LexToken::Name(name) if name.eq_ignore_ascii_case("in") => Some("write `in`"),
+            LexToken::Name(name) if name == "is" => Some("write `==` or `!=`"),
+            LexToken::Sign("(") if after_name => Some("there are no functions"),
+            LexToken::Name(_) if after_name => {
                 Some("a name with spaces stands in backticks; between two names stands an operator")
             }
-            Token::Word("not") => Some("write `!=`, `not in [..]` or `not (..)`"),
+            LexToken::Word("not") => Some("write `!=`, `not in [..]` or `not (..)`"),
             _ => None,
         }
     }

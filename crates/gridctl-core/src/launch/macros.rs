@@ -75,7 +75,7 @@ pub(super) fn known() -> impl Iterator<Item = &'static str> {
 
 /// A stretch of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Piece<'a> {
+enum MacroPiece<'a> {
     Text(&'a str),
     Macro(Macro<'a>),
 }
@@ -103,7 +103,7 @@ fn is_list(plain: Plain) -> bool {
 
 /// Cuts `word` into text and macros. `${X}` of another name is left to a shell within a longer
 /// word, and an error as a whole one.
-fn pieces(word: &str) -> Result<Vec<Piece<'_>>, LaunchError> {
+fn pieces(word: &str) -> Result<Vec<MacroPiece<'_>>, LaunchError> {
     let mut found = Vec::new();
     let (mut text_from, mut from) = (0, 0);
     while let Some(open) = word[from..].find("${").map(|at| from + at) {
@@ -112,9 +112,9 @@ fn pieces(word: &str) -> Result<Vec<Piece<'_>>, LaunchError> {
         from = match Macro::parse(name) {
             Some(known) => {
                 if text_from < open {
-                    found.push(Piece::Text(&word[text_from..open]));
+                    found.push(MacroPiece::Text(&word[text_from..open]));
                 }
-                found.push(Piece::Macro(known));
+                found.push(MacroPiece::Macro(known));
                 text_from = close + 1;
                 text_from
             }
@@ -123,11 +123,11 @@ fn pieces(word: &str) -> Result<Vec<Piece<'_>>, LaunchError> {
         };
     }
     if text_from < word.len() || found.is_empty() {
-        found.push(Piece::Text(&word[text_from..]));
+        found.push(MacroPiece::Text(&word[text_from..]));
     }
     if let [_, _, ..] = found.as_slice() {
         for piece in &found {
-            if let Piece::Macro(inner) = piece
+            if let MacroPiece::Macro(inner) = piece
                 && let Some(name) = inner.list_name()
             {
                 return Err(LaunchError::ListInWord { name, word: word.to_owned() });
@@ -155,11 +155,11 @@ pub fn check_command(spec: &SweepSpec) -> Result<(), LaunchError> {
     for word in &spec.command {
         for piece in pieces(word)? {
             match piece {
-                Piece::Macro(Macro::Plain(Plain::Program)) if spec.program.is_none() => {
+                MacroPiece::Macro(Macro::Plain(Plain::Program)) if spec.program.is_none() => {
                     return Err(LaunchError::NoProgram);
                 }
-                Piece::Macro(Macro::Param(name)) => is_param(spec, name)?,
-                Piece::Macro(_) | Piece::Text(_) => {}
+                MacroPiece::Macro(Macro::Param(name)) => is_param(spec, name)?,
+                MacroPiece::Macro(_) | MacroPiece::Text(_) => {}
             }
         }
     }
@@ -190,7 +190,9 @@ pub(super) fn expand(
     let expansion = Expansion { launch, trial, base };
     for word in &launch.frozen.spec.command {
         match pieces(word)?.as_slice() {
-            [Piece::Macro(Macro::Plain(plain))] if is_list(*plain) => expansion.list(*plain, &mut argv)?,
+            [MacroPiece::Macro(Macro::Plain(plain))] if is_list(*plain) => {
+                expansion.list(*plain, &mut argv)?
+            }
             pieces => argv.extend(expansion.word(pieces)?),
         }
     }
@@ -213,20 +215,20 @@ struct Expansion<'a> {
 impl Expansion<'_> {
     /// A word of text and macros for single values; none at all where it names a parameter that
     /// this trial does not have.
-    fn word(&self, pieces: &[Piece<'_>]) -> Result<Option<String>, LaunchError> {
+    fn word(&self, pieces: &[MacroPiece<'_>]) -> Result<Option<String>, LaunchError> {
         let mut word = String::new();
         for piece in pieces {
             match piece {
-                Piece::Text(text) => word.push_str(text),
-                Piece::Macro(Macro::EnvVar(name)) => word.push_str(self.variable(name)?),
-                Piece::Macro(Macro::Param(name)) => match self.launch.grant.params.get(name) {
+                MacroPiece::Text(text) => word.push_str(text),
+                MacroPiece::Macro(Macro::EnvVar(name)) => word.push_str(self.variable(name)?),
+                MacroPiece::Macro(Macro::Param(name)) => match self.launch.grant.params.get(name) {
                     Some(value) => word.push_str(&self.text(value)),
                     None => {
                         is_param(&self.launch.frozen.spec, name)?;
                         return Ok(None);
                     }
                 },
-                Piece::Macro(Macro::Plain(plain)) => word.push_str(&self.single(*plain)?),
+                MacroPiece::Macro(Macro::Plain(plain)) => word.push_str(&self.single(*plain)?),
             }
         }
         Ok(Some(word))

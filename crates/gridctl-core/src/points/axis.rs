@@ -24,7 +24,7 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// An axis, ready for lookups.
 #[derive(Debug, Clone)]
-pub(super) struct Table {
+pub(super) struct AxisTable {
     pub(super) name: Arc<str>,
     pub(super) len: u64,
     values: AxisValues,
@@ -32,7 +32,7 @@ pub(super) struct Table {
     places: OnceLock<HashMap<String, u64>>,
 }
 
-impl Table {
+impl AxisTable {
     /// The axis `axis`.
     ///
     /// # Errors

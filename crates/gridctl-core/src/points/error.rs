@@ -1,7 +1,7 @@
 //! What keeps a sweep from having a grid, and what to do about it.
 //! Invariant: every message names the axis or condition at fault, and every error has a remedy.
 
-use super::axis::Table;
+use super::axis::AxisTable;
 use super::space::Digit;
 use crate::expr::EvalError;
 
@@ -122,7 +122,7 @@ impl GridError {
 
 #[expect(clippy::cast_precision_loss, reason = "shown as a power of ten")]
 /// The error that the product of these is out of range.
-pub(super) fn too_many(digits: &[Digit], axes: &[Table], seeds: u32) -> GridError {
+pub(super) fn too_many(digits: &[Digit], axes: &[AxisTable], seeds: u32) -> GridError {
     let several = digits.iter().filter(|digit| digit.radix > 1);
     let mut factors: Vec<_> =
         several.map(|digit| (axes[digit.axes[0]].name.to_string(), digit.radix)).collect();

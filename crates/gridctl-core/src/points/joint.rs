@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use super::axis::{Table, canonical};
+use super::axis::{AxisTable, canonical};
 use crate::spec::AxisValues;
 use crate::value::Params;
 
@@ -14,8 +14,8 @@ pub(super) struct Joint(OnceLock<HashMap<String, u64>>);
 
 impl Joint {
     /// What finds the places of a digit of these axes, if one of them has a value twice.
-    pub(super) fn needed(axes: &[&Table]) -> Option<Self> {
-        let twice = |axis: &&Table| match axis.values() {
+    pub(super) fn needed(axes: &[&AxisTable]) -> Option<Self> {
+        let twice = |axis: &&AxisTable| match axis.values() {
             AxisValues::List(values) => {
                 let mut seen: Vec<String> = values.iter().map(canonical).collect();
                 seen.sort_unstable();
@@ -27,7 +27,7 @@ impl Joint {
     }
 
     /// The place where the axes have the values of `params`; 0 where `params` has none of them.
-    pub(super) fn place_of(&self, axes: &[&Table], params: &Params) -> Option<u64> {
+    pub(super) fn place_of(&self, axes: &[&AxisTable], params: &Params) -> Option<u64> {
         let mut key = String::new();
         let mut there = 0;
         for axis in axes {
@@ -46,7 +46,7 @@ impl Joint {
     }
 }
 
-fn key_at(axes: &[&Table], place: u64) -> String {
+fn key_at(axes: &[&AxisTable], place: u64) -> String {
     let mut key = String::new();
     for axis in axes {
         axis.value(place).canonical(&mut key);

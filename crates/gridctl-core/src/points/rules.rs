@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use super::GridError;
-use super::axis::Table;
+use super::axis::AxisTable;
 use super::space::Digit;
 use crate::expr::{EvalError, Expr};
 use crate::spec::SweepSpec;
@@ -33,7 +33,7 @@ pub(super) struct Bound {
 /// Axes and digits, as rules see them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scope<'a> {
-    pub(super) axes: &'a [Table],
+    pub(super) axes: &'a [AxisTable],
     pub(super) digits: &'a [Digit],
     pub(super) digit_of: &'a [usize],
 }

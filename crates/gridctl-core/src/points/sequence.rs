@@ -38,12 +38,12 @@ pub struct Sequence {
     space: Space,
     /// Positions, repeats not counted.
     points: u64,
-    source: Source,
+    source: DrawSource,
     memory: Arc<Mutex<Memory>>,
 }
 
 #[derive(Debug, Clone)]
-enum Source {
+enum DrawSource {
     Shuffled(Shuffle),
     Drawn {
         /// The stream of each digit.
@@ -69,13 +69,15 @@ impl Sequence {
         let space = Space::new(spec)?;
         let SequenceSpec { seed, points } = wanted;
         let (points, source) = match product(&space) {
-            Some(product) => (points.min(product), Source::Shuffled(Shuffle::new(key(seed, ""), product))),
+            Some(product) => {
+                (points.min(product), DrawSource::Shuffled(Shuffle::new(key(seed, ""), product)))
+            }
             None => {
                 let named = |axes: &[usize]| key(seed, &space.axes[axes[0]].name);
                 let keys = space.digits.iter().map(|digit| named(&digit.axes)).collect();
                 let repeats = bits(&space) < ENOUGH_BITS;
                 let points = if repeats { points.min(REMEMBERED) } else { points };
-                (points, Source::Drawn { keys, repeats })
+                (points, DrawSource::Drawn { keys, repeats })
             }
         };
         let repeats = space.repeats();
@@ -133,11 +135,11 @@ impl Sequence {
             }
         }
         let step = match &self.source {
-            Source::Shuffled(shuffle) => {
+            DrawSource::Shuffled(shuffle) => {
                 let (point, _) = self.space.point_with(params)?;
                 shuffle.place_of(self.encode(&point))
             }
-            Source::Drawn { .. } => {
+            DrawSource::Drawn { .. } => {
                 let known = |(name, _): (&str, _)| self.space.axes.iter().any(|axis| *axis.name == *name);
                 if !params.iter().all(known) {
                     return None;
@@ -172,7 +174,7 @@ impl Sequence {
     }
 
     fn repeats(&self) -> bool {
-        matches!(self.source, Source::Drawn { repeats: true, .. })
+        matches!(self.source, DrawSource::Drawn { repeats: true, .. })
     }
 
     fn excludes(&self, step: u64) -> bool {
@@ -189,12 +191,12 @@ impl Sequence {
         let digits = self.space.digits.iter().enumerate();
         let varies = |place: usize| Some(place) != self.space.repeat_digit;
         match &self.source {
-            Source::Drawn { keys, .. } => {
+            DrawSource::Drawn { keys, .. } => {
                 let place =
                     |place: usize, radix| if varies(place) { draw(keys[place], step, radix) } else { 0 };
                 digits.map(|(at, digit)| place(at, digit.radix)).collect()
             }
-            Source::Shuffled(shuffle) => {
+            DrawSource::Shuffled(shuffle) => {
                 let mut rest = shuffle.at(step);
                 let mut place = |radix| {
                     let place = rest % radix;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::GridError;
-use super::axis::Table;
+use super::axis::AxisTable;
 use super::joint::Joint;
 use super::rules::{Rules, Scope};
 use crate::id::TrialId;
@@ -17,7 +17,7 @@ use crate::value::Params;
 #[derive(Debug, Clone)]
 pub(super) struct Space {
     pub(super) spec: Arc<SweepSpec>,
-    pub(super) axes: Vec<Table>,
+    pub(super) axes: Vec<AxisTable>,
     pub(super) digits: Vec<Digit>,
     /// The digit of each axis.
     pub(super) digit_of: Vec<usize>,
@@ -45,7 +45,7 @@ impl Space {
     /// # Errors
     /// [`GridError`] where the axes have no values, or do not fit each other.
     pub(super) fn new(spec: Arc<SweepSpec>) -> Result<Self, GridError> {
-        let axes = spec.axes.iter().map(Table::new).collect::<Result<Vec<_>, _>>()?;
+        let axes = spec.axes.iter().map(AxisTable::new).collect::<Result<Vec<_>, _>>()?;
         let (digits, digit_of) = digits(&spec, &axes)?;
         let (seeds, repeat_digit) = match spec.repeats {
             Repeats::Seeds(seeds) => (seeds.max(1), None),
@@ -128,20 +128,20 @@ impl Space {
         }
         for (digit, place) in self.digits.iter().zip(&mut places) {
             if let Some(joint) = &digit.joint {
-                let axes: Vec<&Table> = digit.axes.iter().map(|axis| &self.axes[*axis]).collect();
+                let axes: Vec<&AxisTable> = digit.axes.iter().map(|axis| &self.axes[*axis]).collect();
                 *place = Some(joint.place_of(&axes, params)?);
             }
         }
         let point: Vec<u64> = places.into_iter().map(Option::unwrap_or_default).collect();
         let active = self.active(&point);
-        let has = |(axis, active): (&Table, &bool)| *active == params.get(&axis.name).is_some();
+        let has = |(axis, active): (&AxisTable, &bool)| *active == params.get(&axis.name).is_some();
         let same_axes = found == params.len() && self.axes.iter().zip(&active).all(has);
         same_axes.then_some((point, active))
     }
 }
 
 /// The digits of the axes, weights still open, and each axis's digit.
-fn digits(spec: &SweepSpec, axes: &[Table]) -> Result<(Vec<Digit>, Vec<usize>), GridError> {
+fn digits(spec: &SweepSpec, axes: &[AxisTable]) -> Result<(Vec<Digit>, Vec<usize>), GridError> {
     let mut group_of = vec![None; axes.len()];
     for (group, members) in spec.zip.iter().enumerate() {
         for &place in members {
@@ -176,7 +176,7 @@ fn digits(spec: &SweepSpec, axes: &[Table]) -> Result<(Vec<Digit>, Vec<usize>), 
         digit_of.push(digit);
     }
     for digit in &mut digits {
-        let members: Vec<&Table> = digit.axes.iter().map(|axis| &axes[*axis]).collect();
+        let members: Vec<&AxisTable> = digit.axes.iter().map(|axis| &axes[*axis]).collect();
         digit.joint = Joint::needed(&members);
     }
     Ok((digits, digit_of))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gridctl_core::protocol::{ToMaster, ToWorker};
 use gridctl_core::sched::Conn;
-use gridctl_proto::split::{self, Opening};
+use gridctl_proto::split::{self, StreamOpening};
 use gridctl_proto::{FieldError, v1};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::Stream;
@@ -115,7 +115,7 @@ async fn read(
 async fn open(
     incoming: &mut Streaming<v1::WorkerMessage>,
 ) -> Result<Box<gridctl_core::protocol::Hello>, Status> {
-    let mut opening = Opening::begin(piece(incoming).await?)?;
+    let mut opening = StreamOpening::begin(piece(incoming).await?)?;
     while !opening.is_whole() {
         opening.push(piece(incoming).await?)?;
     }

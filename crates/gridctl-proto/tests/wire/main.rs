@@ -8,7 +8,7 @@ use gridctl_core::protocol::{Capacity, Grant, Hello, MasterUpdate, ToMaster, ToW
 use gridctl_core::record::{Class, Doubt, Exit, Report};
 use gridctl_core::spec::Resources;
 use gridctl_core::value::Params;
-use gridctl_proto::split::{self, Opening};
+use gridctl_proto::split::{self, StreamOpening};
 use gridctl_proto::{FieldError, limits, v1};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -56,7 +56,7 @@ proptest! {
     #[test]
     fn g41_any_bytes_end_in_a_value_or_an_error(bytes in bytes()) {
         if let Ok(message) = v1::WorkerMessage::decode(bytes.as_slice()) {
-            let _ = Opening::begin(message.clone());
+            let _ = StreamOpening::begin(message.clone());
             let _ = ToMaster::try_from(message);
         }
         if let Ok(message) = v1::MasterMessage::decode(bytes.as_slice()) {
@@ -116,7 +116,7 @@ fn a_hello_with_hours_of_reports_comes_in_pieces_and_is_put_together() {
     assert!(pieces.len() > 10);
     assert!(pieces.iter().all(|piece| piece.encoded_len() < limits::CHUNK_BYTES + (128 << 10)));
     let mut pieces = pieces.into_iter();
-    let mut opening = Opening::begin(pieces.next().unwrap()).unwrap();
+    let mut opening = StreamOpening::begin(pieces.next().unwrap()).unwrap();
     assert!(!opening.is_whole());
     for piece in pieces {
         opening.push(piece).unwrap();
@@ -215,11 +215,11 @@ fn what_is_too_long_to_be_taken_is_cut_by_who_says_it() {
 #[test]
 fn a_hello_must_come_first_and_whole() {
     let update = || v1::WorkerMessage::from(ToMaster::Update(WorkerUpdate::default()));
-    assert_eq!(Opening::begin(update()).unwrap_err().field, "say");
+    assert_eq!(StreamOpening::begin(update()).unwrap_err().field, "say");
     let mut pieces = split::to_master(ToMaster::Hello(plain_hello((0..40).map(long_report).collect())));
     let second = pieces.remove(1);
     let first = pieces.remove(0);
-    let mut opening = Opening::begin(first.clone()).unwrap();
+    let mut opening = StreamOpening::begin(first.clone()).unwrap();
     assert_eq!(opening.push(update()).unwrap_err().field, "reports");
     assert_eq!(opening.push(first).unwrap_err().field, "say");
     for _ in 0..10 {
