@@ -4,8 +4,8 @@
 
 mod lab;
 
-use std::fs;
-use std::process::Child;
+use std::fs::{self, File};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use lab::{Lab, Mounted, now, signal, skipped};
@@ -127,4 +127,32 @@ fn results_that_find_no_room_are_kept_and_said_and_published_when_there_is_room(
     assert!(done.stderr.contains(said) && done.stderr.contains("no space left for"), "{}", done.stderr);
     assert!(done.stderr.contains("8 succeeded") && !done.stderr.contains("lost"), "{}", done.stderr);
     assert_all_are_kept(&lab);
+}
+
+#[test]
+fn a_log_that_takes_nothing_ends_no_daemon_and_no_trial() {
+    let lab = Lab::new();
+    lab.write(
+        "q.yaml",
+        "command: [sh, -c, 'echo s=$HP_X']\nmetric: {name: s}\nparameters: {x: {min: 1, max: 8}}\n",
+    );
+    let daemon = |args: &[&str]| {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut command = lab.command(args);
+        command.env("GRIDCTL_LOG", "debug").stdout(Stdio::piped()).stderr(full).spawn().unwrap()
+    };
+    let mut master = daemon(&["master"]);
+    lab.until("the master serves", || lab.data().join("master.json").exists());
+    let mut worker = daemon(&["worker", "--slots", "2"]);
+    assert_eq!(lab.run(&["submit", "q.yaml"]).code, Some(0));
+    lab.until("the sweep is over, or its worker", || {
+        status(&lab)["state"] == "finished" || worker.try_wait().unwrap().is_some()
+    });
+    let (status, ended) = (status(&lab), (worker.try_wait().unwrap(), master.try_wait().unwrap()));
+    for daemon in [&mut worker, &mut master] {
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+    assert_eq!((status["succeeded"].as_u64(), status["lost"].as_u64()), (Some(8), Some(0)), "{status}");
+    assert_eq!(ended, (None, None));
 }

@@ -108,3 +108,26 @@ fn a_master_that_stands_still_is_said_and_its_journal_is_read() {
     lab::signal(&master, Signal::TERM);
     assert_eq!(master.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_failed_trial_that_said_its_metric_is_no_best_in_the_next_version() {
+    let lab = Lab::new();
+    let sweep = |values: &str, target: &str| {
+        format!(
+            "command: [sh, -c, 'echo s=$HP_X; [ $HP_X != 9 ]']\n\
+             metric: {{name: s, goal: maximize{target}}}\nretry: {{max_failures: 0}}\n\
+             parameters: {{x: {{values: [{values}]}}}}\n"
+        )
+    };
+    lab.write("f.yaml", sweep("1, 2, 9", ""));
+    assert_eq!(lab.run(&["run", "f.yaml", "-q"]).code, Some(10));
+    lab.write("f.yaml", sweep("2, 3, 4, 9", ", target: 8"));
+    let done = lab.run(&["run", "f.yaml", "-q"]);
+    assert_eq!(done.code, Some(10), "{}", done.stderr);
+    assert!(done.stderr.contains("2 known before"), "{}", done.stderr);
+    let best = |args: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&lab.run(args).stdout).unwrap_or_default()
+    };
+    assert_eq!(best(&["leaderboard", "-o", "json"])[0]["objective"], 4.0);
+    assert_eq!(best(&["status", "-o", "json"])["best"]["objective"], 4.0);
+}

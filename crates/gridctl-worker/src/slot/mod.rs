@@ -7,6 +7,7 @@ mod process;
 mod spawn;
 mod why;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,8 @@ pub fn main() -> ExitCode {
     match process::serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gridctl slot: {error}");
+            // Where stderr takes nothing, the exit code says it.
+            let _ = writeln!(std::io::stderr(), "gridctl slot: {error}");
             ExitCode::FAILURE
         }
     }

@@ -106,8 +106,13 @@ pub(crate) fn log_to_stderr(settings: &Settings, level: &str) -> Result<(), Fail
             .map_err(|why| Failure::usage("settings::value", format!("{}: {why}", set.by)).help(LEVELS))?,
         None => EnvFilter::new(level),
     };
-    let plain =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // A line that cannot be written, to a full disk for one, is lost: the complaint about it would go
+    // to stderr too, and end the task that had something to say.
+    let plain = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false);
     // A second call would be a mistake of ours that does no harm.
     let _ = plain.try_init();
     Ok(())
