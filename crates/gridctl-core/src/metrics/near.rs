@@ -16,6 +16,26 @@ const PASSED_OVER: usize = 512;
 /// Names as alike as this are worth a "declared".
 const SIMILAR: f64 = 0.7;
 
+/// What stands at the objective's name in a line, and is no value.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Missed<'l> {
+    /// The first `accuracy: saved to out.json`.
+    pub(super) prose: Option<&'l str>,
+    /// The last `accuracy 0.9`.
+    pub(super) apart: Option<&'l str>,
+}
+
+impl<'l> Missed<'l> {
+    /// Takes in what was found.
+    pub(super) fn add(&mut self, found: Found<'l>) {
+        match found {
+            Found::Prose(text) => self.prose = self.prose.or(Some(text)),
+            Found::NoSeparator(text) => self.apart = Some(text),
+            Found::Number(..) | Found::Unreadable(_) => {}
+        }
+    }
+}
+
 /// The trace that misses leave.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NearMisses {
@@ -162,16 +182,12 @@ impl NearMisses {
         self.advice.proves_itself_on(line, objective);
     }
 
-    /// Looks at a line of output as long as the objective was not seen.
-    pub(super) fn look_at(&mut self, line: &str, objective: &Name) {
-        let mut apart = None;
-        objective.find(line, |found| match found {
-            Found::Prose(text) => self.not_number(text),
-            Found::NoSeparator(text) => apart = Some(text),
-            Found::Number(..) | Found::Unreadable(_) => {}
-        });
-        let objective = &*objective.name;
-        if let Some(text) = apart {
+    /// Looks at a line of output as long as the objective was not seen; `missed` stands there at its name.
+    pub(super) fn look_at(&mut self, line: &str, objective: &str, missed: Missed<'_>) {
+        if let Some(text) = missed.prose {
+            self.not_number(text);
+        }
+        if let Some(text) = missed.apart {
             self.no_separator = Some(shown(text));
             if self.not_number.is_none() {
                 self.advice.missed(line, text, objective);
@@ -190,7 +206,7 @@ impl NearMisses {
             if name.len() > MAX_SHOWN || !name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
                 continue;
             }
-            if self.is_unlike(name) {
+            if matches!(name, "step" | "epoch") || self.is_unlike(name) {
                 continue;
             }
             match value_at(after) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::board::{Board, Row};
 use super::line::{self, Found};
-use super::near::{WIDE, shown};
+use super::near::{Missed, WIDE, shown};
 use super::nested::{self, Nested};
 use super::qualifier::{self, Heading, Qualifier, Said, Section};
 use super::series::{Place, Series, Words};
@@ -91,21 +91,24 @@ impl Board {
         let section = &mut self.sections[usize::from(channel == Channel::Stderr)];
         *section = Section::next(*section, text);
         let line = TextLine { text, channel, place, step, headings, section: *section };
+        let mut missed = None;
         for (nth, metric) in patterns.declared.iter().enumerate() {
             if metric.regex.is_some() {
                 self.caught(&line, nth, metric, &patterns);
             } else if metric.name.is_in(text) {
-                self.named(&line, nth, metric, &patterns);
+                let of_this = self.named(&line, nth, metric, &patterns);
+                missed = missed.or(patterns.is_objective(nth).then_some(of_this));
             } else if metric.path.as_ref().is_some_and(|(_, last)| last.is_in(text)) {
                 self.at_path(&line, nth, metric);
             }
         }
         let bytes = text.as_bytes();
-        let objective = patterns.objective().filter(|_| !self.series[0].has_value());
-        if let Some(objective) = objective
-            && (memchr::memchr3(b'=', b':', WIDE, bytes).is_some() || objective.name.is_in(text))
-        {
-            self.near.look_at(text, &objective.name);
+        let Some(objective) = patterns.objective().filter(|_| !self.series[0].has_value()) else { return };
+        if objective.regex.is_some() {
+            objective.name.find(text, |found| missed.get_or_insert_default().add(found));
+        }
+        if missed.is_some() || memchr::memchr3(b'=', b':', WIDE, bytes).is_some() {
+            self.near.look_at(text, &objective.name.name, missed.unwrap_or_default());
         }
     }
 
@@ -142,13 +145,21 @@ impl Board {
         }
     }
 
-    /// The values behind the name of a metric.
-    fn named(&mut self, line: &TextLine<'_>, nth: usize, metric: &Declared, patterns: &Patterns) {
+    /// The values behind the name of a metric; returns what is none.
+    fn named<'l>(
+        &mut self,
+        line: &TextLine<'l>,
+        nth: usize,
+        metric: &Declared,
+        patterns: &Patterns,
+    ) -> Missed<'l> {
         let text = line.text;
         let all_nested = nested::keys(text, &metric.name.name);
         let (mut unreadable, mut alone, mut inner) = (None, false, Vec::new());
+        let mut no_value = Missed::default();
         let series = &mut self.series[nth];
         metric.name.find(text, |found| {
+            no_value.add(found);
             let (shown, value) = match found {
                 Found::Number(value, shown) => (shown, Ok(value)),
                 Found::Unreadable(shown) => (shown, Err(shown)),
@@ -198,6 +209,7 @@ impl Board {
             }
             self.near.has_name(text, &metric.name);
         }
+        no_value
     }
 }
 
