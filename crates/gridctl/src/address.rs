@@ -11,7 +11,7 @@ use crate::exit::Failure;
 
 /// A master, and what it wants to see.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct MasterAddress {
     /// Where it is.
     pub(crate) address: Address,
     /// What callers by TCP show.
@@ -19,7 +19,7 @@ pub(crate) struct Place {
 }
 
 /// Reads an address that a person wrote. The token comes from `GRIDCTL_TOKEN`.
-pub(crate) fn named(text: &str) -> Result<Place, Failure> {
+pub(crate) fn named(text: &str) -> Result<MasterAddress, Failure> {
     let bad = |message: String| {
         Failure::usage("master::address", message).help(
             "write unix:/PATH/master.sock or http://127.0.0.1:PORT; reach other machines through `ssh -L`",
@@ -34,7 +34,7 @@ pub(crate) fn named(text: &str) -> Result<Place, Failure> {
         return Err(bad(format!("`{shown}` is not on this machine, and connections are not encrypted yet")));
     }
     let token = std::env::var("GRIDCTL_TOKEN").ok().filter(|token| !token.is_empty());
-    Ok(Place { address, token })
+    Ok(MasterAddress { address, token })
 }
 
 /// What stands before an `@` may be a password.
@@ -53,12 +53,12 @@ fn is_loopback(url: &str) -> bool {
 }
 
 /// The master that the data directory tells of; it may be gone.
-pub(crate) fn advertised(dir: &Path) -> Result<Option<Place>, Failure> {
+pub(crate) fn advertised(dir: &Path) -> Result<Option<MasterAddress>, Failure> {
     let advert = Advert::read(dir).map_err(|error| {
         Failure::error("master::advert", error.to_string())
             .help("remove the file if no master is running; a running one writes it anew when it starts")
     })?;
-    Ok(advert.map(|advert| Place { address: Address::Unix(advert.socket), token: None }))
+    Ok(advert.map(|advert| MasterAddress { address: Address::Unix(advert.socket), token: None }))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use gridctl_storage::journal::fs_check::{self, FsKind};
 
 use crate::exit::Failure;
 use crate::input::reason;
-use crate::settings::{Origin, Set};
+use crate::settings::{Origin, Setting};
 
 /// Its name.
 pub(crate) const NAME: &str = "gridctl-data";
@@ -23,12 +23,12 @@ pub(crate) fn slots(dir: &Path) -> PathBuf {
 
 /// Where to look.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct DataDirChoice {
     /// As it was set.
-    pub(crate) stated: Option<Set<PathBuf>>,
+    pub(crate) stated: Option<Setting<PathBuf>>,
 }
 
-impl Wanted {
+impl DataDirChoice {
     /// The directory to read, seen from `from`.
     pub(crate) fn find(&self, from: &Path) -> Result<PathBuf, Failure> {
         self.found(from).map(|dir| DataDir::of(dir).journal)
@@ -36,8 +36,8 @@ impl Wanted {
 
     fn found(&self, from: &Path) -> Result<PathBuf, Failure> {
         match &self.stated {
-            Some(Set { value: dir, .. }) if dir.is_dir() => absolute(dir),
-            Some(Set { value: dir, by }) => {
+            Some(Setting { value: dir, .. }) if dir.is_dir() => absolute(dir),
+            Some(Setting { value: dir, by }) => {
                 let by = match by {
                     Origin::File(path) => format!(", which {} names", path.display()),
                     Origin::Flag(_) | Origin::Variable(_) => String::new(),
@@ -179,12 +179,13 @@ mod tests {
         let deep = root.path().join("a/b");
         fs::create_dir_all(&deep).unwrap();
         make(&root.path().join(NAME)).unwrap();
-        let wanted = Wanted::default();
+        let wanted = DataDirChoice::default();
         assert_eq!(wanted.find(&deep).unwrap(), root.path().join(NAME));
         make(&root.path().join("a").join(NAME)).unwrap();
         assert_eq!(wanted.for_sweep(&deep).unwrap().journal, root.path().join("a").join(NAME));
-        let stated =
-            Wanted { stated: Some(Set { value: root.path().join("a"), by: Origin::Flag("--data-dir") }) };
+        let stated = DataDirChoice {
+            stated: Some(Setting { value: root.path().join("a"), by: Origin::Flag("--data-dir") }),
+        };
         assert_eq!(stated.find(&deep).unwrap(), root.path().join("a"));
         assert_eq!(fs::read_to_string(root.path().join(NAME).join(".gitignore")).unwrap(), "*\n");
     }
@@ -209,7 +210,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("sweeps")).unwrap();
         make(&root.path().join("sweeps").join(NAME)).unwrap();
-        let failure = Wanted::default().find(root.path()).unwrap_err();
+        let failure = DataDirChoice::default().find(root.path()).unwrap_err();
         assert!(failure.problems[0].help.as_ref().unwrap().contains("--data-dir sweeps/gridctl-data"));
     }
 }

@@ -7,7 +7,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use gridctl_core::spec::{Diagnostic, Severity};
 
-use crate::exit::{Failure, Source};
+use crate::exit::{Failure, SourceText};
 use crate::output::{self, sanitise};
 
 /// Widest that a diagnostic is made, where the terminal allows it.
@@ -21,7 +21,7 @@ pub(crate) fn failure(failure: &Failure) {
 }
 
 /// Prints one diagnostic on stderr.
-pub(crate) fn print(problem: &Diagnostic, source: Option<&Source>) {
+pub(crate) fn print(problem: &Diagnostic, source: Option<&SourceText>) {
     let width = output::terminal_width(std::io::stderr()).unwrap_or(WIDEST).clamp(40, WIDEST);
     let text = render(problem, source, width);
     // Nobody is left to be told if stderr is gone.
@@ -29,7 +29,7 @@ pub(crate) fn print(problem: &Diagnostic, source: Option<&Source>) {
 }
 
 /// The diagnostic as styled text; `anstream` strips the styles where they are not wanted.
-pub(crate) fn render(problem: &Diagnostic, source: Option<&Source>, width: usize) -> String {
+pub(crate) fn render(problem: &Diagnostic, source: Option<&SourceText>, width: usize) -> String {
     let level = match problem.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     fn plain(problem: &Diagnostic, text: &str) -> String {
-        let source = Source { name: "sweep.yaml".to_owned(), text: text.to_owned() };
+        let source = SourceText { name: "sweep.yaml".to_owned(), text: text.to_owned() };
         anstream::adapter::strip_str(&render(problem, Some(&source), 100)).to_string()
     }
 

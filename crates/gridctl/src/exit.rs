@@ -40,7 +40,7 @@ impl From<Exit> for ExitCode {
 
 /// A text that diagnostics point into, with the name that they show.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Source {
+pub(crate) struct SourceText {
     /// The file, as the person named it.
     pub(crate) name: String,
     /// Its text.
@@ -55,7 +55,7 @@ pub(crate) struct Failure {
     /// What is said; nothing for a reader that went away.
     pub(crate) problems: Vec<Diagnostic>,
     /// What the problems point into.
-    pub(crate) source: Option<Arc<Source>>,
+    pub(crate) source: Option<Arc<SourceText>>,
 }
 
 impl Failure {
@@ -91,7 +91,7 @@ impl Failure {
     }
 
     /// The same, pointing into `source`.
-    pub(crate) fn within(mut self, source: &Arc<Source>) -> Self {
+    pub(crate) fn within(mut self, source: &Arc<SourceText>) -> Self {
         self.source = Some(Arc::clone(source));
         self
     }

@@ -10,7 +10,7 @@ use rustix::process::Pid;
 
 /// From one pipe to the next: `| ts | tee log.txt` is two.
 const PIPES: usize = 4;
-/// Set in `flags:` of `/proc/PID/fdinfo/FD` for descriptors that may be written to: `O_WRONLY`, `O_RDWR`.
+/// Setting in `flags:` of `/proc/PID/fdinfo/FD` for descriptors that may be written to: `O_WRONLY`, `O_RDWR`.
 const WRITES: u32 = 0o3;
 
 /// The files, by device and inode, that output of the process `pid` goes to: directly, or through

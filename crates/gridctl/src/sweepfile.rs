@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gridctl_core::spec::limits;
 
-use crate::exit::{Failure, Source};
+use crate::exit::{Failure, SourceText};
 use crate::input::{self, ReadError};
 
 /// A sweep file that was read.
@@ -19,7 +19,7 @@ pub(crate) struct SweepFile {
     /// Its bytes.
     pub(crate) bytes: Vec<u8>,
     /// Its text, under the name that the person typed.
-    pub(crate) source: Arc<Source>,
+    pub(crate) source: Arc<SourceText>,
 }
 
 impl SweepFile {
@@ -32,7 +32,7 @@ impl SweepFile {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let path = path.canonicalize().map_err(|error| unreadable(&name, &ReadError::Io(error)))?;
         let base = path.parent().unwrap_or(Path::new("/")).to_owned();
-        Ok(Self { path, base, bytes, source: Arc::new(Source { name, text }) })
+        Ok(Self { path, base, bytes, source: Arc::new(SourceText { name, text }) })
     }
 
     /// The file's name without its extension: the sweep's name by default.

@@ -23,14 +23,14 @@ const SWEEP_FILE_BYTES: u64 = gridctl_core::spec::limits::FILE_BYTES as u64;
 
 /// What a working directory holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Hashed {
+pub(crate) struct HashedWorkdir {
     /// Relative path and hash, sorted by path.
     pub(crate) files: Vec<(String, String)>,
     /// Bytes in all.
     pub(crate) bytes: u64,
 }
 
-impl Hashed {
+impl HashedWorkdir {
     /// The hash of it all.
     pub(crate) fn digest(&self) -> String {
         let mut hash = blake3::Hasher::new();
@@ -52,14 +52,14 @@ impl Hashed {
 /// Hashes the files of `dir`, less those that say what is left out themselves, and less what `.gitignore`, `.gridctlignore`, the fixed list and `apart` (absolute directories:
 /// results and data are not code) leave out. Files that the command names, `named`, count whatever
 /// they are called.
-pub(crate) fn hash(dir: &Path, apart: &[PathBuf], named: &NamedFiles) -> Result<Hashed, Failure> {
+pub(crate) fn hash(dir: &Path, apart: &[PathBuf], named: &NamedFiles) -> Result<HashedWorkdir, Failure> {
     let fail = |path: &Path, error: &io::Error| {
         Failure::error("workdir", format!("cannot read {}: {}", path.display(), reason(error)))
             .help("make it readable, or name it in .gridctlignore if it is no part of the code")
     };
     let walk = walk(dir, apart);
     let written = own_output::files_of(rustix::process::getpid());
-    let mut hashed = Hashed::default();
+    let mut hashed = HashedWorkdir::default();
     for entry in walk {
         let entry = entry.map_err(|error| {
             let error = error.into_io_error().unwrap_or_else(|| io::Error::other("unreadable"));

@@ -21,11 +21,11 @@ use crate::cli::CheckArgs;
 use crate::diagnose;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::sentence;
-use crate::output::table::Columns;
+use crate::output::table::TableColumns;
 use crate::output::{self, TextOrJson, number, rows, sanitise};
 use crate::settings::Settings;
 use crate::submit::freeze::CopiedWorkdir;
-use crate::submit::{self, Checked, freeze, precheck, preview, reads};
+use crate::submit::{self, CheckedFile, freeze, precheck, preview, reads};
 
 /// Trials shown.
 const TRIALS: usize = 3;
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
     warnings.extend(missing);
     let endless = checked.unstartable.as_ref().is_some_and(|problem| problem.code == NO_COUNT);
     let count = preview::count(&points);
-    let view = View { copied, frozen: &resolved.frozen, points: &points, count, endless, previews };
+    let view = CheckView { copied, frozen: &resolved.frozen, points: &points, count, endless, previews };
     match args.output {
         TextOrJson::Text => output::text(&view.text())?,
         TextOrJson::Json => output::json(&view.json(&warnings))?,
@@ -100,7 +100,7 @@ fn show_macros(format: TextOrJson) -> Outcome {
             output::json(&json!(all))?;
         }
         TextOrJson::Text => {
-            let mut columns = Columns::new(["macro", "what it becomes"]);
+            let mut columns = TableColumns::new(["macro", "what it becomes"]);
             MACROS
                 .into_iter()
                 .for_each(|(name, meaning)| columns.row(vec![format!("${{{name}}}"), meaning.to_owned()]));
@@ -111,7 +111,7 @@ fn show_macros(format: TextOrJson) -> Outcome {
 }
 
 /// What is shown.
-struct View<'a> {
+struct CheckView<'a> {
     /// Of a sweep that is isolated.
     copied: Option<CopiedWorkdir>,
     frozen: &'a FrozenSweep,
@@ -122,7 +122,7 @@ struct View<'a> {
     previews: Vec<preview::Preview>,
 }
 
-impl View<'_> {
+impl CheckView<'_> {
     fn text(&self) -> String {
         let spec = &self.frozen.spec;
         let mut out = String::new();
@@ -256,7 +256,7 @@ impl View<'_> {
     }
 
     fn axes(&self) -> String {
-        let mut columns = Columns::new(["axis", ">values", "", "variable"]);
+        let mut columns = TableColumns::new(["axis", ">values", "", "variable"]);
         for (place, axis) in self.frozen.spec.axes.iter().enumerate() {
             let mut values = self.some_values(place);
             if let Some(when) = &axis.when {
@@ -344,7 +344,7 @@ impl View<'_> {
 }
 
 /// Shows what a trainer's output would yield. Without the objective in it that is an error.
-fn show_log(path: &Path, checked: &Checked, format: TextOrJson) -> Outcome {
+fn show_log(path: &Path, checked: &CheckedFile, format: TextOrJson) -> Outcome {
     let spec = &checked.spec;
     let patterns = Patterns::new(spec).map_err(|error| Failure::usage("sweep::metric", error.to_string()))?;
     let patterns = Arc::new(patterns);
@@ -372,7 +372,7 @@ fn show_log(path: &Path, checked: &Checked, format: TextOrJson) -> Outcome {
             "doubts": found.doubts,
         }))?;
     } else {
-        let mut columns = Columns::new(["metric", ">value", ">steps", "seen", ""]);
+        let mut columns = TableColumns::new(["metric", ">value", ">steps", "seen", ""]);
         for (name, value) in &found.metrics {
             let steps = found.curve.iter().filter(|point| point.name == *name).count();
             let is_objective =

@@ -10,8 +10,8 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::rows::{self, Heading};
 use crate::output::{self, Format, number, sanitise, sentence};
 use crate::settings::Settings;
-use crate::source::target::{self, Target};
-use crate::source::{Source, results};
+use crate::source::target::{self, LeaderboardTarget};
+use crate::source::{DataSource, results};
 
 /// Rows that are compared to find the parameters that vary.
 const COMPARED: u32 = 200;
@@ -24,9 +24,9 @@ pub(crate) fn run(args: &LeaderboardArgs, settings: &Settings) -> Outcome {
         ..asked(args.k)
     };
     let (board, notices) = match target::resolve(args.sweep.as_deref(), settings)? {
-        Target::Results(dir) => (results::leaderboard(&dir, &query)?, Vec::new()),
-        Target::Sweep { name, from } => {
-            let mut source = Source::open(settings, &from)?;
+        LeaderboardTarget::Results(dir) => (results::leaderboard(&dir, &query)?, Vec::new()),
+        LeaderboardTarget::Sweep { name, from } => {
+            let mut source = DataSource::open(settings, &from)?;
             let board = all(&mut source, &name, &query)?;
             let notices = source.status(&board.sweep)?.notices;
             (board, notices)
@@ -47,7 +47,7 @@ pub(crate) fn doubts(notices: &[Notice]) {
 }
 
 /// Every row that was asked for: one answer holds only so many.
-fn all(source: &mut Source, sweep: &str, query: &LeaderboardQuery) -> Result<Leaderboard, Failure> {
+fn all(source: &mut DataSource, sweep: &str, query: &LeaderboardQuery) -> Result<Leaderboard, Failure> {
     let mut board = source.leaderboard(sweep, query)?;
     loop {
         let have = board.rows.len() as u64;

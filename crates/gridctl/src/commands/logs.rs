@@ -11,10 +11,10 @@ use gridctl_storage::results::Results;
 use super::trials;
 use crate::cli::LogsArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::page::Page;
+use crate::output::page::TextPage;
 use crate::output::{self, number, sanitise};
 use crate::settings::Settings;
-use crate::source::{Source, chain, results, target};
+use crate::source::{DataSource, chain, results, target};
 
 /// Read from a published log at once.
 const PIECE: u64 = 256 << 10;
@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_millis(500);
 /// Runs the command.
 pub(crate) fn run(args: &LogsArgs, settings: &Settings) -> Outcome {
     let (sweep, from) = target::sweep(args.which.sweep(), settings)?;
-    let mut source = Source::open(settings, &from)?;
+    let mut source = DataSource::open(settings, &from)?;
     let mut shown = 0;
     loop {
         let details = source.trial(&sweep, &args.which.trial)?;
@@ -60,7 +60,7 @@ fn print(record: &Record, dir: Option<&Path>) -> Result<(), Failure> {
         sanitise::line(&record.host)
     ));
     let stdout = std::io::stdout().lock();
-    let mut page = Page::new(stdout.is_terminal(), stdout);
+    let mut page = TextPage::new(stdout.is_terminal(), stdout);
     let (kept, all) = (report.log.len() as u64, report.log_bytes);
     if all > kept {
         let published = match published(record, dir) {
@@ -104,7 +104,7 @@ fn copy(
     results: &Results,
     report: &Report,
     size: u64,
-    page: &mut Page<impl std::io::Write>,
+    page: &mut TextPage<impl std::io::Write>,
 ) -> Result<(), Failure> {
     let mut at = 0;
     while at < size {

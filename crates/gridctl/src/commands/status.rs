@@ -13,10 +13,10 @@ use super::run::progress;
 use crate::cli::StatusArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::sentence::{self, NoticeTeller};
-use crate::output::table::Columns;
+use crate::output::table::TableColumns;
 use crate::output::{self, Format, csv, number};
 use crate::settings::Settings;
-use crate::source::{Source, target};
+use crate::source::{DataSource, target};
 
 /// The results volume is looked at for so long.
 const LOOK: Duration = Duration::from_secs(3);
@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_secs(3);
 /// Runs the command.
 pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
     let (name, from) = target::sweep(args.sweep.as_deref(), settings)?;
-    let mut source = Source::open(settings, &from)?;
+    let mut source = DataSource::open(settings, &from)?;
     if args.all {
         print_all(&source.sweeps()?, args.output)?;
         return Ok(Exit::Ok);
@@ -134,7 +134,7 @@ const HEADINGS: [&str; 12] = [
 ];
 
 fn columns(all: &[SweepStatus]) -> String {
-    let mut columns = Columns::new(HEADINGS);
+    let mut columns = TableColumns::new(HEADINGS);
     all.iter().for_each(|status| columns.row(cells(status, &number::count)));
     columns.render()
 }

@@ -7,12 +7,12 @@ use crate::cli::SweepArg;
 use crate::exit::{Exit, Outcome};
 use crate::output;
 use crate::settings::Settings;
-use crate::source::{Source, target};
+use crate::source::{DataSource, target};
 
 /// Runs one of the commands.
 pub(crate) fn run(args: &SweepArg, steer: Steer, settings: &Settings) -> Outcome {
     let (name, from) = target::sweep(Some(&args.sweep), settings)?;
-    let mut master = Source::master(settings, &from)?;
+    let mut master = DataSource::master(settings, &from)?;
     let before = master.status(&name)?;
     master.steer(&name, steer)?;
     let status = master.status(&name)?;

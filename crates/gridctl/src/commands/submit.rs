@@ -12,15 +12,15 @@ use crate::diagnose;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, number};
 use crate::settings::Settings;
-use crate::source::Source;
-use crate::submit::{self as sweep, Checked, freeze, precheck, preview};
+use crate::source::DataSource;
+use crate::submit::{self as sweep, CheckedFile, freeze, precheck, preview};
 
 /// Runs the command.
 pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
     sweep::check_again(&args.again)?;
     let checked = sweep::check(&args.file, &settings.data_dir, args.count)?;
     checked.show_warnings();
-    let mut master = Source::master(settings, &checked.file.base)?;
+    let mut master = DataSource::master(settings, &checked.file.base)?;
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
     let frozen = prepare(&checked, &dir)?;
     let mut submit = request(frozen, &args.again);
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
         Submitted::CodeChanged { version, lines, succeeded, failed } => {
             let sweep = checked.spec.name.clone();
             submit.changed =
-                Some(changed::ask(&changed::Found { sweep, version, lines, succeeded, failed })?);
+                Some(changed::ask(&changed::ChangedFiles { sweep, version, lines, succeeded, failed })?);
             master.submit(&submit)?
         }
         answer => answer,
@@ -64,7 +64,7 @@ fn stands(status: &SweepStatus, known: Option<u64>) -> String {
 }
 
 /// Everything that can be said about a sweep without a master: resolved, checked against this machine's files, and marked.
-pub(crate) fn prepare(checked: &Checked, dir: &DataDir) -> Result<FrozenSweep, Failure> {
+pub(crate) fn prepare(checked: &CheckedFile, dir: &DataDir) -> Result<FrozenSweep, Failure> {
     let source = &checked.file.source;
     if let Some(problem) = &checked.unstartable {
         return Err(Failure::new(Exit::Usage, problem.clone()).within(source));

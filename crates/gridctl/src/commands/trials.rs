@@ -14,10 +14,10 @@ use signal_hook::consts::SIGXFSZ;
 
 use crate::cli::{TrialsCommand, TrialsLsArgs, TrialsRetryArgs, TrialsShowArgs};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::table::Columns;
+use crate::output::table::TableColumns;
 use crate::output::{self, Format, csv, number, rows, sanitise, sentence};
 use crate::settings::Settings;
-use crate::source::{Source, fold, results, target};
+use crate::source::{DataSource, fold, results, target};
 use crate::submit::preview;
 
 /// Trials asked for at once.
@@ -34,7 +34,7 @@ pub(crate) fn run(command: &TrialsCommand, settings: &Settings) -> Outcome {
 
 fn list(args: &TrialsLsArgs, settings: &Settings) -> Outcome {
     let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
-    let mut source = Source::open(settings, &from)?;
+    let mut source = DataSource::open(settings, &from)?;
     let state = args.state.as_deref().filter(|word| !word.is_empty()).map(state).transpose()?;
     let mut query = TrialsQuery { state, page_size: PAGE, page_token: String::new() };
     let mut all = Vec::new();
@@ -90,7 +90,7 @@ fn table(trials: &[TrialLine], wide: bool) -> String {
     if has_error {
         headings.push("error");
     }
-    let mut columns = Columns::new(headings).whole(wide);
+    let mut columns = TableColumns::new(headings).whole(wide);
     let dash = || "-".to_owned();
     for trial in trials {
         let mut cells = vec![trial.trial.short(), trial.state.to_string()];
@@ -135,7 +135,7 @@ fn flat(trials: &[TrialLine]) -> (Vec<String>, Vec<Vec<String>>) {
 
 fn retry(args: &TrialsRetryArgs, settings: &Settings) -> Outcome {
     let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
-    let mut master = Source::master(settings, &from).map_err(|failure| {
+    let mut master = DataSource::master(settings, &from).map_err(|failure| {
         failure.help("`gridctl run FILE --retry-failed` tries all failed trials again without one")
     })?;
     let touched = master.retry(&sweep, &args.trials)?.touched;
@@ -144,7 +144,7 @@ fn retry(args: &TrialsRetryArgs, settings: &Settings) -> Outcome {
 }
 
 /// Says which trial a rank stands for, where points have repeats.
-pub(crate) fn say_repeat(source: &mut Source, details: &TrialDetails, name: &str) {
+pub(crate) fn say_repeat(source: &mut DataSource, details: &TrialDetails, name: &str) {
     let Some(record) = details.attempts.last().filter(|_| name == "best" || name.starts_with('#')) else {
         return;
     };
@@ -160,7 +160,7 @@ pub(crate) fn say_repeat(source: &mut Source, details: &TrialDetails, name: &str
 
 fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {
     let (sweep, from) = target::sweep(args.which.sweep(), settings)?;
-    let mut source = Source::open(settings, &from)?;
+    let mut source = DataSource::open(settings, &from)?;
     let details = source.trial(&sweep, &args.which.trial)?;
     say_repeat(&mut source, &details, &args.which.trial);
     if args.json {
@@ -294,7 +294,7 @@ pub(crate) fn exit(end: End) -> String {
 }
 
 /// What trains the trial again, for a shell.
-fn again(details: &TrialDetails, source: &Source, env: bool) -> Result<String, Failure> {
+fn again(details: &TrialDetails, source: &DataSource, env: bool) -> Result<String, Failure> {
     let unknown = || {
         Failure::error("trials::command", "what the sweep starts is not known here")
             .help("use the data directory: --data-dir DIR")

@@ -5,14 +5,14 @@ use serde_json::Value as Json;
 
 use crate::cli::WorkersCommand;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::table::Columns;
+use crate::output::table::TableColumns;
 use crate::output::{self, Format};
 use crate::settings::Settings;
-use crate::source::Source;
+use crate::source::DataSource;
 
 /// Runs the command.
 pub(crate) fn run(command: &WorkersCommand, settings: &Settings) -> Outcome {
-    let mut master = Source::master(settings, &settings.cwd)?;
+    let mut master = DataSource::master(settings, &settings.cwd)?;
     match command {
         WorkersCommand::Ls(args) => {
             print(&master.workers()?, args.output)?;
@@ -39,7 +39,7 @@ fn print(workers: &[Json], format: Format) -> Result<(), Failure> {
             Ok(())
         }
         Format::Table | Format::Wide => {
-            let mut columns = Columns::new(COLUMNS);
+            let mut columns = TableColumns::new(COLUMNS);
             workers.iter().for_each(|worker| columns.row(cells(worker)));
             output::text(&columns.render())
         }

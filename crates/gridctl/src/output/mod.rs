@@ -18,9 +18,9 @@ use crate::exit::Failure;
 /// How rows are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// Columns, as much as a person reads
+    /// TableColumns, as much as a person reads
     Table,
-    /// Columns, everything
+    /// TableColumns, everything
     Wide,
     /// One JSON array
     Json,

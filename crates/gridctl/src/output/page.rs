@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::sanitise;
 
 /// Where it is printed.
-pub(crate) struct Page<W> {
+pub(crate) struct TextPage<W> {
     out: W,
     is_terminal: bool,
     /// Bytes whose character, or whose line's end, may go on in the next piece.
@@ -14,7 +14,7 @@ pub(crate) struct Page<W> {
     last: Option<u8>,
 }
 
-impl<W: Write> Page<W> {
+impl<W: Write> TextPage<W> {
     /// An empty page of a terminal, or of anything else.
     pub(crate) fn new(is_terminal: bool, out: W) -> Self {
         Self { out, is_terminal, rest: Vec::new(), last: None }
@@ -58,7 +58,7 @@ mod tests {
 
     fn shown(pieces: &[&[u8]], is_terminal: bool) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut page = Page::new(is_terminal, &mut out);
+        let mut page = TextPage::new(is_terminal, &mut out);
         pieces.iter().for_each(|piece| page.push(piece).unwrap());
         page.end().unwrap();
         out

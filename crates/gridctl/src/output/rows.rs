@@ -7,7 +7,7 @@ use gridctl_core::leaderboard::{METRICS, PARAMS, Row};
 use gridctl_core::record::MetricValue;
 use gridctl_core::value::Value;
 
-use super::table::Columns;
+use super::table::TableColumns;
 use super::{Format, csv, number};
 use crate::exit::Failure;
 
@@ -85,7 +85,7 @@ fn table((all, rows): (&[Row], &[Row]), heading: &Heading, wide: bool) -> String
     if wide {
         headings.extend([">index", ">attempts", ">duration", "worker"].map(str::to_owned));
     }
-    let mut columns = Columns::new(headings.iter().map(String::as_str)).whole(wide);
+    let mut columns = TableColumns::new(headings.iter().map(String::as_str)).whole(wide);
     for row in rows {
         let mut cells = vec![row.rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string())];
         cells.push(row.trial.short());

@@ -10,19 +10,19 @@ use super::{number, sanitise, terminal_width};
 const WIDEST: usize = 60;
 /// Cells are cut down to this, no further, before columns are left out.
 const CUT: usize = 16;
-/// Columns that are shown whatever the terminal.
+/// TableColumns that are shown whatever the terminal.
 const KEPT: usize = 2;
 
 /// Builds one table.
 #[derive(Debug)]
-pub(crate) struct Columns {
+pub(crate) struct TableColumns {
     /// Headings, then rows; nothing in them moves the cursor.
     lines: Vec<Vec<String>>,
     right: Vec<bool>,
     whole: bool,
 }
 
-impl Columns {
+impl TableColumns {
     /// A table with these headings; `>` before one aligns its column to the right.
     pub(crate) fn new<'a>(headings: impl IntoIterator<Item = &'a str>) -> Self {
         let headings: Vec<&str> = headings.into_iter().collect();
@@ -114,8 +114,8 @@ fn render(table: &Table) -> String {
 mod tests {
     use super::*;
 
-    fn some() -> Columns {
-        let mut columns = Columns::new(["trial", ">accuracy", "note"]);
+    fn some() -> TableColumns {
+        let mut columns = TableColumns::new(["trial", ">accuracy", "note"]);
         columns.row(vec!["abc".to_owned(), "0.5".to_owned(), "a\u{1b}[2Jb".to_owned()]);
         columns.row(vec!["abcdef".to_owned(), "0.25".to_owned(), "漢字".to_owned()]);
         columns.row(vec!["x".repeat(100), String::new(), String::new()]);
@@ -140,7 +140,7 @@ mod tests {
         let texts =
             ["\u{1b}[2J".repeat(20), "漢字".repeat(40), "e\u{301}".repeat(90), "\u{301}".repeat(1_000)];
         let more = ["❤\u{fe0f}".repeat(50), "\u{202e}x".to_owned(), "שלום".to_owned(), "x".repeat(10_000)];
-        let mut columns = Columns::new(["trial", ">text"]);
+        let mut columns = TableColumns::new(["trial", ">text"]);
         for text in texts.into_iter().chain(more) {
             columns.row(vec!["abc".to_owned(), text]);
         }

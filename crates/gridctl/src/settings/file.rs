@@ -7,9 +7,9 @@ use std::sync::Arc;
 use gridctl_core::spec::{self, Diagnostic};
 use toml::de::{DeTable, DeValue};
 
-use super::{Origin, Set};
+use super::{Origin, Setting};
 use crate::address;
-use crate::exit::{Exit, Failure, Source};
+use crate::exit::{Exit, Failure, SourceText};
 use crate::input::{self, ReadError};
 
 /// Largest file, in bytes.
@@ -21,9 +21,9 @@ const KEYS: [&str; 3] = ["data_dir", "log", "master"];
 /// What one file sets, or several.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct InFile {
-    pub(super) data_dir: Option<Set<PathBuf>>,
-    pub(super) master: Option<Set<String>>,
-    pub(super) log: Option<Set<String>>,
+    pub(super) data_dir: Option<Setting<PathBuf>>,
+    pub(super) master: Option<Setting<String>>,
+    pub(super) log: Option<Setting<String>>,
 }
 
 impl InFile {
@@ -42,7 +42,7 @@ pub(super) fn read(path: &Path) -> Result<InFile, Failure> {
     let name = path.display().to_string();
     let bytes = input::read(path, MOST).map_err(|error| unreadable(&name, &error))?;
     let text = String::from_utf8_lossy(&bytes);
-    let source = Arc::new(Source { name, text: without_values(&text) });
+    let source = Arc::new(SourceText { name, text: without_values(&text) });
     let failure = |problems| Failure { exit: Exit::Usage, problems, source: Some(Arc::clone(&source)) };
     if let Err(error) = std::str::from_utf8(&bytes) {
         let at = error.valid_up_to();
@@ -90,17 +90,17 @@ fn take(found: &mut InFile, path: &Path, key: &str, value: &DeValue<'_>) -> Resu
         }
         "data_dir" => {
             let beside = path.parent().unwrap_or(Path::new("/"));
-            found.data_dir = Some(Set { value: beside.join(text), by });
+            found.data_dir = Some(Setting { value: beside.join(text), by });
         }
         "master" => {
             address::named(text)?;
-            found.master = Some(Set { value: text.to_owned(), by });
+            found.master = Some(Setting { value: text.to_owned(), by });
         }
         _ => {
             if let Err(why) = super::level(text) {
                 return wrong(format!("`log`: {why}"), super::LEVELS);
             }
-            found.log = Some(Set { value: text.to_owned(), by });
+            found.log = Some(Setting { value: text.to_owned(), by });
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 use crate::cli::Global;
-use crate::datadir::{self, Wanted};
+use crate::datadir::{self, DataDirChoice};
 use crate::exit::Failure;
 use file::InFile;
 
@@ -21,18 +21,18 @@ const NAME: &str = "gridctl.toml";
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// Where the data directory is.
-    pub(crate) data_dir: Wanted,
+    pub(crate) data_dir: DataDirChoice,
     /// The master that was named.
-    pub(crate) master: Option<Set<String>>,
+    pub(crate) master: Option<Setting<String>>,
     /// What the daemons log.
-    pub(crate) log: Option<Set<String>>,
+    pub(crate) log: Option<Setting<String>>,
     /// Where the command was started.
     pub(crate) cwd: PathBuf,
 }
 
 /// A setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Set<T> {
+pub(crate) struct Setting<T> {
     /// What it was set to.
     pub(crate) value: T,
     /// By what.
@@ -59,7 +59,7 @@ impl fmt::Display for Origin {
     }
 }
 
-impl<T> Set<T> {
+impl<T> Setting<T> {
     /// It was named by a flag: it must not be passed over, and whoever goes on must name it too.
     pub(crate) fn is_by_flag(&self) -> bool {
         matches!(self.by, Origin::Flag(_))
@@ -79,16 +79,18 @@ impl Settings {
         }
         let variable = |name: &'static str| {
             let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
-            Some(Set { value, by: Origin::Variable(name) })
+            Some(Setting { value, by: Origin::Variable(name) })
         };
-        let path = |name| variable(name).map(|set| Set { value: PathBuf::from(set.value), by: set.by });
+        let path = |name| variable(name).map(|set| Setting { value: PathBuf::from(set.value), by: set.by });
         let text = |name| {
-            variable(name).map(|set| Set { value: set.value.to_string_lossy().into_owned(), by: set.by })
+            variable(name).map(|set| Setting { value: set.value.to_string_lossy().into_owned(), by: set.by })
         };
-        let data_dir = global.data_dir.map(|value| Set { value, by: Origin::Flag("--data-dir") });
-        let master = global.master.map(|value| Set { value, by: Origin::Flag("--master") });
+        let data_dir = global.data_dir.map(|value| Setting { value, by: Origin::Flag("--data-dir") });
+        let master = global.master.map(|value| Setting { value, by: Origin::Flag("--master") });
         Ok(Self {
-            data_dir: Wanted { stated: data_dir.or_else(|| path("GRIDCTL_DATA_DIR")).or(near.data_dir) },
+            data_dir: DataDirChoice {
+                stated: data_dir.or_else(|| path("GRIDCTL_DATA_DIR")).or(near.data_dir),
+            },
             master: master.or_else(|| text("GRIDCTL_MASTER")).or(near.master),
             log: text("GRIDCTL_LOG").or(near.log),
             cwd,

@@ -25,7 +25,7 @@ use tokio_stream::StreamExt as _;
 use tower::ServiceExt as _;
 
 use super::chain;
-use crate::address::Place;
+use crate::address::MasterAddress;
 use crate::exit::{Exit, Failure};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -38,14 +38,14 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 
 /// A client of the API.
 pub(crate) struct ApiClient {
-    way: Way,
+    way: ApiTransport,
     /// What the other end is called.
     host: HeaderValue,
     bearer: Option<HeaderValue>,
 }
 
 /// How a request reaches its route.
-enum Way {
+enum ApiTransport {
     /// Over a connection; the other half of it is a task of its own.
     Wire { wire: SendRequest<Full<Bytes>>, _connection: JoinSet<()> },
     /// In this process.
@@ -60,7 +60,7 @@ pub(crate) fn route(segments: &[&str]) -> String {
 
 impl ApiClient {
     /// Connects to a master.
-    pub(crate) async fn connect(place: &Place) -> Result<Self, Failure> {
+    pub(crate) async fn connect(place: &MasterAddress) -> Result<Self, Failure> {
         let bearer = place.token.as_ref().map(|token| {
             let mut value: HeaderValue = format!("Bearer {token}").parse()?;
             value.set_sensitive(true);
@@ -80,7 +80,7 @@ impl ApiClient {
 
     /// A client of the routes that are answered in this process.
     pub(crate) fn here(routes: Router) -> Self {
-        Self { way: Way::Here(routes), host: HeaderValue::from_static("localhost"), bearer: None }
+        Self { way: ApiTransport::Here(routes), host: HeaderValue::from_static("localhost"), bearer: None }
     }
 
     /// Asks for a document.
@@ -151,7 +151,7 @@ impl ApiClient {
         let request =
             request.map_err(|error| Failure::error("ask", format!("the request cannot be sent: {error}")))?;
         let response = match &mut self.way {
-            Way::Wire { wire, .. } => {
+            ApiTransport::Wire { wire, .. } => {
                 let ready = wire.ready().await;
                 let answered = match ready {
                     Ok(()) => wire.send_request(request).await,
@@ -159,7 +159,7 @@ impl ApiClient {
                 };
                 answered.map_err(|error| no_answer(&chain(&error)))?.map(Body::new)
             }
-            Way::Here(routes) => match routes.clone().oneshot(request.map(Body::new)).await {
+            ApiTransport::Here(routes) => match routes.clone().oneshot(request.map(Body::new)).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             },
@@ -175,7 +175,9 @@ impl ApiClient {
 }
 
 /// A connection to `address`, and what to call the other end.
-async fn open(address: &Address) -> Result<(Way, HeaderValue), Box<dyn std::error::Error + Send + Sync>> {
+async fn open(
+    address: &Address,
+) -> Result<(ApiTransport, HeaderValue), Box<dyn std::error::Error + Send + Sync>> {
     match address {
         Address::Unix(path) => {
             let way = begin(UnixStream::connect(path).await?).await?;
@@ -189,14 +191,16 @@ async fn open(address: &Address) -> Result<(Way, HeaderValue), Box<dyn std::erro
     }
 }
 
-async fn begin(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Way, hyper::Error> {
+async fn begin(
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<ApiTransport, hyper::Error> {
     let (wire, connection) = handshake(TokioIo::new(socket)).await?;
     let mut task = JoinSet::new();
     task.spawn(async move {
         // Whoever waits for an answer is told the same.
         let _ = connection.await;
     });
-    Ok(Way::Wire { wire, _connection: task })
+    Ok(ApiTransport::Wire { wire, _connection: task })
 }
 
 fn unreachable(address: &Address, why: &str) -> Failure {

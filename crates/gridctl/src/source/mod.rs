@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
-use crate::address::{self, Place};
+use crate::address::{self, MasterAddress};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::runtime;
@@ -33,7 +33,7 @@ use api::ApiClient;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Something that can be asked.
-pub(crate) struct Source {
+pub(crate) struct DataSource {
     runtime: Runtime,
     client: ApiClient,
     asked: Asked,
@@ -53,7 +53,7 @@ enum Asked {
     Journal,
 }
 
-impl Source {
+impl DataSource {
     /// The source for someone who looks from `from`: a master that was named, the data directory's, or its journal.
     pub(crate) fn open(settings: &Settings, from: &Path) -> Result<Self, Failure> {
         let runtime = runtime::single()?;
@@ -248,7 +248,7 @@ async fn patiently<T>(answer: impl Future<Output = T>) -> T {
 }
 
 /// The master that was named, or the data directory's.
-pub(crate) fn place(settings: &Settings, from: &Path) -> Result<Place, Failure> {
+pub(crate) fn place(settings: &Settings, from: &Path) -> Result<MasterAddress, Failure> {
     if let Some(master) = &settings.master {
         return address::named(&master.value);
     }

@@ -9,7 +9,7 @@ use crate::submit;
 
 /// What was meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum LeaderboardTarget {
     /// A sweep of the data directory seen from `from`; the empty name is the latest.
     Sweep {
         /// Its name.
@@ -22,14 +22,14 @@ pub(crate) enum Target {
 }
 
 /// What `text` means, or the latest sweep for none.
-pub(crate) fn resolve(text: Option<&Path>, settings: &Settings) -> Result<Target, Failure> {
-    let here = |name: &str| Target::Sweep { name: name.to_owned(), from: settings.cwd.clone() };
+pub(crate) fn resolve(text: Option<&Path>, settings: &Settings) -> Result<LeaderboardTarget, Failure> {
+    let here = |name: &str| LeaderboardTarget::Sweep { name: name.to_owned(), from: settings.cwd.clone() };
     let Some(path) = text else { return Ok(here("")) };
     let shown = crate::output::sanitise::short(&path.display().to_string(), 80);
     let written = path.to_str().unwrap_or_default();
     if path.is_dir() && (path.join("sweep.json").is_file() || !is_name(written)) {
         if path.join("sweep.json").is_file() {
-            return Ok(Target::Results(path.to_owned()));
+            return Ok(LeaderboardTarget::Results(path.to_owned()));
         }
         return Err(Failure::usage("sweep::target", format!("{shown} holds no results of a sweep")).help(
             "the results of a sweep are in <output>/<sweep>, by default gridctl-data/results/<sweep>",
@@ -37,7 +37,7 @@ pub(crate) fn resolve(text: Option<&Path>, settings: &Settings) -> Result<Target
     }
     if path.is_file() {
         let checked = submit::check(path, &settings.data_dir, None)?;
-        return Ok(Target::Sweep { name: checked.spec.name, from: checked.file.base });
+        return Ok(LeaderboardTarget::Sweep { name: checked.spec.name, from: checked.file.base });
     }
     if is_name(written) {
         return Ok(here(written));
@@ -52,8 +52,8 @@ pub(crate) fn resolve(text: Option<&Path>, settings: &Settings) -> Result<Target
 /// As [`resolve`], for commands that need a sweep of the data directory.
 pub(crate) fn sweep(text: Option<&Path>, settings: &Settings) -> Result<(String, PathBuf), Failure> {
     match resolve(text, settings)? {
-        Target::Sweep { name, from } => Ok((name, from)),
-        Target::Results(dir) => {
+        LeaderboardTarget::Sweep { name, from } => Ok((name, from)),
+        LeaderboardTarget::Results(dir) => {
             Err(Failure::usage("sweep::target", format!("{} is a results directory", dir.display()))
                 .help("name the sweep, or its file; `gridctl leaderboard` alone reads results directories"))
         }
@@ -68,13 +68,17 @@ fn is_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datadir::Wanted;
+    use crate::datadir::DataDirChoice;
 
     #[test]
     fn c03_c04_only_names_files_and_results_are_taken() {
         let dir = tempfile::tempdir().unwrap();
-        let settings =
-            Settings { data_dir: Wanted::default(), master: None, log: None, cwd: dir.path().to_owned() };
+        let settings = Settings {
+            data_dir: DataDirChoice::default(),
+            master: None,
+            log: None,
+            cwd: dir.path().to_owned(),
+        };
         let long = "x".repeat(4096);
         for bad in [
             "../../x",
@@ -94,8 +98,14 @@ mod tests {
             assert_eq!(failure.exit, crate::exit::Exit::Usage, "{bad:?}");
         }
         let found = resolve(Some(Path::new("wine-forest")), &settings).unwrap();
-        assert_eq!(found, Target::Sweep { name: "wine-forest".to_owned(), from: dir.path().to_owned() });
+        assert_eq!(
+            found,
+            LeaderboardTarget::Sweep { name: "wine-forest".to_owned(), from: dir.path().to_owned() }
+        );
         std::fs::write(dir.path().join("sweep.json"), "{}").unwrap();
-        assert_eq!(resolve(Some(dir.path()), &settings).unwrap(), Target::Results(dir.path().to_owned()));
+        assert_eq!(
+            resolve(Some(dir.path()), &settings).unwrap(),
+            LeaderboardTarget::Results(dir.path().to_owned())
+        );
     }
 }

@@ -11,9 +11,9 @@ use gridctl_core::protocol::{FrozenSweep, Sources};
 use gridctl_core::spec::{Diagnostic, SweepSpec};
 use gridctl_worker::isolate::Contents;
 
-use super::{Checked, at_key, naming};
+use super::{CheckedFile, at_key, naming};
 use crate::datadir::DataDir;
-use crate::exit::{Exit, Failure, Source};
+use crate::exit::{Exit, Failure, SourceText};
 use crate::workdir;
 
 /// A variable of the caller, by name.
@@ -21,7 +21,7 @@ pub(crate) type Caller<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A sweep with its paths and variables, not yet with its code's mark.
 #[derive(Debug)]
-pub(crate) struct Resolved {
+pub(crate) struct ResolvedSweep {
     /// The sweep; `code` and `files` are empty.
     pub(crate) frozen: FrozenSweep,
     /// Variables and secrets that the file passes on and the caller lacks.
@@ -32,8 +32,12 @@ pub(crate) struct Resolved {
 
 /// Resolves paths and variables of a sweep whose results go to `dir` unless the file says
 /// otherwise.
-pub(crate) fn resolve(checked: &Checked, dir: &DataDir, caller: Caller<'_>) -> Result<Resolved, Failure> {
-    let Checked { file, spec, .. } = checked;
+pub(crate) fn resolve(
+    checked: &CheckedFile,
+    dir: &DataDir,
+    caller: Caller<'_>,
+) -> Result<ResolvedSweep, Failure> {
+    let CheckedFile { file, spec, .. } = checked;
     let source = &file.source;
     let text = |path: &Path| utf8(path).map_err(|failure| failure.within(source));
     let workdir = match &spec.workdir {
@@ -84,7 +88,7 @@ pub(crate) fn resolve(checked: &Checked, dir: &DataDir, caller: Caller<'_>) -> R
         reader: gridctl_core::metrics::READER_RULE,
         files: Vec::new(),
     };
-    Ok(Resolved { frozen, missing, notes })
+    Ok(ResolvedSweep { frozen, missing, notes })
 }
 
 /// Hashes workdir and data, and marks the code. Returns a warning where that is much to look through.
@@ -151,7 +155,7 @@ pub(crate) fn copied(frozen: &FrozenSweep, data_dir: &DataDir) -> Result<Option<
 }
 
 /// What to know of such a copy before trials miss something in it.
-pub(crate) fn copied_warning(copied: &CopiedWorkdir, source: &Source) -> Option<Diagnostic> {
+pub(crate) fn copied_warning(copied: &CopiedWorkdir, source: &SourceText) -> Option<Diagnostic> {
     const NAMED: usize = 5;
     let (first, rest) = copied.left_out.split_at(copied.left_out.len().min(NAMED));
     let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
@@ -178,7 +182,7 @@ fn found_workdir(spec: &SweepSpec, base: &Path) -> Option<PathBuf> {
     (!off_limits && names_a_file_of(spec, &typed)).then_some(typed)
 }
 
-fn typed_from_note(dir: &Path, source: &Source) -> Diagnostic {
+fn typed_from_note(dir: &Path, source: &SourceText) -> Diagnostic {
     let message = format!("the command's files are in {}: trials start there", dir.display());
     let problem = Diagnostic::warning("sweep::workdir", message)
         .help("write `workdir: PATH`, relative to the sweep file, to start it from anywhere");
@@ -190,7 +194,7 @@ fn outside_note(
     spec: &SweepSpec,
     base: &Path,
     workdir: Option<&Path>,
-    source: &Source,
+    source: &SourceText,
 ) -> Option<Diagnostic> {
     let named = NamedFiles::of(spec);
     let mut programs = named.iter().filter(|path| is_source(path) && !path.contains('\0'));
@@ -256,7 +260,7 @@ fn is_module_of(module: &str, dir: &Path) -> bool {
 /// No code and no data is here, and looking through them would not end.
 const OFF_LIMITS: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
-fn existing(path: &Path, key: &'static str, source: &std::sync::Arc<Source>) -> Result<PathBuf, Failure> {
+fn existing(path: &Path, key: &'static str, source: &std::sync::Arc<SourceText>) -> Result<PathBuf, Failure> {
     let path = absolute(path);
     let problem = |message: String| {
         let problem = Diagnostic::error("sweep::path", message)
@@ -302,7 +306,7 @@ fn utf8(path: &Path) -> Result<String, Failure> {
     })
 }
 
-fn not_set(source: &Source, key: &'static str, name: &str) -> Diagnostic {
+fn not_set(source: &SourceText, key: &'static str, name: &str) -> Diagnostic {
     let problem = Diagnostic::error("sweep::env", format!("`{key}` passes on {name}, which is not set here"))
         .help(match key {
             "env" => {

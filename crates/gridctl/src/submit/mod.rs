@@ -15,15 +15,15 @@ use std::sync::Arc;
 use gridctl_core::spec::{Diagnostic, Parsed, SweepSpec};
 
 use crate::cli::{AgainArgs, Changed};
-use crate::datadir::Wanted;
+use crate::datadir::DataDirChoice;
 use crate::diagnose;
-use crate::exit::{Exit, Failure, Source};
+use crate::exit::{Exit, Failure, SourceText};
 use crate::output;
 use crate::sweepfile::SweepFile;
 
 /// A sweep file that was read and checked.
 #[derive(Debug)]
-pub(crate) struct Checked {
+pub(crate) struct CheckedFile {
     /// The file.
     pub(crate) file: SweepFile,
     /// What it says.
@@ -61,7 +61,11 @@ pub(crate) fn check_again(again: &AgainArgs) -> Result<(), Failure> {
 
 /// Reads and checks a sweep file, whose sweep is or will be in the data directory that is `wanted`; `count`
 /// points are drawn, where it is a random search that does not say how many.
-pub(crate) fn check(path: &std::path::Path, wanted: &Wanted, count: Option<u64>) -> Result<Checked, Failure> {
+pub(crate) fn check(
+    path: &std::path::Path,
+    wanted: &DataDirChoice,
+    count: Option<u64>,
+) -> Result<CheckedFile, Failure> {
     let file = SweepFile::read(path)?;
     let context = gridctl_core::spec::Context { file_stem: &file.stem(), count };
     let parsed = gridctl_core::spec::parse(&file.bytes, &context).map_err(|errors| Failure {
@@ -76,10 +80,10 @@ pub(crate) fn check(path: &std::path::Path, wanted: &Wanted, count: Option<u64>)
         spec.name = found.name;
         note = found.note;
     }
-    Ok(Checked { file, spec, warnings, note, unstartable })
+    Ok(CheckedFile { file, spec, warnings, note, unstartable })
 }
 
-impl Checked {
+impl CheckedFile {
     /// Shows the warnings on stderr.
     pub(crate) fn show_warnings(&self) {
         for warning in &self.warnings {
@@ -90,7 +94,7 @@ impl Checked {
 }
 
 /// Where a key of the file's top level stands, as far as it can be found.
-pub(crate) fn key_span(source: &Source, key: &str) -> Option<Range<usize>> {
+pub(crate) fn key_span(source: &SourceText, key: &str) -> Option<Range<usize>> {
     let mut start = 0;
     for line in source.text.split_inclusive('\n') {
         let is_key = line.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches(' ').starts_with(':'));
@@ -103,7 +107,7 @@ pub(crate) fn key_span(source: &Source, key: &str) -> Option<Range<usize>> {
 }
 
 /// The diagnostic, at a key of the file if that can be found.
-pub(crate) fn at_key(problem: Diagnostic, source: &Source, key: &str) -> Diagnostic {
+pub(crate) fn at_key(problem: Diagnostic, source: &SourceText, key: &str) -> Diagnostic {
     match key_span(source, key) {
         Some(span) => problem.at(&span),
         None => problem,

@@ -12,7 +12,7 @@ use crate::sweepfile::SweepFile;
 
 /// A name that was found, and whose another one is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Named {
+pub(crate) struct SweepName {
     pub(crate) name: String,
     /// What to say: a better name is taken by another file.
     pub(crate) note: Option<String>,
@@ -25,11 +25,11 @@ pub(crate) fn relative_file(file: &SweepFile, dir: &DataDir) -> String {
 }
 
 /// The name of the sweep of `file`, which gives none.
-pub(crate) fn of(file: &SweepFile, dir: &DataDir) -> Named {
+pub(crate) fn of(file: &SweepFile, dir: &DataDir) -> SweepName {
     let stem = file.stem();
     // A journal that cannot be read is reported by who needs more of it.
     let core = if dir.journal.is_dir() { fold::core(&dir.journal).ok().flatten() } else { None };
-    let Some(core) = core else { return Named { name: derived_name(&stem), note: None } };
+    let Some(core) = core else { return SweepName { name: derived_name(&stem), note: None } };
     let own = relative_file(file, dir);
     let parent = file.base.file_name().unwrap_or_default().to_string_lossy();
     let hash = blake3::hash(own.as_bytes()).to_hex();
@@ -41,15 +41,15 @@ pub(crate) fn of(file: &SweepFile, dir: &DataDir) -> Named {
                 let note = taken_by.map(|(taken, by)| {
                     format!("the name `{taken}` is that of {by} here: this sweep is `{name}`")
                 });
-                return Named { name, note };
+                return SweepName { name, note };
             }
-            Owner::Itself => return Named { name, note: None },
+            Owner::Itself => return SweepName { name, note: None },
             Owner::Other(by) => {
                 taken_by.get_or_insert((name, by));
             }
         }
     }
-    Named { name: derived_name(&format!("{stem}-{hash}")), note: None }
+    SweepName { name: derived_name(&format!("{stem}-{hash}")), note: None }
 }
 
 enum Owner {

@@ -11,13 +11,13 @@ use gridctl_core::protocol::{Capacity, FrozenSweep};
 use gridctl_core::spec::Diagnostic;
 
 use super::{at_key, freeze, preview};
-use crate::exit::{Exit, Failure, Source};
+use crate::exit::{Exit, Failure, SourceText};
 
 /// Keys without which a trial would not be what its author means.
 const REFUSED: [&str; 3] = ["setup", "aws", "efs"];
 
 /// Looks for what `run` cannot do yet. Keys that it can leave out come back as warnings.
-pub(crate) fn served(frozen: &FrozenSweep, source: &Arc<Source>) -> Result<Vec<Diagnostic>, Failure> {
+pub(crate) fn served(frozen: &FrozenSweep, source: &Arc<SourceText>) -> Result<Vec<Diagnostic>, Failure> {
     let spec = &frozen.spec;
     let mut errors = Vec::new();
     let mut warnings = Vec::new();
@@ -60,7 +60,7 @@ pub(crate) fn served(frozen: &FrozenSweep, source: &Arc<Source>) -> Result<Vec<D
 pub(crate) fn resources(
     frozen: &FrozenSweep,
     capacity: &Capacity,
-    source: &Arc<Source>,
+    source: &Arc<SourceText>,
 ) -> Result<(), Failure> {
     let wanted = &frozen.spec.resources;
     if capacity.could_hold(wanted) {
@@ -109,7 +109,11 @@ pub(crate) fn shared_gpus(frozen: &FrozenSweep) -> Option<String> {
 }
 
 /// Refuses a command that cannot start, as far as that can be seen from the first trial.
-pub(crate) fn command(frozen: &FrozenSweep, points: &Points, source: &Arc<Source>) -> Result<(), Failure> {
+pub(crate) fn command(
+    frozen: &FrozenSweep,
+    points: &Points,
+    source: &Arc<SourceText>,
+) -> Result<(), Failure> {
     let base = BaseEnv::new(frozen, preview::caller_env());
     let Some(index) = preview::first(points, 1).first().copied() else { return Ok(()) };
     let key = if frozen.spec.program.is_some() { "program" } else { "command" };

@@ -11,7 +11,7 @@ use gridctl_core::spec::Diagnostic;
 
 /// What the master found.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct ChangedFiles {
     /// The sweep.
     pub(crate) sweep: String,
     /// The version before.
@@ -25,7 +25,7 @@ pub(crate) struct Found {
 }
 
 /// Asks on a terminal; an error that says what to type where there is none.
-pub(crate) fn ask(found: &Found) -> Result<Changed, Failure> {
+pub(crate) fn ask(found: &ChangedFiles) -> Result<Changed, Failure> {
     let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if !interactive {
         return Err(refusal(found));
@@ -83,7 +83,7 @@ pub(crate) fn note_reading(read_again: u64, lost: u64) {
     }
 }
 
-fn describe(found: &Found) -> String {
+fn describe(found: &ChangedFiles) -> String {
     let mut text = format!(
         "`{}` has changed since version {}, which has {} successes and {} failed trials:",
         found.sweep,
@@ -98,7 +98,7 @@ fn describe(found: &Found) -> String {
     text
 }
 
-fn refusal(found: &Found) -> Failure {
+fn refusal(found: &ChangedFiles) -> Failure {
     let mut help =
         "say what the outcomes are worth: --changed keep takes them as they are, --changed failed tries those without success again, \
          --changed all tries everything again"

@@ -3,11 +3,11 @@
 //! however it ends, no process is left and the same command goes on.
 
 pub(crate) mod changed;
-mod course;
 mod failure;
 mod interrupt;
-mod place;
 pub(crate) mod progress;
+mod supervise;
+mod workers;
 
 use std::path::Path;
 
@@ -23,14 +23,14 @@ use crate::cli::RunArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Format, number};
 use crate::runtime;
-use crate::settings::{Set, Settings};
+use crate::settings::{Setting, Settings};
 use crate::source::{self, fold};
 use crate::submit::{self, precheck, preview};
 use crate::{datadir, mark};
 
 /// Runs the command.
 pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
-    if settings.master.as_ref().is_some_and(Set::is_by_flag) {
+    if settings.master.as_ref().is_some_and(Setting::is_by_flag) {
         return Err(Failure::usage(
             "run::master",
             "`run` has a master of its own, and --master names another",
@@ -63,9 +63,9 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     let slots = capacity.at_once(&frozen.spec.resources);
     let trials = preview::count(&preview::points(&frozen)?);
     let submit = request(frozen, &args.again);
-    let plan = course::Plan { submit, args, hint, mark: mark::of(&dir), dir, trials, slots };
+    let plan = supervise::RunPlan { submit, args, hint, mark: mark::of(&dir), dir, trials, slots };
     let runtime = runtime::shared()?;
-    let ended = runtime.block_on(course::run(plan));
+    let ended = runtime.block_on(supervise::run(plan));
     // A results volume that hangs must not keep the process.
     runtime.shutdown_background();
     let (exit, board) = ended?;

@@ -15,10 +15,10 @@ use gridctl_fleet::FleetEvent;
 use gridctl_master::{Handle, Master, MasterConfig, Running};
 use gridctl_storage::journal::Reader;
 
-use super::changed::{self, Found};
+use super::changed::{self, ChangedFiles};
 use super::interrupt::Interrupts;
-use super::place::{self, Workers};
 use super::progress::{self, Progress};
+use super::workers::{self, LocalWorkers};
 use super::{Hint, ended, failure};
 use crate::cli::RunArgs;
 use crate::clock;
@@ -37,7 +37,7 @@ const SHIPMENT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// What to do.
-pub(super) struct Plan<'a> {
+pub(super) struct RunPlan<'a> {
     pub(super) submit: SubmitRequest,
     pub(super) args: &'a RunArgs,
     pub(super) hint: Hint,
@@ -49,7 +49,7 @@ pub(super) struct Plan<'a> {
     pub(super) slots: u64,
 }
 
-impl Plan<'_> {
+impl RunPlan<'_> {
     /// Where the sweep stands. What the grid is known not to hold is left out, though the cursor has not come upon it yet.
     fn status(&self, handle: &Handle) -> Result<SweepStatus, Failure> {
         let name = &self.submit.frozen.spec.name;
@@ -76,7 +76,7 @@ enum Followed {
 }
 
 /// What became of the submission.
-struct Stands {
+struct SubmittedVersion {
     version: u32,
     new: bool,
     known: u64,
@@ -85,7 +85,7 @@ struct Stands {
 /// Runs the sweep; returns the exit code, and the leaderboard if there is something to show.
 ///
 /// A question is asked without a master: nobody else should wait for the data directory as long as a person thinks.
-pub(super) async fn run(mut plan: Plan<'_>) -> Result<(Exit, Option<Leaderboard>), Failure> {
+pub(super) async fn run(mut plan: RunPlan<'_>) -> Result<(Exit, Option<Leaderboard>), Failure> {
     loop {
         let mut config = MasterConfig::new(&plan.dir);
         config.timing = daemon::timing(plan.args.lease_ttl)?;
@@ -123,7 +123,7 @@ pub(super) async fn run(mut plan: Plan<'_>) -> Result<(Exit, Option<Leaderboard>
 /// Stops the master. Records of a sweep that is over are shipped first, if that can be done in
 /// time.
 async fn stop(
-    plan: &Plan<'_>,
+    plan: &RunPlan<'_>,
     running: Running,
     exit: Exit,
     interrupts: &mut Interrupts,
@@ -175,10 +175,10 @@ enum Served {
     /// There is nothing left to do, or somebody wants it to stop: the exit code, and what to show.
     Ended(Exit, Option<Leaderboard>, Interrupts),
     /// Outcomes of other code are there, and nobody has said what they are worth.
-    Asks(Found),
+    Asks(ChangedFiles),
 }
 
-async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure> {
+async fn serve(plan: &RunPlan<'_>, running: &mut Running) -> Result<Served, Failure> {
     let handle = running.handle().clone();
     let name = plan.submit.frozen.spec.name.clone();
     let answer = handle.submit(plan.submit.clone()).await.map_err(|error| source::ask_failure(&error))?;
@@ -186,10 +186,10 @@ async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure
         Submitted::Stands { version, new, known, read_again, lost, left, .. } => {
             changed::note_left(&left);
             changed::note_reading(read_again, lost);
-            Stands { version, new, known }
+            SubmittedVersion { version, new, known }
         }
         Submitted::CodeChanged { version, lines, succeeded, failed } => {
-            return Ok(Served::Asks(Found { sweep: name, version, lines, succeeded, failed }));
+            return Ok(Served::Asks(ChangedFiles { sweep: name, version, lines, succeeded, failed }));
         }
     };
     handle.set_aside(&name).await.map_err(|error| source::ask_failure(&error))?;
@@ -201,11 +201,11 @@ async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure
     let metric = objective.map_or_else(String::new, |objective| objective.metric.name.clone());
     let mut progress = Progress::new(plan.args.quiet, &metric, plan.slots);
     let notices = NoticeTeller::default();
-    let mut watch = Watch { reader: None, seen: 0, told: false, notices, metric, sweep: first.id };
+    let mut watch = RunWatch { reader: None, seen: 0, told: false, notices, metric, sweep: first.id };
     let mut fleet = None;
     if first.phase.is_active() {
         watch.begin(plan)?;
-        fleet = Some(Workers::place(plan, running).await?);
+        fleet = Some(LocalWorkers::place(plan, running).await?);
     }
     let followed = match &mut fleet {
         Some(fleet) => follow(plan, running, (&mut progress, &mut watch), &mut interrupts, fleet).await,
@@ -250,7 +250,7 @@ async fn serve(plan: &Plan<'_>, running: &mut Running) -> Result<Served, Failure
     Ok(Served::Ended(exit, Some(board), interrupts))
 }
 
-fn announce(status: &SweepStatus, stands: &Stands, trials: Count) {
+fn announce(status: &SweepStatus, stands: &SubmittedVersion, trials: Count) {
     let relation = if matches!(trials, Count::Exact(_)) { "" } else { "at most " };
     let mut text = format!("{}: {relation}{}", status.sweep, number::of(trials.upper(), "trial"));
     if stands.version > 1 {
@@ -266,11 +266,11 @@ fn announce(status: &SweepStatus, stands: &Stands, trials: Count) {
 
 /// Follows the sweep until it is over, paused, or somebody wants it to stop.
 async fn follow(
-    plan: &Plan<'_>,
+    plan: &RunPlan<'_>,
     running: &mut Running,
-    (progress, watch): (&mut Progress, &mut Watch),
+    (progress, watch): (&mut Progress, &mut RunWatch),
     interrupts: &mut Interrupts,
-    fleet: &mut Workers,
+    fleet: &mut LocalWorkers,
 ) -> Result<Followed, Failure> {
     let mut handle = running.handle().clone();
     let mut succeeded = u64::MAX;
@@ -305,9 +305,9 @@ async fn follow(
         }
         // Outside of the select, so that nothing else can make it be forgotten.
         match fleet_event {
-            Some(FleetEvent::Ended(worker)) => fleet.bury(worker, &handle).await?,
+            Some(FleetEvent::Ended(worker)) => fleet.on_worker_ended(worker, &handle).await?,
             Some(FleetEvent::NoneLeft) => pause(&handle, PauseReason::NoFitMachine).await?,
-            Some(FleetEvent::GaveUp(error)) => return Err(place::failure(&error)),
+            Some(FleetEvent::GaveUp(error)) => return Err(workers::failure(&error)),
             Some(FleetEvent::Started(_)) | None => {}
         }
     }
@@ -320,7 +320,7 @@ async fn pause(handle: &Handle, reason: PauseReason) -> Result<(), Failure> {
 /// The last words about a sweep.
 fn conclude(
     status: &SweepStatus,
-    stands: &Stands,
+    stands: &SubmittedVersion,
     progress: &Progress,
     (hint, notices): (&Hint, &NoticeTeller),
 ) {
@@ -363,7 +363,7 @@ fn conclude(
 }
 
 /// Looks for the first failure, and says notices.
-struct Watch {
+struct RunWatch {
     notices: NoticeTeller,
     reader: Option<Reader>,
     seen: u64,
@@ -372,9 +372,9 @@ struct Watch {
     sweep: Option<SweepId>,
 }
 
-impl Watch {
+impl RunWatch {
     /// From here on failures are new.
-    fn begin(&mut self, plan: &Plan<'_>) -> Result<(), Failure> {
+    fn begin(&mut self, plan: &RunPlan<'_>) -> Result<(), Failure> {
         let reader = Reader::open(&plan.dir).map_err(|error| fold::store_failure(&error))?;
         self.seen = reader.last_outcome().map_err(|error| fold::store_failure(&error))?;
         self.reader = Some(reader);

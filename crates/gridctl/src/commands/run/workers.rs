@@ -10,30 +10,30 @@ use gridctl_fleet::{FleetError, FleetEvent, LocalConfig, LocalFleet};
 use gridctl_master::{Handle, Running};
 use gridctl_worker::leftovers::{EndedLeftovers, end_dead_and_runs};
 
-use super::course::Plan;
 use super::interrupt::Interrupts;
+use super::supervise::RunPlan;
 use crate::datadir;
 use crate::exit::Failure;
 use crate::source;
 
-/// Workers that were told to end everything at once get so long.
+/// LocalWorkers that were told to end everything at once get so long.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// Between two requests to end.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
 /// The workers.
-pub(super) struct Workers {
+pub(super) struct LocalWorkers {
     fleet: LocalFleet,
     /// The data directory's mark, which their trainers carry.
     mark: String,
-    /// Workers that were started, and of which nobody has ended yet what they may have left.
+    /// LocalWorkers that were started, and of which nobody has ended yet what they may have left.
     unburied: BTreeSet<WorkerId>,
 }
 
-impl Workers {
+impl LocalWorkers {
     /// Ends what an earlier `gridctl run` left behind, tells the master so, and starts the workers.
-    pub(super) async fn place(plan: &Plan<'_>, running: &Running) -> Result<Self, Failure> {
+    pub(super) async fn place(plan: &RunPlan<'_>, running: &Running) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(|error| {
             Failure::error("run::worker", format!("cannot find the running binary: {error}"))
         })?;
@@ -82,7 +82,7 @@ impl Workers {
 
     /// A worker has ended. Its slots see that and end what they run; where one was killed as well, that is done here. Only then may
     /// the master grant its trials again.
-    pub(super) async fn bury(&mut self, worker: WorkerId, handle: &Handle) -> Result<(), Failure> {
+    pub(super) async fn on_worker_ended(&mut self, worker: WorkerId, handle: &Handle) -> Result<(), Failure> {
         end_left_of(&self.mark, worker).await?;
         self.unburied.remove(&worker);
         handle.gone(worker).await.map_err(|error| source::ask_failure(&error))
