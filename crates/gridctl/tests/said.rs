@@ -67,6 +67,7 @@ fn the_leaderboard_repeats_why_its_numbers_may_not_be_what_was_meant() {
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let note = "`s` was read as 0.1 from `val s: 0.1`, and not from `train s: 1`: give a `regex`";
     assert!(run.stderr.contains(note), "{}", run.stderr);
+    assert!(run.stderr.contains("if another is meant (2 attempts, as in `gridctl"), "{}", run.stderr);
     for args in [
         &["leaderboard"][..],
         &["leaderboard", "d.yaml", "-o", "json"],

@@ -69,7 +69,7 @@ pub(crate) fn notice(notice: &Notice) -> String {
             first.short()
         ),
         Notice::Unsure { attempts, first, doubt: what } => format!(
-            "{} in {}, as in `gridctl trials show {}`",
+            "{} ({}, as in `gridctl trials show {}`)",
             doubt(what),
             number::of(*attempts, "attempt"),
             first.short()
