@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
 use crate::address::{Address, Bearer};
-use crate::attempt::{Assignment, AttemptOrder, SlotKeeper, SlotNews, WorkerMachine};
+use crate::attempt::{Assignment, AttemptOrder, SlotKeeper, SlotNews, WorkerMachine, came_to};
 use crate::clock;
 use crate::connection::{LinkError, MasterLink, connect};
 
@@ -93,6 +93,8 @@ impl WorkerLoop {
             let pause = Duration::from_millis(self.worker.due_ms());
             tokio::select! {
                 Some(said) = self.said.recv() => self.hear(said),
+                // None ends while its channel is open, but by a panic: this worker is then no good.
+                Some(ended) = self.keepers.join_next() => came_to(ended),
                 message = next(self.link.as_mut()) => self.told(message),
                 link = connected(self.connecting.as_mut()) => self.connected(link),
                 Some(wish) = wishes.recv() => match wish {
@@ -269,4 +271,33 @@ async fn connected(connecting: Option<&mut Connecting>) -> Result<MasterLink, Li
 
 fn random() -> u64 {
     getrandom::u64().unwrap_or(u64::from(std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use gridctl_core::id::WorkerId;
+    use gridctl_core::worker::WorkerProfile;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_keeper_that_panics_ends_the_worker() {
+        let temp = tempfile::tempdir().unwrap();
+        let machine = Arc::new(crate::attempt::tests::machine(temp.path(), 1_000));
+        let master = MasterSide {
+            address: format!("unix:{}", temp.path().join("no.sock").display()).parse().unwrap(),
+            bearer: Bearer::new(None).unwrap(),
+        };
+        let capacity = crate::resources::capacity(Some(1), &[], None);
+        let (host, release) = (String::new(), String::new());
+        let profile = WorkerProfile { worker: WorkerId([0; 5]), host, release, capacity };
+        let protocol = WorkerProtocol::new(profile, clock::now());
+        let mut worker = WorkerLoop::new(machine, master, protocol);
+        worker.keepers.spawn(async { panic!("planted") });
+        let (_wish, wishes) = mpsc::unbounded_channel();
+        let mut going = JoinSet::new();
+        going.spawn(worker.drive(wishes));
+        let ended = tokio::time::timeout(Duration::from_secs(60), going.join_next());
+        assert!(ended.await.expect("it ends").unwrap().unwrap_err().is_panic());
+    }
 }

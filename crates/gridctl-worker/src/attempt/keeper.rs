@@ -19,7 +19,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::follow::{FollowedAttempt, TrainerEnd};
 use super::report::{self, AttemptFault};
-use super::{Assignment, AttemptOrder, SlotNews, WorkerMachine, prepare};
+use super::{Assignment, AttemptOrder, SlotNews, WorkerMachine, came_to, prepare};
 use crate::cgroup::{CgroupSupport, SlotCgroup};
 use crate::client::{SlotClient, SlotError};
 use crate::clock;
@@ -91,7 +91,10 @@ impl SlotKeeper {
                 biased;
                 event = event(self.client.as_mut()), if busy => Happens::Slot(event),
                 (id, order) = order(&mut self.line) => Happens::Order(id, order),
-                Some(Ok((report, scratch))) = self.ending.join_next() => Happens::Ended(report, scratch),
+                Some(ended) = self.ending.join_next() => {
+                    let (report, scratch) = came_to(ended);
+                    Happens::Ended(report, scratch)
+                }
                 assignment = work.recv(), if room => match assignment {
                     Some(assignment) => Happens::Work(assignment),
                     None => break,
@@ -410,4 +413,25 @@ async fn order(line: &mut SlotLine<FollowedAttempt>) -> (u64, AttemptOrder) {
         order.map_or(Poll::Pending, Poll::Ready)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_whose_end_panics_ends_its_keeper() {
+        let temp = tempfile::tempdir().unwrap();
+        let (say, _said) = mpsc::unbounded_channel();
+        let (_work, assignments) = mpsc::unbounded_channel();
+        let machine = super::super::tests::machine(temp.path(), 1_000);
+        let mut keeper = SlotKeeper::new(Arc::new(machine), 0, say);
+        keeper.ending.spawn(async { panic!("planted") });
+        let mut going = JoinSet::new();
+        going.spawn(keeper.serve(assignments));
+        let ended = tokio::time::timeout(Duration::from_secs(60), going.join_next());
+        assert!(ended.await.expect("it ends").unwrap().unwrap_err().is_panic());
+    }
 }

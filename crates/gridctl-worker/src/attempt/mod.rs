@@ -13,6 +13,7 @@ mod report;
 mod tail;
 mod waiting;
 
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use gridctl_core::id::LeaseSeq;
 use gridctl_core::record::Report;
 use gridctl_core::worker::AttemptStart;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinError;
 
 use crate::cgroup::CgroupSupport;
 use crate::client::SlotProgram;
@@ -32,6 +34,11 @@ use crate::workdir::Workdirs;
 pub(crate) use keeper::SlotKeeper;
 pub(crate) use kept::KeptPlace;
 pub(crate) use prepare::PreparedVersions;
+
+/// What a task came to. Its panic goes on in who waits for it, who else would wait for ever.
+pub(crate) fn came_to<T>(ended: Result<T, JoinError>) -> T {
+    ended.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}
 
 /// What all slots of a worker share.
 #[derive(Debug)]
@@ -112,4 +119,4 @@ pub(crate) enum SlotNews {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

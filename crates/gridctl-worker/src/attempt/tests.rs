@@ -22,6 +22,28 @@ use super::*;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A worker's part in `dir`, whose name is the worker's.
+pub(crate) fn machine(dir: &Path, checkpoint_every_ms: u64) -> WorkerMachine {
+    let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
+    WorkerMachine {
+        program: SlotProgram { path: slot_program(), args: Vec::new() },
+        gridctl: "gridctl".to_owned(),
+        cache: dir.join("cache"),
+        gpus: Vec::new(),
+        mark: dir.display().to_string(),
+        cgroups: CgroupSupport::None { why: "a test".to_owned() },
+        work: WorkDir::create(&dir.join("work"), &name, "").unwrap(),
+        name,
+        kept: KeptPlace::new(&dir.join("work")),
+        versions: PreparedVersions::new(std::env::vars_os()),
+        workdirs: Arc::new(crate::workdir::Workdirs::new(Vec::new(), Vec::new())),
+        adopts: false,
+        checkpoint_every_ms,
+        slot_silence_ms: gridctl_core::slot::SILENCE_MS,
+        slots: Mutex::new(Vec::new()),
+    }
+}
+
 /// A keeper, a place for its trainers, and a results volume.
 struct Room {
     temp: tempfile::TempDir,
@@ -36,24 +58,7 @@ impl Room {
     /// Checkpoints are looked at every so many milliseconds.
     fn new(checkpoint_every_ms: u64) -> Self {
         let temp = tempfile::tempdir().unwrap();
-        let name = temp.path().file_name().unwrap().to_str().unwrap().to_owned();
-        let machine = WorkerMachine {
-            program: SlotProgram { path: slot_program(), args: Vec::new() },
-            gridctl: "gridctl".to_owned(),
-            cache: temp.path().join("cache"),
-            gpus: Vec::new(),
-            mark: temp.path().display().to_string(),
-            cgroups: CgroupSupport::None { why: "a test".to_owned() },
-            work: WorkDir::create(&temp.path().join("work"), &name, "").unwrap(),
-            name,
-            kept: KeptPlace::new(&temp.path().join("work")),
-            versions: PreparedVersions::new(std::env::vars_os()),
-            workdirs: Arc::new(crate::workdir::Workdirs::new(Vec::new(), Vec::new())),
-            adopts: false,
-            checkpoint_every_ms,
-            slot_silence_ms: gridctl_core::slot::SILENCE_MS,
-            slots: Mutex::new(Vec::new()),
-        };
+        let machine = machine(temp.path(), checkpoint_every_ms);
         let (say, said) = mpsc::unbounded_channel();
         let (work, assignments) = mpsc::unbounded_channel();
         let mut keeper = JoinSet::new();
