@@ -82,6 +82,7 @@ fn parameters_that_nothing_reads_are_named() {
     for (code, command, unread) in [
         ("print('loss=1')", "python3, t.py", Some("`lr`, `amp`")),
         ("os.environ['HP_LR']", "python3, t.py", Some("`amp`")),
+        ("os.environ['HP_LRS'] + os.environ['HP_AMP']", "python3, t.py", Some("`lr`")),
         ("print('loss=1')", "python3, t.py, \"--lr=${params.lr}\"", Some("`amp`")),
         ("print('loss=1')", "sh, -c, 'python3 t.py --amp $HP_AMP'", Some("`lr`")),
         ("", "sh, -c, 'echo loss=$HP_LR'", Some("`amp`")),

@@ -39,7 +39,11 @@ pub(crate) fn unread(frozen: &FrozenSweep, points: &Points) -> Vec<Diagnostic> {
         && !code.has_any(&READERS)
         && !prefixed(&code, &spec.env_prefix)
     {
-        let unread = |axis: &&&Axis| !names(&spec.command, axis) && !code.has_any(&variable(axis));
+        let code_names = |axis: &Axis| {
+            let variable = axis.variable.as_deref();
+            variable.is_some_and(|variable| code.all.iter().any(|(_, text)| says(text, variable)))
+        };
+        let unread = |axis: &&&Axis| !names(&spec.command, axis) && !code_names(axis);
         let axes: Vec<&&Axis> = varied.iter().filter(unread).collect();
         warnings.extend(warning(&axes));
     }
@@ -67,21 +71,18 @@ fn passes_all(command: &[String]) -> bool {
 fn names(command: &[String], axis: &Axis) -> bool {
     let param = format!("${{params.{}}}", axis.name);
     let variable = axis.variable.as_deref();
-    command.iter().any(|word| word.contains(&param) || variable.is_some_and(|name| word.contains(name)))
+    command.iter().any(|word| word.contains(&param) || variable.is_some_and(|name| says(word, name)))
 }
 
-fn variable(axis: &Axis) -> Vec<&str> {
-    axis.variable.as_deref().into_iter().collect()
+/// Whether this name stands in the text, and not merely the beginning of a longer one.
+fn says(text: &str, name: &str) -> bool {
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    text.match_indices(name).any(|(at, _)| ends(&text[at + name.len()..]))
 }
 
 /// Whether the code makes variables' names out of their prefix (`"HP_" + name`).
 fn prefixed(code: &Texts, prefix: &str) -> bool {
-    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-    !prefix.is_empty()
-        && code
-            .all
-            .iter()
-            .any(|(_, text)| text.match_indices(prefix).any(|(at, _)| ends(&text[at + prefix.len()..])))
+    !prefix.is_empty() && code.all.iter().any(|(_, text)| says(text, prefix))
 }
 
 /// What the files of the code say.
