@@ -61,7 +61,7 @@ fn two_numbers_are_both_in_the_record_and_said_while_stdout_goes_before_stderr()
     lab.write("s.yaml", sweep("echo s=0.1; exec 1>&-; printf 'bar s=0.51\\r' >&2"));
     let run = lab.run(&["run", "s.yaml"]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    let told = "note: `s` ended with 0.1 on stdout, which was taken, and with 0.51 on stderr in 1 attempt";
+    let told = "note: `s` ended with 0.1 on stdout, which was taken, and with 0.51 on stderr (1 attempt";
     assert!(run.stderr.contains(told), "{}", run.stderr);
     let shown = json(&lab, &["trials", "show", "best", "--json"]);
     let attempt = &shown["attempts"][0];

@@ -87,7 +87,10 @@ impl VolumeError {
     #[must_use]
     pub fn help(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Claimed { .. } => "give the sweep another `name:`, or another `output:`",
+            Self::Claimed { .. } => {
+                "give the sweep another `name:` or `output:`; if these are its own results, and its \
+                 journal was lost, `gridctl rebuild --from DIR` makes the journal again"
+            }
             Self::Obstructed { .. } => "move it away, or name another `output:`",
             Self::NotAllowed { .. } => "make the directory writable for you, or name another `output:`",
             Self::NoSpace { .. } => "free some space: it is tried again by itself",
