@@ -181,7 +181,11 @@ async fn more(dir: &Path, count: u64) -> Outcome<()> {
     let submitted = loop {
         let asked = now();
         tokio::select! {
-            submitted = &mut submitting => break submitted?,
+            submitted = &mut submitting => {
+                // The loop may have been at work on it when it was asked.
+                slowest = slowest.max(asked.elapsed());
+                break submitted?;
+            }
             workers = handle.workers() => drop(workers?),
         }
         slowest = slowest.max(asked.elapsed());

@@ -105,7 +105,7 @@ fn begin_epoch(
     let begun = core.take();
     let events: Vec<_> = begun.events.iter().map(crate::commit::event_row).collect();
     let mut store = wrap(store);
-    store.append(&Group { events: &events, outcomes: &[] })?;
+    store.append(&Group { events: &events, outcomes: &[], standings: &[] })?;
     let reader = Reader::open(&data_dir)?;
     let last_outcome = reader.last_outcome()?;
     let now = clock::now();

@@ -1,24 +1,26 @@
 //! A step as rows of the journal. Invariant: outcomes are numbered by themselves, without gaps, in the order in which they came to be.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gridctl_core::id::SweepId;
 use gridctl_core::metrics::{self, ReadBy};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::{Class, MetricValue, Record, TrialState};
-use gridctl_core::sched::{Copied, Core, Event, Outcome, Step};
-use gridctl_storage::journal::{EventRow, Group, OutcomeRow, Reader, StoreError};
+use gridctl_core::sched::{Copied, Core, Event, Linked, Outcome, Step};
+use gridctl_storage::journal::{EventRow, Group, Link, OutcomeRow, Reader, StandingRow, StoreError};
 
 /// What is committed at once.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     events: Vec<EventRow>,
     outcomes: Vec<OutcomeRow>,
+    standings: Vec<StandingRow>,
 }
 
 impl Rows {
     pub(crate) fn group(&self) -> Group<'_> {
-        Group { events: &self.events, outcomes: &self.outcomes }
+        Group { events: &self.events, outcomes: &self.outcomes, standings: &self.standings }
     }
 
     pub(crate) fn events(&self) -> u64 {
@@ -34,7 +36,11 @@ impl Rows {
     /// # Errors
     /// An outcome that is to be copied cannot be read.
     pub(crate) fn of(step: &Step, core: &Core, reader: &Reader, next: &mut u64) -> Result<Self, StoreError> {
-        let mut rows = Self { events: step.events.iter().map(event_row).collect(), outcomes: Vec::new() };
+        let mut rows = Self {
+            events: step.events.iter().map(event_row).collect(),
+            outcomes: Vec::new(),
+            standings: standings(&step.links, *next - 1),
+        };
         for outcome in &step.outcomes {
             rows.outcomes.push(outcome_row(outcome, take(next)));
         }
@@ -49,6 +55,18 @@ impl Rows {
         }
         Ok(rows)
     }
+}
+
+/// The pieces of what is linked, when the last outcome was number `since`.
+pub(crate) fn standings(links: &[Linked], since: u64) -> Vec<StandingRow> {
+    let mut versions: BTreeMap<(u32, u32), Vec<Link>> = BTreeMap::new();
+    for link in links {
+        let code = (link.state == TrialState::Succeeded).then_some(link.source.code);
+        let Linked { from: seq, index, .. } = *link;
+        let of_version = versions.entry((link.sweep.0, link.version)).or_default();
+        of_version.push(Link { seq, index, source: link.source.version, code });
+    }
+    versions.into_iter().flat_map(|(version, links)| StandingRow::pack(version, since, links)).collect()
 }
 
 fn take(next: &mut u64) -> u64 {

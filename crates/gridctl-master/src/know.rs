@@ -58,6 +58,7 @@ pub(crate) fn look_up(
 ) -> Result<(), StoreError> {
     let (after, upto) = (candidates.upto(), reader.last_outcome()?);
     let (code, sweep, others) = (candidates.code(), candidates.sweep(), candidates.others());
+    note_links(candidates, reader)?;
     let patterns = candidates.patterns();
     let mut left = MOST;
     let results = candidates.before().and_then(|frozen| results(frozen, data_dir));
@@ -86,6 +87,21 @@ pub(crate) fn look_up(
     Ok(())
 }
 
+/// Shows what is linked for the sweep's versions.
+fn note_links(candidates: &mut Candidates, reader: &Reader) -> Result<(), StoreError> {
+    let Some(sweep) = candidates.sweep() else { return Ok(()) };
+    for version in candidates.versions() {
+        let pieces = reader.standings((sweep.0, version))?;
+        let Some(since) = pieces.first().map(|piece| piece.since) else { continue };
+        let mut links = Vec::new();
+        for piece in &pieces {
+            links.extend(reader.links_of(piece)?);
+        }
+        candidates.note_links(version, since, links);
+    }
+    Ok(())
+}
+
 /// What a row says without its record.
 fn prior(row: &OutcomeRow) -> PriorRow<'_> {
     PriorRow {
@@ -93,6 +109,7 @@ fn prior(row: &OutcomeRow) -> PriorRow<'_> {
         at: (SweepId(row.sweep), row.version),
         index: row.index,
         trial: row.trial,
+        point: row.point,
         repeat: row.repeat,
         code: row.code,
         state: row.state,

@@ -167,7 +167,7 @@ fn full(
 }
 
 fn brief(row: &OutcomeRow) -> Result<Brief, AskError> {
-    serde_json::from_str(&row.record).map_err(|error| unreadable(row, &error))
+    row.brief().map_err(|error| unreadable(row, &error))
 }
 
 pub(crate) fn unreadable(row: &OutcomeRow, error: &serde_json::Error) -> AskError {

@@ -2,7 +2,7 @@
 //! Invariant: what is read from a volume is checked, and left out with its reason where it does not
 //! fit; a journal that is whole is never replaced, and one that is replaced is set aside.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use gridctl_storage::results::{EpochClaim, RecordLine, Results, Shipper};
 use gridctl_storage::volume::{DirVolume, VolumeError};
 
 use crate::begin::restore;
-use crate::commit::{event_row, row};
-use crate::compare::{self, Journal};
+use crate::commit::{event_row, row, standings};
+use crate::compare::{self, Journal, Trouble};
 use crate::error::MasterError;
 use crate::ship::{self, Cargo};
 
@@ -111,7 +111,10 @@ pub fn rebuild(data_dir: &Path, from: &[RebuildFrom], options: Options) -> Resul
     let mut sweeps = Vec::new();
     let mut replaced = Vec::new();
     for ((from, results), number) in opened.iter().zip(1..) {
-        let files = results.record_files();
+        let files = results.record_files().and_then(|records| {
+            let standings = results.standing_files()?;
+            Ok([records, standings].concat())
+        });
         replaced.push(files.map_err(|source| unread(from, source))?);
         sweeps.push(builder.sweep(SweepId(number), from, results)?);
     }
@@ -126,9 +129,18 @@ pub fn rebuild(data_dir: &Path, from: &[RebuildFrom], options: Options) -> Resul
         {
             shipper.ship(&records).map_err(volume)?;
         }
+        for version in results.whole_versions().map_err(volume)? {
+            ship::put_standing(results, &reader, (SweepId(number), version)).map_err(
+                |trouble| match trouble {
+                    Trouble::Volume(source) => unread(from, source),
+                    Trouble::Store(source) => source.into(),
+                    Trouble::Refused(error) => *error,
+                },
+            )?;
+        }
         // Where something is damaged the old files stay: there is more to see in them.
         if sweep.left_out == 0 {
-            results.remove_record_files(&files).map_err(volume)?;
+            results.remove_files(&files).map_err(volume)?;
         }
     }
     drop(reader);
@@ -206,6 +218,8 @@ struct Builder {
 
 /// What names an attempt among the records of a sweep.
 type Attempt = (u32, TrialId, Epoch, LeaseSeq, u32);
+/// By the number of a record in a journal that was, the number of its outcome.
+type Numbers = BTreeMap<String, BTreeMap<u64, u64>>;
 
 impl Builder {
     fn new(store: SqliteStore, highest: Epoch) -> Self {
@@ -224,7 +238,8 @@ impl Builder {
         let mut rebuilt = RebuiltSweep { name: from.sweep.clone(), ..RebuiltSweep::default() };
         let unread = |source| unread(from, source);
         let versions = results.whole_versions().map_err(unread)?;
-        let mut taken = HashSet::new();
+        let mut taken = HashMap::new();
+        let mut numbers = Numbers::default();
         let mut is_first = true;
         for version in &versions {
             if let Err(reason) = self.version(id, *version, (from, results)) {
@@ -232,18 +247,22 @@ impl Builder {
                 continue;
             }
             rebuilt.versions += 1;
+            self.link((id, *version), (from, results), (&numbers, &mut rebuilt))?;
             let mut failure = None;
             let each = &mut |line: Result<RecordLine, VolumeError>| {
                 let read = line.map_err(|error| error.to_string()).and_then(|line| {
                     let wrong = |error| format!("record {}: {error}", line.seq);
-                    line.record().map(|record| (line.seq, record)).map_err(wrong)
+                    line.record().map(|record| (line.journal, line.seq, record)).map_err(wrong)
                 });
                 match read {
-                    Ok((_, record)) if record.version == *version => {
-                        let result = self.record(id, &record, (&mut taken, &mut rebuilt));
-                        failure = failure.take().or(result.err());
+                    Ok((journal, seq, record)) if record.version == *version => {
+                        match self.record(id, &record, (&mut taken, &mut rebuilt)) {
+                            Ok(Some(number)) => _ = numbers.entry(journal).or_default().insert(seq, number),
+                            Ok(None) => {}
+                            Err(error) => failure = failure.take().or(Some(error)),
+                        }
                     }
-                    Ok((seq, record)) if is_first && !versions.contains(&record.version) => {
+                    Ok((_, seq, record)) if is_first && !versions.contains(&record.version) => {
                         let version = record.version;
                         rebuilt.leave_out(format!("record {seq}: version {version} is not there"));
                     }
@@ -284,30 +303,76 @@ impl Builder {
         self.core.rebuild_version(Time(0), id, version, frozen).map_err(|error| error.to_string())
     }
 
+    /// What stands for a version beside its own records, of which the outcomes have `numbers`.
+    fn link(
+        &mut self,
+        (id, version): (SweepId, u32),
+        (from, results): (&RebuildFrom, &Results),
+        (numbers, rebuilt): (&Numbers, &mut RebuiltSweep),
+    ) -> Result<(), MasterError> {
+        let standing = match results.standing(version) {
+            Ok(standing) => standing,
+            Err(error) => {
+                rebuilt.leave_out(format!("what stands for version {version}: {error}"));
+                return Ok(());
+            }
+        };
+        if standing.is_empty() {
+            return Ok(());
+        }
+        let mut links = Vec::new();
+        let each = &mut |line: Result<RecordLine, VolumeError>| {
+            let Some(line) = line.ok().filter(|line| standing.has(&line.journal, line.seq)) else { return };
+            let number = numbers.get(&line.journal).and_then(|numbers| numbers.get(&line.seq));
+            if let (Some(number), Ok(record)) = (number, line.record()) {
+                links.extend(self.core.link_of(id, &record, *number));
+            }
+        };
+        results.records(each).map_err(|source| unread(from, source))?;
+        let mut missing = (standing.iter().count() as u64).saturating_sub(links.len() as u64);
+        // A later journal repeats what the one before had.
+        links.sort_by_key(|link| link.seq);
+        links.dedup_by_key(|link| link.seq);
+        missing += self.core.rebuild_links(Time(0), id, &links);
+        if missing > 0 {
+            rebuilt.leave_out(format!("{missing} records that stand for version {version} are not there"));
+        }
+        self.commit()
+    }
+
+    /// Returns the outcome's number.
     fn record(
         &mut self,
         id: SweepId,
         record: &Record,
-        (taken, rebuilt): (&mut HashSet<Attempt>, &mut RebuiltSweep),
-    ) -> Result<(), MasterError> {
+        (taken, rebuilt): (&mut HashMap<Attempt, u64>, &mut RebuiltSweep),
+    ) -> Result<Option<u64>, MasterError> {
         let (token, trial) = (record.report.token, record.report.trial);
-        if !taken.insert((record.version, trial, token.epoch, token.lease, token.attempt)) {
-            return Ok(());
+        let attempt = (record.version, trial, token.epoch, token.lease, token.attempt);
+        if let Some(number) = taken.get(&attempt) {
+            return Ok(Some(*number));
         }
         if let Err(misfit) = self.core.rebuild_record(Time(0), id, record) {
             rebuilt.leave_out(format!("the record of trial {trial}, attempt {}: {misfit}", token.attempt));
-            return Ok(());
+            return Ok(None);
         }
+        let number = self.next_outcome;
+        taken.insert(attempt, number);
         self.highest = self.highest.max(token.epoch);
-        self.outcomes.push(row(record, id, self.next_outcome));
+        self.outcomes.push(row(record, id, number));
         self.next_outcome += 1;
         rebuilt.records += 1;
-        if self.outcomes.len() < BATCH { Ok(()) } else { self.commit() }
+        if self.outcomes.len() >= BATCH {
+            self.commit()?;
+        }
+        Ok(Some(number))
     }
 
     fn commit(&mut self) -> Result<(), MasterError> {
-        let events: Vec<_> = self.core.take().events.iter().map(event_row).collect();
-        self.store.append(&Group { events: &events, outcomes: &self.outcomes })?;
+        let step = self.core.take();
+        let events: Vec<_> = step.events.iter().map(event_row).collect();
+        let standings = standings(&step.links, self.next_outcome - 1);
+        self.store.append(&Group { events: &events, outcomes: &self.outcomes, standings: &standings })?;
         self.outcomes.clear();
         Ok(())
     }

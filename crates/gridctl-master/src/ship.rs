@@ -12,7 +12,7 @@ use gridctl_core::notice::Notice;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::sched::{Core, Event, Sweep};
 use gridctl_storage::journal::{Reader, StoreError};
-use gridctl_storage::results::{self, EpochClaim, Results};
+use gridctl_storage::results::{self, EpochClaim, RecordRanges, Results};
 use gridctl_storage::volume::{DirVolume, VolumeError};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -214,6 +214,7 @@ impl Shipper {
         }
         let Some(way) = ways.get_mut(&cargo.sweep) else { return Ok(()) };
         for (version, frozen) in versions(reader, cargo, way.version)? {
+            put_standing(&way.results, reader, (cargo.sweep, version))?;
             way.results.put_version(version, &frozen)?;
             way.version = version;
         }
@@ -295,6 +296,22 @@ fn versions(reader: &Reader, cargo: &Cargo, after: u32) -> Result<Vec<(u32, Arc<
         versions.push((cargo.version, Arc::clone(&cargo.frozen)));
     }
     Ok(versions)
+}
+
+/// Keeps which records stand for a version, if others than its own do.
+pub(crate) fn put_standing(
+    results: &Results,
+    reader: &Reader,
+    (sweep, version): (SweepId, u32),
+) -> Result<(), Trouble> {
+    let mut records = RecordRanges::default();
+    for piece in reader.standings((sweep.0, version))? {
+        reader.links_of(&piece)?.into_iter().for_each(|(seq, _)| records.push(seq));
+    }
+    if !records.is_empty() {
+        results.put_standing(version, reader.journal_id(), &records)?;
+    }
+    Ok(())
 }
 
 /// Records of a sweep after one number, up to another one: at most those of one segment.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use gridctl_core::id::{SweepId, TrialId};
-use gridctl_core::record::{Record, TrialState};
+use gridctl_core::record::TrialState;
 use gridctl_core::trials::TrialLine;
 use gridctl_core::view::{LeaderboardQuery, MAX_PAGE, TrialDetails, TrialsPage, TrialsQuery};
 use gridctl_storage::journal::{OutcomeRow, Reader};
@@ -16,7 +16,7 @@ use crate::query::{ANSWER_BYTES, unreadable};
 /// Trials in a page if nobody says how many.
 const PAGE: u32 = 1_000;
 /// Outcomes that are read at once.
-const CHUNK: u64 = 1_000;
+const CHUNK: u32 = 1_000;
 
 impl Handle {
     /// A page of the trials that have begun: those that go on first, then the settled ones as they ended.
@@ -28,7 +28,7 @@ impl Handle {
         let size = if ask.page_size == 0 { PAGE } else { ask.page_size.min(MAX_PAGE) } as usize;
         let token = Token::parse(&ask.page_token)?;
         let mut trials = Vec::new();
-        let mut after = 0;
+        let mut at = Token::Linked(0);
         let live = self.live(id, None).await?;
         // A trial that is tried again is not what it was any more.
         let open: BTreeSet<TrialId> = live.iter().map(|line| line.trial).collect();
@@ -43,17 +43,16 @@ impl Handle {
                 return Ok(TrialsPage { trials: self.with_last_ends(id, trials).await?, next });
             }
             trials = self.with_last_ends(id, trials).await?;
-        } else if let Token::Settled(seq) = token {
-            after = seq;
+        } else {
+            at = token;
         }
         if matches!(ask.state, Some(TrialState::Pending | TrialState::Leased)) {
             return Ok(TrialsPage { trials, next: String::new() });
         }
         let version = self.version(id).await?;
         let room = size - trials.len();
-        let (settled, next) = self
-            .read(move |reader| settled(reader, (id, version), (ask.state, &open), (after, room)))
-            .await?;
+        let (settled, next) =
+            self.read(move |reader| settled(reader, (id, version), (ask.state, &open), (at, room))).await?;
         trials.extend(settled);
         Ok(TrialsPage { trials, next })
     }
@@ -73,8 +72,7 @@ impl Handle {
             (None, None) => return Err(AskError::UnknownTrial { prefix: name.to_owned() }),
         };
         let status = self.board.borrow().status(id).ok_or(AskError::NoSweep)?;
-        let record =
-            |row: &OutcomeRow| serde_json::from_str(&row.record).map_err(|error| unreadable(row, &error));
+        let record = |row: &OutcomeRow| row.record().map_err(|error| unreadable(row, &error));
         let attempts = attempts.iter().map(record).collect::<Result<_, _>>()?;
         Ok(TrialDetails { sweep: status.sweep, trial: last, attempts })
     }
@@ -209,7 +207,7 @@ impl Handle {
 }
 
 fn line(row: &OutcomeRow) -> Result<TrialLine, AskError> {
-    let record: Record = serde_json::from_str(&row.record).map_err(|error| unreadable(row, &error))?;
+    let record = row.record().map_err(|error| unreadable(row, &error))?;
     Ok(TrialLine::after(record))
 }
 
@@ -217,24 +215,32 @@ fn wanted(state: TrialState, asked: Option<TrialState>) -> bool {
     asked.is_none_or(|asked| asked == state)
 }
 
-/// At most `room` settled trials of a version after outcome `after`, and where the next page begins. Those in `open` are not settled.
+/// At most `room` settled trials of a version, those that are linked before its own, and where the
+/// next page begins. Those in `open` are not settled.
 fn settled(
     reader: &Reader,
     (id, version): (SweepId, u32),
     (asked, open): (Option<TrialState>, &BTreeSet<TrialId>),
-    (mut after, room): (u64, usize),
+    (mut at, room): (Token, usize),
 ) -> Result<(Vec<TrialLine>, String), AskError> {
     let (mut lines, mut bytes) = (Vec::new(), 0);
     loop {
-        let rows = reader.after(after, Some(id.0), CHUNK)?;
+        let rows = match at {
+            Token::Settled(after) => reader.after(after, Some(id.0), u64::from(CHUNK))?,
+            Token::Linked(after) => reader.linked_after((id.0, version), after, CHUNK as usize)?,
+            Token::Live(_) => Vec::new(),
+        };
         if rows.is_empty() {
-            return Ok((lines, String::new()));
+            if let Token::Settled(_) = at {
+                return Ok((lines, String::new()));
+            }
+            at = Token::Settled(0);
         }
         for row in rows {
             if lines.len() >= room || bytes > ANSWER_BYTES {
-                return Ok((lines, Token::Settled(after).text()));
+                return Ok((lines, at.text()));
             }
-            after = row.seq;
+            at = at.after(row.seq);
             if row.version == version
                 && row.terminal
                 && wanted(row.state, asked)
@@ -251,11 +257,8 @@ fn settled(
 
 /// Whether the trial was not tried again since. A success never is.
 fn stands(reader: &Reader, id: SweepId, row: &OutcomeRow) -> Result<bool, AskError> {
-    if row.state == TrialState::Succeeded {
-        return Ok(true);
-    }
-    let attempts = reader.attempts_of(id.0, row.trial)?;
-    Ok(!attempts.iter().any(|other| other.version == row.version && other.generation > row.generation))
+    let is_success = row.state == TrialState::Succeeded;
+    Ok(is_success || !reader.is_tried_again((id.0, row.version), row.trial, row.generation)?)
 }
 
 /// Where a page of trials begins.
@@ -263,7 +266,9 @@ fn stands(reader: &Reader, id: SweepId, row: &OutcomeRow) -> Result<bool, AskErr
 enum Token {
     /// Among those that go on, after this index.
     Live(Option<u64>),
-    /// Among the settled ones, after this outcome.
+    /// Among the settled ones that are linked, after this outcome.
+    Linked(u64),
+    /// Among the version's own settled ones, after this outcome.
     Settled(u64),
 }
 
@@ -273,6 +278,7 @@ impl Token {
         let token = match text.split_at_checked(1) {
             _ if text.is_empty() => Some(Self::Live(None)),
             Some(("l", digits)) => number(digits).map(|index| Self::Live(Some(index))),
+            Some(("k", digits)) => number(digits).map(Self::Linked),
             Some(("s", digits)) => number(digits).map(Self::Settled),
             Some(_) | None => None,
         };
@@ -283,8 +289,14 @@ impl Token {
         match self {
             Self::Live(None) => String::new(),
             Self::Live(Some(index)) => format!("l{index}"),
+            Self::Linked(seq) => format!("k{seq}"),
             Self::Settled(seq) => format!("s{seq}"),
         }
+    }
+
+    /// The same, after this outcome.
+    fn after(self, seq: u64) -> Self {
+        if let Self::Settled(_) = self { Self::Settled(seq) } else { Self::Linked(seq) }
     }
 }
 
@@ -294,7 +306,13 @@ mod tests {
 
     #[test]
     fn g53_page_tokens_read_back_and_forged_ones_are_refused() {
-        for token in [Token::Live(None), Token::Live(Some(7)), Token::Settled(0), Token::Settled(u64::MAX)] {
+        for token in [
+            Token::Live(None),
+            Token::Live(Some(7)),
+            Token::Linked(3),
+            Token::Settled(0),
+            Token::Settled(u64::MAX),
+        ] {
             assert_eq!(Token::parse(&token.text()).unwrap(), token);
         }
         for forged in ["x", "s", "s-1", "l1.5", "é", "s99999999999999999999"] {

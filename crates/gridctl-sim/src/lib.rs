@@ -3,6 +3,7 @@
 //! step are stepped.
 
 pub mod audit;
+mod durable;
 pub mod plan;
 mod queue;
 mod trainer;

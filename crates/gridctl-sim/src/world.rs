@@ -11,11 +11,10 @@ mod slot;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use gridctl_core::id::{LeaseSeq, Time, WorkerId};
 use gridctl_core::protocol::{ToMaster, ToWorker};
-use gridctl_core::record::{Record, TrialState};
+use gridctl_core::record::TrialState;
 use gridctl_core::sched::{Conn, SweepStatus};
 use gridctl_core::slot::SlotEvent;
 use gridctl_storage::journal::MemoryStore;
@@ -23,6 +22,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::audit::{Auditor, Violation};
+use crate::durable::Durable;
 use crate::plan::{Fault, Plan};
 use crate::queue::Queue;
 use crate::trainer;
@@ -106,8 +106,7 @@ pub(crate) struct World {
     /// The next message on a broken connection still arrives.
     late: bool,
     auditor: Auditor,
-    /// Durable records, as the journal's reader gives them.
-    outcomes: Vec<Arc<Record>>,
+    durable: Durable,
     submitted: u32,
     injected: BTreeMap<Fault, u32>,
 }
@@ -171,7 +170,7 @@ impl World {
             slow: false,
             duplicate_next: false,
             late: false,
-            outcomes: Vec::new(),
+            durable: Durable::default(),
             auditor: Auditor::default(),
             submitted: 0,
             injected: BTreeMap::new(),

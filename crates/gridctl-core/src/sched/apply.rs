@@ -43,7 +43,7 @@ impl Core {
                 self.apply_leased(now, *sweep, *pos, (*token, *worker))
             }
             Event::Ended(ended) => self.apply_ended(now, ended),
-            Event::Known { sweep, known } => self.with_sweep(*sweep, |sweep| sweep.join(known)),
+            Event::Known { sweep, known, .. } => self.with_sweep(*sweep, |sweep| sweep.join(known)),
             Event::Passed { sweep, upto, excluded } => {
                 self.with_sweep(*sweep, |sweep| sweep.pass(*upto, excluded));
             }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::Core;
-use super::known::Candidates;
+use super::candidates::Candidates;
 use super::step::{Conn, Effect, Input, Step};
 use crate::id::Time;
 

@@ -9,7 +9,7 @@ use crate::attempt::Tally;
 use crate::id::{Epoch, LeaseSeq, SweepId, Token, WorkerId};
 use crate::protocol::FrozenSweep;
 use crate::record::{Class, Doubt, TrialState};
-use crate::sched::known_trials::KnownTrials;
+use crate::sched::known_trials::{KnownTrials, LinkSum};
 use crate::sched::phase::SweepPhase;
 
 pub use crate::sched::observed::Observation;
@@ -43,8 +43,13 @@ pub enum Event {
     Known {
         /// The sweep.
         sweep: SweepId,
+        /// The version.
+        version: u32,
         /// Which, and what they were worth.
         known: KnownTrials,
+        /// What was linked of them.
+        #[serde(default, skip_serializing_if = "LinkSum::is_empty")]
+        links: LinkSum,
     },
     /// The cursor moved on over positions that are no points, or known.
     Passed {

@@ -1,18 +1,16 @@
-//! What is known of a sweep before it starts: which outcomes of the data directory count for a new version.
-//! Invariant: the same fingerprint never runs twice unless a person asks for it; outcomes of other code count only as the person said.
+//! What the journal holds of trials that a new version of a sweep may know, and how an outcome
+//! comes to count for it.
+//! Invariant: what is linked is the sweep's own, and nothing of its record is another in the
+//! version.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Core, Submission};
 use crate::id::{CodeHash, SweepId, TrialId};
 use crate::leaderboard::Brief;
-use crate::metrics::{Outcome, Patterns, ReadBy};
-use crate::points::Points;
-use crate::protocol::FrozenSweep;
-use crate::record::{Class, TrialState};
-use crate::spec::Repeats;
+use crate::metrics::Outcome;
+use crate::record::TrialState;
 
 /// What to do with outcomes of a sweep that other code computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +37,18 @@ pub struct Known {
     pub objective: Option<f64>,
     /// How its metrics were read.
     pub reading: Reading,
+    /// What it is linked as, if nothing of its record is another for the new version; otherwise it
+    /// is copied.
+    pub link: Option<LinkSource>,
+}
+
+/// Of what a linked outcome is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkSource {
+    /// The version of the sweep.
+    pub version: u32,
+    /// The code's mark.
+    pub code: CodeHash,
 }
 
 /// How the metrics of a known outcome were read.
@@ -76,6 +86,8 @@ pub struct PriorRow<'a> {
     pub index: u64,
     /// The trial.
     pub trial: TrialId,
+    /// The trial less its repeat.
+    pub point: TrialId,
     /// The repeat.
     pub repeat: u32,
     /// The code's mark.
@@ -95,293 +107,4 @@ pub enum RowTells {
     Enough,
     /// Its record must be looked at.
     TooLittle,
-}
-
-/// An outcome that may count for a trial of the new version.
-#[derive(Debug, Clone, PartialEq)]
-struct Candidate {
-    /// Under other code than the new version's.
-    is_of_other_code: bool,
-    /// It counts in the version before.
-    stands: bool,
-    known: Known,
-}
-
-/// What was found in the journal of a new version, before the master's loop has it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LookedUp {
-    /// The sweep's newest version at that time.
-    before: Option<(SweepId, u32)>,
-    /// The last outcome that was looked at.
-    upto: u64,
-    candidates: Vec<Candidate>,
-}
-
-/// The version before the new one.
-#[derive(Debug)]
-struct Before {
-    sweep: SweepId,
-    version: u32,
-    frozen: Arc<FrozenSweep>,
-    points: Points,
-    /// Its objective is the new version's.
-    ranks_alike: bool,
-}
-
-/// Chooses among the outcomes that the journal holds. Whoever reads it shows at least every success under [`Candidates::code`] of
-/// the sweeps that [`Candidates::others`] names, and every outcome of [`Candidates::sweep`]; what does not count is passed over.
-#[derive(Debug)]
-pub struct Candidates {
-    frozen: FrozenSweep,
-    points: Points,
-    changed: Option<Changed>,
-    retry_failed: bool,
-    before: Option<Before>,
-    others: Vec<SweepId>,
-    upto: u64,
-    found: Vec<Candidate>,
-    /// What the last row was read by, and whether the new version reads so too.
-    read_by: (String, bool),
-}
-
-impl Candidates {
-    /// None if nothing has to be known: the version stands already, a person wants everything again, or the points cannot be
-    /// counted. Goes on from what was looked up for the submission, if the sweep has the same version still.
-    #[must_use]
-    pub fn of(core: &Core, submission: &mut Submission) -> Option<Self> {
-        let before = core.sweep_named(&submission.frozen.spec.name);
-        if submission.rerun || before.is_some_and(|sweep| sweep.frozen.is_same(&submission.frozen)) {
-            return None;
-        }
-        let frozen = submission.frozen.clone();
-        let points = Points::new(Arc::new(frozen.spec.clone())).ok()?;
-        let wanted = |frozen: &FrozenSweep| {
-            frozen.spec.objective.as_ref().map(|objective| objective.metric.name.clone())
-        };
-        let before = before.map(|sweep| Before {
-            sweep: sweep.id,
-            version: sweep.version,
-            frozen: Arc::clone(&sweep.frozen),
-            points: sweep.points.clone(),
-            ranks_alike: wanted(&sweep.frozen) == wanted(&frozen),
-        });
-        let own = before.as_ref().map(|before| (before.sweep, before.version));
-        let looked_up = submission.looked_up.take().filter(|looked_up| looked_up.before == own);
-        let (upto, found) = looked_up.map_or((0, Vec::new()), |it| (it.upto, it.candidates));
-        let others = core.sweeps().map(|sweep| sweep.id).filter(|id| own.is_none_or(|own| own.0 != *id));
-        let (changed, retry_failed) = (submission.changed, submission.retry_failed);
-        let (others, read_by) = (others.collect(), (String::new(), false));
-        Some(Self { frozen, points, changed, retry_failed, before, others, upto, found, read_by })
-    }
-
-    /// What was found so far, for the submission to bring along.
-    #[must_use]
-    pub fn looked_up(self) -> LookedUp {
-        let before = self.before.map(|before| (before.sweep, before.version));
-        LookedUp { before, upto: self.upto, candidates: self.found }
-    }
-
-    /// The new version's code.
-    #[must_use]
-    pub fn code(&self) -> CodeHash {
-        self.frozen.code
-    }
-
-    /// The sweep, if it has a version.
-    #[must_use]
-    pub fn sweep(&self) -> Option<SweepId> {
-        self.before.as_ref().map(|before| before.sweep)
-    }
-
-    /// The other sweeps.
-    #[must_use]
-    pub fn others(&self) -> Vec<SweepId> {
-        self.others.clone()
-    }
-
-    /// The last outcome that was looked at; 0 for none.
-    #[must_use]
-    pub fn upto(&self) -> u64 {
-        self.upto
-    }
-
-    /// All outcomes up to this one were looked at.
-    pub fn looked_upto(&mut self, seq: u64) {
-        self.upto = seq;
-    }
-
-    /// Whether the metrics of this outcome were read in another way than the new version has them read.
-    #[must_use]
-    pub fn is_to_be_read_again(&self, brief: &Brief) -> bool {
-        let depends = brief.state == TrialState::Succeeded || brief.class == Class::NoMetric;
-        depends && !brief.read_by.reads_as(&self.frozen.spec)
-    }
-
-    /// What reads metrics for the new version; `None` if it has a pattern that cannot be used.
-    #[must_use]
-    pub fn patterns(&self) -> Option<Arc<Patterns>> {
-        Patterns::new(&self.frozen.spec).ok().map(Arc::new)
-    }
-
-    /// The sweep's newest version.
-    #[must_use]
-    pub fn before(&self) -> Option<&FrozenSweep> {
-        self.before.as_ref().map(|before| &*before.frozen)
-    }
-
-    /// Takes note of an outcome by its row alone, if that says enough: the points of the version before say what its trial is.
-    pub fn note_row(&mut self, row: &PriorRow<'_>) -> RowTells {
-        let own = self.before.as_ref().filter(|before| before.sweep == row.at.0);
-        let counts = match row.state {
-            TrialState::Succeeded => own.is_some() || row.code == self.code(),
-            TrialState::Failed | TrialState::Quarantined => own.is_some(),
-            _ => false,
-        };
-        if !counts {
-            return RowTells::Enough;
-        }
-        let stands = own.filter(|before| before.version == row.at.1 && before.ranks_alike);
-        let Some(before) = stands.filter(|before| before.points.trial_id(row.index) == row.trial) else {
-            return RowTells::TooLittle;
-        };
-        let is_ranked = row.objective.is_some() || self.frozen.spec.objective.is_none();
-        if row.state != TrialState::Succeeded || !is_ranked {
-            return RowTells::TooLittle;
-        }
-        if self.read_by.0 != row.read_by {
-            let read_by: Option<ReadBy> = serde_json::from_str(row.read_by).ok();
-            let is_alike = read_by.is_some_and(|read_by| read_by.reads_as(&self.frozen.spec));
-            self.read_by = (row.read_by.to_owned(), is_alike);
-        }
-        if !self.read_by.1 {
-            return RowTells::TooLittle;
-        }
-        let seed = if matches!(before.frozen.spec.repeats, Repeats::Seeds(_)) { row.repeat } else { 0 };
-        let params = before.points.trial(row.index).params;
-        if let Some(index) = self.points.index_of_near(&params, seed, Some(row.index)) {
-            let (seq, state, objective) = (row.seq, row.state, row.objective);
-            let known = Known { seq, index, state, objective, reading: Reading::Same };
-            let is_of_other_code = row.code != self.code();
-            self.found.push(Candidate { is_of_other_code, stands: true, known });
-        }
-        RowTells::Enough
-    }
-
-    /// Takes note of an outcome, if it may count.
-    pub fn note(&mut self, prior: PriorOutcome) {
-        let PriorOutcome { seq, at, mut brief, again } = prior;
-        let own = self.before.as_ref().filter(|before| before.sweep == at.0);
-        let (is_own, stands) = (own.is_some(), own.is_some_and(|before| before.version == at.1));
-        let counts = match brief.state {
-            TrialState::Succeeded => is_own || brief.code == self.code(),
-            TrialState::Failed | TrialState::Quarantined => is_own,
-            _ => false,
-        };
-        if !counts {
-            return;
-        }
-        let is_of_other_code = brief.code != self.code();
-        let mut reading = Reading::Same;
-        if self.is_to_be_read_again(&brief) {
-            let measures = self.frozen.spec.objective.is_some();
-            match again.filter(|again| again.objective.is_some() || !measures) {
-                Some(again) => {
-                    brief.state = TrialState::Succeeded;
-                    brief.metrics.clone_from(&again.metrics);
-                    reading = Reading::Again(Arc::new(again));
-                }
-                None if brief.state == TrialState::Succeeded => reading = Reading::Lost,
-                // It had no metric, and has none.
-                None => {}
-            }
-        }
-        let is_kept = matches!(self.changed, Some(Changed::Keep | Changed::Failed));
-        if reading == Reading::Lost && !(is_own && (!is_of_other_code || is_kept)) {
-            return;
-        }
-        let Some(known) = self.known((seq, reading), &brief) else { return };
-        self.found.push(Candidate { is_of_other_code, stands, known });
-    }
-
-    /// The outcome as the join needs it; `None` if it says nothing about what this sweep ranks, or is of no trial of its.
-    fn known(&self, (seq, reading): (u64, Reading), brief: &Brief) -> Option<Known> {
-        let wanted = self.frozen.spec.objective.as_ref().map(|objective| &objective.metric.name);
-        let seen = wanted.and_then(|wanted| brief.metrics.iter().find(|(name, _)| name == wanted));
-        let objective = seen.map(|(_, value)| value.0);
-        let is_lost = reading == Reading::Lost;
-        if brief.state == TrialState::Succeeded && wanted.is_some() && objective.is_none() && !is_lost {
-            return None;
-        }
-        let index = self.points.index_of_near(&brief.params, brief.seed(), Some(brief.index))?;
-        Some(Known { seq, index, state: brief.state, objective, reading })
-    }
-
-    /// The outcomes that count, in the order of their places.
-    pub(super) fn chosen(self) -> Vec<Known> {
-        let before = self.before.as_ref();
-        let code_changed = before.is_some_and(|before| before.frozen.code != self.frozen.code);
-        let mut found = self.found;
-        found.sort_by_key(|candidate| (candidate.known.index, candidate.known.seq));
-        let mut chosen = Vec::new();
-        let mut of_trial = OfTrial::default();
-        for candidate in found {
-            if of_trial.index != Some(candidate.known.index) {
-                chosen.extend(std::mem::take(&mut of_trial).choose(
-                    self.changed,
-                    code_changed,
-                    self.retry_failed,
-                ));
-                of_trial.index = Some(candidate.known.index);
-            }
-            of_trial.note(candidate);
-        }
-        chosen.extend(of_trial.choose(self.changed, code_changed, self.retry_failed));
-        chosen
-    }
-}
-
-/// What is known of one trial, the latest of each kind.
-#[derive(Debug, Default)]
-struct OfTrial {
-    index: Option<u64>,
-    /// Under the new version's code.
-    same: Option<Known>,
-    /// Under other code, in the version before.
-    standing: Option<Known>,
-    /// Under other code, in any version of the sweep.
-    other: Option<Known>,
-    /// One of the sweep that would count, but was read in another way.
-    lost: Option<Known>,
-}
-
-impl OfTrial {
-    /// Takes the place of what was noted before.
-    fn note(&mut self, Candidate { is_of_other_code, stands, known }: Candidate) {
-        if known.reading == Reading::Lost {
-            self.lost = Some(known);
-        } else if !is_of_other_code {
-            self.same = Some(known);
-        } else {
-            if stands {
-                self.standing = Some(known.clone());
-            }
-            self.other = Some(known);
-        }
-    }
-
-    fn choose(self, changed: Option<Changed>, code_changed: bool, retry_failed: bool) -> Option<Known> {
-        let succeeded = |known: &Known| known.state == TrialState::Succeeded;
-        let other = match (changed, code_changed) {
-            (Some(Changed::Keep), _) => self.other,
-            (Some(Changed::Failed), _) => self.other.filter(succeeded),
-            (Some(Changed::All), _) | (None, true) => None,
-            (None, false) => self.standing,
-        };
-        let known = match (self.same, other) {
-            (Some(same), Some(other)) if !succeeded(&same) && succeeded(&other) => Some(other),
-            (Some(same), _) => Some(same),
-            (None, other) => other,
-        };
-        known.filter(|known| succeeded(known) || !retry_failed).or(self.lost)
-    }
 }

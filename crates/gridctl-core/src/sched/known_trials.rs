@@ -31,6 +31,38 @@ pub struct KnownTrials {
     partial: Vec<(u64, f64)>,
 }
 
+/// Links of outcomes to places of a version, so that what was linked can be compared with what is
+/// there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkSum {
+    count: u64,
+    /// The sum of a number for each.
+    sum: u64,
+}
+
+impl LinkSum {
+    /// Whether nothing was linked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// One more: the number of the outcome, and the place.
+    pub fn add(&mut self, seq: u64, index: u64) {
+        let mut mixed = seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ index.rotate_left(32);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        self.count += 1;
+        self.sum = self.sum.wrapping_add(mixed ^ (mixed >> 31));
+    }
+
+    /// Those of two events together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { count: self.count + other.count, sum: self.sum.wrapping_add(other.sum) }
+    }
+}
+
 impl KnownTrials {
     /// These trials of `sweep`: position, terminal state and, for a success, the objective.
     pub(super) fn of(sweep: &Sweep, trials: &[(u64, TrialState, Option<f64>)]) -> Self {

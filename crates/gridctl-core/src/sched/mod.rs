@@ -5,6 +5,7 @@
 mod ahead;
 mod apply;
 mod breaker;
+mod candidates;
 mod changed;
 mod connect;
 pub mod driver;
@@ -36,18 +37,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::candidates::{Candidates, LookedUp};
 pub use self::driver::Driver;
 pub use self::event::{Ended, Event, Next};
 use self::given_up::GivenUp;
-pub use self::known::{Candidates, Changed, Known, LookedUp, PriorOutcome, PriorRow, Reading, RowTells};
-pub use self::known_trials::KnownTrials;
+pub use self::known::{Changed, Known, LinkSource, PriorOutcome, PriorRow, Reading, RowTells};
+pub use self::known_trials::{KnownTrials, LinkSum};
 pub use self::phase::{CloseReason, PauseReason, SweepPhase};
 pub use self::rebuild::RecordMisfit;
 use self::retry::Retrying;
 pub use self::save::{RestoreError, SNAPSHOT_FORMAT};
 pub use self::status::{Best, SweepState, SweepStatus};
 pub use self::step::{
-    Answer, Conn, Copied, Effect, Input, Outcome, Refusal, Request, Steer, Step, Submission, TrialPlace,
+    Answer, Conn, Copied, Effect, Input, Linked, Outcome, Refusal, Request, Steer, Step, Submission,
+    TrialPlace,
 };
 pub use self::sweep::Sweep;
 pub use self::worker::WorkerView;

@@ -8,11 +8,11 @@ use roaring::RoaringTreemap;
 use super::Core;
 use super::event::Event;
 use super::grant::looked_at;
-use super::known::{Known, Reading};
-use super::known_trials::{KNOWN_AN_EVENT, KnownTrials};
+use super::known::{Known, LinkSource, Reading};
+use super::known_trials::{KNOWN_AN_EVENT, KnownTrials, LinkSum};
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::retry::Retrying;
-use super::step::{Answer, Conn, Copied, Effect, Refusal, Request, Steer, Submission};
+use super::step::{Answer, Conn, Copied, Effect, Linked, Refusal, Request, Steer, Submission};
 use super::sweep::Sweep;
 use crate::id::{SweepId, Time};
 use crate::metrics;
@@ -22,8 +22,8 @@ use crate::record::Class;
 
 /// What came of outcomes that are known.
 #[derive(Debug, Default)]
-struct Joined {
-    known: u64,
+pub(super) struct Joined {
+    pub(super) known: u64,
     /// Of these.
     read_again: u64,
     lost: u64,
@@ -124,13 +124,13 @@ impl Core {
         }
     }
 
-    /// Outcomes that are known settle their trials, and are copied for the new version.
-    fn join(&mut self, now: Time, id: SweepId, known: &[Known]) -> Joined {
+    /// Outcomes that are known settle their trials, and are linked or copied for the new version.
+    pub(super) fn join(&mut self, now: Time, id: SweepId, known: &[Known]) -> Joined {
         let mut joined = Joined::default();
         for chunk in known.chunks(KNOWN_AN_EVENT) {
             let Some(sweep) = self.sweeps.get(&id) else { return joined };
             let mut settled = Vec::with_capacity(chunk.len());
-            let mut taken = RoaringTreemap::new();
+            let (mut taken, mut links) = (RoaringTreemap::new(), LinkSum::default());
             for known in chunk.iter().filter(|known| known.index < sweep.points.len()) {
                 let pos = sweep.points.pos_of(known.index);
                 if sweep.settled.state(pos).is_some() || sweep.open.contains_key(&pos) || !taken.insert(pos) {
@@ -146,12 +146,18 @@ impl Core {
                 };
                 joined.read_again += u64::from(again.is_some());
                 settled.push((pos, known.state, known.objective));
-                self.out.copies.push(copied(sweep, known, again));
+                match known.link {
+                    Some(source) => {
+                        links.add(known.seq, known.index);
+                        self.out.links.push(linked(sweep, known, source));
+                    }
+                    None => self.out.copies.push(copied(sweep, known, again)),
+                }
             }
             joined.known += settled.len() as u64;
             if !settled.is_empty() {
-                let known = KnownTrials::of(sweep, &settled);
-                self.emit(now, Event::Known { sweep: id, known });
+                let (version, known) = (sweep.version, KnownTrials::of(sweep, &settled));
+                self.emit(now, Event::Known { sweep: id, version, known, links });
             }
         }
         joined
@@ -261,6 +267,12 @@ impl Core {
             self.outbox(conn).cancel.push(lease.token.lease);
         }
     }
+}
+
+/// The outcome as it counts for the sweep's newest version, as it is.
+fn linked(sweep: &Sweep, known: &Known, source: LinkSource) -> Linked {
+    let (sweep, version) = (sweep.id, sweep.version);
+    Linked { from: known.seq, source, state: known.state, sweep, version, index: known.index }
 }
 
 /// The outcome as it counts for the sweep's newest version.

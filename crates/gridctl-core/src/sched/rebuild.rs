@@ -8,10 +8,12 @@ use std::sync::Arc;
 use super::Core;
 use super::end::{ended, follow};
 use super::event::{Event, Next};
-use super::known_trials::KnownTrials;
+use super::known::{Known, LinkSource, Reading};
+use super::known_trials::{KnownTrials, LinkSum};
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::trial::Lease;
 use crate::id::{Epoch, SweepId, Time, TrialId};
+use crate::leaderboard::Brief;
 use crate::points::{GridError, Points};
 use crate::protocol::FrozenSweep;
 use crate::record::{Record, TrialState};
@@ -68,6 +70,28 @@ impl Core {
         Ok(())
     }
 
+    /// Records of earlier versions that stand for the sweep's newest one, each with its outcome's
+    /// number: they are linked.
+    /// Returns how many fit no trial that is left.
+    pub fn rebuild_links(&mut self, now: Time, id: SweepId, links: &[Known]) -> u64 {
+        let all = links.len() as u64;
+        all - self.join(now, id, links).known
+    }
+
+    /// What a record of an earlier version is linked as for the sweep's newest one, under its
+    /// outcome's number `seq`; `None` if that has no such trial.
+    #[must_use]
+    pub fn link_of(&self, id: SweepId, record: &Record, seq: u64) -> Option<Known> {
+        let sweep = self.sweeps.get(&id).filter(|sweep| record.version < sweep.version)?;
+        let ends =
+            matches!(record.state, TrialState::Succeeded | TrialState::Failed | TrialState::Quarantined);
+        let seed = Brief::from(record).seed();
+        let index = sweep.points.index_of_near(&record.params, seed, Some(record.index)).filter(|_| ends)?;
+        let objective = record.report.objective.map(|value| value.0);
+        let link = Some(LinkSource { version: record.version, code: record.code });
+        Some(Known { seq, index, state: record.state, objective, reading: Reading::Same, link })
+    }
+
     /// A record of the sweep's version, in the order in which attempts ended.
     ///
     /// # Errors
@@ -86,7 +110,8 @@ impl Core {
         if is_known && record.generation == 1 && !sweep.open.contains_key(&pos) {
             let objective = record.report.objective.map(|value| value.0);
             let known = KnownTrials::of(sweep, &[(pos, record.state, objective)]);
-            self.emit(now, Event::Known { sweep: id, known });
+            let (version, links) = (record.version, LinkSum::default());
+            self.emit(now, Event::Known { sweep: id, version, known, links });
             return Ok(());
         }
         for _ in generation..record.generation {

@@ -9,8 +9,9 @@ use crate::id::{SweepId, TrialId, WorkerId};
 use crate::metrics;
 use crate::protocol::{FrozenSweep, Hello, ToWorker, WorkerUpdate};
 use crate::record::{Record, TrialState};
+use crate::sched::candidates::LookedUp;
 use crate::sched::event::Event;
-use crate::sched::known::{Changed, Known, LookedUp};
+use crate::sched::known::{Changed, Known, LinkSource};
 use crate::sched::phase::{CloseReason, PauseReason};
 use crate::value::Params;
 
@@ -171,7 +172,8 @@ pub enum Refusal {
     Grid(String),
 }
 
-/// One step's results: commit `events`, `outcomes` and `copies` together, then carry out `effects`.
+/// One step's results: commit `events`, `outcomes`, `copies` and `links` together, then carry out
+/// `effects`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Step {
     /// What was decided, with its number in the journal.
@@ -180,6 +182,8 @@ pub struct Step {
     pub outcomes: Vec<Outcome>,
     /// Known outcomes to be copied for a new version.
     pub copies: Vec<Copied>,
+    /// Known outcomes that count for a new version as they are.
+    pub links: Vec<Linked>,
     /// What to do afterwards.
     pub effects: Vec<Effect>,
 }
@@ -222,4 +226,21 @@ pub struct Copied {
     pub repeat: u32,
     /// What its log says, if it was read again.
     pub again: Option<Arc<metrics::Outcome>>,
+}
+
+/// A known outcome of the sweep that counts for another of its versions too.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Linked {
+    /// The row.
+    pub from: u64,
+    /// What it is of.
+    pub source: LinkSource,
+    /// Its state.
+    pub state: TrialState,
+    /// The sweep.
+    pub sweep: SweepId,
+    /// The version that it counts for.
+    pub version: u32,
+    /// The trial's place in that version.
+    pub index: u64,
 }

@@ -11,6 +11,7 @@ mod excused;
 mod failures;
 mod known;
 mod leases;
+mod links;
 mod made;
 mod observed;
 mod people;
@@ -39,6 +40,7 @@ struct World {
     journal: Vec<(u64, Event)>,
     outcomes: Vec<Outcome>,
     copies: Vec<Copied>,
+    links: Vec<Linked>,
     /// What each connection heard and no test has taken yet.
     heard: BTreeMap<Conn, MasterUpdate>,
     refused: Vec<Conn>,
@@ -63,6 +65,7 @@ impl World {
             journal: Vec::new(),
             outcomes: Vec::new(),
             copies: Vec::new(),
+            links: Vec::new(),
             heard: BTreeMap::new(),
             refused: Vec::new(),
             hung_up: Vec::new(),
@@ -98,6 +101,7 @@ impl World {
         self.journal.extend(step.events);
         self.outcomes.extend(step.outcomes);
         self.copies.extend(step.copies);
+        self.links.extend(step.links);
         for effect in step.effects {
             match effect {
                 Effect::Send(conn, ToWorker::Update(update)) => {

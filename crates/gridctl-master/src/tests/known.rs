@@ -35,7 +35,7 @@ async fn known_but_the_first(frozen: &FrozenSweep, dir: &Path) {
             (record.point, record.report.trial) = (trial, trial);
             rows.push(row(&record, SweepId(1), index + 1));
         }
-        store.append(&Group { events: &[], outcomes: &rows }).unwrap();
+        store.append(&Group { events: &[], outcomes: &rows, standings: &[] }).unwrap();
     }
     store.close();
 }

@@ -2,13 +2,9 @@
 //! Invariant: a batch is shown only after its commit; a kill in between loses it, or keeps it,
 //! whole.
 
-use std::sync::Arc;
-
-use gridctl_core::id::{SweepId, Time};
-use gridctl_core::leaderboard::Brief;
-use gridctl_core::record::Record;
+use gridctl_core::id::Time;
 use gridctl_core::sched::{
-    Candidates, Core, Driver, Event, Input, PriorOutcome, SNAPSHOT_FORMAT, Steer, Step, SweepState, Timing,
+    Candidates, Core, Driver, Event, Input, SNAPSHOT_FORMAT, Steer, Step, SweepState, Timing,
 };
 use gridctl_storage::journal::{Damage, EventRow, Group, Snapshot, Store, StoreError};
 use rand::RngExt;
@@ -121,11 +117,11 @@ impl World {
     /// Begins the next commit, if none is underway.
     pub(super) fn pump(&mut self) -> Result<(), Violation> {
         let now = self.now();
-        let outcomes = &self.outcomes;
+        let durable = &self.durable;
         let Some(master) = self.master.as_mut().filter(|master| master.stalled_until <= now.0) else {
             return Ok(());
         };
-        let mut look_up = |candidates: &mut Candidates| show(candidates, outcomes);
+        let mut look_up = |candidates: &mut Candidates| durable.show(candidates);
         let Some(step) = master.driver.batch(now, &mut look_up) else {
             if self.full {
                 master.driver.hold_out(now);
@@ -138,7 +134,7 @@ impl World {
         }
         let rows = rows(step);
         self.store
-            .append(&Group { events: &rows, outcomes: &[] })
+            .append(&Group { events: &rows, outcomes: &[], standings: &[] })
             .map_err(|err| Violation(format!("the journal refuses a batch: {err}")))?;
         let slow = if std::mem::take(&mut self.slow) { 10_000 } else { 0 };
         let commit = slow + self.rng.random_range(0..=self.plan.commit_ms);
@@ -158,7 +154,7 @@ impl World {
         self.store.sync();
         if let Some(step) = master.driver.underway() {
             self.auditor.committed(step, master.driver.core())?;
-            self.outcomes.extend(step.outcomes.iter().map(|outcome| std::sync::Arc::clone(&outcome.record)));
+            self.durable.take(step, master.driver.core()).map_err(Violation)?;
         }
         let effects = master.driver.committed();
         let snapshots = self.rng.random_bool(0.05);
@@ -186,7 +182,7 @@ impl World {
             && let Some(step) = master.driver.underway()
         {
             self.auditor.committed(step, master.driver.core())?;
-            self.outcomes.extend(step.outcomes.iter().map(|outcome| std::sync::Arc::clone(&outcome.record)));
+            self.durable.take(step, master.driver.core()).map_err(Violation)?;
         }
         let conns: Vec<_> = self
             .conns
@@ -226,14 +222,4 @@ fn replay(core: &mut Core, now: Time, events: &[EventRow]) -> Result<(), Violati
         core.apply(now, &event);
     }
     Ok(())
-}
-
-/// Shows what is durable and was not looked at before.
-pub(super) fn show(candidates: &mut Candidates, outcomes: &[Arc<Record>]) {
-    let upto = candidates.upto();
-    for (record, seq) in outcomes.iter().zip(1..).filter(|(_, seq)| *seq > upto) {
-        let (at, brief) = ((SweepId(1), record.version), Brief::from(&**record));
-        candidates.note(PriorOutcome { seq, at, brief, again: None });
-    }
-    candidates.looked_upto(outcomes.len() as u64);
 }

@@ -12,7 +12,6 @@ use gridctl_core::sched::{
 use gridctl_core::spec::{self, AxisValues, SweepSpec};
 use rand::RngExt;
 
-use super::master::show;
 use super::{Happens, World};
 use crate::audit::Violation;
 use crate::trainer;
@@ -62,7 +61,7 @@ impl World {
             let candidates =
                 if looks_before { Candidates::of(master.driver.core(), &mut submission) } else { None };
             submission.looked_up = candidates.map(|mut candidates| {
-                show(&mut candidates, &self.outcomes);
+                self.durable.show(&mut candidates);
                 candidates.looked_up()
             });
             for _ in 0..times {

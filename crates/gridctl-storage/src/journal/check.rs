@@ -2,9 +2,13 @@
 //! its checksum.
 //! Invariant: it only reads, and a master beside it goes on committing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use gridctl_core::sched::{Event, LinkSum};
+
+use super::EventRow;
 use super::error::StoreError;
 use super::load;
 use super::reader::Reader;
@@ -45,8 +49,9 @@ impl Reader {
     /// [`StoreError::Corrupt`] says what does not fit.
     pub fn check(&self) -> Result<Option<u64>, StoreError> {
         let result = self.check_outcomes().and_then(|outcomes| {
-            self.check_events()?;
+            let linked = self.check_events()?;
             self.check_structure()?;
+            self.check_standings(&linked)?;
             Ok(outcomes)
         });
         if self.stopper.is_stopped() { Ok(None) } else { result.map(Some) }
@@ -79,14 +84,46 @@ impl Reader {
         Ok(last)
     }
 
-    /// Every event with the one before it.
-    fn check_events(&self) -> Result<(), StoreError> {
+    /// Every event with the one before it. Returns what they linked for each version of a sweep.
+    fn check_events(&self) -> Result<BTreeMap<(u32, u32), LinkSum>, StoreError> {
+        let mut linked: BTreeMap<(u32, u32), LinkSum> = BTreeMap::new();
+        let mut note = |event: EventRow| {
+            if event.payload.starts_with(b"{\"known\":")
+                && let Ok(Event::Known { sweep, version, links, .. }) = serde_json::from_slice(&event.payload)
+                && !links.is_empty()
+            {
+                let sum = linked.entry((sweep.0, version)).or_default();
+                *sum = sum.and(links);
+            }
+        };
         let mut chain = Chain::start(self.journal_id());
         while !self.stopper.is_stopped() {
             let before = chain.seq;
-            chain = self.timed(|conn, path| load::events_after(conn, path, (chain, CHUNK), &mut drop))?;
+            chain = self.timed(|conn, path| load::events_after(conn, path, (chain, CHUNK), &mut note))?;
             if chain.seq == before {
                 break;
+            }
+        }
+        Ok(linked)
+    }
+
+    /// What stands for versions with the events that linked it, and with the outcomes.
+    fn check_standings(&self, events: &BTreeMap<(u32, u32), LinkSum>) -> Result<(), StoreError> {
+        let damaged =
+            |at| load::damaged(self.path(), "what stands for a version does not fit the events", at);
+        let mut versions: BTreeSet<(u32, u32)> = events.keys().copied().collect();
+        versions.extend(self.versions_with_standings()?);
+        for version in versions {
+            let mut found = LinkSum::default();
+            for piece in self.standings(version)? {
+                if self.stopper.is_stopped() {
+                    return Ok(());
+                }
+                let links = self.check_piece(&piece)?;
+                links.into_iter().for_each(|(seq, index)| found.add(seq, index));
+            }
+            if events.get(&version).copied().unwrap_or_default() != found {
+                return Err(damaged(0));
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use super::error::StoreError;
 use super::head::Head;
 use super::load::{behind, damaged};
 use super::row::{Chain, snapshot_crc, snapshot_is_whole};
-use super::{EventRow, Group, Loaded, OutcomeRow, Snapshot, Store};
+use super::{EventRow, Group, Loaded, OutcomeRow, Snapshot, StandingRow, Store};
 
 /// The journal's own name.
 const NAME: &str = "memory";
@@ -38,7 +38,7 @@ pub enum Damage {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Write {
-    Group { events: Vec<EventRow>, outcomes: Vec<OutcomeRow> },
+    Group { events: Vec<EventRow>, outcomes: Vec<OutcomeRow>, standings: Vec<StandingRow> },
     Snapshot(u64, Vec<u8>),
 }
 
@@ -65,6 +65,7 @@ struct Inner {
     /// The chain after the last event that is durable, as `journal.head` has it.
     head: Option<Chain>,
     outcomes: Vec<OutcomeRow>,
+    standings: Vec<StandingRow>,
     snapshots: Vec<Kept>,
     /// Written, but not yet durable.
     held: Vec<Write>,
@@ -107,7 +108,9 @@ impl MemoryStore {
         let mut reached = torn;
         for write in std::mem::take(&mut inner.held) {
             let rows = match &write {
-                Write::Group { events, outcomes } => events.len() + outcomes.len(),
+                Write::Group { events, outcomes, standings } => {
+                    events.len() + outcomes.len() + standings.len()
+                }
                 Write::Snapshot(..) => 1,
             };
             if rows > reached {
@@ -187,6 +190,12 @@ impl MemoryStore {
         self.lock().outcomes.clone()
     }
 
+    /// Every durable piece of what stands for versions.
+    #[must_use]
+    pub fn standings(&self) -> Vec<StandingRow> {
+        self.lock().standings.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -209,13 +218,14 @@ impl Inner {
 
     fn keep(&mut self, write: Write) {
         match write {
-            Write::Group { events, mut outcomes } => {
+            Write::Group { events, mut outcomes, mut standings } => {
                 for EventRow { seq, payload } in events {
                     let chain = self.head().next(&payload);
                     self.head = Some(chain);
                     self.events.insert(seq, KeptEvent { payload, crc: chain.crc });
                 }
                 self.outcomes.append(&mut outcomes);
+                self.standings.append(&mut standings);
             }
             Write::Snapshot(seq, bytes) => {
                 self.snapshots.retain(|old| old.seq != seq);
@@ -239,7 +249,7 @@ impl Inner {
     fn written(&self) -> (u64, u64) {
         let mut last = (self.head().seq, self.outcomes.last().map_or(0, |outcome| outcome.seq));
         for write in &self.held {
-            if let Write::Group { events, outcomes } = write {
+            if let Write::Group { events, outcomes, .. } = write {
                 last.0 = events.last().map_or(last.0, |event| event.seq);
                 last.1 = outcomes.last().map_or(last.1, |outcome| outcome.seq);
             }
@@ -289,7 +299,11 @@ impl Store for MemoryStore {
             last = outcome.seq;
         }
         inner.may_fail()?;
-        inner.write(Write::Group { events: group.events.to_vec(), outcomes: group.outcomes.to_vec() });
+        inner.write(Write::Group {
+            events: group.events.to_vec(),
+            outcomes: group.outcomes.to_vec(),
+            standings: group.standings.to_vec(),
+        });
         Ok(())
     }
 

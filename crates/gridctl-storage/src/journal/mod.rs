@@ -18,12 +18,15 @@ mod replacement;
 mod row;
 mod schema;
 pub mod sqlite;
+mod standing;
+mod standing_rank;
 #[cfg(test)]
 mod testing;
 mod walks;
 
 use gridctl_core::id::{CodeHash, TrialId};
-use gridctl_core::record::{Class, TrialState};
+use gridctl_core::leaderboard::Brief;
+use gridctl_core::record::{Class, Record, TrialState};
 
 pub use check::Stopper;
 pub use error::StoreError;
@@ -35,6 +38,7 @@ pub use reader::Reader;
 pub use replacement::Replacement;
 pub use schema::{FORMAT, JOURNAL_FILE};
 pub use sqlite::{Options, SqliteStore};
+pub use standing::{Link, StandingRow};
 
 /// One event: the JSON of a decision, opaque here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,8 +80,38 @@ pub struct OutcomeRow {
     pub objective: Option<f64>,
     /// JSON of what read the metrics, a [`gridctl_core::metrics::ReadBy`].
     pub read_by: String,
-    /// JSON of a [`gridctl_core::record::Record`].
+    /// JSON of a [`gridctl_core::record::Record`], as it was written: see [`OutcomeRow::record`].
     pub record: String,
+}
+
+impl OutcomeRow {
+    /// The record, as the outcome counts for the row's version.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn record(&self) -> Result<Record, serde_json::Error> {
+        let mut record: Record = serde_json::from_str(&self.record)?;
+        if record.version != self.version {
+            record.known_from.get_or_insert_with(|| (record.sweep.clone(), record.version));
+        }
+        (record.version, record.index, record.generation) = (self.version, self.index, self.generation);
+        Ok(record)
+    }
+
+    /// What leaderboards need of the record, as the outcome counts for the row's version.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn brief(&self) -> Result<Brief, serde_json::Error> {
+        let mut brief: Brief = serde_json::from_str(&self.record)?;
+        (brief.index, brief.generation) = (self.index, self.generation);
+        Ok(brief)
+    }
+
+    /// The same outcome, as it counts for another version of its sweep.
+    pub(crate) fn counting_for(self, version: u32, index: u64) -> Self {
+        Self { version, index, generation: 1, ..self }
+    }
 }
 
 /// What is committed at once.
@@ -87,13 +121,15 @@ pub struct Group<'a> {
     pub events: &'a [EventRow],
     /// Outcomes that they brought.
     pub outcomes: &'a [OutcomeRow],
+    /// Outcomes that they linked.
+    pub standings: &'a [StandingRow],
 }
 
 impl Group<'_> {
     /// Whether there is nothing to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.outcomes.is_empty()
+        self.events.is_empty() && self.outcomes.is_empty() && self.standings.is_empty()
     }
 }
 

@@ -11,9 +11,9 @@ use super::row::{COLUMNS, damaged_value};
 use super::{OutcomeRow, load};
 
 /// What an outcome must be to rank, in the words of the index.
-const RANKED: &str = "o.sweep = ?1 AND o.version = ?2 AND o.terminal = 1 AND o.class = 'succeeded' AND o.objective IS NOT NULL";
+pub(super) const RANKED: &str = "o.sweep = ?1 AND o.version = ?2 AND o.terminal = 1 AND o.class = 'succeeded' AND o.objective IS NOT NULL";
 /// What a success is that nothing ranks.
-const UNRANKED: &str =
+pub(super) const UNRANKED: &str =
     "o.sweep = ?1 AND o.version = ?2 AND o.terminal = 1 AND o.class = 'succeeded' AND o.objective IS NULL";
 /// Up to so many rows the best are sought one objective value at a time; beyond, sorting them all is cheaper.
 const SEEK_AT_MOST: u64 = 1_000;
@@ -39,6 +39,9 @@ impl Reader {
         goal: Goal,
         (k, offset): (u64, u64),
     ) -> Result<Vec<OutcomeRow>, StoreError> {
+        if let Some(standing) = self.standing((sweep, version))? {
+            return self.top_of(&standing, goal, (k, offset));
+        }
         if k.saturating_add(offset) <= SEEK_AT_MOST && goal == Goal::Maximize {
             return self.largest((sweep, version), k, offset);
         }
@@ -58,6 +61,9 @@ impl Reader {
         (k, offset): (u64, u64),
         above: u64,
     ) -> Result<Vec<OutcomeRow>, StoreError> {
+        if let Some(standing) = self.standing((sweep, version))? {
+            return self.unranked_of(&standing, (k, offset), above);
+        }
         let newest = newest("o");
         // Only behind the last one that ranks it matters how many those are.
         let skip = match (above, offset) {
@@ -90,7 +96,11 @@ impl Reader {
     /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
     pub fn is_mixed(&self, (sweep, version): (u32, u32)) -> Result<bool, StoreError> {
         let of = "FROM outcome WHERE sweep = ?1 AND version = ?2 AND terminal = 1 AND class = 'succeeded'";
-        let sql = format!("SELECT (SELECT min(code) {of}) IS NOT (SELECT max(code) {of})");
+        let linked = "FROM standing WHERE sweep = ?1 AND version = ?2 AND succeeded > 0";
+        let sql = format!(
+            "SELECT count(DISTINCT code) > 1 FROM (SELECT min(code) AS code {of} UNION ALL SELECT max(code) {of}
+             UNION ALL SELECT low {linked} UNION ALL SELECT high {linked})"
+        );
         self.timed(|conn, path| {
             conn.prepare_cached(&sql)
                 .and_then(|mut it| it.query_row(params![sweep, version], |row| row.get(0)))

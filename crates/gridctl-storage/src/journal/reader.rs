@@ -147,7 +147,8 @@ impl Reader {
         self.outcomes_of(&sql, params![clamp(seq), sweep, clamp(limit)])
     }
 
-    /// Every attempt of a trial in a sweep, oldest first, over all versions and generations.
+    /// Every attempt of a trial in a sweep, over all versions and generations, in the order in
+    /// which they came to count; one that counts for several versions is there for each.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
@@ -156,7 +157,8 @@ impl Reader {
             "SELECT {COLUMNS} FROM outcome o INDEXED BY outcome_trial WHERE o.trial = ?1 AND o.sweep = ?2 ORDER BY o.seq"
         );
         let rows = self.outcomes_of(&sql, params![trial.to_string(), sweep])?;
-        self.fitting(rows, |row| (row.trial, row.sweep) == (trial, sweep))
+        let rows = self.fitting(rows, |row| (row.trial, row.sweep) == (trial, sweep))?;
+        self.with_links(sweep, rows)
     }
 
     /// Trials with an outcome whose id begins with `prefix`, with their sweep: at most `limit`.

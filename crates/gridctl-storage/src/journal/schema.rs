@@ -11,7 +11,7 @@ use super::row::damaged_value;
 /// The file's name in the data directory.
 pub const JOURNAL_FILE: &str = "journal.sqlite";
 /// The format of the tables below. Raise it with every change that an older gridctl would misread.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 /// "grid", as SQLite's application id.
 const APPLICATION_ID: u32 = 0x6772_6964;
 /// SQLite 3.51.3, the first without a bug that can lose a commit when the log is reset.
@@ -19,7 +19,9 @@ const NEEDED_SQLITE: i32 = 3_051_003;
 
 /// An outcome is found by rank, by trial, by code, among the failures and among the successes that nothing ranks; a version's codes
 /// are found by themselves. The generation index is almost always empty: it makes
-/// "is there a newer generation?" cheap. `crc` covers every other column.
+/// "is there a newer generation?" cheap. Standings say which outcomes of a sweep count for another
+/// of its versions too.
+/// `crc` covers every other column.
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE event (seq INTEGER PRIMARY KEY, crc INTEGER NOT NULL, payload TEXT NOT NULL) STRICT;
@@ -29,6 +31,12 @@ CREATE TABLE outcome (
     trial TEXT NOT NULL, point TEXT NOT NULL, code TEXT NOT NULL, repeat INTEGER NOT NULL, generation INTEGER NOT NULL,
     terminal INTEGER NOT NULL, state TEXT NOT NULL, class TEXT NOT NULL, objective REAL, crc INTEGER NOT NULL,
     read_by TEXT NOT NULL, record TEXT NOT NULL
+) STRICT;
+CREATE TABLE standing (
+    sweep INTEGER NOT NULL, version INTEGER NOT NULL, since INTEGER NOT NULL,
+    source INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL,
+    succeeded INTEGER NOT NULL, low TEXT, high TEXT, crc INTEGER NOT NULL, bytes BLOB NOT NULL,
+    PRIMARY KEY (sweep, version, last)
 ) STRICT;
 CREATE INDEX outcome_rank ON outcome (sweep, version, objective, idx)
     WHERE terminal = 1 AND class = 'succeeded' AND objective IS NOT NULL;

@@ -17,6 +17,7 @@ use super::open::{BUSY, Opened, keep_log, length, sync_dir};
 use super::open_files::OpenFiles;
 use super::row::{self, Chain, snapshot_crc};
 use super::schema::{self, JOURNAL_FILE};
+use super::standing;
 use super::{Group, Loaded, Snapshot, Store};
 
 /// The write-ahead log is copied into the file when it has grown by so much.
@@ -167,6 +168,12 @@ impl SqliteStore {
             let mut insert = self.conn.prepare_cached(row::INSERT_OUTCOME)?;
             for outcome in group.outcomes {
                 row::insert_outcome(&mut insert, outcome)?;
+            }
+        }
+        if !group.standings.is_empty() {
+            let mut insert = self.conn.prepare_cached(standing::INSERT_STANDING)?;
+            for piece in group.standings {
+                standing::insert_standing(&mut insert, piece)?;
             }
         }
         self.conn.prepare_cached("COMMIT")?.execute([])?;

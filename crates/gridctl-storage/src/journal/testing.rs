@@ -41,7 +41,7 @@ pub(crate) fn outcome(seq: u64) -> OutcomeRow {
 /// Appends events (and as many outcomes) `from..=to` as one group.
 pub(crate) fn append(store: &mut dyn Store, from: u64, to: u64) {
     let outcomes: Vec<_> = (from..=to).map(outcome).collect();
-    store.append(&Group { events: &events(from..=to), outcomes: &outcomes }).unwrap();
+    store.append(&Group { events: &events(from..=to), outcomes: &outcomes, standings: &[] }).unwrap();
 }
 
 fn conforms(store: &mut dyn Store) {
@@ -52,11 +52,12 @@ fn conforms(store: &mut dyn Store) {
     let loaded = store.load(u64::MAX).unwrap();
     assert_eq!((loaded.tail, loaded.next_seq), (events(1..=4), 5), "what was appended comes back");
 
-    let again = store.append(&Group { events: &events(4..=5), outcomes: &[] });
+    let again = store.append(&Group { events: &events(4..=5), outcomes: &[], standings: &[] });
     assert!(matches!(again, Err(StoreError::Duplicate { seq: 4 })), "{again:?}");
-    let gap = store.append(&Group { events: &events(6..=6), outcomes: &[] });
+    let gap = store.append(&Group { events: &events(6..=6), outcomes: &[], standings: &[] });
     assert!(matches!(gap, Err(StoreError::Gap { expected: 5, got: 6 })), "{gap:?}");
-    let outcome_again = store.append(&Group { events: &events(5..=5), outcomes: &[outcome(2)] });
+    let outcome_again =
+        store.append(&Group { events: &events(5..=5), outcomes: &[outcome(2)], standings: &[] });
     assert!(matches!(outcome_again, Err(StoreError::Duplicate { seq: 2 })), "{outcome_again:?}");
     assert_eq!(store.load(u64::MAX).unwrap().next_seq, 5, "what is refused leaves nothing");
 
@@ -166,10 +167,10 @@ fn failures_come_when_they_were_asked_for() {
     store.fail_next(Failure::NoSpace);
     store.fail_next(Failure::Fatal);
     let group = events(1..=1);
-    let mut attempt = || store.append(&Group { events: &group, outcomes: &[] });
+    let mut attempt = || store.append(&Group { events: &group, outcomes: &[], standings: &[] });
     assert!(matches!(attempt(), Err(StoreError::NoSpace { .. })));
     assert!(matches!(attempt(), Err(StoreError::Fatal { .. })));
     assert!(matches!(attempt(), Err(StoreError::Fatal { .. })), "it stays dead");
     store.crash(0);
-    store.append(&Group { events: &group, outcomes: &[] }).unwrap();
+    store.append(&Group { events: &group, outcomes: &[], standings: &[] }).unwrap();
 }

@@ -16,8 +16,8 @@ use super::row::COLUMNS;
 const CHUNK: u64 = 512;
 
 impl Reader {
-    /// Calls `each` with every success that stands, oldest first: for filters, other sort keys, and
-    /// statistics over repeats.
+    /// Calls `each` with every success that stands, those that are linked before the version's own,
+    /// oldest first: for filters, other sort keys, and statistics over repeats.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
@@ -26,6 +26,11 @@ impl Reader {
         (sweep, version): (u32, u32),
         each: &mut dyn FnMut(OutcomeRow),
     ) -> Result<(), StoreError> {
+        self.linked_of((sweep, version), 0, &mut |row| {
+            if row.class == Class::Succeeded {
+                each(row);
+            }
+        })?;
         let newest = newest("o");
         let sql = format!(
             "SELECT {COLUMNS} FROM outcome o WHERE o.seq > ?3 AND o.sweep = ?1 AND o.version = ?2
@@ -42,7 +47,8 @@ impl Reader {
         )
     }
 
-    /// Calls `each` with every attempt that did not succeed, oldest first.
+    /// Calls `each` with every attempt that did not succeed, those that are linked before the
+    /// version's own, oldest first.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::TooSlow`].
@@ -51,6 +57,7 @@ impl Reader {
         (sweep, version): (u32, u32),
         each: &mut dyn FnMut(OutcomeRow),
     ) -> Result<(), StoreError> {
+        self.linked_failures((sweep, version), each)?;
         let sql = format!(
             "SELECT {COLUMNS} FROM outcome o INDEXED BY outcome_failure
              WHERE o.sweep = ?1 AND o.version = ?2 AND o.class <> 'succeeded' AND o.seq > ?3

@@ -9,6 +9,7 @@ mod epochs;
 mod manifest;
 pub mod records;
 mod shipped;
+mod standing;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub use epochs::EpochClaim;
 pub use manifest::{FileEntry, Manifest, Skipped};
 pub use records::{RecordLine, Shipper};
 pub use shipped::Shipped;
+pub use standing::{RecordRanges, VersionRecords};
 
 use crate::volume::{Put, Volume, VolumeError, check_path};
 

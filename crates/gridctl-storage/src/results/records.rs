@@ -29,7 +29,9 @@ const LOOKS: u32 = 20;
 /// One line of a segment, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordLine {
-    /// Its number in the journal that it came from.
+    /// The journal that it came from.
+    pub journal: String,
+    /// Its number there.
     pub seq: u64,
     /// The JSON object: the record, with `seq` and `checksum` after it.
     pub text: String,
@@ -218,11 +220,11 @@ impl Results {
         Ok(all.map(|segment| segment.path(self)).collect())
     }
 
-    /// Removes files of records, which other files hold as well.
+    /// Removes files of records and standings, of which others say the same.
     ///
     /// # Errors
     /// As [`Volume::delete`].
-    pub fn remove_record_files(&self, files: &[String]) -> Result<(), VolumeError> {
+    pub fn remove_files(&self, files: &[String]) -> Result<(), VolumeError> {
         self.check_claim()?;
         files.iter().try_for_each(|file| self.volume.delete(file))
     }
@@ -363,6 +365,7 @@ pub(super) fn unseal(line: &str) -> Option<u64> {
 /// The lines of a segment, of which a part is in memory.
 struct Lines<'a> {
     volume: &'a dyn Volume,
+    journal: &'a str,
     path: String,
     buffer: Vec<u8>,
     /// What of `buffer` was given out.
@@ -373,9 +376,10 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn new(results: &'a Results, segment: &Segment) -> Self {
+    fn new(results: &'a Results, segment: &'a Segment) -> Self {
         Self {
             volume: &*results.volume,
+            journal: &segment.journal,
             path: segment.path(results),
             buffer: Vec::new(),
             used: 0,
@@ -422,7 +426,9 @@ impl<'a> Lines<'a> {
     fn check(&mut self, line: Vec<u8>) -> Result<RecordLine, VolumeError> {
         self.number += 1;
         let text = String::from_utf8(line).ok();
-        let sealed = text.and_then(|text| Some(RecordLine { seq: unseal(&text)?, text }));
+        let sealed = text.and_then(|text| {
+            Some(RecordLine { journal: self.journal.to_owned(), seq: unseal(&text)?, text })
+        });
         sealed.ok_or_else(|| VolumeError::Damaged {
             path: self.path.clone(),
             what: format!("the checksum of line {} does not fit", self.number),

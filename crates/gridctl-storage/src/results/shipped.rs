@@ -44,7 +44,9 @@ impl Results {
                 start => {
                     let line = &end[start.map_or(0, |start| start + 1)..];
                     let text = std::str::from_utf8(line).ok().map(str::to_owned);
-                    return Ok(text.and_then(|text| Some(RecordLine { seq: unseal(&text)?, text })));
+                    return Ok(text.and_then(|text| {
+                        Some(RecordLine { journal: segment.journal.clone(), seq: unseal(&text)?, text })
+                    }));
                 }
             }
         }

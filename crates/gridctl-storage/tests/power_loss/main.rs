@@ -148,7 +148,7 @@ fn open(dir: &Path) -> SqliteStore {
 
 fn append(store: &mut SqliteStore, n: u64) {
     let (events, outcomes) = rows(n);
-    store.append(&Group { events: &events, outcomes: &outcomes }).unwrap();
+    store.append(&Group { events: &events, outcomes: &outcomes, standings: &[] }).unwrap();
 }
 
 #[test]

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use gridctl_core::id::TrialId;
 use gridctl_core::leaderboard::{Board, Brief, Layout, Query};
-use gridctl_core::record::Record;
-use gridctl_core::spec::{Context, Diagnostic, Goal};
+use gridctl_core::points::Points;
+use gridctl_core::record::{Record, TrialState};
+use gridctl_core::spec::{Context, Diagnostic, Goal, SweepSpec};
 use gridctl_core::view::{Leaderboard, LeaderboardQuery};
-use gridctl_storage::results::Results;
+use gridctl_storage::results::{RecordLine, Results};
 use gridctl_storage::volume::{DirVolume, VolumeError};
 
 use super::fold;
@@ -66,28 +67,7 @@ pub(crate) fn leaderboard(dir: &Path, query: &LeaderboardQuery) -> Result<Leader
         &query.sort,
     )
     .map_err(|error| Failure::usage("leaderboard::query", error.to_string()))?;
-    let mut newest: BTreeMap<TrialId, Brief> = BTreeMap::new();
-    let mut damaged = 0u64;
-    results
-        .records(&mut |line| {
-            let Some(record) = line.ok().and_then(|line| line.record().ok()) else {
-                damaged += 1;
-                return;
-            };
-            let ended = !matches!(
-                record.state,
-                gridctl_core::record::TrialState::Pending | gridctl_core::record::TrialState::Leased
-            );
-            if record.version != version || !ended {
-                return;
-            }
-            let brief = Brief::from(&record);
-            let place = newest.entry(brief.trial).or_insert_with(|| brief.clone());
-            if place.generation <= brief.generation {
-                *place = brief;
-            }
-        })
-        .map_err(fail)?;
+    let (newest, damaged) = newest(&results, version, &spec)?;
     if damaged > 0 {
         let message = format!("{damaged} damaged records in {} were left out", dir.display());
         diagnose::print(&Diagnostic::warning("results::damaged", message), None);
@@ -109,4 +89,42 @@ pub(crate) fn leaderboard(dir: &Path, query: &LeaderboardQuery) -> Result<Leader
         total: page.total,
         mixed_code: page.mixed_code,
     })
+}
+
+/// What counts for a version of each trial, its newest generation; and how many records are
+/// damaged.
+fn newest(
+    results: &Results,
+    version: u32,
+    spec: &SweepSpec,
+) -> Result<(BTreeMap<TrialId, Brief>, u64), Failure> {
+    let standing = results.standing(version).map_err(fail)?;
+    let points = Points::new(Arc::new(spec.clone()))
+        .map_err(|error| Failure::error("results", format!("versions/v{version}.yaml: {error}")))?;
+    let (mut newest, mut damaged) = (BTreeMap::new(), 0);
+    let mut add = |line: Result<RecordLine, VolumeError>| {
+        let Some((record, line)) = line.ok().and_then(|line| Some((line.record().ok()?, line))) else {
+            damaged += 1;
+            return;
+        };
+        if matches!(record.state, TrialState::Pending | TrialState::Leased) {
+            return;
+        }
+        let mut brief = Brief::from(&record);
+        if record.version != version {
+            // It may count for this version too, at another place.
+            if !standing.has(&line.journal, line.seq) {
+                return;
+            }
+            let index = points.index_of_near(&brief.params, brief.seed(), Some(brief.index));
+            let Some(index) = index else { return };
+            (brief.index, brief.generation) = (index, 1);
+        }
+        let place = newest.entry(brief.trial).or_insert_with(|| brief.clone());
+        if place.generation <= brief.generation {
+            *place = brief;
+        }
+    };
+    results.records(&mut add).map_err(fail)?;
+    Ok((newest, damaged))
 }

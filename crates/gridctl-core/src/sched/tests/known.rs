@@ -152,6 +152,7 @@ fn known_of(
         at: (SweepId(1), 1),
         index: brief.index,
         trial: brief.trial,
+        point: brief.point,
         repeat: 0,
         code: brief.code,
         state: brief.state,

@@ -320,6 +320,7 @@ fn known_outcomes_settle_their_trials_without_an_attempt() {
         state,
         objective,
         reading: Reading::Same,
+        link: None,
     };
     let mut world = World::new();
     let conn = world.join(1, "host-1", 10);

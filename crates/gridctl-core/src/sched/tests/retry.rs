@@ -15,6 +15,7 @@ fn all_failed() -> (World, SweepId) {
         state: TrialState::Failed,
         objective: None,
         reading: Reading::Same,
+        link: None,
     });
     let known = known.collect();
     assert!(world.submission(Submission { known, ..submission(frozen(spec("a", MANY))) }).is_ok());

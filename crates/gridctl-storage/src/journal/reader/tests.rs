@@ -13,7 +13,7 @@ const V1: (u32, u32) = (1, 1);
 fn journal(rows: &[OutcomeRow]) -> (tempfile::TempDir, SqliteStore, Reader) {
     let dir = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(dir.path(), Options::default()).unwrap();
-    store.append(&Group { events: &events(1..=1), outcomes: rows }).unwrap();
+    store.append(&Group { events: &events(1..=1), outcomes: rows, standings: &[] }).unwrap();
     let reader = Reader::open(dir.path()).unwrap();
     (dir, store, reader)
 }
@@ -195,7 +195,7 @@ fn the_best_of_a_hundred_thousand_are_found_at_once() {
     let mut store = SqliteStore::open(dir.path(), Options::default()).unwrap();
     for chunk in 0..20 {
         let rows: Vec<_> = (chunk * 5_000 + 1..=chunk * 5_000 + 5_000).map(outcome).collect();
-        store.append(&Group { events: &[], outcomes: &rows }).unwrap();
+        store.append(&Group { events: &[], outcomes: &rows, standings: &[] }).unwrap();
     }
     let reader = Reader::open(dir.path()).unwrap();
     for goal in [Goal::Maximize, Goal::Minimize] {

@@ -262,7 +262,7 @@ fn nothing_is_acknowledged_once_the_data_directory_is_gone_and_all_of_it_can_sti
         append(&mut store, 1, 3);
         store.still_there().unwrap();
         names.iter().for_each(|name| fs::remove_file(dir.join(name)).unwrap());
-        let group = Group { events: &events(4..=4), outcomes: &[outcome(4)] };
+        let group = Group { events: &events(4..=4), outcomes: &[outcome(4)], standings: &[] };
         for _ in 0..2 {
             assert!(store.append(&group).is_err(), "{what}");
             assert!(matches!(store.still_there(), Err(StoreError::Gone { .. })), "{what}");

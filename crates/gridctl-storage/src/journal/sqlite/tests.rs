@@ -281,7 +281,7 @@ fn a_full_disk_loses_nothing_and_needs_no_restart() {
     let pages: i64 = store.conn.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
     store.conn.query_row(&format!("PRAGMA max_page_count = {}", pages + 2), [], |_| Ok(())).unwrap();
     let many: Vec<_> = (4..400).map(outcome).collect();
-    let group = Group { events: &events(4..=399), outcomes: &many };
+    let group = Group { events: &events(4..=399), outcomes: &many, standings: &[] };
     for _ in 0..3 {
         let error = store.append(&group).unwrap_err();
         assert!(matches!(error, StoreError::NoSpace { .. }) && error.is_retryable(), "{error}");
@@ -326,7 +326,7 @@ fn a_device_that_is_really_full_is_no_space_until_it_is_freed() {
     let mut next = 4;
     let error = loop {
         let rows: Vec<_> = (next..next + 50).map(outcome).collect();
-        match store.append(&Group { events: &events(next..=next + 49), outcomes: &rows }) {
+        match store.append(&Group { events: &events(next..=next + 49), outcomes: &rows, standings: &[] }) {
             Ok(()) => next += 50,
             Err(error) => break error,
         }
