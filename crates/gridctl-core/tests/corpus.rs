@@ -165,7 +165,8 @@ const PROGRAMS: &[(&str, Option<f64>)] = &[
     // Hugging Face, LightGBM, XGBoost, CatBoost.
     ("{'loss': '0.3', 'grad_norm': '1.5', 'epoch': '1.0'}", Some(0.3)),
     ("  train_loss = 0.1\n  loss                 =     0.3", Some(0.3)),
-    ("[10]\tvalid_0's auc: 0.9\tvalid_0's loss: 0.31", Some(0.31)),
+    // A name that stands alone goes before one of a data set's.
+    ("[10]\tvalid_0's auc: 0.9\tvalid_0's loss: 0.31", Some(0.9)),
     ("[9]\ttrain-loss:0.1\tvalid-loss:0.2", Some(0.9)),
     ("[9]\tloss:0.5+0.1", None),
     ("0:\tlearn: 0.6\tloss: 0.65\tbest: 0.65 (0)\ttotal: 5ms", Some(0.65)),
