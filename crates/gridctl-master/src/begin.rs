@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gridctl_core::id::{Epoch, Time};
-use gridctl_core::sched::driver::Driver;
+use gridctl_core::sched::commit_pipeline::CommitPipeline;
 use gridctl_core::sched::{Core, Event, Timing};
 use gridctl_storage::journal::{EventRow, Group, Loaded, Options, Reader, SqliteStore, Store, StoreError};
 use gridctl_storage::results::EpochClaim;
@@ -16,8 +16,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::clock;
 use crate::compare::{self, Journal};
 use crate::config::MasterConfig;
-use crate::driver::{Own, Shell};
 use crate::error::{MasterError, chain};
+use crate::event_loop::{MasterLoop, Own};
 use crate::handle::{Handle, Shared};
 use crate::message::{Board, INCOMING, Message};
 use crate::query::Readers;
@@ -45,7 +45,7 @@ pub(crate) struct Begun {
 pub(crate) async fn begin(
     config: MasterConfig,
     wrap: impl FnOnce(SqliteStore) -> Box<dyn Store> + Send + 'static,
-) -> Result<(Shell, Begun), MasterError> {
+) -> Result<(MasterLoop, Begun), MasterError> {
     let opened = blocking(move || open(config)).await?;
     let opened = compared(opened).await?;
     blocking(move || begin_epoch(opened, wrap)).await
@@ -97,7 +97,7 @@ async fn compared(opened: Opened) -> Result<Opened, MasterError> {
 fn begin_epoch(
     Opened { config, store, mut core }: Opened,
     wrap: impl FnOnce(SqliteStore) -> Box<dyn Store>,
-) -> Result<(Shell, Begun), MasterError> {
+) -> Result<(MasterLoop, Begun), MasterError> {
     let data_dir = config.data_dir.clone();
     let (needs_check, doubt) = (store.needs_check(), store.doubt().map(str::to_owned));
     let journal = store.journal_id().to_owned();
@@ -136,8 +136,8 @@ fn begin_epoch(
             failure: Arc::clone(&failure),
         }),
     };
-    let shell = Shell {
-        driver: Driver::new(core),
+    let shell = MasterLoop {
+        pipeline: CommitPipeline::new(core),
         store,
         reader,
         next_outcome: last_outcome + 1,

@@ -13,7 +13,7 @@ use gridctl_storage::results::{EpochClaim, Results};
 use gridctl_storage::volume::{DirVolume, VolumeError};
 
 use crate::error::{Kept, Lack, MasterError};
-use crate::ship::Cargo;
+use crate::ship::ShipJob;
 
 /// The journal that is compared.
 pub(crate) struct Journal<'a> {
@@ -26,7 +26,7 @@ pub(crate) struct Journal<'a> {
 
 /// Why a sweep's records are not shipped.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum ShipError {
     /// Perhaps later.
     Volume(VolumeError),
     /// Perhaps later.
@@ -35,13 +35,13 @@ pub(crate) enum Trouble {
     Refused(Box<MasterError>),
 }
 
-impl From<VolumeError> for Trouble {
+impl From<VolumeError> for ShipError {
     fn from(error: VolumeError) -> Self {
         Self::Volume(error)
     }
 }
 
-impl From<StoreError> for Trouble {
+impl From<StoreError> for ShipError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
@@ -51,12 +51,12 @@ impl From<StoreError> for Trouble {
 ///
 /// # Errors
 /// [`MasterError::Behind`], [`MasterError::Superseded`].
-pub(crate) fn all(journal: &Journal<'_>, cargo: &[Cargo]) -> Result<(), MasterError> {
+pub(crate) fn all(journal: &Journal<'_>, cargo: &[ShipJob]) -> Result<(), MasterError> {
     for cargo in cargo {
-        match open(cargo).map_err(Trouble::from).and_then(|results| one(journal, cargo, &results)) {
-            Err(Trouble::Refused(error)) => return Err(*error),
-            Err(Trouble::Store(error)) => return Err(error.into()),
-            Err(Trouble::Volume(error)) => {
+        match open(cargo).map_err(ShipError::from).and_then(|results| one(journal, cargo, &results)) {
+            Err(ShipError::Refused(error)) => return Err(*error),
+            Err(ShipError::Store(error)) => return Err(error.into()),
+            Err(ShipError::Volume(error)) => {
                 tracing::debug!(sweep = cargo.frozen.spec.name, %error, "not compared with its results");
             }
             Ok(()) => {}
@@ -67,7 +67,7 @@ pub(crate) fn all(journal: &Journal<'_>, cargo: &[Cargo]) -> Result<(), MasterEr
 
 /// A sweep's results, if they are there and its own. It was made and claimed when the sweep was
 /// submitted. If that is gone, a disk may not be mounted: nothing is made anew.
-pub(crate) fn open(cargo: &Cargo) -> Result<Results, VolumeError> {
+pub(crate) fn open(cargo: &ShipJob) -> Result<Results, VolumeError> {
     let volume = DirVolume::open(Path::new(&cargo.volume))?;
     let results = Results::new(Arc::new(volume), &cargo.frozen.spec.name, &cargo.frozen.uuid)?;
     results.check_claim()?;
@@ -75,8 +75,8 @@ pub(crate) fn open(cargo: &Cargo) -> Result<Results, VolumeError> {
 }
 
 /// Compares the journal with one sweep's results.
-pub(crate) fn one(journal: &Journal<'_>, cargo: &Cargo, results: &Results) -> Result<(), Trouble> {
-    let refuse = |lack| Err(Trouble::Refused(Box::new(behind(journal, cargo, lack))));
+pub(crate) fn one(journal: &Journal<'_>, cargo: &ShipJob, results: &Results) -> Result<(), ShipError> {
+    let refuse = |lack| Err(ShipError::Refused(Box::new(behind(journal, cargo, lack))));
     if let Some(theirs) = results.highest_epoch()? {
         let claim = results.epoch_claim(theirs)?;
         if theirs > journal.epoch {
@@ -111,17 +111,22 @@ pub(crate) fn one(journal: &Journal<'_>, cargo: &Cargo, results: &Results) -> Re
 }
 
 /// Another master has an epoch that is higher than this one's, or the same.
-pub(crate) fn superseded(ours: Epoch, cargo: &Cargo, theirs: Epoch, claim: Option<&EpochClaim>) -> Trouble {
+pub(crate) fn superseded(
+    ours: Epoch,
+    cargo: &ShipJob,
+    theirs: Epoch,
+    claim: Option<&EpochClaim>,
+) -> ShipError {
     let by = claim.map(|claim| format!("{} on {}", claim.data_dir, claim.host));
     let sweep = cargo.frozen.spec.name.clone();
-    Trouble::Refused(Box::new(MasterError::Superseded { sweep, ours, theirs, by }))
+    ShipError::Refused(Box::new(MasterError::Superseded { sweep, ours, theirs, by }))
 }
 
 /// A copy of a data directory must not write into results that the original goes on with.
 ///
 /// # Errors
 /// [`MasterError::Copied`].
-pub(crate) fn check_home(home: &Home, data_dir: &Path, cargo: &[Cargo]) -> Result<(), MasterError> {
+pub(crate) fn check_home(home: &Home, data_dir: &Path, cargo: &[ShipJob]) -> Result<(), MasterError> {
     let Home::CopyOf(original) = home else { return Ok(()) };
     match cargo.iter().find(|cargo| !cargo.frozen.is_in_data_dir()) {
         None => Ok(()),
@@ -154,7 +159,7 @@ pub(crate) fn explain(data_dir: &Path, error: StoreError) -> MasterError {
 fn places(data_dir: &Path) -> BTreeSet<(PathBuf, String)> {
     let mut places = BTreeSet::new();
     if let Ok(core) = crate::reading::fold_as_it_is(data_dir) {
-        let place = |cargo: Cargo| (PathBuf::from(cargo.volume), cargo.frozen.spec.name.clone());
+        let place = |cargo: ShipJob| (PathBuf::from(cargo.volume), cargo.frozen.spec.name.clone());
         places.extend(crate::ship::cargo(&core, data_dir).into_iter().map(place));
     }
     let root = data_dir.join(gridctl_core::protocol::DEFAULT_OUTPUT);
@@ -174,7 +179,7 @@ pub(crate) fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-fn behind(journal: &Journal<'_>, cargo: &Cargo, lack: Lack) -> MasterError {
+fn behind(journal: &Journal<'_>, cargo: &ShipJob, lack: Lack) -> MasterError {
     MasterError::Behind {
         dir: journal.data_dir.to_owned(),
         sweep: cargo.frozen.spec.name.clone(),

@@ -18,9 +18,9 @@ use gridctl_storage::volume::{DirVolume, VolumeError};
 
 use crate::begin::restore;
 use crate::commit::{event_row, row, standings};
-use crate::compare::{self, Journal, Trouble};
+use crate::compare::{self, Journal, ShipError};
 use crate::error::MasterError;
-use crate::ship::{self, Cargo};
+use crate::ship::{self, ShipJob};
 
 /// Records of one commit.
 const BATCH: usize = 2_048;
@@ -132,9 +132,9 @@ pub fn rebuild(data_dir: &Path, from: &[RebuildFrom], options: Options) -> Resul
         for version in results.whole_versions().map_err(volume)? {
             ship::put_standing(results, &reader, (SweepId(number), version)).map_err(
                 |trouble| match trouble {
-                    Trouble::Volume(source) => unread(from, source),
-                    Trouble::Store(source) => source.into(),
-                    Trouble::Refused(error) => *error,
+                    ShipError::Volume(source) => unread(from, source),
+                    ShipError::Store(source) => source.into(),
+                    ShipError::Refused(error) => *error,
                 },
             )?;
         }
@@ -193,13 +193,13 @@ fn whole(data_dir: &Path, from: &[RebuildFrom]) -> Result<Core, MasterError> {
     let (name, epoch) = (reader.journal_id().to_owned(), core.epoch());
     let journal = Journal { name: &name, data_dir, epoch, reader: &reader };
     let mut cargo = ship::cargo(&core, data_dir);
-    let is_of = |cargo: &Cargo, from: &&RebuildFrom| from.sweep == cargo.frozen.spec.name;
-    let moved: Vec<Cargo> = cargo
+    let is_of = |cargo: &ShipJob, from: &&RebuildFrom| from.sweep == cargo.frozen.spec.name;
+    let moved: Vec<ShipJob> = cargo
         .iter()
         .filter_map(|cargo| {
             let from = from.iter().find(|from| is_of(cargo, from))?;
             let volume = from.root.display().to_string();
-            Some(Cargo { volume, frozen: Arc::clone(&cargo.frozen), ..*cargo })
+            Some(ShipJob { volume, frozen: Arc::clone(&cargo.frozen), ..*cargo })
         })
         .collect();
     cargo.extend(moved);

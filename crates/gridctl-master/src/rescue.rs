@@ -14,7 +14,7 @@ use gridctl_storage::results::records;
 
 use crate::compare;
 use crate::error::{Rescued, chain};
-use crate::ship::{self, Cargo};
+use crate::ship::{self, ShipJob};
 
 /// Names that are tried in one directory.
 const NAMES: u32 = 100;
@@ -24,7 +24,7 @@ const CHUNK: u64 = 1_024;
 /// Writes the records that are nowhere else, each sweep's into a file of its own in the working
 /// directory, or else in the one for temporary files.
 pub(crate) fn all(core: &Core, reader: &Reader, data_dir: &Path) -> Vec<Rescued> {
-    let rescue = |cargo: Cargo| {
+    let rescue = |cargo: ShipJob| {
         let after = shipped(&cargo, reader, data_dir);
         let records = reader.count_after(after, cargo.sweep.0);
         let written = match &records {
@@ -39,7 +39,7 @@ pub(crate) fn all(core: &Core, reader: &Reader, data_dir: &Path) -> Vec<Rescued>
 }
 
 /// The last record that is safe in the results volume. What lies in the data directory is going.
-fn shipped(cargo: &Cargo, reader: &Reader, data_dir: &Path) -> u64 {
+fn shipped(cargo: &ShipJob, reader: &Reader, data_dir: &Path) -> u64 {
     if Path::new(&cargo.volume).starts_with(data_dir) {
         return 0;
     }
@@ -47,7 +47,7 @@ fn shipped(cargo: &Cargo, reader: &Reader, data_dir: &Path) -> u64 {
     shipped.ok().filter(|shipped| shipped.gaps.is_empty()).map_or(0, |shipped| shipped.last)
 }
 
-fn write(cargo: &Cargo, reader: &Reader, after: u64) -> Result<PathBuf, String> {
+fn write(cargo: &ShipJob, reader: &Reader, after: u64) -> Result<PathBuf, String> {
     let (file, path) = create(&cargo.frozen.spec.name)?;
     let mut out = BufWriter::new(&file);
     let mut last = after;

@@ -16,7 +16,7 @@ use gridctl_storage::results::{self, EpochClaim, RecordRanges, Results};
 use gridctl_storage::volume::{DirVolume, VolumeError};
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::compare::{self, Journal, Trouble};
+use crate::compare::{self, Journal, ShipError};
 use crate::error::{AskError, Lack, MasterError, chain};
 use crate::handle::Handle;
 
@@ -26,7 +26,7 @@ const EVERY: Duration = Duration::from_secs(2);
 const SEGMENT: u64 = 2_048;
 
 /// What is to be shipped for one sweep.
-pub(crate) struct Cargo {
+pub(crate) struct ShipJob {
     pub(crate) sweep: SweepId,
     pub(crate) version: u32,
     pub(crate) frozen: Arc<FrozenSweep>,
@@ -35,9 +35,9 @@ pub(crate) struct Cargo {
 }
 
 /// What is to be shipped, for the master of this data directory.
-pub(crate) fn cargo(core: &Core, data_dir: &Path) -> Vec<Cargo> {
+pub(crate) fn cargo(core: &Core, data_dir: &Path) -> Vec<ShipJob> {
     let data_dir = data_dir.to_string_lossy();
-    let cargo = |sweep: &Sweep| Cargo {
+    let cargo = |sweep: &Sweep| ShipJob {
         sweep: sweep.id(),
         version: sweep.version(),
         frozen: Arc::clone(sweep.frozen()),
@@ -61,7 +61,7 @@ pub(crate) struct Start {
 pub(crate) struct Shipper {
     start: Start,
     data_dir: PathBuf,
-    ways: Mutex<BTreeMap<SweepId, Way>>,
+    ways: Mutex<BTreeMap<SweepId, ResultsWriter>>,
     problems: Mutex<BTreeMap<SweepId, String>>,
     /// Records from before the start that were shipped since somebody asked, by sweep.
     late: Mutex<BTreeMap<String, u64>>,
@@ -71,7 +71,7 @@ pub(crate) struct Shipper {
 
 /// The way to one sweep's results.
 #[derive(Debug)]
-struct Way {
+struct ResultsWriter {
     volume: String,
     shipper: results::Shipper,
     results: Results,
@@ -171,25 +171,25 @@ impl Shipper {
     /// # Errors
     /// This master must not write to one of the volumes: [`MasterError::Superseded`],
     /// [`MasterError::Behind`].
-    fn ship(&self, cargo: &[Cargo], reader: &Reader) -> Result<(), MasterError> {
+    fn ship(&self, cargo: &[ShipJob], reader: &Reader) -> Result<(), MasterError> {
         let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
         for cargo in cargo {
             let problem = match self.ship_one(&mut ways, cargo, reader) {
                 Ok(()) => None,
-                Err(Trouble::Refused(error)) => return Err(*error),
-                Err(Trouble::Volume(error)) => {
+                Err(ShipError::Refused(error)) => return Err(*error),
+                Err(ShipError::Volume(error)) => {
                     // The volume may be another one when it comes back: look again.
                     ways.remove(&cargo.sweep);
                     Some(chain(&error))
                 }
-                Err(Trouble::Store(error)) => Some(chain(&error)),
+                Err(ShipError::Store(error)) => Some(chain(&error)),
             };
             self.note(cargo, problem);
         }
         Ok(())
     }
 
-    fn note(&self, cargo: &Cargo, problem: Option<String>) {
+    fn note(&self, cargo: &ShipJob, problem: Option<String>) {
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         let before = problems.remove(&cargo.sweep);
         let Some(problem) = problem else { return };
@@ -205,10 +205,10 @@ impl Shipper {
 
     fn ship_one(
         &self,
-        ways: &mut BTreeMap<SweepId, Way>,
-        cargo: &Cargo,
+        ways: &mut BTreeMap<SweepId, ResultsWriter>,
+        cargo: &ShipJob,
         reader: &Reader,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ShipError> {
         if ways.get(&cargo.sweep).is_none_or(|way| way.volume != cargo.volume) {
             ways.insert(cargo.sweep, self.find_way(cargo, reader)?);
         }
@@ -234,7 +234,7 @@ impl Shipper {
         }
     }
 
-    fn note_late(&self, cargo: &Cargo, records: &[(u64, String)]) {
+    fn note_late(&self, cargo: &ShipJob, records: &[(u64, String)]) {
         let late = records.iter().filter(|(seq, _)| *seq <= self.start.last_outcome).count() as u64;
         if late > 0 {
             tracing::info!(sweep = cargo.frozen.spec.name, late, "shipped records from before this start");
@@ -245,7 +245,7 @@ impl Shipper {
 
     /// Opens a sweep's results, makes sure that they are its own and that the journal is not behind
     /// them, says that this master's epoch has begun, and fills in what is missing.
-    fn find_way(&self, cargo: &Cargo, reader: &Reader) -> Result<Way, Trouble> {
+    fn find_way(&self, cargo: &ShipJob, reader: &Reader) -> Result<ResultsWriter, ShipError> {
         let Start { epoch, claim, .. } = &self.start;
         let results = compare::open(cargo)?;
         let journal = Journal { name: &claim.journal, data_dir: &self.data_dir, epoch: *epoch, reader };
@@ -272,13 +272,17 @@ impl Shipper {
         let kept = results.whole_versions()?;
         let version = kept.iter().zip(1..).take_while(|(kept, all)| **kept == *all).count();
         let version = u32::try_from(version).unwrap_or(u32::MAX);
-        Ok(Way { volume: cargo.volume.clone(), shipper, results, version, upto: 0 })
+        Ok(ResultsWriter { volume: cargo.volume.clone(), shipper, results, version, upto: 0 })
     }
 }
 
 /// The versions of a sweep after number `after`, with what they say: those that were never the
 /// newest one for long are in the journal alone.
-fn versions(reader: &Reader, cargo: &Cargo, after: u32) -> Result<Vec<(u32, Arc<FrozenSweep>)>, StoreError> {
+fn versions(
+    reader: &Reader,
+    cargo: &ShipJob,
+    after: u32,
+) -> Result<Vec<(u32, Arc<FrozenSweep>)>, StoreError> {
     let mut versions = Vec::new();
     if after + 1 < cargo.version {
         let prefix = format!("{{\"submitted\":{{\"sweep\":{},", cargo.sweep.0);
@@ -303,7 +307,7 @@ pub(crate) fn put_standing(
     results: &Results,
     reader: &Reader,
     (sweep, version): (SweepId, u32),
-) -> Result<(), Trouble> {
+) -> Result<(), ShipError> {
     let mut records = RecordRanges::default();
     for piece in reader.standings((sweep.0, version))? {
         reader.links_of(&piece)?.into_iter().for_each(|(seq, _)| records.push(seq));
@@ -338,7 +342,7 @@ pub(crate) async fn all(handle: &Handle) -> Result<(), MasterError> {
 /// Does something with all cargo, off the threads that serve; `None` if it cannot be asked for now.
 pub(crate) async fn with_cargo<T: Send + 'static>(
     handle: &Handle,
-    work: impl FnOnce(&Shipper, &[Cargo], &Reader) -> T + Send + 'static,
+    work: impl FnOnce(&Shipper, &[ShipJob], &Reader) -> T + Send + 'static,
 ) -> Result<Option<T>, MasterError> {
     let data_dir = handle.shared.data_dir.clone();
     let Ok(cargo) = handle.look(move |core, _| cargo(core, &data_dir)).await else { return Ok(None) };

@@ -13,8 +13,8 @@ use crate::advert::{self, Advert};
 use crate::begin::{self, Begun};
 use crate::clock;
 use crate::config::MasterConfig;
-use crate::driver::Shell;
 use crate::error::MasterError;
+use crate::event_loop::MasterLoop;
 use crate::handle::Handle;
 use crate::listen;
 use crate::message::Message;
@@ -123,7 +123,7 @@ impl Master {
 
 /// Starts the loop on a thread of its own, which it may block.
 fn drive(
-    shell: Shell,
+    shell: MasterLoop,
     inbox: mpsc::Receiver<Message>,
     failed: mpsc::Sender<MasterError>,
 ) -> Result<(), MasterError> {

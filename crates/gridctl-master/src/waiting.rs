@@ -10,7 +10,7 @@ use crate::compare;
 use crate::error::{MasterError, chain};
 use crate::handle::Handle;
 use crate::reading;
-use crate::ship::{self, Cargo};
+use crate::ship::{self, ShipJob};
 
 /// Records that a sweep's results lack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(crate) async fn unshipped(handle: &Handle) -> Result<Vec<Unshipped>, MasterE
 /// A part of the master has failed.
 pub(crate) async fn unanswered(handle: &Handle) -> Result<Vec<Unshipped>, MasterError> {
     let left = ship::with_cargo(handle, |_, cargo, reader| {
-        let one = |cargo: &Cargo| {
+        let one = |cargo: &ShipJob| {
             let sweep = cargo.frozen.spec.name.clone();
             let records = reader.count_after(0, cargo.sweep.0)?;
             Ok(Unshipped {
@@ -75,7 +75,7 @@ pub(crate) async fn unanswered(handle: &Handle) -> Result<Vec<Unshipped>, Master
 
 /// What one sweep's results lack.
 fn lacking(
-    cargo: &Cargo,
+    cargo: &ShipJob,
     journal: &str,
     reader: &Reader,
     why: Option<String>,

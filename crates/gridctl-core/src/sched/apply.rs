@@ -8,7 +8,7 @@ use super::event::Event;
 use super::person::seed;
 use super::phase::SweepPhase;
 use super::sweep::Sweep;
-use super::trial::Hold;
+use super::trial::TrialPhase;
 use super::worker::Worker;
 use crate::id::{LeaseSeq, SweepId, Time};
 use crate::points::Points;
@@ -128,15 +128,15 @@ impl Core {
                 new.generations.insert(pos, trial.generation);
             }
             new.leased += u64::from(trial.is_leased());
-            match trial.hold {
-                Hold::Leased(_) => {}
+            match trial.phase {
+                TrialPhase::Leased(_) => {}
                 _ => {
                     new.ready.insert(pos);
                 }
             }
             let mut trial = trial.clone();
-            if let Hold::Backoff { .. } = trial.hold {
-                trial.hold = Hold::Ready;
+            if let TrialPhase::Backoff { .. } = trial.phase {
+                trial.phase = TrialPhase::Ready;
             }
             new.open.insert(pos, trial);
         }

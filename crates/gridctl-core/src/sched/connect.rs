@@ -13,7 +13,7 @@ use crate::protocol::{Hello, MasterUpdate, PROTOCOL, ToWorker, Welcome, WorkerUp
 
 impl Core {
     /// A worker connected and said who it is.
-    pub(super) fn opened(&mut self, now: Time, conn: Conn, hello: Hello) {
+    pub(super) fn on_hello(&mut self, now: Time, conn: Conn, hello: Hello) {
         if hello.protocol != PROTOCOL {
             let why = format!(
                 "this master speaks protocol {PROTOCOL}, the worker ({}) speaks {}: start both from the same release",
@@ -120,7 +120,7 @@ impl Core {
     }
 
     /// A worker said something on its connection; what comes on an earlier one is not heard.
-    pub(super) fn said(&mut self, now: Time, conn: Conn, update: WorkerUpdate) {
+    pub(super) fn on_update(&mut self, now: Time, conn: Conn, update: WorkerUpdate) {
         let Some(&id) = self.conns.get(&conn) else { return };
         self.renew(now, conn);
         for report in update.reports {
@@ -142,7 +142,7 @@ impl Core {
             link.prefetch = prefetch.min(MAX_PREFETCH);
         }
         if update.bye {
-            self.gone(id, false);
+            self.on_worker_lost(id, false);
             self.conns.remove(&conn);
             self.out.effects.push(Effect::Hangup(conn));
         }
@@ -157,7 +157,7 @@ impl Core {
     }
 
     /// A connection ended: the worker may come back before its leases end.
-    pub(super) fn closed(&mut self, conn: Conn) {
+    pub(super) fn on_disconnect(&mut self, conn: Conn) {
         let Some(id) = self.conns.remove(&conn) else { return };
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.link = None;
@@ -167,7 +167,7 @@ impl Core {
     }
 
     /// The worker is no more, as the fleet or its silence says; `lost`: it vanished while it held trials.
-    pub(super) fn gone(&mut self, id: WorkerId, lost: bool) {
+    pub(super) fn on_worker_lost(&mut self, id: WorkerId, lost: bool) {
         let Some(worker) = self.workers.remove(&id) else { return };
         if let Some(link) = &worker.link {
             self.conns.remove(&link.conn);
@@ -183,7 +183,7 @@ impl Core {
         let away: Vec<WorkerId> =
             self.workers.iter().filter(|(_, worker)| worker.link.is_none()).map(|(id, _)| *id).collect();
         for id in away {
-            self.gone(id, false);
+            self.on_worker_lost(id, false);
         }
         self.sweeps.values_mut().for_each(Sweep::forgive_expired);
     }

@@ -10,7 +10,7 @@ use super::left_out::{LeftOut, Unsure};
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::step::{Conn, Effect, Outcome};
 use super::sweep::Sweep;
-use super::trial::{Hold, Lease};
+use super::trial::{Lease, TrialPhase};
 use crate::attempt::{self, Budget, End};
 use crate::id::{SweepId, Time, WorkerId};
 use crate::metrics::ReadBy;
@@ -119,11 +119,11 @@ impl Core {
 
     /// Ends the attempt whose lease has expired, because the trial is about to be granted again; false if the trial is
     /// settled by that.
-    pub(super) fn lay_to_rest(&mut self, now: Time, sweep_id: SweepId, pos: u64) -> bool {
+    pub(super) fn end_expired(&mut self, now: Time, sweep_id: SweepId, pos: u64) -> bool {
         let Some(trial) = self.sweeps.get(&sweep_id).and_then(|sweep| sweep.open.get(&pos)) else {
             return false;
         };
-        let Hold::Expired { lost, .. } = &trial.hold else { return true };
+        let TrialPhase::Expired { lost, .. } = &trial.phase else { return true };
         let class = if *lost { Class::Lost } else { Class::WorkerFault };
         self.end_as(now, sweep_id, pos, class);
         self.sweeps.get(&sweep_id).is_some_and(|sweep| sweep.open.contains_key(&pos))
@@ -137,7 +137,7 @@ impl Core {
     }
 
     /// The report of an attempt whose worker says nothing any more.
-    fn made_up(&self, sweep: SweepId, pos: u64, lease: &Lease, class: Class) -> Option<Report> {
+    fn report_of_lost(&self, sweep: SweepId, pos: u64, lease: &Lease, class: Class) -> Option<Report> {
         let trial = self.sweeps.get(&sweep)?.trial_id(pos);
         let why = match class {
             Class::Lost => "the worker fell silent",
@@ -150,7 +150,7 @@ impl Core {
     /// Ends an attempt that the master itself takes back.
     pub(super) fn end_as(&mut self, now: Time, sweep: SweepId, pos: u64, class: Class) {
         let lease = self.sweeps.get(&sweep).and_then(|sweep| sweep.open.get(&pos)?.lease().cloned());
-        if let Some(report) = lease.and_then(|lease| self.made_up(sweep, pos, &lease, class)) {
+        if let Some(report) = lease.and_then(|lease| self.report_of_lost(sweep, pos, &lease, class)) {
             self.end(now, (sweep, pos), report);
         }
     }

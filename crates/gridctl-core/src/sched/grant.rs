@@ -3,7 +3,7 @@
 
 use super::Core;
 use super::event::Event;
-use super::trial::{Hold, Lease};
+use super::trial::{Lease, TrialPhase};
 use super::worker::Worker;
 use crate::id::{Fingerprint, LeaseSeq, SweepId, Time, Token, WorkerId};
 use crate::points::Points;
@@ -114,7 +114,7 @@ impl Core {
             !elsewhere && (!trial.goes_alone() || worker.leases.is_empty())
         };
         if let Some(pos) = sweep.ready.iter().take(LOOKED_AT).find(suits).copied() {
-            return self.lay_to_rest(now, sweep_id, pos).then_some(pos);
+            return self.end_expired(now, sweep_id, pos).then_some(pos);
         }
         let ahead = sweep.look_ahead(budget.positions_of(&sweep.points))?;
         // The trial that was found is a grant, and no position that was passed.
@@ -174,7 +174,7 @@ impl Core {
             self.workers.entry(id).or_insert_with(|| Worker::new(String::new(), now.after_ms(ttl_ms)));
         let host = worker.host.clone();
         let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return };
-        if let Some(Hold::Expired { lease, .. }) = sweep.open.get(&pos).map(|trial| &trial.hold) {
+        if let Some(TrialPhase::Expired { lease, .. }) = sweep.open.get(&pos).map(|trial| &trial.phase) {
             self.leases.remove(&lease.token.lease);
         }
         sweep.begun.get_or_insert(now);

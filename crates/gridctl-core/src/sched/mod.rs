@@ -7,8 +7,8 @@ mod apply;
 mod breaker;
 mod candidates;
 mod changed;
+pub mod commit_pipeline;
 mod connect;
-pub mod driver;
 mod end;
 pub mod event;
 mod given_up;
@@ -38,7 +38,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 pub use self::candidates::{Candidates, LookedUp};
-pub use self::driver::Driver;
+pub use self::commit_pipeline::CommitPipeline;
 pub use self::event::{Ended, Event, Next};
 use self::given_up::GivenUp;
 pub use self::known::{Changed, Known, LinkSource, PriorOutcome, PriorRow, Reading, RowTells};
@@ -229,10 +229,10 @@ impl Core {
     pub fn step(&mut self, now: Time, input: Input) {
         self.note_stall(now);
         match input {
-            Input::Opened(conn, hello) => self.opened(now, conn, *hello),
-            Input::Said(conn, update) => self.said(now, conn, *update),
-            Input::Closed(conn) => self.closed(conn),
-            Input::Gone(worker) => self.gone(worker, true),
+            Input::Opened(conn, hello) => self.on_hello(now, conn, *hello),
+            Input::Said(conn, update) => self.on_update(now, conn, *update),
+            Input::Closed(conn) => self.on_disconnect(conn),
+            Input::Gone(worker) => self.on_worker_lost(worker, true),
             Input::OrphansEnded => self.orphans_ended(),
             Input::Submit(request, submission) => self.submit(now, request, *submission),
             Input::SetAside { except } => self.set_aside(now, &except),

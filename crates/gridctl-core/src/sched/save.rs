@@ -170,12 +170,12 @@ impl Core {
             core.workers.insert(id, Worker::new(host, now));
         }
         for saved in saved.sweeps {
-            core.put_back(now, saved)?;
+            core.restore_sweep(now, saved)?;
         }
         Ok(core)
     }
 
-    fn put_back(&mut self, now: Time, saved: SavedSweep) -> Result<(), RestoreError> {
+    fn restore_sweep(&mut self, now: Time, saved: SavedSweep) -> Result<(), RestoreError> {
         let points = Points::new(Arc::new(saved.frozen.spec.clone()))?;
         let mut sweep = Sweep::new(saved.id, saved.version, saved.frozen, points);
         sweep.cursor = saved.cursor;

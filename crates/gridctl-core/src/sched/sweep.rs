@@ -12,7 +12,7 @@ use super::means::PartialMeans;
 use super::observed::{Observed, SharedChanges};
 use super::phase::SweepPhase;
 use super::settled::Settled;
-use super::trial::{Hold, Lease, Trial};
+use super::trial::{Lease, Trial, TrialPhase};
 use super::unread::AxisWatch;
 use crate::id::{SweepId, Time, TrialId, WorkerId};
 use crate::points::Points;
@@ -178,7 +178,7 @@ impl Sweep {
         self.ready.remove(&pos);
         let trial = self.open.entry(pos).or_insert_with(|| Trial::new(1));
         // On replay nobody has woken it.
-        if let Hold::Backoff { until, .. } = trial.hold {
+        if let TrialPhase::Backoff { until, .. } = trial.phase {
             self.backoff.remove(&(until, pos));
         }
         trial.attempt = lease.token.attempt;
@@ -186,15 +186,15 @@ impl Sweep {
         if !trial.is_leased() {
             self.leased += 1;
         }
-        trial.hold = Hold::Leased(lease);
+        trial.phase = TrialPhase::Leased(lease);
     }
 
     /// The lease's time is over: the trial may be granted again.
     pub(super) fn expire(&mut self, pos: u64, lost: bool) {
         if let Some(trial) = self.open.get_mut(&pos)
-            && let Hold::Leased(lease) = &trial.hold
+            && let TrialPhase::Leased(lease) = &trial.phase
         {
-            trial.hold = Hold::Expired { lease: lease.clone(), lost };
+            trial.phase = TrialPhase::Expired { lease: lease.clone(), lost };
             self.leased -= 1;
             self.ready.insert(pos);
         }
@@ -203,7 +203,7 @@ impl Sweep {
     /// Whoever held what has expired is not to blame for it.
     pub(super) fn forgive_expired(&mut self) {
         for trial in self.open.values_mut() {
-            if let Hold::Expired { lost, .. } = &mut trial.hold {
+            if let TrialPhase::Expired { lost, .. } = &mut trial.phase {
                 *lost = false;
             }
         }
@@ -212,9 +212,9 @@ impl Sweep {
     /// Its holder is back before anybody else was granted the trial.
     pub(super) fn readopt(&mut self, pos: u64) {
         if let Some(trial) = self.open.get_mut(&pos)
-            && let Hold::Expired { lease, .. } = &trial.hold
+            && let TrialPhase::Expired { lease, .. } = &trial.phase
         {
-            trial.hold = Hold::Leased(lease.clone());
+            trial.phase = TrialPhase::Leased(lease.clone());
             self.leased += 1;
             self.ready.remove(&pos);
         }
@@ -229,11 +229,11 @@ impl Sweep {
                 trial.tally = *tally;
                 trial.avoid.clone_from(avoid);
                 if *delay_ms == 0 {
-                    trial.hold = Hold::Ready;
+                    trial.phase = TrialPhase::Ready;
                     self.ready.insert(pos);
                 } else {
                     let until = now.after_ms(*delay_ms);
-                    trial.hold = Hold::Backoff { delay_ms: *delay_ms, until };
+                    trial.phase = TrialPhase::Backoff { delay_ms: *delay_ms, until };
                     self.backoff.insert((until, pos));
                 }
             }
@@ -332,16 +332,16 @@ impl Sweep {
     pub(super) fn requeue(&mut self, now: Time) {
         self.leased = 0;
         for (pos, trial) in &mut self.open {
-            match &mut trial.hold {
-                Hold::Ready => {
+            match &mut trial.phase {
+                TrialPhase::Ready => {
                     self.ready.insert(*pos);
                 }
-                Hold::Backoff { delay_ms, until } => {
+                TrialPhase::Backoff { delay_ms, until } => {
                     *until = now.after_ms(*delay_ms);
                     self.backoff.insert((*until, *pos));
                 }
-                Hold::Leased(lease) | Hold::Expired { lease, .. } => {
-                    trial.hold = Hold::Leased(lease.clone());
+                TrialPhase::Leased(lease) | TrialPhase::Expired { lease, .. } => {
+                    trial.phase = TrialPhase::Leased(lease.clone());
                     self.leased += 1;
                 }
             }

@@ -6,7 +6,7 @@
     reason = "a row says its type once: a name, what happens, what is expected"
 )]
 
-mod driver;
+mod commit_pipeline;
 mod excused;
 mod failures;
 mod known;
@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::made::*;
-use super::trial::Hold;
+use super::trial::TrialPhase;
 use super::*;
 use crate::id::{CodeHash, Token};
 use crate::points::Points;
@@ -142,12 +142,12 @@ impl World {
                     let worker = self.core.workers.get(&lease.worker);
                     worker.is_some_and(|worker| worker.leases.contains_key(&lease.token.lease))
                 });
-                match &trial.hold {
-                    Hold::Leased(_) => assert_eq!((queues, timed), ([false; 2], true), "one timer"),
-                    Hold::Ready | Hold::Expired { .. } => {
+                match &trial.phase {
+                    TrialPhase::Leased(_) => assert_eq!((queues, timed), ([false; 2], true), "one timer"),
+                    TrialPhase::Ready | TrialPhase::Expired { .. } => {
                         assert_eq!((queues, timed), ([true, false], false), "one queue");
                     }
-                    Hold::Backoff { .. } => {
+                    TrialPhase::Backoff { .. } => {
                         assert!(queues[0] != queues[1] && !timed, "one queue");
                     }
                 }

@@ -50,7 +50,7 @@ impl Core {
                 let conn = link.conn;
                 self.conns.remove(&conn);
             }
-            self.gone(id, true);
+            self.on_worker_lost(id, true);
         }
     }
 

@@ -15,14 +15,14 @@ pub(super) struct Trial {
     pub(super) tally: Tally,
     /// The machine of the last counted failure: another one is preferred.
     pub(super) avoid: Option<String>,
-    pub(super) hold: Hold,
+    pub(super) phase: TrialPhase,
     #[serde(skip)]
     pub(super) progress: Option<(i64, f64)>,
 }
 
 /// Who holds a trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum Hold {
+pub(super) enum TrialPhase {
     /// Nobody: it is in `ready`.
     Ready,
     /// Nobody, for so long: it is in `backoff`, and then in `ready`.
@@ -56,26 +56,26 @@ impl Trial {
             generation,
             tally: Tally::default(),
             avoid: None,
-            hold: Hold::Ready,
+            phase: TrialPhase::Ready,
             progress: None,
         }
     }
 
     /// Whether the next attempt must have a worker for itself; one whose lease expired by silence counts as lost then.
     pub(super) fn goes_alone(&self) -> bool {
-        let lost = matches!(self.hold, Hold::Expired { lost: true, .. });
+        let lost = matches!(self.phase, TrialPhase::Expired { lost: true, .. });
         self.tally.suspicion.saturating_add(u8::from(lost)) >= SUSPICIOUS
     }
 
     /// The lease whose holder may report.
     pub(super) fn lease(&self) -> Option<&Lease> {
-        match &self.hold {
-            Hold::Leased(lease) | Hold::Expired { lease, .. } => Some(lease),
-            Hold::Ready | Hold::Backoff { .. } => None,
+        match &self.phase {
+            TrialPhase::Leased(lease) | TrialPhase::Expired { lease, .. } => Some(lease),
+            TrialPhase::Ready | TrialPhase::Backoff { .. } => None,
         }
     }
 
     pub(super) fn is_leased(&self) -> bool {
-        matches!(self.hold, Hold::Leased(_))
+        matches!(self.phase, TrialPhase::Leased(_))
     }
 }

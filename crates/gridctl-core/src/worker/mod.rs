@@ -203,7 +203,7 @@ impl WorkerProtocol {
             ToWorker::Update(update) => {
                 self.last_contact = now;
                 self.confirmed = now;
-                self.told(now, update);
+                self.on_master_update(now, update);
             }
             ToWorker::Refused(why) => self.exit(Farewell::Refused(why)),
         }

@@ -10,7 +10,7 @@ use crate::protocol::{Grant, MasterUpdate};
 use crate::record::{Class, Report};
 
 impl WorkerProtocol {
-    pub(super) fn told(&mut self, now: Time, update: MasterUpdate) {
+    pub(super) fn on_master_update(&mut self, now: Time, update: MasterUpdate) {
         for (sweep, version, frozen) in update.sweeps {
             let waiting = self.held.values_mut().filter(|held| held.place.is_none());
             for held in waiting.filter(|held| (held.grant.sweep, held.grant.version) == (sweep, version)) {

@@ -4,7 +4,7 @@
 
 use gridctl_core::id::Time;
 use gridctl_core::sched::{
-    Candidates, Core, Driver, Event, Input, SNAPSHOT_FORMAT, Steer, Step, SweepState, Timing,
+    Candidates, CommitPipeline, Core, Event, Input, SNAPSHOT_FORMAT, Steer, Step, SweepState, Timing,
 };
 use gridctl_storage::journal::{Damage, EventRow, Group, Snapshot, Store, StoreError};
 use rand::RngExt;
@@ -13,7 +13,7 @@ use super::{Happens, World};
 use crate::audit::Violation;
 
 pub(crate) struct Master {
-    pub(crate) driver: Driver,
+    pub(crate) driver: CommitPipeline,
     pub(crate) stalled_until: u64,
 }
 
@@ -31,7 +31,7 @@ impl World {
         };
         core.begin(self.now());
         self.lives += 1;
-        self.master = Some(Master { driver: Driver::new(core), stalled_until: 0 });
+        self.master = Some(Master { driver: CommitPipeline::new(core), stalled_until: 0 });
         self.queue.after(1_000, Happens::MasterTicks { life: self.lives });
         self.first_submission();
         self.pump()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::driver::history;
+use super::commit_pipeline::history;
 use super::*;
 use crate::record::Record;
 

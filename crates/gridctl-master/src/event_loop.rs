@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gridctl_core::id::Time;
 use gridctl_core::protocol::ToWorker;
-use gridctl_core::sched::driver::Driver;
+use gridctl_core::sched::commit_pipeline::CommitPipeline;
 use gridctl_core::sched::{Conn, Effect, Input, Request};
 use gridctl_storage::journal::{Reader, Snapshot, Store, StoreError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -34,8 +34,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 const KEPT: usize = 65_536;
 
 /// The loop's own state.
-pub(crate) struct Shell {
-    pub(crate) driver: Driver,
+pub(crate) struct MasterLoop {
+    pub(crate) pipeline: CommitPipeline,
     pub(crate) store: Box<dyn Store>,
     pub(crate) reader: Reader,
     /// The number of the next outcome.
@@ -71,7 +71,7 @@ pub(crate) struct Own {
     is_sound: bool,
 }
 
-impl Shell {
+impl MasterLoop {
     /// Goes round until somebody says stop, or nobody is left who could say anything.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Shell {
         // Whatever was noticed first.
         let error = match self.store.still_there() {
             Err(StoreError::Gone { path }) => {
-                let rescued = rescue::all(self.driver.core(), &self.reader, &self.data_dir);
+                let rescued = rescue::all(self.pipeline.core(), &self.reader, &self.data_dir);
                 MasterError::Gone { path, rescued }
             }
             _ => error,
@@ -101,17 +101,17 @@ impl Shell {
     async fn rounds(&mut self, inbox: &mut mpsc::Receiver<Message>) -> Result<(), MasterError> {
         let mut arrived = Vec::with_capacity(BATCH);
         loop {
-            let wait = if self.driver.waiting() > 0 { Duration::ZERO } else { self.until_due() };
+            let wait = if self.pipeline.waiting() > 0 { Duration::ZERO } else { self.until_due() };
             let got = tokio::time::timeout(wait, inbox.recv_many(&mut arrived, BATCH)).await;
-            let is_quiet = got.is_err() && self.driver.waiting() == 0;
+            let is_quiet = got.is_err() && self.pipeline.waiting() == 0;
             arrived.drain(..).for_each(|message| self.accept(message));
             if got.is_err() {
-                self.driver.push(Input::Tick);
+                self.pipeline.push(Input::Tick);
             }
             self.round(inbox).await?;
             self.look_for_the_files()?;
             self.snapshot_if_due()?;
-            if got == Ok(0) || (self.own.stop.is_some() && self.driver.waiting() == 0) {
+            if got == Ok(0) || (self.own.stop.is_some() && self.pipeline.waiting() == 0) {
                 return Ok(self.store.still_there()?);
             }
             if is_quiet && self.own.untidy {
@@ -133,7 +133,7 @@ impl Shell {
 
     fn until_due(&self) -> Duration {
         let due =
-            self.driver.core().next_deadline().map(|at| Duration::from_millis(at.ms_since(clock::now())));
+            self.pipeline.core().next_deadline().map(|at| Duration::from_millis(at.ms_since(clock::now())));
         let latest = if self.own.stale { Duration::from_millis(BOARD_MS) } else { TICK };
         due.map_or(latest, |due| due.clamp(Duration::from_millis(1), latest))
     }
@@ -143,17 +143,17 @@ impl Shell {
         match message {
             Message::Opened(conn, hello, line) => {
                 self.own.lines.insert(conn, line);
-                self.driver.push(Input::Opened(conn, hello));
+                self.pipeline.push(Input::Opened(conn, hello));
             }
-            Message::Said(conn, update) => self.driver.push(Input::Said(conn, update)),
+            Message::Said(conn, update) => self.pipeline.push(Input::Said(conn, update)),
             Message::Closed(conn) => {
                 self.own.lines.remove(&conn);
-                self.driver.push(Input::Closed(conn));
+                self.pipeline.push(Input::Closed(conn));
             }
-            Message::Input(input) => self.driver.push(input),
+            Message::Input(input) => self.pipeline.push(input),
             Message::Ask(input, answered) => {
                 let request = self.request(answered);
-                self.driver.push(input(request));
+                self.pipeline.push(input(request));
             }
             Message::Look(look) => self.own.looks.push(look),
             Message::Stop { is_sound, done } => {
@@ -174,14 +174,14 @@ impl Shell {
     async fn round(&mut self, inbox: &mut mpsc::Receiver<Message>) -> Result<(), MasterError> {
         let mut problem = None;
         let (reader, data_dir) = (&self.reader, &self.data_dir);
-        self.driver.batch(clock::now(), &mut |candidates| {
+        self.pipeline.batch(clock::now(), &mut |candidates| {
             problem = know::look_up(candidates, reader, data_dir).err();
         });
         if let Some(error) = problem {
             return Err(error.into());
         }
-        let Some(step) = self.driver.underway() else { return Ok(()) };
-        let rows = Rows::of(step, self.driver.core(), reader, &mut self.next_outcome)?;
+        let Some(step) = self.pipeline.underway() else { return Ok(()) };
+        let rows = Rows::of(step, self.pipeline.core(), reader, &mut self.next_outcome)?;
         if !rows.group().is_empty() {
             self.commit(&rows, inbox).await?;
             self.own.untidy = true;
@@ -190,13 +190,13 @@ impl Shell {
         if rows.has_outcomes() {
             self.outcomes.notify_one();
         }
-        let effects = self.driver.committed();
+        let effects = self.pipeline.committed();
         self.own.turned |= effects.iter().any(|it| matches!(it, Effect::Reply(..) | Effect::Turned(_)));
         self.show();
         effects.into_iter().for_each(|effect| self.carry_out(effect));
         let now = clock::now();
         for look in self.own.looks.drain(..) {
-            look(self.driver.core(), now);
+            look(self.pipeline.core(), now);
         }
         Ok(())
     }
@@ -231,13 +231,13 @@ impl Shell {
         });
         let until = tokio::time::Instant::from_std(clock::instant() + pause);
         let mut arrived = Vec::new();
-        while self.driver.waiting() < KEPT
+        while self.pipeline.waiting() < KEPT
             && let Ok(1..) = tokio::time::timeout_at(until, inbox.recv_many(&mut arrived, BATCH)).await
         {
             arrived.drain(..).for_each(|message| self.accept(message));
             // Who asks now would wait in vain: the core is ahead of the disk.
             self.own.looks.clear();
-            self.driver.hold_out(clock::now());
+            self.pipeline.hold_out(clock::now());
             if self.own.stop.is_some() {
                 return;
             }
@@ -267,7 +267,7 @@ impl Shell {
                 tracing::warn!(connection = conn.0, "a worker does not read what it is told: hung up");
             }
             self.own.lines.remove(&conn);
-            self.driver.push(Input::Closed(conn));
+            self.pipeline.push(Input::Closed(conn));
         }
     }
 
@@ -291,7 +291,7 @@ impl Shell {
         if self.own.stale {
             return;
         }
-        let core = self.driver.core();
+        let core = self.pipeline.core();
         let sweeps: Vec<_> =
             core.latest_first().into_iter().filter_map(|sweep| core.status(sweep.id(), now)).collect();
         self.board.send_if_modified(|board| {
@@ -313,7 +313,7 @@ impl Shell {
 
     /// Keeps the state, so that the next start need not read what led to it. A full disk makes no difference but time.
     fn snapshot(&mut self) -> Result<(), MasterError> {
-        let core = self.driver.core();
+        let core = self.pipeline.core();
         let bytes = core.snapshot();
         match self.store.snapshot(&Snapshot { seq: core.seq() - 1, bytes: &bytes }) {
             Ok(()) => {}

@@ -3,10 +3,10 @@
 use super::*;
 use crate::leaderboard::Brief;
 
-fn driver() -> Driver {
+fn driver() -> CommitPipeline {
     let mut core = Core::new(Timing::default());
     core.begin(Time(0));
-    Driver::new(core)
+    CommitPipeline::new(core)
 }
 
 fn submit(request: u64, spec: SweepSpec) -> Input {

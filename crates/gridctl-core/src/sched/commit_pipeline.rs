@@ -10,15 +10,15 @@ use crate::id::Time;
 
 /// The core, and the batches around it.
 #[derive(Debug)]
-pub struct Driver {
+pub struct CommitPipeline {
     core: Core,
     inbox: VecDeque<Input>,
     /// Stepped, and being made durable.
     underway: Option<Step>,
 }
 
-impl Driver {
-    /// A driver of a core that has begun its epoch; the beginning is the first batch.
+impl CommitPipeline {
+    /// The pipeline of a core that has begun its epoch; the beginning is the first batch.
     #[must_use]
     pub fn new(core: Core) -> Self {
         Self { core, inbox: VecDeque::new(), underway: None }
@@ -42,7 +42,7 @@ impl Driver {
     }
 
     /// Steps everything that waits. The result is to be made durable, if it has events at all, and then
-    /// [`Driver::committed`] called. `None` while a commit is underway.
+    /// [`CommitPipeline::committed`] called. `None` while a commit is underway.
     ///
     /// A submission is always the first of its batch, so that `look_up` can read from the journal what may be known of it:
     /// every outcome that this master has ever decided is durable then. What was looked up before is not looked up again.
