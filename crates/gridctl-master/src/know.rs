@@ -90,7 +90,7 @@ pub(crate) fn look_up(
 /// Shows what is linked for the sweep's versions.
 fn note_links(candidates: &mut Candidates, reader: &Reader) -> Result<(), StoreError> {
     let Some(sweep) = candidates.sweep() else { return Ok(()) };
-    for version in candidates.versions() {
+    for version in candidates.versions_to_note() {
         let pieces = reader.standings((sweep.0, version))?;
         let Some(since) = pieces.first().map(|piece| piece.since) else { continue };
         let mut links = Vec::new();

@@ -54,7 +54,7 @@ impl Durable {
 
     /// Shows what was not looked at before.
     pub(crate) fn show(&self, candidates: &mut Candidates) {
-        for version in candidates.versions() {
+        for version in candidates.versions_to_note() {
             if let Some((since, links)) = self.links.get(&version) {
                 candidates.note_links(version, *since, links.clone());
             }

@@ -36,7 +36,25 @@ pub struct LookedUp {
     before: Option<(SweepId, u32)>,
     /// The last outcome that was looked at.
     upto: u64,
+    links: Option<Links>,
     candidates: Vec<Candidate>,
+}
+
+/// What is linked for the sweep's versions.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Links {
+    /// For each version, after an outcome's number, the numbers of outcomes.
+    all: Vec<(u64, RoaringTreemap)>,
+    /// For the newest one: the numbers of outcomes and their trials' places, ascending.
+    newest: Vec<(u64, u64)>,
+}
+
+impl Links {
+    /// The place in the newest version of an outcome that is linked for it.
+    fn place_of(&self, seq: u64) -> Option<u64> {
+        let place = self.newest.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
+        self.newest.get(place).map(|(_, index)| *index)
+    }
 }
 
 /// The version before the new one.
@@ -48,24 +66,6 @@ struct Before {
     points: Points,
     /// Its objective is the new version's.
     ranks_alike: bool,
-    /// What else stands for it: the numbers of outcomes and their trials' places, ascending.
-    links: Vec<(u64, u64)>,
-}
-
-impl Before {
-    /// The place in this version of an outcome that counts for it.
-    fn place_of(&self, row: &PriorRow<'_>) -> Option<u64> {
-        if row.at == (self.sweep, self.version) {
-            return Some(row.index);
-        }
-        let linked = self.links.binary_search_by_key(&row.seq, |(seq, _)| *seq).ok()?;
-        self.links.get(linked).map(|(_, index)| *index)
-    }
-
-    fn counts(&self, seq: u64, at: (SweepId, u32)) -> bool {
-        let is_linked = || self.links.binary_search_by_key(&seq, |(seq, _)| *seq).is_ok();
-        at == (self.sweep, self.version) || (at.0 == self.sweep && is_linked())
-    }
 }
 
 /// Chooses among the outcomes that the journal holds. Whoever reads it shows at least every success
@@ -79,8 +79,8 @@ pub struct Candidates {
     retry_failed: bool,
     before: Option<Before>,
     others: Vec<SweepId>,
-    /// What was linked for each version of the sweep, after an outcome's number.
-    linked: Vec<(u64, RoaringTreemap)>,
+    /// None: they are to be noted.
+    links: Option<Links>,
     upto: u64,
     found: Vec<Candidate>,
     /// What the last row was read by, and whether the new version reads so too.
@@ -108,22 +108,23 @@ impl Candidates {
             frozen: Arc::clone(&sweep.frozen),
             points: sweep.points.clone(),
             ranks_alike: wanted(&sweep.frozen) == wanted(&frozen),
-            links: Vec::new(),
         });
         let own = before.as_ref().map(|before| (before.sweep, before.version));
         let looked_up = submission.looked_up.take().filter(|looked_up| looked_up.before == own);
-        let (upto, found) = looked_up.map_or((0, Vec::new()), |it| (it.upto, it.candidates));
+        let (upto, links, found) =
+            looked_up.map_or((0, None, Vec::new()), |it| (it.upto, it.links, it.candidates));
         let others = core.sweeps().map(|sweep| sweep.id).filter(|id| own.is_none_or(|own| own.0 != *id));
         let (changed, retry_failed) = (submission.changed, submission.retry_failed);
-        let (others, linked, read_by) = (others.collect(), Vec::new(), (String::new(), false));
-        Some(Self { frozen, points, changed, retry_failed, before, others, linked, upto, found, read_by })
+        let (others, read_by) = (others.collect(), (String::new(), false));
+        Some(Self { frozen, points, changed, retry_failed, before, others, links, upto, found, read_by })
     }
 
     /// What was found so far, for the submission to bring along.
     #[must_use]
-    pub fn looked_up(self) -> LookedUp {
+    pub fn looked_up(mut self) -> LookedUp {
+        self.sort();
         let before = self.before.map(|before| (before.sweep, before.version));
-        LookedUp { before, upto: self.upto, candidates: self.found }
+        LookedUp { before, upto: self.upto, links: self.links, candidates: self.found }
     }
 
     /// The new version's code.
@@ -138,26 +139,35 @@ impl Candidates {
         self.before.as_ref().map(|before| before.sweep)
     }
 
-    /// The sweep's versions so far.
+    /// The sweep's versions so far, unless what is linked for them was noted already.
     #[must_use]
-    pub fn versions(&self) -> Vec<u32> {
-        (1..=self.before.as_ref().map_or(0, |before| before.version)).collect()
+    pub fn versions_to_note(&self) -> Vec<u32> {
+        let newest = self.before.as_ref().filter(|_| self.links.is_none());
+        (1..=newest.map_or(0, |before| before.version)).collect()
     }
 
     /// Takes note of what is linked for a version of the sweep, after the outcome `since`: numbers
     /// of outcomes and places of their trials, ascending. Called for every version, before outcomes
     /// are noted.
     pub fn note_links(&mut self, version: u32, since: u64, links: Vec<(u64, u64)>) {
-        self.linked.push((since, links.iter().map(|(seq, _)| *seq).collect()));
-        if let Some(before) = self.before.as_mut().filter(|before| before.version == version) {
-            before.links = links;
+        let all = self.links.get_or_insert_default();
+        all.all.push((since, links.iter().map(|(seq, _)| *seq).collect()));
+        if self.before.as_ref().is_some_and(|before| before.version == version) {
+            all.newest = links;
         }
     }
 
     /// When the outcome came to count last for a version.
     fn since(&self, seq: u64) -> (u64, u64) {
-        let linked = self.linked.iter().filter(|(_, linked)| linked.contains(seq));
+        let all = self.links.as_ref().map_or(&[][..], |links| &links.all);
+        let linked = all.iter().filter(|(_, linked)| linked.contains(seq));
         linked.map(|(since, _)| (*since, seq)).max().unwrap_or((seq, 0))
+    }
+
+    /// The place in the version before of a row of the sweep that counts for it.
+    fn place_of(&self, before: &Before, row: &PriorRow<'_>) -> Option<u64> {
+        let own = (row.at.1 == before.version).then_some(row.index);
+        own.or_else(|| self.links.as_ref()?.place_of(row.seq))
     }
 
     /// The other sweeps.
@@ -210,7 +220,7 @@ impl Candidates {
             return RowTells::Enough;
         }
         let own = own.filter(|before| before.ranks_alike);
-        let Some((before, place)) = own.and_then(|before| Some((before, before.place_of(row)?))) else {
+        let Some((before, place)) = own.and_then(|before| Some((before, self.place_of(before, row)?))) else {
             return RowTells::TooLittle;
         };
         if before.points.trial_id(place) != row.trial {
@@ -234,7 +244,8 @@ impl Candidates {
             let (seq, state, objective) = (row.seq, row.state, row.objective);
             let source = LinkSource { version: row.at.1, code: row.code };
             let link = self.has_place((row.trial, row.point, row.repeat), index).then_some(source);
-            let known = Known { seq, index, state, objective, reading: Reading::Same, link };
+            let pos = self.points.pos_of(index);
+            let known = Known { seq, index, pos, state, objective, reading: Reading::Same, link };
             let (since, is_of_other_code) = (self.since(seq), row.code != self.code());
             self.found.push(Candidate { since, is_of_other_code, stands: true, known });
         }
@@ -254,7 +265,9 @@ impl Candidates {
     pub fn note(&mut self, prior: PriorOutcome) {
         let PriorOutcome { seq, at, mut brief, again } = prior;
         let own = self.before.as_ref().filter(|before| before.sweep == at.0);
-        let (is_own, stands) = (own.is_some(), own.is_some_and(|before| before.counts(seq, at)));
+        let is_linked = || self.links.as_ref().is_some_and(|links| links.place_of(seq).is_some());
+        let stands = own.is_some_and(|before| before.version == at.1 || is_linked());
+        let is_own = own.is_some();
         let counts = match brief.state {
             TrialState::Succeeded => is_own || brief.code == self.code(),
             TrialState::Failed | TrialState::Quarantined => is_own,
@@ -302,25 +315,32 @@ impl Candidates {
             return None;
         }
         let index = self.points.index_of_near(&brief.params, brief.seed(), Some(brief.index))?;
-        Some(Known { seq, index, state: brief.state, objective, reading, link: None })
+        let (pos, state) = (self.points.pos_of(index), brief.state);
+        Some(Known { seq, index, pos, state, objective, reading, link: None })
     }
 
-    /// The outcomes that count, in the order of their places.
-    pub(super) fn chosen(self) -> Vec<Known> {
+    /// By trial, and each one's in the order in which they came to count. What was sorted before
+    /// costs next to nothing.
+    fn sort(&mut self) {
+        self.found.sort_by_key(|candidate| (candidate.known.pos, candidate.since));
+    }
+
+    /// The outcomes that count, in the order of the walk.
+    pub(super) fn chosen(mut self) -> Vec<Known> {
+        self.sort();
         let before = self.before.as_ref();
         let code_changed = before.is_some_and(|before| before.frozen.code != self.frozen.code);
-        let mut found = self.found;
-        found.sort_by_key(|candidate| (candidate.known.index, candidate.since));
-        let mut chosen = Vec::new();
+        let found = self.found;
+        let mut chosen = Vec::with_capacity(found.len());
         let mut of_trial = OfTrial::default();
         for candidate in found {
-            if of_trial.index != Some(candidate.known.index) {
+            if of_trial.pos != Some(candidate.known.pos) {
                 chosen.extend(std::mem::take(&mut of_trial).choose(
                     self.changed,
                     code_changed,
                     self.retry_failed,
                 ));
-                of_trial.index = Some(candidate.known.index);
+                of_trial.pos = Some(candidate.known.pos);
             }
             of_trial.note(candidate);
         }
@@ -332,7 +352,7 @@ impl Candidates {
 /// What is known of one trial, the latest of each kind.
 #[derive(Debug, Default)]
 struct OfTrial {
-    index: Option<u64>,
+    pos: Option<u64>,
     /// Under the new version's code.
     same: Option<Known>,
     /// Under other code, in the version before.

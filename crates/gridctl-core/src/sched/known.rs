@@ -31,6 +31,8 @@ pub struct Known {
     pub seq: u64,
     /// The trial's place in the new version.
     pub index: u64,
+    /// Its position in the walk.
+    pub pos: u64,
     /// Its state: terminal.
     pub state: TrialState,
     /// Its objective.

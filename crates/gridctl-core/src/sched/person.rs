@@ -131,8 +131,8 @@ impl Core {
             let Some(sweep) = self.sweeps.get(&id) else { return joined };
             let mut settled = Vec::with_capacity(chunk.len());
             let (mut taken, mut links) = (RoaringTreemap::new(), LinkSum::default());
-            for known in chunk.iter().filter(|known| known.index < sweep.points.len()) {
-                let pos = sweep.points.pos_of(known.index);
+            for known in chunk.iter().filter(|known| known.pos < sweep.points.len()) {
+                let pos = known.pos;
                 if sweep.settled.state(pos).is_some() || sweep.open.contains_key(&pos) || !taken.insert(pos) {
                     continue;
                 }

@@ -89,7 +89,8 @@ impl Core {
         let index = sweep.points.index_of_near(&record.params, seed, Some(record.index)).filter(|_| ends)?;
         let objective = record.report.objective.map(|value| value.0);
         let link = Some(LinkSource { version: record.version, code: record.code });
-        Some(Known { seq, index, state: record.state, objective, reading: Reading::Same, link })
+        let pos = sweep.points.pos_of(index);
+        Some(Known { seq, index, pos, state: record.state, objective, reading: Reading::Same, link })
     }
 
     /// A record of the sweep's version, in the order in which attempts ended.

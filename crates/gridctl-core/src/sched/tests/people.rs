@@ -316,6 +316,7 @@ fn known_outcomes_settle_their_trials_without_an_attempt() {
     // Promises 1 and 2.
     let known = |index: u64, state, objective| Known {
         index,
+        pos: index,
         seq: 100 + index,
         state,
         objective,

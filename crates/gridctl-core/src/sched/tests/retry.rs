@@ -12,6 +12,7 @@ fn all_failed() -> (World, SweepId) {
     let known = (0..MANY).map(|index| Known {
         seq: index,
         index,
+        pos: index,
         state: TrialState::Failed,
         objective: None,
         reading: Reading::Same,
