@@ -5,8 +5,8 @@ use std::path::Path;
 use gridctl_core::id::SweepId;
 use gridctl_core::points::Points;
 use gridctl_core::protocol::{FrozenSweep, WorkerUpdate};
-use gridctl_core::record::Record;
-use gridctl_core::view::Submitted;
+use gridctl_core::record::{Record, TrialState};
+use gridctl_core::view::{Submitted, TrialsQuery};
 use gridctl_storage::journal::{Group, Options, OutcomeRow, Reader, SqliteStore, Store};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -84,5 +84,56 @@ async fn the_master_goes_on_while_what_is_known_is_looked_up() {
         Submitted::Stands { known, .. } => assert_eq!(known, COUNT),
         changed @ Submitted::CodeChanged { .. } => panic!("{changed:?}"),
     }
+    running.stop().await.unwrap();
+}
+
+/// Every trial of the sweep's pages of two: its place, its state, and whether it was known.
+async fn paged(running: &Running, state: Option<TrialState>) -> Vec<(u64, TrialState, bool)> {
+    let mut all = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let ask = TrialsQuery { page_size: 2, page_token, state };
+        let page = running.handle().trials("wine", ask).await.unwrap();
+        assert!(page.trials.len() <= 2);
+        all.extend(page.trials.into_iter().map(|it| (it.index, it.state, it.known_from.is_some())));
+        page_token = page.next;
+        if page_token.is_empty() {
+            return all;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_begin_with_what_is_linked_and_a_trial_that_is_tried_again_is_no_more_what_it_was() {
+    use TrialState::{Failed, Succeeded};
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    stands(&running, frozen("wine", 4, dir.path())).await;
+    let mut worker = Fake::connect(&running, hello(1, 1)).await;
+    worker.work(1).await;
+    let grant = worker.grant().await;
+    worker.report(&grant, None).await;
+    worker.until(|worker| worker.recorded.contains(&grant.token.lease)).await;
+    worker.work(2).await;
+    let (sweep, _, _, known) = stands(&running, frozen("wine", 5, dir.path())).await;
+    assert_eq!(known, 4);
+    worker.work(1).await;
+    let linked = [(0, Succeeded, true), (1, Failed, true), (2, Succeeded, true), (3, Succeeded, true)];
+    let expected = [&linked[..], &[(4, Succeeded, false)]].concat();
+    assert_eq!(paged(&running, None).await, expected);
+    assert_eq!(paged(&running, Some(Failed)).await, [(1, Failed, true)]);
+    running.handle().retry("wine", vec![grant.trial]).await.unwrap();
+    worker.work(1).await;
+    running.handle().wait_turned(sweep).await.unwrap();
+    let expected: Vec<_> = expected.into_iter().filter(|it| it.0 != 1).collect();
+    assert_eq!(paged(&running, None).await, [&expected[..], &[(1, Succeeded, false)]].concat());
+    assert_eq!(paged(&running, Some(Failed)).await, []);
+    let details = running.handle().trial("wine", &grant.trial.to_string()).await.unwrap();
+    let attempts: Vec<_> = details
+        .attempts
+        .iter()
+        .map(|it| (it.version, it.generation, it.state, it.known_from.is_some()))
+        .collect();
+    assert_eq!(attempts, [(1, 1, Failed, false), (2, 1, Failed, true), (2, 2, Succeeded, false)]);
     running.stop().await.unwrap();
 }

@@ -6,13 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use gridctl_core::id::CodeHash;
 use gridctl_core::sched::{Event, LinkSum};
+use rusqlite::params;
 
-use super::EventRow;
 use super::error::StoreError;
-use super::load;
+use super::points::clamp;
 use super::reader::Reader;
-use super::row::Chain;
+use super::row::{Chain, damaged_value};
+use super::standing::StandingRow;
+use super::{EventRow, load};
 
 /// Outcomes or events that are read at once: between two of these the master is free to empty its
 /// log.
@@ -127,6 +130,45 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// The links of a piece, each compared with its outcome, of which the checksum was looked at.
+    fn check_piece(&self, piece: &StandingRow) -> Result<Vec<(u64, u64)>, StoreError> {
+        let links = self.links_of(piece)?;
+        let sql = "SELECT seq, CASE WHEN class = 'succeeded' THEN code END FROM outcome
+            WHERE seq BETWEEN ?1 AND ?2 AND sweep = ?3 AND version = ?4 AND terminal = 1 ORDER BY seq";
+        let (mut linked, mut found, mut succeeded) = (links.iter().peekable(), 0, 0);
+        let mut codes: BTreeSet<String> = BTreeSet::new();
+        self.timed(|conn, path| {
+            let mut query = || -> rusqlite::Result<()> {
+                let mut statement = conn.prepare_cached(sql)?;
+                let ends = (clamp(piece.first), clamp(piece.last));
+                let mut rows = statement.query(params![ends.0, ends.1, piece.sweep, piece.source])?;
+                while let Some(row) = rows.next()? {
+                    let seq = row.get::<_, i64>(0)?.cast_unsigned();
+                    if linked.next_if(|(linked, _)| *linked == seq).is_none() {
+                        continue;
+                    }
+                    found += 1;
+                    if let Some(code) = row.get_ref(1)?.as_str_or_null()? {
+                        succeeded += 1;
+                        if !codes.contains(code) {
+                            codes.insert(code.to_owned());
+                        }
+                    }
+                }
+                Ok(())
+            };
+            query().map_err(|error| damaged_value(path, error))
+        })?;
+        // As text they have another order.
+        let codes: Vec<CodeHash> = codes.iter().filter_map(|code| code.parse().ok()).collect();
+        let ends = codes.iter().min().copied().zip(codes.iter().max().copied());
+        if (found, succeeded, ends) != (piece.count, piece.succeeded, piece.codes) {
+            let what = "what stands for a version does not fit the outcomes";
+            return Err(load::damaged(self.path(), what, piece.first));
+        }
+        Ok(links)
     }
 
     /// Every page, and every entry of an index with its row.

@@ -16,7 +16,6 @@ use super::error::StoreError;
 use super::points::{RANKED, UNRANKED, clamp, newest};
 use super::reader::Reader;
 use super::row::damaged_value;
-use super::standing::StandingRow;
 use super::{OutcomeRow, load};
 
 /// Entries of an index that are read at once.
@@ -352,34 +351,6 @@ impl Reader {
                 })
                 .map_err(|error| damaged_value(path, error))
         })
-    }
-
-    /// The links of a piece, each compared with its outcome.
-    pub(super) fn check_piece(&self, piece: &StandingRow) -> Result<Vec<(u64, u64)>, StoreError> {
-        let links = self.links_of(piece)?;
-        let (mut succeeded, mut codes) = (0, Vec::new());
-        for links in links.chunks(CHUNK) {
-            let seqs: Vec<u64> = links.iter().map(|(seq, _)| *seq).collect();
-            let rows = self.by_seq(&seqs)?;
-            let is_of = |row: &OutcomeRow| {
-                (row.sweep, row.version, row.terminal) == (piece.sweep, piece.source, true)
-            };
-            if rows.len() != seqs.len() || !rows.iter().all(is_of) {
-                let what = "what stands for a version does not fit the outcomes";
-                return Err(load::damaged(self.path(), what, piece.first));
-            }
-            let successes = rows.iter().filter(|row| row.class == Class::Succeeded);
-            succeeded += successes.clone().count() as u64;
-            codes.extend(successes.map(|row| row.code));
-            codes.sort_unstable();
-            codes.dedup();
-        }
-        let ends = codes.first().copied().zip(codes.last().copied());
-        if (succeeded, ends) != (piece.succeeded, piece.codes) {
-            let what = "what stands for a version does not fit the outcomes";
-            return Err(load::damaged(self.path(), what, piece.first));
-        }
-        Ok(links)
     }
 }
 
