@@ -16,8 +16,8 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::clock;
 use crate::commit::Rows;
 use crate::error::{MasterError, chain};
-use crate::know;
 use crate::message::{Answered, Board, Line, Look, Message};
+use crate::prior_outcomes;
 use crate::rescue;
 
 /// Messages that are taken at once.
@@ -175,7 +175,7 @@ impl MasterLoop {
         let mut problem = None;
         let (reader, data_dir) = (&self.reader, &self.data_dir);
         self.pipeline.batch(clock::now(), &mut |candidates| {
-            problem = know::look_up(candidates, reader, data_dir).err();
+            problem = prior_outcomes::look_up(candidates, reader, data_dir).err();
         });
         if let Some(error) = problem {
             return Err(error.into());

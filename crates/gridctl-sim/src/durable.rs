@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gridctl_core::id::SweepId;
 use gridctl_core::leaderboard::Brief;
 use gridctl_core::record::{Record, TrialState};
-use gridctl_core::sched::{Candidates, Core, PriorOutcome, Step};
+use gridctl_core::sched::{Core, PriorOutcome, PriorOutcomes, Step};
 
 /// What the journal has beside events.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl Durable {
     }
 
     /// Shows what was not looked at before.
-    pub(crate) fn show(&self, candidates: &mut Candidates) {
+    pub(crate) fn show(&self, candidates: &mut PriorOutcomes) {
         for version in candidates.versions_to_note() {
             if let Some((since, links)) = self.links.get(&version) {
                 candidates.note_links(version, *since, links.clone());

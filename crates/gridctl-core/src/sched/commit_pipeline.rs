@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::Core;
-use super::candidates::Candidates;
+use super::prior_outcomes::PriorOutcomes;
 use super::step::{Conn, Effect, Input, Step};
 use crate::id::Time;
 
@@ -46,7 +46,7 @@ impl CommitPipeline {
     ///
     /// A submission is always the first of its batch, so that `look_up` can read from the journal what may be known of it:
     /// every outcome that this master has ever decided is durable then. What was looked up before is not looked up again.
-    pub fn batch(&mut self, now: Time, look_up: &mut dyn FnMut(&mut Candidates)) -> Option<&Step> {
+    pub fn batch(&mut self, now: Time, look_up: &mut dyn FnMut(&mut PriorOutcomes)) -> Option<&Step> {
         if self.underway.is_some() {
             return None;
         }
@@ -55,7 +55,7 @@ impl CommitPipeline {
             self.inbox.pop_front_if(|input| is_first || !matches!(input, Input::Submit(..)))
         {
             if let Input::Submit(_, submission) = &mut input
-                && let Some(mut candidates) = Candidates::of(&self.core, submission)
+                && let Some(mut candidates) = PriorOutcomes::of(&self.core, submission)
             {
                 look_up(&mut candidates);
                 submission.known = candidates.chosen();

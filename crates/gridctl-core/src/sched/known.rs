@@ -26,7 +26,7 @@ pub enum Changed {
 
 /// An outcome in the journal that counts for a trial of a new version.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Known {
+pub struct JoinedOutcome {
     /// The journal's row.
     pub seq: u64,
     /// The trial's place in the new version.
@@ -73,7 +73,7 @@ pub struct PriorOutcome {
     pub at: (SweepId, u32),
     /// What its record says.
     pub brief: Brief,
-    /// What its log says, if [`Candidates::is_to_be_read_again`] and the log is all there.
+    /// What its log says, if [`PriorOutcomes::is_to_be_read_again`] and the log is all there.
     pub again: Option<Outcome>,
 }
 

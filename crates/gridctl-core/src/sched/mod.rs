@@ -5,7 +5,6 @@
 mod ahead;
 mod apply;
 mod breaker;
-mod candidates;
 mod changed;
 pub mod commit_pipeline;
 mod connect;
@@ -20,6 +19,7 @@ mod means;
 mod observed;
 mod person;
 pub mod phase;
+mod prior_outcomes;
 mod rebuild;
 mod retry;
 mod save;
@@ -37,13 +37,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::candidates::{Candidates, LookedUp};
 pub use self::commit_pipeline::CommitPipeline;
 pub use self::event::{Ended, Event, Next};
 use self::given_up::GivenUp;
-pub use self::known::{Changed, Known, LinkSource, PriorOutcome, PriorRow, Reading, RowTells};
+pub use self::known::{Changed, JoinedOutcome, LinkSource, PriorOutcome, PriorRow, Reading, RowTells};
 pub use self::known_trials::{KnownTrials, LinkSum};
 pub use self::phase::{CloseReason, PauseReason, SweepPhase};
+pub use self::prior_outcomes::{LookedUp, PriorOutcomes};
 pub use self::rebuild::RecordMisfit;
 use self::retry::Retrying;
 pub use self::save::{RestoreError, SNAPSHOT_FORMAT};

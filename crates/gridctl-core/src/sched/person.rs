@@ -8,7 +8,7 @@ use roaring::RoaringTreemap;
 use super::Core;
 use super::event::Event;
 use super::grant::looked_at;
-use super::known::{Known, LinkSource, Reading};
+use super::known::{JoinedOutcome, LinkSource, Reading};
 use super::known_trials::{KNOWN_AN_EVENT, KnownTrials, LinkSum};
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::retry::Retrying;
@@ -125,7 +125,7 @@ impl Core {
     }
 
     /// Outcomes that are known settle their trials, and are linked or copied for the new version.
-    pub(super) fn join(&mut self, now: Time, id: SweepId, known: &[Known]) -> Joined {
+    pub(super) fn join(&mut self, now: Time, id: SweepId, known: &[JoinedOutcome]) -> Joined {
         let mut joined = Joined::default();
         for chunk in known.chunks(KNOWN_AN_EVENT) {
             let Some(sweep) = self.sweeps.get(&id) else { return joined };
@@ -270,13 +270,13 @@ impl Core {
 }
 
 /// The outcome as it counts for the sweep's newest version, as it is.
-fn linked(sweep: &Sweep, known: &Known, source: LinkSource) -> Linked {
+fn linked(sweep: &Sweep, known: &JoinedOutcome, source: LinkSource) -> Linked {
     let (sweep, version) = (sweep.id, sweep.version);
     Linked { from: known.seq, source, state: known.state, sweep, version, index: known.index }
 }
 
 /// The outcome as it counts for the sweep's newest version.
-fn copied(sweep: &Sweep, known: &Known, again: Option<Arc<metrics::Outcome>>) -> Copied {
+fn copied(sweep: &Sweep, known: &JoinedOutcome, again: Option<Arc<metrics::Outcome>>) -> Copied {
     Copied {
         from: known.seq,
         sweep: sweep.id,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Core;
 use super::end::{ended, follow};
 use super::event::{Event, Next};
-use super::known::{Known, LinkSource, Reading};
+use super::known::{JoinedOutcome, LinkSource, Reading};
 use super::known_trials::{KnownTrials, LinkSum};
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::trial::Lease;
@@ -73,7 +73,7 @@ impl Core {
     /// Records of earlier versions that stand for the sweep's newest one, each with its outcome's
     /// number: they are linked.
     /// Returns how many fit no trial that is left.
-    pub fn rebuild_links(&mut self, now: Time, id: SweepId, links: &[Known]) -> u64 {
+    pub fn rebuild_links(&mut self, now: Time, id: SweepId, links: &[JoinedOutcome]) -> u64 {
         let all = links.len() as u64;
         all - self.join(now, id, links).known
     }
@@ -81,7 +81,7 @@ impl Core {
     /// What a record of an earlier version is linked as for the sweep's newest one, under its
     /// outcome's number `seq`; `None` if that has no such trial.
     #[must_use]
-    pub fn link_of(&self, id: SweepId, record: &Record, seq: u64) -> Option<Known> {
+    pub fn link_of(&self, id: SweepId, record: &Record, seq: u64) -> Option<JoinedOutcome> {
         let sweep = self.sweeps.get(&id).filter(|sweep| record.version < sweep.version)?;
         let ends =
             matches!(record.state, TrialState::Succeeded | TrialState::Failed | TrialState::Quarantined);
@@ -90,7 +90,7 @@ impl Core {
         let objective = record.report.objective.map(|value| value.0);
         let link = Some(LinkSource { version: record.version, code: record.code });
         let pos = sweep.points.pos_of(index);
-        Some(Known { seq, index, pos, state: record.state, objective, reading: Reading::Same, link })
+        Some(JoinedOutcome { seq, index, pos, state: record.state, objective, reading: Reading::Same, link })
     }
 
     /// A record of the sweep's version, in the order in which attempts ended.

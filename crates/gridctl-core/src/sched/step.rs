@@ -9,10 +9,10 @@ use crate::id::{SweepId, TrialId, WorkerId};
 use crate::metrics;
 use crate::protocol::{FrozenSweep, Hello, ToWorker, WorkerUpdate};
 use crate::record::{Record, TrialState};
-use crate::sched::candidates::LookedUp;
 use crate::sched::event::Event;
-use crate::sched::known::{Changed, Known, LinkSource};
+use crate::sched::known::{Changed, JoinedOutcome, LinkSource};
 use crate::sched::phase::{CloseReason, PauseReason};
+use crate::sched::prior_outcomes::LookedUp;
 use crate::value::Params;
 
 /// A worker's connection, numbered by the shell; never used twice.
@@ -66,7 +66,7 @@ pub struct Submission {
     pub frozen: FrozenSweep,
     /// Outcomes in the journal that count for it: those of the same code, and those that the person wants kept. The driver
     /// fills them in just before it is stepped.
-    pub known: Vec<Known>,
+    pub known: Vec<JoinedOutcome>,
     /// What of the journal was looked at before the driver has the submission; it looks at the rest.
     pub looked_up: Option<LookedUp>,
     /// What to do with outcomes of other code; `None`: none of them counts, unless only the grid is another one.
@@ -180,9 +180,9 @@ pub struct Step {
     pub events: Vec<(u64, Event)>,
     /// How attempts ended, each with the number of its event.
     pub outcomes: Vec<Outcome>,
-    /// Known outcomes to be copied for a new version.
+    /// JoinedOutcome outcomes to be copied for a new version.
     pub copies: Vec<Copied>,
-    /// Known outcomes that count for a new version as they are.
+    /// JoinedOutcome outcomes that count for a new version as they are.
     pub links: Vec<Linked>,
     /// What to do afterwards.
     pub effects: Vec<Effect>,

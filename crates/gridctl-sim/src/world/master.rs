@@ -4,7 +4,7 @@
 
 use gridctl_core::id::Time;
 use gridctl_core::sched::{
-    Candidates, CommitPipeline, Core, Event, Input, SNAPSHOT_FORMAT, Steer, Step, SweepState, Timing,
+    CommitPipeline, Core, Event, Input, PriorOutcomes, SNAPSHOT_FORMAT, Steer, Step, SweepState, Timing,
 };
 use gridctl_storage::journal::{Damage, EventRow, Group, Snapshot, Store, StoreError};
 use rand::RngExt;
@@ -121,7 +121,7 @@ impl World {
         let Some(master) = self.master.as_mut().filter(|master| master.stalled_until <= now.0) else {
             return Ok(());
         };
-        let mut look_up = |candidates: &mut Candidates| durable.show(candidates);
+        let mut look_up = |candidates: &mut PriorOutcomes| durable.show(candidates);
         let Some(step) = master.driver.batch(now, &mut look_up) else {
             if self.full {
                 master.driver.hold_out(now);

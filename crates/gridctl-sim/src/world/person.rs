@@ -7,7 +7,7 @@ use gridctl_core::points::Trial;
 use gridctl_core::protocol::{FrozenSweep, Sources};
 use gridctl_core::record::TrialState;
 use gridctl_core::sched::{
-    Answer, Candidates, Changed, Input, Refusal, Request, Steer, Submission, SweepState, TrialPlace,
+    Answer, Changed, Input, PriorOutcomes, Refusal, Request, Steer, Submission, SweepState, TrialPlace,
 };
 use gridctl_core::spec::{self, AxisValues, SweepSpec};
 use rand::RngExt;
@@ -59,7 +59,7 @@ impl World {
         let looks_before = self.rng.random_bool(0.5);
         if let Some(master) = self.master.as_mut() {
             let candidates =
-                if looks_before { Candidates::of(master.driver.core(), &mut submission) } else { None };
+                if looks_before { PriorOutcomes::of(master.driver.core(), &mut submission) } else { None };
             submission.looked_up = candidates.map(|mut candidates| {
                 self.durable.show(&mut candidates);
                 candidates.looked_up()

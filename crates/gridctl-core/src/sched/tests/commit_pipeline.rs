@@ -104,7 +104,7 @@ fn what_was_looked_up_before_is_not_looked_up_again_unless_the_sweep_has_another
     for (name, comes_between, seen) in [("nothing comes between", false, 2), ("a version does", true, 0)] {
         let mut driver = driver();
         let mut submission = submission(frozen(spec("a", 3)));
-        let mut candidates = Candidates::of(driver.core(), &mut submission).expect("it is new");
+        let mut candidates = PriorOutcomes::of(driver.core(), &mut submission).expect("it is new");
         (1..=2).for_each(|seq| candidates.note(prior(seq, submission.frozen.code)));
         candidates.looked_upto(2);
         submission.looked_up = Some(candidates.looked_up());

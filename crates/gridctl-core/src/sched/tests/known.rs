@@ -15,7 +15,7 @@ fn chosen(codes: &[&str], rows: &[Row], mut submission: Submission) -> Option<Ve
         world.submit_version(coded(spec("a", count(version)), code));
     }
     let grid = Points::new(Arc::new(spec("a", 1))).unwrap();
-    let mut candidates = Candidates::of(&world.core, &mut submission)?;
+    let mut candidates = PriorOutcomes::of(&world.core, &mut submission)?;
     for &(seq, sweep, version, code, state) in rows {
         let metrics = if code == "measures something else" { "loss" } else { "score" };
         let brief = Brief {
@@ -141,11 +141,11 @@ fn known_of(
     new: &SweepSpec,
     brief: &Brief,
     by_row: bool,
-) -> (Vec<Known>, [Option<RowTells>; 3]) {
+) -> (Vec<JoinedOutcome>, [Option<RowTells>; 3]) {
     let mut world = World::new();
     world.submit(old.clone());
     let mut candidates =
-        Candidates::of(&world.core, &mut submission(frozen(new.clone()))).expect("a new version");
+        PriorOutcomes::of(&world.core, &mut submission(frozen(new.clone()))).expect("a new version");
     let read_by = serde_json::to_string(&brief.read_by).expect("JSON");
     let row = PriorRow {
         seq: 1,

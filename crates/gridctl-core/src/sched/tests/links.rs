@@ -25,13 +25,13 @@ fn prior(spec: &SweepSpec, index: u64, (seq, at, code): (u64, (u32, u32), &str))
 fn joined(
     versions: &[FrozenSweep],
     mut new: Submission,
-    note: impl FnOnce(&mut Candidates),
+    note: impl FnOnce(&mut PriorOutcomes),
 ) -> (Vec<(u64, u32, u64)>, Vec<u64>) {
     let mut world = World::new();
     for frozen in versions {
         world.submit_version(frozen.clone());
     }
-    let mut candidates = Candidates::of(&world.core, &mut new).expect("a new version");
+    let mut candidates = PriorOutcomes::of(&world.core, &mut new).expect("a new version");
     note(&mut candidates);
     new.known = candidates.chosen();
     world.submission(new).expect("it stands");
@@ -84,17 +84,17 @@ fn other_code_is_linked_only_as_a_person_said_and_counts_on_from_where_it_stands
     let one = spec_of(1);
     // Code x, then y instead of it, then x again: what stands last is x's first attempt, by a link.
     let history = ["x", "y", "x"].map(|code| coded(spec_of(1), code));
-    let both = |candidates: &mut Candidates| {
+    let both = |candidates: &mut PriorOutcomes| {
         candidates.note(prior(&one, 0, (1, (1, 1), "x")));
         candidates.note(prior(&one, 0, (2, (1, 2), "y")));
     };
-    let linked = |candidates: &mut Candidates| {
+    let linked = |candidates: &mut PriorOutcomes| {
         candidates.note_links(3, 2, vec![(1, 0)]);
         both(candidates);
     };
     let new = |code: &str, changed| Submission { changed, ..submission(coded(spec_of(2), code)) };
     let keep = Some(Changed::Keep);
-    let cases: [(&str, &[FrozenSweep], _, &dyn Fn(&mut Candidates), Option<u64>); 6] = [
+    let cases: [(&str, &[FrozenSweep], _, &dyn Fn(&mut PriorOutcomes), Option<u64>); 6] = [
         ("nobody said anything", &history, new("z", None), &linked, None),
         ("keep what stands", &history, new("z", keep), &linked, Some(1)),
         ("keep the latest where nothing is linked", &history[..2], new("z", keep), &both, Some(2)),

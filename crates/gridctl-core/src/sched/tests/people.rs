@@ -314,7 +314,7 @@ fn a_new_version_keeps_leases_that_expired_and_backoffs() {
 #[test]
 fn known_outcomes_settle_their_trials_without_an_attempt() {
     // Promises 1 and 2.
-    let known = |index: u64, state, objective| Known {
+    let known = |index: u64, state, objective| JoinedOutcome {
         index,
         pos: index,
         seq: 100 + index,

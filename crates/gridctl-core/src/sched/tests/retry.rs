@@ -9,7 +9,7 @@ const MANY: u64 = 2 * RETRIED_AN_EVENT as u64 + 7;
 /// A sweep of so many trials that have failed, without a worker.
 fn all_failed() -> (World, SweepId) {
     let mut world = World::new();
-    let known = (0..MANY).map(|index| Known {
+    let known = (0..MANY).map(|index| JoinedOutcome {
         seq: index,
         index,
         pos: index,

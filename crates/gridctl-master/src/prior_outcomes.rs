@@ -9,7 +9,7 @@ use gridctl_core::leaderboard::Brief;
 use gridctl_core::metrics::{Outcome, Patterns, read_again};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::Record;
-use gridctl_core::sched::{Candidates, LookedUp, PriorOutcome, PriorRow, RowTells, Submission};
+use gridctl_core::sched::{LookedUp, PriorOutcome, PriorOutcomes, PriorRow, RowTells, Submission};
 use gridctl_storage::journal::{OutcomeRow, Reader, StoreError};
 use gridctl_storage::results::Results;
 use gridctl_storage::volume::DirVolume;
@@ -31,7 +31,7 @@ impl Handle {
     /// The journal cannot be read, or the master is ending.
     pub(crate) async fn look_up(&self, submission: &Submission) -> Result<Option<LookedUp>, AskError> {
         let mut submission = submission.clone();
-        let candidates = self.look(move |core, _| Candidates::of(core, &mut submission));
+        let candidates = self.look(move |core, _| PriorOutcomes::of(core, &mut submission));
         let Some(mut candidates) = candidates.await? else { return Ok(None) };
         let data_dir = self.shared.data_dir.clone();
         let looked_up = self.read(move |reader| {
@@ -52,7 +52,7 @@ impl Handle {
 /// # Errors
 /// The journal cannot be read.
 pub(crate) fn look_up(
-    candidates: &mut Candidates,
+    candidates: &mut PriorOutcomes,
     reader: &Reader,
     data_dir: &Path,
 ) -> Result<(), StoreError> {
@@ -88,7 +88,7 @@ pub(crate) fn look_up(
 }
 
 /// Shows what is linked for the sweep's versions.
-fn note_links(candidates: &mut Candidates, reader: &Reader) -> Result<(), StoreError> {
+fn note_links(candidates: &mut PriorOutcomes, reader: &Reader) -> Result<(), StoreError> {
     let Some(sweep) = candidates.sweep() else { return Ok(()) };
     for version in candidates.versions_to_note() {
         let pieces = reader.standings((sweep.0, version))?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use roaring::RoaringTreemap;
 
-use super::known::{Changed, Known, LinkSource, PriorOutcome, PriorRow, Reading, RowTells};
+use super::known::{Changed, JoinedOutcome, LinkSource, PriorOutcome, PriorRow, Reading, RowTells};
 use super::{Core, Submission};
 use crate::id::{CodeHash, SweepId, TrialId};
 use crate::leaderboard::Brief;
@@ -26,7 +26,7 @@ struct Candidate {
     is_of_other_code: bool,
     /// It counts in the version before.
     stands: bool,
-    known: Known,
+    known: JoinedOutcome,
 }
 
 /// What was found in the journal of a new version, before the master's loop has it.
@@ -69,10 +69,10 @@ struct Before {
 }
 
 /// Chooses among the outcomes that the journal holds. Whoever reads it shows at least every success
-/// under [`Candidates::code`] of the sweeps that [`Candidates::others`] names, and every outcome of
-/// [`Candidates::sweep`]; what does not count is passed over.
+/// under [`PriorOutcomes::code`] of the sweeps that [`PriorOutcomes::others`] names, and every outcome of
+/// [`PriorOutcomes::sweep`]; what does not count is passed over.
 #[derive(Debug)]
-pub struct Candidates {
+pub struct PriorOutcomes {
     frozen: FrozenSweep,
     points: Points,
     changed: Option<Changed>,
@@ -87,7 +87,7 @@ pub struct Candidates {
     read_by: (String, bool),
 }
 
-impl Candidates {
+impl PriorOutcomes {
     /// None if nothing has to be known: the version stands already, a person wants everything
     /// again, or the points cannot be counted. Goes on from what was looked up for the submission,
     /// if the sweep has the same version still.
@@ -245,7 +245,7 @@ impl Candidates {
             let source = LinkSource { version: row.at.1, code: row.code };
             let link = self.has_place((row.trial, row.point, row.repeat), index).then_some(source);
             let pos = self.points.pos_of(index);
-            let known = Known { seq, index, pos, state, objective, reading: Reading::Same, link };
+            let known = JoinedOutcome { seq, index, pos, state, objective, reading: Reading::Same, link };
             let (since, is_of_other_code) = (self.since(seq), row.code != self.code());
             self.found.push(Candidate { since, is_of_other_code, stands: true, known });
         }
@@ -306,7 +306,7 @@ impl Candidates {
 
     /// The outcome as the join needs it; `None` if it says nothing about what this sweep ranks, or
     /// is of no trial of its.
-    fn known(&self, (seq, reading): (u64, Reading), brief: &Brief) -> Option<Known> {
+    fn known(&self, (seq, reading): (u64, Reading), brief: &Brief) -> Option<JoinedOutcome> {
         let wanted = self.frozen.spec.objective.as_ref().map(|objective| &objective.metric.name);
         let seen = wanted.and_then(|wanted| brief.metrics.iter().find(|(name, _)| name == wanted));
         let objective = seen.map(|(_, value)| value.0);
@@ -316,7 +316,7 @@ impl Candidates {
         }
         let index = self.points.index_of_near(&brief.params, brief.seed(), Some(brief.index))?;
         let (pos, state) = (self.points.pos_of(index), brief.state);
-        Some(Known { seq, index, pos, state, objective, reading, link: None })
+        Some(JoinedOutcome { seq, index, pos, state, objective, reading, link: None })
     }
 
     /// By trial, and each one's in the order in which they came to count. What was sorted before
@@ -326,7 +326,7 @@ impl Candidates {
     }
 
     /// The outcomes that count, in the order of the walk.
-    pub(super) fn chosen(mut self) -> Vec<Known> {
+    pub(super) fn chosen(mut self) -> Vec<JoinedOutcome> {
         self.sort();
         let before = self.before.as_ref();
         let code_changed = before.is_some_and(|before| before.frozen.code != self.frozen.code);
@@ -354,13 +354,13 @@ impl Candidates {
 struct OfTrial {
     pos: Option<u64>,
     /// Under the new version's code.
-    same: Option<Known>,
+    same: Option<JoinedOutcome>,
     /// Under other code, in the version before.
-    standing: Option<Known>,
+    standing: Option<JoinedOutcome>,
     /// Under other code, in any version of the sweep.
-    other: Option<Known>,
+    other: Option<JoinedOutcome>,
     /// One of the sweep that would count, but was read in another way.
-    lost: Option<Known>,
+    lost: Option<JoinedOutcome>,
 }
 
 impl OfTrial {
@@ -378,8 +378,13 @@ impl OfTrial {
         }
     }
 
-    fn choose(self, changed: Option<Changed>, code_changed: bool, retry_failed: bool) -> Option<Known> {
-        let succeeded = |known: &Known| known.state == TrialState::Succeeded;
+    fn choose(
+        self,
+        changed: Option<Changed>,
+        code_changed: bool,
+        retry_failed: bool,
+    ) -> Option<JoinedOutcome> {
+        let succeeded = |known: &JoinedOutcome| known.state == TrialState::Succeeded;
         let other = match (changed, code_changed) {
             (Some(Changed::Keep), _) => self.other,
             (Some(Changed::Failed), _) => self.other.filter(succeeded),
