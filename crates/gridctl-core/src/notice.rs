@@ -56,6 +56,12 @@ pub enum Notice {
         /// Each has a copy of the workdir, and so reached them by another way.
         isolated: bool,
     },
+    /// The same of versions before, in which trials had no copies of the workdir, or otherwise had
+    /// some: outcomes of theirs count in this version.
+    MayHaveDisturbed {
+        /// The files.
+        files: Vec<String>,
+    },
     /// Trials that differ in one of these axes alone have had the same metrics, to the last bit:
     /// the program may not read it.
     MayBeUnread {
@@ -91,7 +97,13 @@ impl Notice {
     /// Whether it speaks of numbers that were recorded: they may not be what was meant.
     #[must_use]
     pub fn is_of_numbers(&self) -> bool {
-        matches!(self, Self::Unsure { .. } | Self::MayDisturb { .. } | Self::MayBeUnread { .. })
+        matches!(
+            self,
+            Self::Unsure { .. }
+                | Self::MayDisturb { .. }
+                | Self::MayHaveDisturbed { .. }
+                | Self::MayBeUnread { .. }
+        )
     }
 }
 

@@ -30,15 +30,16 @@ impl Handle {
             let sweep = core.sweep_named(&wanted)?;
             let status = core.status(sweep.id(), now)?;
             let counts = (status.succeeded, status.failed + status.quarantined);
-            Some((sweep.version(), counts, Arc::clone(sweep.frozen()), sweep.written().clone()))
+            let frozen = Arc::clone(sweep.frozen());
+            Some((sweep.version(), counts, frozen, (sweep.written().clone(), sweep.disturbed_by().to_vec())))
         });
         let mut beside = Vec::new();
-        if let Some((version, counts, old, written)) = before.await? {
+        if let Some((version, counts, old, (written, disturbed))) = before.await? {
             frozen.uuid.clone_from(&old.uuid);
             if changed.is_none() && !rerun && !old.is_same(&frozen) {
                 // Where nothing but failures is there, a new file may be what was missing.
                 beside = frozen.leave_beside(&old, &written, counts.0 > 0 || counts.1 == 0);
-                if let Some(asked) = ask_about(version, counts, old.differences_to(&frozen)) {
+                if let Some(asked) = ask_about((version, disturbed), counts, old.differences_to(&frozen)) {
                     return Ok(asked);
                 }
             }
@@ -82,7 +83,11 @@ impl Handle {
 }
 
 /// What to ask the person, if code or objective changed and there are outcomes that it matters for.
-fn ask_about(version: u32, (succeeded, failed): (u64, u64), mut lines: Vec<String>) -> Option<Submitted> {
+fn ask_about(
+    (version, disturbed): (u32, Vec<String>),
+    (succeeded, failed): (u64, u64),
+    mut lines: Vec<String>,
+) -> Option<Submitted> {
     if lines.is_empty() || succeeded + failed == 0 {
         return None;
     }
@@ -91,5 +96,5 @@ fn ask_about(version: u32, (succeeded, failed): (u64, u64), mut lines: Vec<Strin
     if more > 0 {
         lines.push(format!("and {more} more"));
     }
-    Some(Submitted::CodeChanged { version, lines, succeeded, failed })
+    Some(Submitted::CodeChanged { version, lines, succeeded, failed, disturbed })
 }

@@ -50,6 +50,18 @@ fn trials_that_share_a_file_are_said_to_disturb_each_other_and_apart_they_do_not
     let asks = lab.run(&["run", "w.yaml", "-q", "--slots", "4"]);
     assert_eq!(asks.code, Some(2), "{}", asks.stderr);
     assert!(asks.stderr.contains("isolate: false -> true"), "{}", asks.stderr);
+    let only = "only --changed all makes sense: trials that ran together may have disturbed each other by";
+    assert!(asks.stderr.contains(only), "{}", asks.stderr);
+    let kept = lab.run(&["run", "w.yaml", "-q", "--slots", "4", "--changed", "keep"]);
+    assert_eq!(kept.code, Some(0), "{}", kept.stderr);
+    let again = lab.run(&["run", "w.yaml", "-q"]);
+    let board = lab.run(&["leaderboard"]);
+    let status = lab.run(&["status"]);
+    for said in [&kept.stderr, &again.stderr, &board.stderr, &status.stdout] {
+        let note = "outcomes that are kept of an earlier version may be wrong: `between.txt`";
+        assert!(said.contains(note), "{said}");
+    }
+    lab.write("w.yaml", format!("isolate: true\n{SWEEP}").replace("./train.sh", "sh, train.sh"));
     let before = lab.ledger("between.txt");
     let apart = lab.run(&["run", "w.yaml", "-q", "--slots", "4", "--changed", "all"]);
     assert_eq!(apart.code, Some(0), "{}", apart.stderr);

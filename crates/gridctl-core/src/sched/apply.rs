@@ -43,7 +43,10 @@ impl Core {
                 self.apply_leased(now, *sweep, *pos, (*token, *worker))
             }
             Event::Ended(ended) => self.apply_ended(now, ended),
-            Event::Known { sweep, known, .. } => self.with_sweep(*sweep, |sweep| sweep.join(known)),
+            Event::Known { sweep, known, .. } => self.with_sweep(*sweep, |sweep| {
+                sweep.observed.join();
+                sweep.join(known);
+            }),
             Event::Passed { sweep, upto, excluded } => {
                 self.with_sweep(*sweep, |sweep| sweep.pass(*upto, excluded));
             }
@@ -115,6 +118,7 @@ impl Core {
             };
             let pos = new.points.pos_of(index);
             if let Some(lease) = trial.lease() {
+                new.observed.join();
                 self.leases.insert(lease.token.lease, (new.id, pos));
                 if let Some(held) = self
                     .workers

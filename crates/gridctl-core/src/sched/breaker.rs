@@ -1,5 +1,6 @@
 //! Breakers: what stops a sweep whose trainer is broken, and a machine that fails whatever it is given.
-//! Invariant: a breaker that a person has overruled (by resuming) does not trip again in that version.
+//! Invariant: a breaker that a person has overruled (by resuming) does not trip again in a version
+//! that has had a success; where none has succeeded yet, it counts anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,8 +32,10 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    pub(super) fn disarm(&mut self) {
-        *self = Self { disarmed: true, ..Self::default() };
+    /// A person goes on after a pause. Where nothing has succeeded so far, it counts anew.
+    pub(super) fn overrule(&mut self, has_succeeded: bool) {
+        let disarmed = self.disarmed || self.succeeded || has_succeeded;
+        *self = Self { disarmed, ..Self::default() };
     }
 
     /// Takes note of an attempt's end.

@@ -42,6 +42,12 @@ pub(super) struct Observed {
     written: BTreeSet<String>,
     told: BTreeSet<String>,
     disturbed: Vec<String>,
+    /// The same of versions before the trials had copies of the workdir, or none.
+    #[serde(default)]
+    disturbed_before: Vec<String>,
+    /// Outcomes or trials of versions before count in this one.
+    #[serde(default)]
+    joined: bool,
     unread: Vec<String>,
 }
 
@@ -58,9 +64,14 @@ impl Observed {
 
     /// What holds for the version `new` after the version `old` that this was observed of.
     pub(super) fn in_next(&self, old: &FrozenSweep, new: &FrozenSweep) -> Self {
-        let mut next = self.clone();
+        let mut next = Self { joined: false, ..self.clone() };
         if old.spec.isolate != new.spec.isolate {
-            next.disturbed.clear();
+            let disturbed = std::mem::take(&mut next.disturbed);
+            if !disturbed.is_empty() {
+                next.disturbed_before = disturbed;
+            }
+        } else if !self.joined {
+            next.disturbed_before.clear();
         }
         let is_axis = |name: &String| new.spec.axes.iter().any(|axis| axis.name == *name);
         next.unread.retain(|axis| old.code == new.code && is_axis(axis));
@@ -77,11 +88,23 @@ impl Observed {
         untold.filter(|file| !self.told.contains(*file)).cloned().collect()
     }
 
+    /// Outcomes or trials of versions before count in this one.
+    pub(super) fn join(&mut self) {
+        self.joined = true;
+    }
+
+    /// Files by which trials may have disturbed each other whose outcomes count.
+    fn disturbed_by(&self) -> &[String] {
+        if self.joined && self.disturbed.is_empty() { &self.disturbed_before } else { &self.disturbed }
+    }
+
     pub(super) fn notices(&self, isolated: bool) -> impl Iterator<Item = Notice> {
+        let before = Some(self.disturbed_before.clone()).filter(|files| self.joined && !files.is_empty());
+        let before = before.map(|files| Notice::MayHaveDisturbed { files });
         let files = Some(self.disturbed.clone()).filter(|files| !files.is_empty());
         let disturbed = files.map(|files| Notice::MayDisturb { files, isolated });
         let unread = (!self.unread.is_empty()).then(|| Notice::MayBeUnread { axes: self.unread.clone() });
-        disturbed.into_iter().chain(unread)
+        before.into_iter().chain(disturbed).chain(unread)
     }
 }
 
@@ -148,6 +171,12 @@ fn newly_written(sweep: &Sweep, changes: &[FileChange]) -> Vec<String> {
 }
 
 impl Sweep {
+    /// Files by which trials may have disturbed each other whose outcomes count.
+    #[must_use]
+    pub fn disturbed_by(&self) -> &[String] {
+        self.observed.disturbed_by()
+    }
+
     /// Files of the workdir that changed while attempts ran.
     #[must_use]
     pub fn written(&self) -> &BTreeSet<String> {

@@ -67,7 +67,8 @@ pub enum PauseReason {
 }
 
 impl PauseReason {
-    /// Whether the master itself paused the sweep because its trials fail: after a resume it does not do so again.
+    /// Whether the master itself paused the sweep because its trials fail: after a resume it does so
+    /// again only where none has succeeded.
     #[must_use]
     pub fn is_breaker(self) -> bool {
         matches!(self, Self::FirstTrialsFailed { .. } | Self::MostTrialsFailed { .. })

@@ -295,7 +295,7 @@ impl Sweep {
             && reason.is_breaker()
             && phase.is_running()
         {
-            self.breaker.disarm();
+            self.breaker.overrule(!self.settled.succeeded.is_empty());
         }
         if self.phase.is_closed() && phase.is_running() {
             let again: Vec<u64> = self.settled.cancelled.iter().collect();

@@ -66,6 +66,9 @@ pub enum Submitted {
         succeeded: u64,
         /// Trials of the sweep that have ended without one.
         failed: u64,
+        /// Files by which these may have disturbed each other: their numbers may be wrong.
+        #[serde(default)]
+        disturbed: Vec<String>,
     },
 }
 

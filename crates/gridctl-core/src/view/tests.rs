@@ -55,6 +55,7 @@ fn notice() -> impl Strategy<Value = Notice> {
         (".{0,9}", ".{0,20}").prop_map(|(host, error)| Notice::ResultsWait { host, error }),
         (vec(".{0,9}", 0..3), any::<bool>())
             .prop_map(|(files, isolated)| Notice::MayDisturb { files, isolated }),
+        vec(".{0,9}", 0..3).prop_map(|files| Notice::MayHaveDisturbed { files }),
         vec(".{0,9}", 0..3).prop_map(|axes| Notice::MayBeUnread { axes }),
         (".{0,9}", ".{0,20}").prop_map(|(host, fault)| Notice::MachineRests { host, fault }),
         (".{0,9}", ".{0,20}").prop_map(|(host, fault)| Notice::MachineGivenUp { host, fault }),
@@ -122,7 +123,7 @@ fn what_became_of_a_submission_reads_back() {
             lost: 1,
             left,
         },
-        Submitted::CodeChanged { version: 1, lines, succeeded: 4, failed: 5 },
+        Submitted::CodeChanged { version: 1, disturbed: lines.clone(), lines, succeeded: 4, failed: 5 },
     ] {
         assert_eq!(read_back(&answer), answer);
     }

@@ -49,7 +49,10 @@ async fn s31_other_code_asks_what_to_keep() {
     other.spec.command = vec!["train2".to_owned()];
     let asked = running.handle().submit(submit(other.clone())).await.unwrap();
     let lines = vec!["command: train -> train2".to_owned()];
-    assert_eq!(asked, Submitted::CodeChanged { version: 1, lines, succeeded: 3, failed: 1 });
+    assert_eq!(
+        asked,
+        Submitted::CodeChanged { version: 1, lines, succeeded: 3, failed: 1, disturbed: Vec::new() }
+    );
     for (changed, code, expected) in [(Changed::Keep, 2, 4), (Changed::Failed, 3, 3), (Changed::All, 4, 0)] {
         other.code = CodeHash([code; 10]);
         other.spec.command = vec![format!("train{code}")];
@@ -86,7 +89,10 @@ async fn files_that_trainers_left_in_the_workdir_are_no_other_code() {
     assert_eq!((version, new, left), (1, false, vec!["out.csv".to_owned()]));
     let answer = running.handle().submit(submit(changed)).await.unwrap();
     let lines = ["file out.csv: new", "file train.py: changed"].map(str::to_owned).to_vec();
-    assert_eq!(answer, Submitted::CodeChanged { version: 1, lines, succeeded: 2, failed: 0 });
+    assert_eq!(
+        answer,
+        Submitted::CodeChanged { version: 1, lines, succeeded: 2, failed: 0, disturbed: Vec::new() }
+    );
     let keep = SubmitRequest { changed: Some(Changed::Keep), ..submit(with_more) };
     let answer = running.handle().submit(keep).await.unwrap();
     assert!(matches!(answer, Submitted::Stands { version: 2, known: 2, .. }), "{answer:?}");

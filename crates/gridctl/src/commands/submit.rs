@@ -25,10 +25,10 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
     let frozen = prepare(&checked, &dir)?;
     let mut submit = request(frozen, &args.again);
     let answer = match master.submit(&submit)? {
-        Submitted::CodeChanged { version, lines, succeeded, failed } => {
+        Submitted::CodeChanged { version, lines, succeeded, failed, disturbed } => {
             let sweep = checked.spec.name.clone();
-            submit.changed =
-                Some(changed::ask(&changed::ChangedFiles { sweep, version, lines, succeeded, failed })?);
+            let found = changed::ChangedFiles { sweep, version, lines, succeeded, failed, disturbed };
+            submit.changed = Some(changed::ask(&found)?);
             master.submit(&submit)?
         }
         answer => answer,

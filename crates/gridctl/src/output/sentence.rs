@@ -89,6 +89,11 @@ pub(crate) fn notice(notice: &Notice) -> String {
              changed there several times; a link or an absolute path leads to it",
             names(files)
         ),
+        Notice::MayHaveDisturbed { files } => format!(
+            "outcomes that are kept of an earlier version may be wrong: {} changed several times while \
+             more than one of its trials ran; --rerun tries every trial again",
+            names(files)
+        ),
         Notice::MayBeUnread { axes } => format!(
             "the program may not read {}: trials that differ in nothing else have the same metrics, to \
              the last bit",
@@ -114,7 +119,8 @@ pub(crate) fn notice(notice: &Notice) -> String {
     }
 }
 
-fn names(names: &[String]) -> String {
+/// Names of files or axes, fit to be shown.
+pub(crate) fn names(names: &[String]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{}`", sanitise::short(name, 80))).collect();
     names.join(", ")
 }
@@ -206,7 +212,7 @@ impl NoticeTeller {
 
 /// Whether a notice is of something that was seen and stays as it is, so that once is enough.
 fn is_once(notice: &Notice) -> bool {
-    matches!(notice, Notice::MayDisturb { .. } | Notice::MayBeUnread { .. })
+    matches!(notice, Notice::MayDisturb { .. } | Notice::MayHaveDisturbed { .. } | Notice::MayBeUnread { .. })
 }
 
 fn is_same_kind(one: &Notice, other: &Notice) -> bool {

@@ -215,7 +215,7 @@ fn failures_of_one_machine_alone_do_not_pause_a_sweep_where_there_are_two() {
 }
 
 #[test]
-fn a_person_who_resumes_overrules_the_breaker_of_that_version() {
+fn a_person_who_resumes_overrules_the_breaker_once_something_has_succeeded() {
     // Promise 22.
     let mut world = World::new();
     let sweep = world.submit(spec("a", 100));
@@ -228,7 +228,22 @@ fn a_person_who_resumes_overrules_the_breaker_of_that_version() {
     assert_eq!(world.status(sweep).state, SweepState::Paused);
     let reason = PauseReason::FirstTrialsFailed { failed: 3 };
     assert_eq!(world.status(sweep).phase, SweepPhase::Paused(reason));
+    for resumed in 1..=3 {
+        assert_eq!(world.steer(sweep, Steer::Resume), Ok(Answer::Done(1)));
+        world.save();
+        for _ in 0..20 {
+            fail(&mut world);
+            world.pass(5_000, &[conn]);
+        }
+        let phase = world.status(sweep).phase;
+        assert_eq!(phase, SweepPhase::Paused(reason), "nothing was put right: {resumed}");
+    }
     assert_eq!(world.steer(sweep, Steer::Resume), Ok(Answer::Done(1)));
+    world.pass(5_000, &[conn]);
+    let grants = world.grants(conn);
+    world.report(conn, ended(&grants[0], Class::Succeeded));
+    let failures: Vec<_> = grants[1..].iter().map(|grant| at_once(grant, Class::Failed)).collect();
+    world.feed([said(conn, failures)]);
     for _ in 0..20 {
         fail(&mut world);
         world.pass(5_000, &[conn]);
@@ -278,7 +293,7 @@ fn a_machine_that_fails_whatever_it_is_given_is_drained_where_there_is_another()
             let grant = world.grant(good);
             world.report(good, ended(&grant, Class::Succeeded));
         } else {
-            world.core.sweeps.get_mut(&sweep).expect("it stands").breaker.disarm();
+            world.core.sweeps.get_mut(&sweep).expect("it stands").breaker.overrule(true);
         }
         for (place, grant) in world.grants(bad).iter().enumerate() {
             let class = between.filter(|_| place == 2).unwrap_or(Class::Failed);

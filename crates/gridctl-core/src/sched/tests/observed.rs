@@ -93,6 +93,34 @@ fn a_file_that_changes_while_several_attempts_run_is_a_notice_after_three_times(
     let apart = SweepSpec { isolate: true, ..spec("a", 4) };
     world.submit_version(FrozenSweep { spec: apart, ..with_files("other", &[("r.csv", "1")]) });
     assert_eq!(world.status(sweep).notices, [], "that was before each had a copy");
+    let next = |world: &mut World, (code, isolate): (&str, bool), kept: bool| {
+        let spec = SweepSpec { isolate, ..spec("a", 4) };
+        let known = kept.then_some(Known {
+            index: 0,
+            pos: 0,
+            seq: 100,
+            state: TrialState::Succeeded,
+            objective: Some(0.75),
+            reading: Reading::Same,
+            link: None,
+        });
+        let known = known.into_iter().collect();
+        let version = submission(with_files(code, &[("r.csv", "1")]));
+        let version = Submission { frozen: FrozenSweep { spec, ..version.frozen }, known, ..version };
+        assert!(world.submission(version).is_ok());
+        world.save();
+        world.restart();
+        world.status(sweep).notices
+    };
+    let files = vec!["r.csv".to_owned(), "m.bin".to_owned()];
+    let kept = [Notice::MayHaveDisturbed { files: files.clone() }];
+    assert_eq!(next(&mut world, ("c1", false), true), kept, "those of the first may be among them");
+    assert_eq!(next(&mut world, ("c2", true), true), kept, "kept by a version with copies");
+    assert_eq!(world.core.sweep(sweep).unwrap().disturbed_by(), files);
+    assert_eq!(next(&mut world, ("c3", true), true), kept, "and by the next");
+    assert_eq!(next(&mut world, ("c4", true), false), [], "none is kept");
+    assert!(world.core.sweep(sweep).unwrap().disturbed_by().is_empty());
+    assert_eq!(next(&mut world, ("c5", true), true), [], "only those that had copies are kept");
 }
 
 /// A sweep of two axes, and for each trial, by its values, the metrics that it reports.

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, IsTerminal as _};
 use gridctl_core::view::Changed;
 
 use crate::exit::{Exit, Failure};
-use crate::output::{self, number, sanitise};
+use crate::output::{self, number, sanitise, sentence};
 use gridctl_core::spec::Diagnostic;
 
 /// What the master found.
@@ -22,6 +22,8 @@ pub(crate) struct ChangedFiles {
     pub(crate) succeeded: u64,
     /// Trials that ended without one.
     pub(crate) failed: u64,
+    /// Files by which they may have disturbed each other.
+    pub(crate) disturbed: Vec<String>,
 }
 
 /// Asks on a terminal; an error that says what to type where there is none.
@@ -31,6 +33,7 @@ pub(crate) fn ask(found: &ChangedFiles) -> Result<Changed, Failure> {
         return Err(refusal(found));
     }
     output::say(describe(found).replace('\n', "\n  "));
+    doubt(found).iter().for_each(output::say);
     output::say(format_args!(
         "[k] keep them all   [f] keep the {} successes, try the others again   [a] try everything again   [q] quit",
         number::count(found.succeeded)
@@ -98,7 +101,21 @@ fn describe(found: &ChangedFiles) -> String {
     text
 }
 
+/// Why no outcome is worth keeping, where they may be wrong.
+fn doubt(found: &ChangedFiles) -> Option<String> {
+    (!found.disturbed.is_empty()).then(|| {
+        format!(
+            "only --changed all makes sense: trials that ran together may have disturbed each other by {}, and --changed keep \
+             and failed keep numbers that may be wrong",
+            sentence::names(&found.disturbed)
+        )
+    })
+}
+
 fn refusal(found: &ChangedFiles) -> Failure {
+    if let Some(doubt) = doubt(found) {
+        return Failure::usage("run::changed", describe(found)).help(doubt);
+    }
     let mut help =
         "say what the outcomes are worth: --changed keep takes them as they are, --changed failed tries those without success again, \
          --changed all tries everything again"

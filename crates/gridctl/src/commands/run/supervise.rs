@@ -188,8 +188,9 @@ async fn serve(plan: &RunPlan<'_>, running: &mut Running) -> Result<Served, Fail
             changed::note_reading(read_again, lost);
             SubmittedVersion { version, new, known }
         }
-        Submitted::CodeChanged { version, lines, succeeded, failed } => {
-            return Ok(Served::Asks(ChangedFiles { sweep: name, version, lines, succeeded, failed }));
+        Submitted::CodeChanged { version, lines, succeeded, failed, disturbed } => {
+            let found = ChangedFiles { sweep: name, version, lines, succeeded, failed, disturbed };
+            return Ok(Served::Asks(found));
         }
     };
     handle.set_aside(&name).await.map_err(|error| source::ask_failure(&error))?;
