@@ -106,6 +106,40 @@ fn parameters_that_nothing_reads_are_named() {
     }
 }
 
+#[test]
+fn what_each_trial_has_alike_is_constant_and_not_merely_so_in_those_shown() {
+    let lab = Lab::new();
+    lab.write("s.yaml", "command: [\"true\"]\norder: file\nparameters: {lr: {values: [1, 2]}, n: {value: 7}, b: {min: 1, max: 9, step: 1}}\n");
+    let done = check(&lab, &["s.yaml"]);
+    let (each, all) = done.stdout.split_once("and each of them").expect("two parts");
+    assert!(all.contains("HP_N=7") && !each.contains("HP_N=7"), "{}", done.stdout);
+    assert!(!all.contains("HP_LR") && each.matches("HP_LR=1").count() == 3, "{}", done.stdout);
+}
+
+#[test]
+fn a_variable_that_no_shell_expands_is_led_to_its_macro() {
+    let grid = "parameters: {n_gram: {values: [1, 2]}}\n";
+    for (command, word) in [
+        ("bash, x.sh, \"$HP_N_GRAM\"", Some("${params.n_gram}")),
+        ("bash, x.sh, \"--n=$HP_N_GRAM\"", Some("${params.n_gram}")),
+        ("bash, x.sh, \"$GRID_TRIAL_ID\"", Some("GRID_TRIAL_ID")),
+        ("bash, -c, \"echo $HP_N_GRAM\"", None),
+        ("bash, -euc, \"echo $HP_N_GRAM\"", None),
+        ("bash, x.sh, \"${params.n_gram}\"", None),
+    ] {
+        let lab = Lab::new();
+        lab.write("x.sh", "echo $HP_N_GRAM\n").write("s.yaml", format!("command: [{command}]\n{grid}"));
+        for args in [["check", "s.yaml"], ["run", "s.yaml"]] {
+            let done = lab.run(&args);
+            let said = done.stderr.contains("no shell reads it");
+            assert_eq!(said, word.is_some(), "{args:?} {command}: {}", done.stderr);
+            assert!(word.is_none_or(|word| done.stderr.contains(word)), "{args:?}: {}", done.stderr);
+        }
+        let again = lab.run(&["run", "s.yaml"]);
+        assert!(!again.stderr.contains("no shell reads it"), "once a version: {}", again.stderr);
+    }
+}
+
 /// What `check` says of options, of this program and command.
 fn said_of_options(code: &str, command: &str, parameters: &str) -> String {
     let lab = Lab::new();
@@ -183,7 +217,7 @@ fn options_in_other_letters_than_the_program_has_are_led_to_the_macro_for_them()
     }
     let said = said_of_options(DASHES, "python3, -m, t, \"${args}\"", "n_trees: {values: [1, 2]}");
     assert!(said.contains("declares `--n-trees`, and `${args}` gives `--n_trees`"), "{said}");
-    let said = said_of_options(DASHES, "train, \"${args}\"", "n_trees: {values: [1, 2]}");
+    let said = said_of_options(DASHES, "sh, train, \"${args}\"", "n_trees: {values: [1, 2]}");
     assert!(!said.contains("check::option"), "no program is named: {said}");
 }
 

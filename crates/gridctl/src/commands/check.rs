@@ -67,12 +67,14 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
                 .help(error.help())
                 .within(&checked.file.source)
         })?;
+    let mut exit = Exit::Ok;
     if checked.unstartable.is_none()
         && let Err(failure) = precheck::command(&resolved.frozen, &points, &checked.file.source)
     {
-        let unfit: Vec<Diagnostic> = failure.problems.into_iter().map(only_warn).collect();
-        show(&unfit);
-        warnings.extend(unfit);
+        // `run` refuses it too.
+        exit = failure.exit;
+        show(&failure.problems);
+        warnings.extend(failure.problems);
     }
     let unread = reads::unread(&resolved.frozen, &points);
     show(&unread);
@@ -88,7 +90,7 @@ pub(crate) fn run(args: &CheckArgs, settings: &Settings) -> Outcome {
         TextOrJson::Text => output::text(&view.text())?,
         TextOrJson::Json => output::json(&view.json(&warnings))?,
     }
-    Ok(Exit::Ok)
+    Ok(exit)
 }
 
 /// Explains the macros of `command`.
@@ -178,14 +180,23 @@ impl CheckView<'_> {
         out
     }
 
-    /// Variables that all shown trials have alike.
+    /// Variables that all trials have alike: all that are shown do, and no axis with several values
+    /// sets them.
     fn unchanging(&self) -> Vec<&(String, String)> {
+        let spec = &self.frozen.spec;
+        let varied = spec.axes.iter().enumerate().filter(|(place, axis)| {
+            matches!(axis.values, AxisValues::Drawn(_))
+                || self.points.axis_len(*place) > 1
+                || axis.when.is_some()
+        });
+        let varied: Vec<&str> = varied.filter_map(|(_, axis)| axis.variable.as_deref()).collect();
         let Some((first, rest)) = self.previews.split_first() else { return Vec::new() };
         if rest.is_empty() {
             return Vec::new();
         }
         let everywhere = |pair: &&(String, String)| rest.iter().all(|other| other.env.contains(pair));
-        first.own_env().filter(everywhere).collect()
+        let is_constant = |pair: &&(String, String)| !varied.contains(&pair.0.as_str()) && everywhere(pair);
+        first.own_env().filter(is_constant).collect()
     }
 
     fn dropped(&self) -> Vec<String> {

@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, number};
 use crate::settings::Settings;
 use crate::source::DataSource;
-use crate::submit::{self as sweep, CheckedFile, freeze, precheck, preview};
+use crate::submit::{self as sweep, CheckedFile, freeze, precheck, preview, reads};
 
 /// Runs the command.
 pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
@@ -23,6 +23,7 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
     let mut master = DataSource::master(settings, &checked.file.base)?;
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
     let frozen = prepare(&checked, &dir)?;
+    let unread = reads::unread(&frozen, &preview::points(&frozen)?);
     let mut submit = request(frozen, &args.again);
     let answer = match master.submit(&submit)? {
         Submitted::CodeChanged { version, lines, succeeded, failed, disturbed } => {
@@ -34,6 +35,9 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
         answer => answer,
     };
     if let Submitted::Stands { sweep: name, new, known, read_again, lost, left, .. } = answer {
+        if new {
+            unread.iter().for_each(|warning| diagnose::print(warning, None));
+        }
         changed::note_left(&left);
         changed::note_reading(read_again, lost);
         let status = master.status(&name)?;

@@ -32,8 +32,8 @@ pub(crate) fn unread(frozen: &FrozenSweep, points: &Points) -> Vec<Diagnostic> {
         None if spec.command.iter().any(|word| word == "-c") => Texts { all: Vec::new(), cut: false },
         None => return Vec::new(),
     };
+    let mut warnings = unexpanded(spec);
     let varied: Vec<&Axis> = spec.axes.iter().filter(|axis| axis.values.count() > 1).collect();
-    let mut warnings = Vec::new();
     if !code.cut
         && !passes_all(&spec.command)
         && !code.has_any(&READERS)
@@ -48,6 +48,35 @@ pub(crate) fn unread(frozen: &FrozenSweep, points: &Points) -> Vec<Diagnostic> {
         warnings.extend(warning(&axes));
     }
     warnings.extend(options::warnings(points, &code.of_program(spec)));
+    warnings
+}
+
+/// Warns of variables in words of the command that no shell reads.
+fn unexpanded(spec: &SweepSpec) -> Vec<Diagnostic> {
+    // Behind `-c` stands what a shell, or another interpreter, reads itself.
+    let is_read =
+        |word: &String| word.starts_with('-') && !word.starts_with("--") && word.ends_with(['c', 'e']);
+    if spec.command.iter().any(is_read) {
+        return Vec::new();
+    }
+    let named = |name: &str| {
+        spec.command
+            .iter()
+            .any(|word| word.contains(&format!("${{{name}}}")) || says(word, &format!("${name}")))
+    };
+    let warn = |word: &str, help: String| {
+        let message = format!("`{word}` in `command` is not expanded: no shell reads it");
+        Diagnostic::warning("check::unexpanded", message).help(help)
+    };
+    let axes = spec.axes.iter().filter_map(|axis| Some((axis, axis.variable.as_deref()?)));
+    let axes = axes.filter(|(_, variable)| named(variable));
+    let mut warnings: Vec<Diagnostic> = axes
+        .map(|(axis, variable)| warn(&format!("${variable}"), format!("write \"${{params.{}}}\"", axis.name)))
+        .collect();
+    let grid = spec.command.iter().find(|word| word.contains("$GRID_") || word.contains("${GRID_"));
+    warnings.extend(
+        grid.map(|word| warn(word, "let the program read the variable, or start it with `sh -c`".to_owned())),
+    );
     warnings
 }
 

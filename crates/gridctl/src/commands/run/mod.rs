@@ -25,7 +25,7 @@ use crate::output::{self, Format, number};
 use crate::runtime;
 use crate::settings::{Setting, Settings};
 use crate::source::{self, fold};
-use crate::submit::{self, precheck, preview};
+use crate::submit::{self, precheck, preview, reads};
 use crate::{datadir, mark};
 
 /// Runs the command.
@@ -61,9 +61,11 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     dir.make()?;
     let dir = dir.journal.canonicalize().unwrap_or(dir.journal);
     let slots = capacity.at_once(&frozen.spec.resources);
-    let trials = preview::count(&preview::points(&frozen)?);
+    let points = preview::points(&frozen)?;
+    let unread = reads::unread(&frozen, &points);
+    let trials = preview::count(&points);
     let submit = request(frozen, &args.again);
-    let plan = supervise::RunPlan { submit, args, hint, mark: mark::of(&dir), dir, trials, slots };
+    let plan = supervise::RunPlan { unread, submit, args, hint, mark: mark::of(&dir), dir, trials, slots };
     let runtime = runtime::shared()?;
     let ended = runtime.block_on(supervise::run(plan));
     // A results volume that hangs must not keep the process.

@@ -10,6 +10,7 @@ use gridctl_core::notice::ResultsPatience;
 use gridctl_core::points::Count;
 use gridctl_core::record::Record;
 use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase, SweepStatus};
+use gridctl_core::spec::Diagnostic;
 use gridctl_core::view::{Leaderboard, SubmitRequest, Submitted};
 use gridctl_fleet::FleetEvent;
 use gridctl_master::{Handle, Master, MasterConfig, Running};
@@ -43,6 +44,8 @@ pub(super) struct RunPlan<'a> {
     pub(super) hint: Hint,
     pub(super) mark: String,
     pub(super) dir: PathBuf,
+    /// What to say of parameters that the program may not take as they are given.
+    pub(super) unread: Vec<Diagnostic>,
     /// How many trials the grid has.
     pub(super) trials: Count,
     /// So many trials run at once.
@@ -50,6 +53,14 @@ pub(super) struct RunPlan<'a> {
 }
 
 impl RunPlan<'_> {
+    /// What to say before the first trial, of a version that may be new.
+    fn warn_first(&self, new: bool, left: &[String]) {
+        if new {
+            self.unread.iter().for_each(|warning| diagnose::print(warning, None));
+        }
+        changed::note_left(left);
+    }
+
     /// Where the sweep stands. What the grid is known not to hold is left out, though the cursor has not come upon it yet.
     fn status(&self, handle: &Handle) -> Result<SweepStatus, Failure> {
         let name = &self.submit.frozen.spec.name;
@@ -184,7 +195,7 @@ async fn serve(plan: &RunPlan<'_>, running: &mut Running) -> Result<Served, Fail
     let answer = handle.submit(plan.submit.clone()).await.map_err(|error| source::ask_failure(&error))?;
     let stands = match answer {
         Submitted::Stands { version, new, known, read_again, lost, left, .. } => {
-            changed::note_left(&left);
+            plan.warn_first(new, &left);
             changed::note_reading(read_again, lost);
             SubmittedVersion { version, new, known }
         }
