@@ -34,7 +34,7 @@ impl Advice {
     /// A number was missed: `text`, the end of `line`, begins with `name`.
     pub(super) fn missed(&mut self, line: &str, text: &str, name: &str) {
         let at = line.len() - text.len();
-        let Some(gap) = gap(&text[name.len()..]) else {
+        let Some(gap) = gap(&text[name.len()..]).filter(|gap| !changes_number(gap)) else {
             self.pattern = None;
             return;
         };
@@ -62,6 +62,16 @@ impl Advice {
                 self.pattern = Some(pattern);
                 return;
             }
+        }
+    }
+
+    /// The number of `name` at `text`, the end of `line`, is another's: no pattern is offered that reads it.
+    pub(super) fn keeps_off(&mut self, line: &str, text: &str, name: &str) {
+        let Some(gap) = gap(&text[name.len()..]) else { return };
+        let number_at = line.len() - text.len() + name.len() + gap.len();
+        if self.pattern.as_ref().is_some_and(|pattern| reads(pattern, line, number_at)) {
+            self.pattern = None;
+            self.tried = MAX_TRIED;
         }
     }
 
@@ -110,7 +120,7 @@ pub(super) fn undecided(series: &Series, [advised, other]: [&Lane; 2]) -> Vec<St
 /// A pattern for the number of the name at `at` with the words that begin at `from`, which matches none of
 /// the other lines.
 fn with_words(line: &str, [from, at]: [usize; 2], name: &str, others: &[&str]) -> Option<String> {
-    let gap = gap(&line[at + name.len()..])?;
+    let gap = gap(&line[at + name.len()..]).filter(|gap| !changes_number(gap))?;
     let number_at = at + name.len() + gap.len();
     let (before, words) = (line[..from].chars().next_back(), &line[from..at]);
     let is_direct = words.chars().all(|c| c.is_alphabetic() || is_blank(c) || "\"'`".contains(c));
@@ -169,6 +179,14 @@ fn gap(rest: &str) -> Option<&str> {
         before = Some(c);
     }
     None
+}
+
+/// Whether what stands before a number makes another of it: a sign that stands apart, or a bound.
+fn changes_number(gap: &str) -> bool {
+    let sign = gap.trim_end_matches(is_blank);
+    let is_bound = sign.ends_with(['<', '>', '≤', '≥', '~', '≈']);
+    let is_arrow = sign.ends_with("->") || sign.ends_with("=>");
+    is_bound && !is_arrow || sign.ends_with(['-', '−']) && sign.contains(['=', ':'])
 }
 
 /// A pattern for the stretch between name and number.

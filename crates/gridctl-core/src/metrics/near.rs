@@ -3,6 +3,7 @@
 
 use super::advice::Advice;
 use super::line::{Found, Name};
+use super::qualifier::{self, Qualifier};
 use super::value::{Value, is_blank, number_prefix, value_at};
 
 /// The most names that are remembered.
@@ -45,6 +46,8 @@ pub(super) struct NearMisses {
     not_number: Option<String>,
     /// `accuracy 0.9`.
     no_separator: Option<String>,
+    /// The rank of the word before the name that the advice for it has.
+    apart_rank: u8,
     /// `Accuracy=95%`, and the name in it.
     other_letters: Option<(String, String)>,
     /// The first `::metric` line that has more or less than names with values.
@@ -190,7 +193,7 @@ impl NearMisses {
         if let Some(text) = missed.apart {
             self.no_separator = Some(shown(text));
             if self.not_number.is_none() {
-                self.advice.missed(line, text, objective);
+                self.advise_apart(line, text, objective);
             }
         }
         let mut other = None;
@@ -218,6 +221,20 @@ impl NearMisses {
         if let Some(name) = other {
             self.other_letters(line, name, objective);
         }
+    }
+
+    /// Advises what reads the number of `text`, with the word before it that says of what it is; one of
+    /// training does not replace one of validation.
+    fn advise_apart(&mut self, line: &str, text: &str, objective: &str) {
+        let at = line.len() - text.len();
+        let (said, from) = qualifier::directly(line, at).unwrap_or((Qualifier::NONE, at));
+        let is_advised = self.advice.pattern().is_some();
+        if is_advised && said.rank() > self.apart_rank {
+            self.advice.keeps_off(line, text, objective);
+            return;
+        }
+        self.apart_rank = said.rank();
+        self.advice.missed(line, &line[from..], &line[from..at + objective.len()]);
     }
 
     /// A name whose value cannot be read may be the objective in other letters.

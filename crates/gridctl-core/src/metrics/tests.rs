@@ -255,7 +255,7 @@ fn advice_never_reads_another_metric_or_the_next_field() {
     let plain = patterns(Some(metric("loss")), vec![]);
     let cases = [
         ("{'loss': '16%'}\n{'train_loss': '3%'}\n{'loss': '15%', 'x': 1}\n{'eval-loss': 4}\n", Some(15.0)),
-        ("a loss 0.5\ntrain loss 0.75\nmy_loss 0.9\n", Some(0.75)),
+        ("a loss 0.5\ntrain loss 0.75\nmy_loss 0.9\n", None),
         ("Loss: 50% (3/6)\nTrain-Loss: 60%\n", Some(50.0)),
         ("train_loss=5%\n", None),
         ("loss=, acc=5%\nloss= acc=7%\n", None),

@@ -85,6 +85,25 @@ fn between_validation_and_test_nothing_is_chosen_and_a_pattern_is_offered() {
 }
 
 #[test]
+fn a_pattern_that_is_offered_keeps_to_one_word_before_the_name_and_to_the_number_as_it_stands() {
+    for (output, offers) in [
+        ("Epoch 1 - valid accuracy 0.5\nEpoch 1 - training accuracy 0.2\n", Some(0.5)),
+        ("Epoch 1 - training accuracy 0.2\nEpoch 1 - valid accuracy 0.5\n", Some(0.5)),
+        ("in all, accuracy 0.5\nin all, train accuracy 0.2\n", None),
+        ("accuracy: - 0.5\n", None),
+        ("accuracy: <0.5\n", None),
+    ] {
+        let missed = outcome_of(&patterns(Some(metric("accuracy")), vec![]), output, "");
+        assert_eq!(missed.objective, None, "{output}");
+        let read = offered(&missed).map(|regex| {
+            let patterns = patterns(Some(with_regex("accuracy", &regex)), vec![]);
+            outcome_of(&patterns, output, "").objective.unwrap()
+        });
+        assert_eq!(read, offers, "{output}: {:?}", missed.near_misses);
+    }
+}
+
+#[test]
 fn what_errs_on_one_stream_is_judged_by_its_words_too() {
     let plain = patterns(Some(metric("accuracy")), vec![]);
     for (parts, value, doubts) in [
