@@ -95,7 +95,7 @@ fn a_file_that_changes_while_several_attempts_run_is_a_notice_after_three_times(
     assert_eq!(world.status(sweep).notices, [], "that was before each had a copy");
     let next = |world: &mut World, (code, isolate): (&str, bool), kept: bool| {
         let spec = SweepSpec { isolate, ..spec("a", 4) };
-        let known = kept.then_some(Known {
+        let known = kept.then_some(JoinedOutcome {
             index: 0,
             pos: 0,
             seq: 100,
