@@ -73,7 +73,7 @@ pub struct PriorOutcome {
     pub at: (SweepId, u32),
     /// What its record says.
     pub brief: Brief,
-    /// What its log says, if [`PriorOutcomes::is_to_be_read_again`] and the log is all there.
+    /// What its log says, if [`super::PriorOutcomes::is_to_be_read_again`] and the log is all there.
     pub again: Option<Outcome>,
 }
 
