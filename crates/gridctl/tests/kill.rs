@@ -25,7 +25,7 @@ const LAST: usize = 450;
 /// A kill comes up to so many milliseconds after its place in the sweep, so that some meet a sweep that is only just going on.
 const LATER_MS: u64 = 150;
 /// A killed run goes on within this on a machine that is busy with other tests; by itself it takes a tenth.
-const RESTART: Duration = Duration::from_secs(15);
+const RESTART: Duration = Duration::from_secs(5);
 
 /// A trainer is killed more often than other programs fail, and a kill from outside is a failure of its own as far as anyone can
 /// see: it may happen to one trial more often than the two retries that are the default.
