@@ -7,7 +7,7 @@
 //! - [`spec::SweepSpec`]: a checked sweep file. It cannot exist unchecked, whoever wrote it.
 //! - [`points::Points`]: its trials by index and by position of the walk, computed and never kept.
 //! - [`protocol::FrozenSweep`]: a version: a spec with its code's mark and its environment. Compared
-//!   by content; its [`protocol::Sources`] and its results volume are places, which are never compared.
+//!   by content; its [`protocol::Sources`] and its [`output::Output`] are places, never compared.
 //! - [`sched::Sweep`]: the state of a sweep's newest version, and its [`sched::SweepPhase`]; beside it
 //!   [`notice::Notice`]s, what a person should know.
 //! - [`points::Trial`]: a point and a repeat, named by a [`id::TrialId`], the hash of both.
@@ -30,6 +30,7 @@ pub mod leaderboard;
 pub mod machine;
 pub mod metrics;
 pub mod notice;
+pub mod output;
 pub mod points;
 pub mod protocol;
 pub mod record;

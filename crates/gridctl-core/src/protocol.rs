@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
 use crate::machine::MachineHealth;
+use crate::output::Output;
 use crate::record::Report;
 use crate::spec::{Resources, SweepSpec};
 use crate::value::Params;
@@ -34,9 +35,8 @@ pub struct FrozenSweep {
     pub file: Option<String>,
     /// Where code and data are: never compared, since content is what makes a version.
     pub sources: Sources,
-    /// The results volume, never compared, in which this sweep has `<name>/`: an absolute
-    /// directory, or [`DEFAULT_OUTPUT`] in the data directory of the master, wherever that is.
-    pub output: String,
+    /// The results volume, never compared.
+    pub output: Output,
     /// `env:` with the values that are passed on filled in; no secrets.
     pub env: Vec<(String, String)>,
     /// The code's mark.
@@ -66,26 +66,6 @@ impl Sources {
     #[must_use]
     pub fn start_dir(&self) -> &str {
         self.workdir.as_ref().unwrap_or(&self.base)
-    }
-}
-
-/// The results volume of a sweep that names none, as a path in the master's data directory.
-pub const DEFAULT_OUTPUT: &str = "results";
-
-impl FrozenSweep {
-    /// The results volume for a master whose data directory is `data_dir`.
-    #[must_use]
-    pub fn volume_in(&self, data_dir: &str) -> String {
-        match self.output.as_str() {
-            DEFAULT_OUTPUT => format!("{}/{DEFAULT_OUTPUT}", data_dir.trim_end_matches('/')),
-            output => output.to_owned(),
-        }
-    }
-
-    /// Whether the results volume goes where the data directory goes.
-    #[must_use]
-    pub fn is_in_data_dir(&self) -> bool {
-        self.output == DEFAULT_OUTPUT
     }
 }
 

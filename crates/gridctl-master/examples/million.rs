@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use gridctl_core::id::{CodeHash, WorkerId};
 use gridctl_core::machine::MachineHealth;
+use gridctl_core::output::Output;
 use gridctl_core::protocol::{
     Capacity, FrozenSweep, Grant, Hello, PROTOCOL, Sources, ToMaster, ToWorker, WorkerUpdate,
 };
@@ -74,7 +75,7 @@ fn sweep(data_dir: &Path, count: u64) -> Outcome<FrozenSweep> {
         source,
         file: None,
         sources: Sources { base: data_dir.display().to_string(), workdir: None, data: None },
-        output: data_dir.join("results").display().to_string(),
+        output: Output::InDataDir,
         env: Vec::new(),
         code: CodeHash::of(&["million"]),
         reader: gridctl_core::metrics::READER_RULE,

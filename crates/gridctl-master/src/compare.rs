@@ -4,13 +4,13 @@
 //! shipped when it is back, after another comparison.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use gridctl_core::id::Epoch;
+use gridctl_core::output::{Output, VolumeUrl};
 use gridctl_storage::journal::{Home, Reader, StoreError};
 use gridctl_storage::results::{EpochClaim, Results};
-use gridctl_storage::volume::{DirVolume, VolumeError};
+use gridctl_storage::volume::{self, VolumeError};
 
 use crate::error::{Kept, Lack, MasterError};
 use crate::ship::ShipJob;
@@ -68,8 +68,7 @@ pub(crate) fn all(journal: &Journal<'_>, cargo: &[ShipJob]) -> Result<(), Master
 /// A sweep's results, if they are there and its own. It was made and claimed when the sweep was
 /// submitted. If that is gone, a disk may not be mounted: nothing is made anew.
 pub(crate) fn open(cargo: &ShipJob) -> Result<Results, VolumeError> {
-    let volume = DirVolume::open(Path::new(&cargo.volume))?;
-    let results = Results::new(Arc::new(volume), &cargo.frozen.spec.name, &cargo.frozen.uuid)?;
+    let results = Results::new(volume::open(&cargo.volume)?, &cargo.frozen.spec.name, &cargo.frozen.uuid)?;
     results.check_claim()?;
     Ok(results)
 }
@@ -128,13 +127,13 @@ pub(crate) fn superseded(
 /// [`MasterError::Copied`].
 pub(crate) fn check_home(home: &Home, data_dir: &Path, cargo: &[ShipJob]) -> Result<(), MasterError> {
     let Home::CopyOf(original) = home else { return Ok(()) };
-    match cargo.iter().find(|cargo| !cargo.frozen.is_in_data_dir()) {
+    match cargo.iter().find(|cargo| cargo.frozen.output != Output::InDataDir) {
         None => Ok(()),
         Some(cargo) => Err(MasterError::Copied {
             dir: data_dir.to_owned(),
             original: original.clone(),
             sweep: cargo.frozen.spec.name.clone(),
-            volume: cargo.volume.clone(),
+            volume: cargo.volume.to_string(),
         }),
     }
 }
@@ -144,10 +143,10 @@ pub(crate) fn explain(data_dir: &Path, error: StoreError) -> MasterError {
     let StoreError::Behind { journal, outcomes: (ends, _), .. } = &error else { return error.into() };
     let kept: Vec<Kept> = places(data_dir)
         .into_iter()
-        .filter_map(|(root, sweep)| {
-            let volume = DirVolume::open(&root).ok()?;
-            let last = Results::of_name(Arc::new(volume), &sweep).ok()?.shipped(journal).ok()?.last;
-            let volume = root.join(sweep).display().to_string();
+        .filter_map(|(url, sweep)| {
+            let results = Results::of_name(volume::open(&url).ok()?, &sweep).ok()?;
+            let last = results.shipped(journal).ok()?.last;
+            let volume = url.of_sweep(&sweep);
             (last > *ends).then_some(Kept { first: ends + 1, last, volume })
         })
         .collect();
@@ -156,15 +155,16 @@ pub(crate) fn explain(data_dir: &Path, error: StoreError) -> MasterError {
 
 /// Where results may lie of the sweeps in `data_dir`: by what its journal still says, and by
 /// default.
-fn places(data_dir: &Path) -> BTreeSet<(PathBuf, String)> {
+fn places(data_dir: &Path) -> BTreeSet<(VolumeUrl, String)> {
     let mut places = BTreeSet::new();
     if let Ok(core) = crate::reading::fold_as_it_is(data_dir) {
-        let place = |cargo: ShipJob| (PathBuf::from(cargo.volume), cargo.frozen.spec.name.clone());
+        let place = |cargo: ShipJob| (cargo.volume, cargo.frozen.spec.name.clone());
         places.extend(crate::ship::cargo(&core, data_dir).into_iter().map(place));
     }
-    let root = data_dir.join(gridctl_core::protocol::DEFAULT_OUTPUT);
-    let entries = std::fs::read_dir(&root).into_iter().flatten().flatten();
-    places.extend(entries.filter_map(|entry| Some((root.clone(), entry.file_name().into_string().ok()?))));
+    let default = Output::InDataDir.volume_in(data_dir);
+    let entries = default.local_dir().and_then(|root| std::fs::read_dir(root).ok());
+    let names = entries.into_iter().flatten().flatten().map(|entry| entry.file_name().into_string());
+    places.extend(names.filter_map(|name| Some((default.clone(), name.ok()?))));
     places
 }
 
@@ -183,7 +183,7 @@ fn behind(journal: &Journal<'_>, cargo: &ShipJob, lack: Lack) -> MasterError {
     MasterError::Behind {
         dir: journal.data_dir.to_owned(),
         sweep: cargo.frozen.spec.name.clone(),
-        volume: format!("{}/{}", cargo.volume, cargo.frozen.spec.name),
+        volume: cargo.volume.of_sweep(&cargo.frozen.spec.name),
         lack,
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gridctl_core::id::Time;
+use gridctl_core::output::Output;
 use gridctl_core::protocol::ToWorker;
 use gridctl_core::sched::commit_pipeline::CommitPipeline;
 use gridctl_core::sched::{Conn, Effect, Input, Request};
@@ -275,9 +276,9 @@ impl MasterLoop {
     fn located(&self, mut message: ToWorker) -> ToWorker {
         if let ToWorker::Update(update) = &mut message {
             let sweeps = update.sweeps.iter_mut().map(|(.., frozen)| frozen);
-            for frozen in sweeps.filter(|frozen| frozen.is_in_data_dir()) {
-                let volume = frozen.volume_in(&self.data_dir.to_string_lossy());
-                Arc::make_mut(frozen).output = volume;
+            for frozen in sweeps.filter(|frozen| frozen.output == Output::InDataDir) {
+                let volume = frozen.output.volume_in(&self.data_dir);
+                Arc::make_mut(frozen).output = Output::At(volume);
             }
         }
         message

@@ -12,7 +12,7 @@ use gridctl_core::record::Record;
 use gridctl_core::sched::{LookedUp, PriorOutcome, PriorOutcomes, PriorRow, RowTells, Submission};
 use gridctl_storage::journal::{OutcomeRow, Reader, StoreError};
 use gridctl_storage::results::Results;
-use gridctl_storage::volume::DirVolume;
+use gridctl_storage::volume;
 
 use crate::error::AskError;
 use crate::handle::Handle;
@@ -120,9 +120,8 @@ fn prior(row: &OutcomeRow) -> PriorRow<'_> {
 
 /// The sweep's own results, where long logs are.
 fn results(frozen: &FrozenSweep, data_dir: &Path) -> Option<Results> {
-    let output = frozen.volume_in(data_dir.to_str()?);
-    let volume = DirVolume::open(Path::new(&output)).ok()?;
-    Results::new(Arc::new(volume), &frozen.spec.name, &frozen.uuid).ok()
+    let volume = volume::open(&frozen.output.volume_in(data_dir)).ok()?;
+    Results::new(volume, &frozen.spec.name, &frozen.uuid).ok()
 }
 
 /// What the log of an attempt says, if all of it is kept: in its record, or in the results.

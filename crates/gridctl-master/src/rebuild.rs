@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gridctl_core::id::{Epoch, LeaseSeq, SweepId, Time, TrialId};
+use gridctl_core::output::{Output, VolumeUrl};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::Record;
 use gridctl_core::sched::{Core, Timing};
@@ -14,7 +15,7 @@ use gridctl_storage::journal::{
     Group, Options, OutcomeRow, Reader, Replacement, Snapshot, SqliteStore, Store as _, StoreError,
 };
 use gridctl_storage::results::{EpochClaim, RecordLine, Results, Shipper};
-use gridctl_storage::volume::{DirVolume, VolumeError};
+use gridctl_storage::volume::{self, VolumeError};
 
 use crate::begin::restore;
 use crate::commit::{event_row, row, standings};
@@ -30,17 +31,17 @@ const REASONS: usize = 20;
 /// A sweep's results, from which its part of the journal is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RebuildFrom {
-    /// The volume's directory, absolute.
-    pub root: PathBuf,
+    /// The volume.
+    pub url: VolumeUrl,
     /// The sweep's name in it.
     pub sweep: String,
-    /// What the new journal calls that volume, as [`FrozenSweep::output`] has it.
-    pub output: String,
+    /// What the new journal calls that volume.
+    pub output: Output,
 }
 
 impl RebuildFrom {
     fn volume(&self) -> String {
-        self.root.join(&self.sweep).display().to_string()
+        self.url.of_sweep(&self.sweep)
     }
 }
 
@@ -92,8 +93,7 @@ pub fn rebuild(data_dir: &Path, from: &[RebuildFrom], options: Options) -> Resul
     let mut opened = Vec::new();
     for from in from {
         let open = || {
-            let volume = DirVolume::open(&from.root)?;
-            let results = Results::of_name(Arc::new(volume), &from.sweep)?;
+            let results = Results::of_name(volume::open(&from.url)?, &from.sweep)?;
             let highest = results.highest_epoch()?.unwrap_or(Epoch(0));
             let last = match results.epoch_claim(highest)? {
                 Some(claim) => results.shipped(&claim.journal)?.last,
@@ -179,11 +179,18 @@ fn lost(data_dir: &Path, from: &[RebuildFrom]) -> Result<Epoch, MasterError> {
     for cargo in ship::cargo(&core, data_dir) {
         let name = &cargo.frozen.spec.name;
         if from.iter().all(|from| from.sweep != *name) && compare::open(&cargo).is_ok() {
-            let volume = Path::new(&cargo.volume).join(name).display().to_string();
+            let volume = cargo.volume.of_sweep(name);
             return Err(MasterError::NotNamed { dir: data_dir.to_owned(), sweep: name.clone(), volume });
         }
     }
     Ok(core.epoch())
+}
+
+/// Whether `output` is the volume at `url`, by whatever name.
+fn leads_to(output: &Output, url: &VolumeUrl) -> bool {
+    let Output::At(named) = output else { return false };
+    let there = named.local_dir().and_then(|dir| dir.canonicalize().ok());
+    named == url || (there.is_some() && there.as_deref() == url.local_dir())
 }
 
 /// The state of a journal that lacks nothing, neither of itself nor of what the results have.
@@ -198,7 +205,7 @@ fn whole(data_dir: &Path, from: &[RebuildFrom]) -> Result<Core, MasterError> {
         .iter()
         .filter_map(|cargo| {
             let from = from.iter().find(|from| is_of(cargo, from))?;
-            let volume = from.root.display().to_string();
+            let volume = from.url.clone();
             Some(ShipJob { volume, frozen: Arc::clone(&cargo.frozen), ..*cargo })
         })
         .collect();
@@ -296,8 +303,7 @@ impl Builder {
         if frozen.uuid != results.uuid() || frozen.spec.name != from.sweep {
             return Err("it is another sweep's".to_owned());
         }
-        let is_there = Path::new(&frozen.output).canonicalize().is_ok_and(|there| there == from.root);
-        if !(is_there && Path::new(&frozen.output).is_absolute()) {
+        if !leads_to(&frozen.output, &from.url) {
             frozen.output.clone_from(&from.output);
         }
         self.core.rebuild_version(Time(0), id, version, frozen).map_err(|error| error.to_string())

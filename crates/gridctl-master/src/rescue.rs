@@ -40,7 +40,7 @@ pub(crate) fn all(core: &Core, reader: &Reader, data_dir: &Path) -> Vec<Rescued>
 
 /// The last record that is safe in the results volume. What lies in the data directory is going.
 fn shipped(cargo: &ShipJob, reader: &Reader, data_dir: &Path) -> u64 {
-    if Path::new(&cargo.volume).starts_with(data_dir) {
+    if cargo.volume.local_dir().is_some_and(|dir| dir.starts_with(data_dir)) {
         return 0;
     }
     let shipped = compare::open(cargo).and_then(|results| results.shipped(reader.journal_id()));

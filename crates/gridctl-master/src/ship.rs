@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use gridctl_core::id::{Epoch, LeaseSeq, SweepId};
 use gridctl_core::notice::Notice;
+use gridctl_core::output::VolumeUrl;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::sched::{Core, Event, Sweep};
 use gridctl_storage::journal::{Reader, StoreError};
 use gridctl_storage::results::{self, EpochClaim, RecordRanges, Results};
-use gridctl_storage::volume::{DirVolume, VolumeError};
+use gridctl_storage::volume::{self, VolumeError};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::compare::{self, Journal, ShipError};
@@ -31,17 +32,16 @@ pub(crate) struct ShipJob {
     pub(crate) version: u32,
     pub(crate) frozen: Arc<FrozenSweep>,
     /// The results volume.
-    pub(crate) volume: String,
+    pub(crate) volume: VolumeUrl,
 }
 
 /// What is to be shipped, for the master of this data directory.
 pub(crate) fn cargo(core: &Core, data_dir: &Path) -> Vec<ShipJob> {
-    let data_dir = data_dir.to_string_lossy();
     let cargo = |sweep: &Sweep| ShipJob {
         sweep: sweep.id(),
         version: sweep.version(),
         frozen: Arc::clone(sweep.frozen()),
-        volume: sweep.frozen().volume_in(&data_dir),
+        volume: sweep.frozen().output.volume_in(data_dir),
     };
     core.sweeps().map(cargo).collect()
 }
@@ -72,7 +72,7 @@ pub(crate) struct Shipper {
 /// The way to one sweep's results.
 #[derive(Debug)]
 struct ResultsWriter {
-    volume: String,
+    volume: VolumeUrl,
     shipper: results::Shipper,
     results: Results,
     /// The versions up to this one are kept.
@@ -126,15 +126,14 @@ impl Shipper {
         is_new: bool,
         since: Option<LeaseSeq>,
     ) -> Result<(), AskError> {
-        let root = frozen.volume_in(&self.data_dir.to_string_lossy());
-        let volume = DirVolume::create(Path::new(&root))?;
-        let results = Results::new(Arc::new(volume), &frozen.spec.name, &frozen.uuid)?;
+        let url = frozen.output.volume_in(&self.data_dir);
+        let results = Results::new(volume::create(&url)?, &frozen.spec.name, &frozen.uuid)?;
         results.claim()?;
         if let Some(&theirs) = results.versions()?.last().filter(|_| is_new) {
             return Err(AskError::Master(Box::new(MasterError::Behind {
                 dir: self.data_dir.clone(),
                 sweep: frozen.spec.name.clone(),
-                volume: format!("{root}/{}", frozen.spec.name),
+                volume: url.of_sweep(&frozen.spec.name),
                 lack: Lack::Version { theirs, ours: 0 },
             })));
         }

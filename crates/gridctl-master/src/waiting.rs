@@ -64,7 +64,7 @@ pub(crate) async fn unanswered(handle: &Handle) -> Result<Vec<Unshipped>, Master
             Ok(Unshipped {
                 sweep,
                 records,
-                volume: cargo.volume.clone(),
+                volume: cargo.volume.to_string(),
                 why: "it does not answer".to_owned(),
             })
         };
@@ -93,7 +93,7 @@ fn lacking(
         Err(error) => (count(0)?, chain(&error)),
     };
     let sweep = cargo.frozen.spec.name.clone();
-    let volume = cargo.volume.clone();
+    let volume = cargo.volume.to_string();
     let why = why.unwrap_or(found);
     Ok((records > 0).then_some(Unshipped { sweep, records, volume, why }))
 }

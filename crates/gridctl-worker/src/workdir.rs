@@ -77,12 +77,12 @@ impl Workdirs {
         due
     }
 
-    /// Takes the look that was claimed, at all but the results in `output`.
-    pub(crate) async fn look(self: &Arc<Self>, dir: PathBuf, output: PathBuf) -> Vec<FileChange> {
+    /// Takes the look that was claimed, at all but what lies `apart`.
+    pub(crate) async fn look(self: &Arc<Self>, dir: PathBuf, apart: Vec<PathBuf>) -> Vec<FileChange> {
         let workdirs = Arc::clone(self);
         let looked = tokio::task::spawn_blocking(move || {
             let from = clock::file_time();
-            let files = workdirs.files(&dir, &output);
+            let files = workdirs.files(&dir, &apart);
             let took = clock::file_time() - from;
             let mut watched = workdirs.watched();
             let Some(watched) = watched.get_mut(&dir) else { return Vec::new() };
@@ -94,7 +94,7 @@ impl Workdirs {
     }
 
     /// Files below `dir`, relative to it, and when each was changed last.
-    fn files(&self, dir: &Path, output: &Path) -> Vec<(String, FileTime)> {
+    fn files(&self, dir: &Path, apart: &[PathBuf]) -> Vec<(String, FileTime)> {
         let mut files = Vec::new();
         let mut dirs = VecDeque::from([dir.to_owned()]);
         let mut left = MOST_ENTRIES;
@@ -110,7 +110,7 @@ impl Workdirs {
                 if meta.is_dir() {
                     let name = name.to_string_lossy();
                     let is_cache = name.starts_with('.') || CACHES.contains(&&*name);
-                    if !is_cache && path != output && !self.apart.contains(&path) {
+                    if !is_cache && ![apart, &self.apart].iter().any(|dirs| dirs.contains(&path)) {
                         dirs.push_back(path);
                     }
                 } else if meta.is_file()
@@ -177,12 +177,15 @@ mod tests {
         }
         let log = fs::metadata(temp.path().join("log.txt")).unwrap();
         let workdirs = Workdirs::new(vec![temp.path().join("data")], vec![(log.dev(), log.ino())]);
-        let mut found: Vec<String> =
-            workdirs.files(temp.path(), &temp.path().join("out")).into_iter().map(|(path, _)| path).collect();
+        let mut found: Vec<String> = workdirs
+            .files(temp.path(), &[temp.path().join("out")])
+            .into_iter()
+            .map(|(path, _)| path)
+            .collect();
         found.sort();
         assert_eq!(found, ["a", "sub/b"]);
         (0..MOST_ENTRIES).for_each(|n| put(&format!("many/{n}")));
-        assert!(workdirs.files(temp.path(), Path::new("/out")).len() < MOST_ENTRIES, "a look is bounded");
+        assert!(workdirs.files(temp.path(), &["/out".into()]).len() < MOST_ENTRIES, "a look is bounded");
     }
 
     #[tokio::test]
@@ -205,9 +208,9 @@ mod tests {
         while write("scores") <= begun {}
         drop(first);
         assert!(workdirs.claim_look(dir) && !workdirs.claim_look(dir), "one looks at a time");
-        let changes = workdirs.look(dir.to_owned(), "/out".into()).await;
+        let changes = workdirs.look(dir.to_owned(), vec!["/out".into()]).await;
         assert_eq!(changes, [FileChange { path: "scores".to_owned(), shared: true }]);
-        assert_eq!(workdirs.look(dir.to_owned(), "/out".into()).await, []);
+        assert_eq!(workdirs.look(dir.to_owned(), vec!["/out".into()]).await, []);
         drop(second);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use gridctl_core::protocol::DEFAULT_OUTPUT;
+use gridctl_core::output::{DEFAULT_OUTPUT, Output, VolumeUrl};
 use gridctl_storage::journal::fs_check::{self, FsKind};
 
 use crate::exit::Failure;
@@ -95,8 +95,11 @@ impl DataDir {
     }
 
     /// The results volume of a sweep that names none, as a frozen sweep has it.
-    pub(crate) fn output(&self) -> PathBuf {
-        if self.moved.is_some() { self.results.clone() } else { PathBuf::from(DEFAULT_OUTPUT) }
+    pub(crate) fn output(&self) -> Output {
+        match &self.moved {
+            Some(_) => Output::At(VolumeUrl::Dir(self.results.clone())),
+            None => Output::InDataDir,
+        }
     }
 
     /// Makes what is not there, and says where the journal is if that is elsewhere.
@@ -196,13 +199,16 @@ mod tests {
         let home = Some(PathBuf::from("/var/state"));
         let moved = DataDir::on(dir.clone(), FsKind::Network("NFS"), home.clone());
         assert!(moved.journal.starts_with("/var/state/gridctl"));
-        assert_eq!((&moved.results, moved.output()), (&dir.join("results"), dir.join("results")));
+        assert_eq!(
+            (&moved.results, moved.output()),
+            (&dir.join("results"), Output::At(VolumeUrl::Dir(dir.join("results"))))
+        );
         assert!(moved.moved.unwrap().contains("is on NFS"));
         let other =
             DataDir::on(PathBuf::from("/home/you/gridctl-data"), FsKind::Network("NFS"), home.clone());
         assert_ne!(other.journal, moved.journal);
         let local = DataDir::on(dir.clone(), FsKind::Local, home);
-        assert_eq!((&local.journal, local.output()), (&dir, PathBuf::from("results")));
+        assert_eq!((&local.journal, local.output()), (&dir, Output::InDataDir));
     }
 
     #[test]

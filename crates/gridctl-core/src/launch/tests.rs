@@ -36,7 +36,7 @@ fn frozen(command: &[&str]) -> FrozenSweep {
         source: String::new(),
         file: None,
         sources: crate::protocol::Sources { base: "/home/me".into(), workdir: None, data: None },
-        output: "/home/me/results".into(),
+        output: crate::output::Output::InDataDir,
         env: vec![("MODE".into(), "fast".into()), ("HF_TOKEN".into(), "hf".into())],
         code: CodeHash([0; 10]),
         reader: crate::metrics::READER_RULE,

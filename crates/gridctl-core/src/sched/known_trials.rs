@@ -171,7 +171,7 @@ mod tests {
             source,
             file: None,
             sources: Sources { base: "/".to_owned(), workdir: None, data: None },
-            output: "/results".to_owned(),
+            output: crate::output::Output::InDataDir,
             env: Vec::new(),
             code: CodeHash::of(&["code"]),
             reader: crate::metrics::READER_RULE,

@@ -190,10 +190,8 @@ impl<'de> Deserialize<'de> for FrozenSweep {
 
 /// Checks what a frozen sweep says beside its spec: directories and variables that a process gets.
 fn surroundings(frozen: &FrozenSweep) -> Verdict {
-    let output = Some(&frozen.output).filter(|_| !frozen.is_in_data_dir());
-    let dirs =
-        [Some(&frozen.sources.base), output, frozen.sources.workdir.as_ref(), frozen.sources.data.as_ref()];
-    for dir in dirs.into_iter().flatten() {
+    let dirs = [&frozen.sources.workdir, &frozen.sources.data].into_iter().flatten();
+    for dir in dirs.chain([&frozen.sources.base]) {
         ensure(dir.starts_with('/') && sound(dir), || format!("{dir:.80?} is no absolute directory"))?;
     }
     ensure(frozen.env.len() <= limits::VARIABLES, || format!("{} variables", frozen.env.len()))?;

@@ -257,7 +257,7 @@ fn sweep() -> Arc<FrozenSweep> {
         source: String::new(),
         file: None,
         sources: Sources { base: "/".to_owned(), workdir: None, data: None },
-        output: "/".to_owned(),
+        output: crate::output::Output::InDataDir,
         env: Vec::new(),
         code: CodeHash::of(&[]),
         reader: crate::metrics::READER_RULE,

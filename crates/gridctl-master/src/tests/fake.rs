@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gridctl_core::id::{CodeHash, LeaseSeq, SweepId, Token, TrialId, WorkerId};
 use gridctl_core::machine::MachineHealth;
+use gridctl_core::output::{Output, VolumeUrl};
 use gridctl_core::protocol::{
     Capacity, FrozenSweep, Grant, Hello, PROTOCOL, Sources, ToMaster, ToWorker, Welcome, WorkerUpdate,
 };
@@ -41,7 +42,7 @@ pub(crate) fn frozen(name: &str, points: u64, dir: &Path) -> FrozenSweep {
         source: format!("name: {name}\n"),
         file: None,
         sources: Sources { base: dir.display().to_string(), workdir: None, data: None },
-        output: dir.join("results").display().to_string(),
+        output: Output::At(VolumeUrl::Dir(dir.join("results"))),
         env: Vec::new(),
         code: CodeHash([1; 10]),
         reader: gridctl_core::metrics::READER_RULE,

@@ -1,24 +1,24 @@
 //! Beginnings and ends: a sweep from submission to shipped records, restarts, drains, two masters.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use gridctl_core::id::Epoch;
+use gridctl_core::output::VolumeUrl;
 use gridctl_core::protocol::WorkerUpdate;
 use gridctl_core::sched::SweepState;
 use gridctl_core::view::{LeaderboardQuery, TrialsQuery};
 use gridctl_storage::journal::StoreError;
 use gridctl_storage::results::Results;
-use gridctl_storage::volume::DirVolume;
+use gridctl_storage::volume;
 
 use super::fake::{Disk, Fake, eventually, frozen, hello, report, stands, start, start_after};
 use crate::advert::Advert;
 use crate::{Master, MasterConfig, MasterError};
 
 fn shipped(dir: &Path, name: &str) -> Vec<u64> {
-    let volume = DirVolume::open(&dir.join("results")).unwrap();
-    let results = Results::of_name(Arc::new(volume), name).unwrap();
+    let volume = volume::open(&VolumeUrl::Dir(dir.join("results"))).unwrap();
+    let results = Results::of_name(volume, name).unwrap();
     let mut seqs = Vec::new();
     results.records(&mut |line| seqs.push(line.unwrap().seq)).unwrap();
     seqs

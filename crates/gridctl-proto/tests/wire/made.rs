@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gridctl_core::code::FileChange;
 use gridctl_core::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
 use gridctl_core::machine::MachineHealth;
+use gridctl_core::output::{Output, VolumeUrl};
 use gridctl_core::protocol::{
     Capacity, FrozenSweep, Grant, Hello, MasterUpdate, Sources, ToWorker, Welcome, WorkerUpdate,
 };
@@ -193,7 +194,7 @@ pub(crate) fn frozen() -> FrozenSweep {
         source: "name: wine\n".to_owned(),
         file: None,
         sources: Sources { base: "/tmp".to_owned(), workdir: Some("/tmp".to_owned()), data: None },
-        output: "/tmp/results".to_owned(),
+        output: Output::At(VolumeUrl::Dir("/tmp/results".into())),
         env: vec![("A".to_owned(), "1".to_owned())],
         code: CodeHash([3; 10]),
         reader: gridctl_core::metrics::READER_RULE,

@@ -3,6 +3,7 @@
 //! Invariant: a question that gets no answer because the master died is asked again.
 
 use gridctl_core::id::{CodeHash, SweepId};
+use gridctl_core::output::Output;
 use gridctl_core::points::Trial;
 use gridctl_core::protocol::{FrozenSweep, Sources};
 use gridctl_core::record::TrialState;
@@ -35,7 +36,7 @@ impl World {
             source: String::new(),
             file: None,
             sources: Sources { base: "/".to_owned(), workdir: None, data: None },
-            output: "/results".to_owned(),
+            output: Output::InDataDir,
             env: Vec::new(),
             code: CodeHash::of(&[if self.submitted > 1 { "other code" } else { "code" }]),
             reader: gridctl_core::metrics::READER_RULE,

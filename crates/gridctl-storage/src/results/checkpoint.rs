@@ -57,6 +57,14 @@ impl Results {
         Ok(manifest)
     }
 
+    /// Whether anything was ever published that a trial may go on from.
+    ///
+    /// # Errors
+    /// As [`crate::volume::Volume::list`].
+    pub fn has_checkpoints(&self, fingerprint: Fingerprint) -> Result<bool, VolumeError> {
+        Ok(!self.checkpoints(fingerprint)?.is_empty())
+    }
+
     /// Copies the newest whole checkpoint into the directory `into`, which must be empty or not there.
     ///
     /// # Errors

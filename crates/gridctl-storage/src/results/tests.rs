@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gridctl_core::id::{Epoch, Fingerprint, LeaseSeq, Token, TrialId};
+use gridctl_core::output::Output;
 
 use super::*;
 use crate::volume::DirVolume;
@@ -34,7 +35,7 @@ fn frozen(source: &str) -> FrozenSweep {
         source: source.to_owned(),
         file: None,
         sources: gridctl_core::protocol::Sources { base: "/base".to_owned(), workdir: None, data: None },
-        output: "results".to_owned(),
+        output: Output::InDataDir,
         env: Vec::new(),
         code: gridctl_core::id::CodeHash([7; 10]),
         files: Vec::new(),

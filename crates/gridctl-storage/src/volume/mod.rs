@@ -5,12 +5,19 @@
 
 pub mod dir;
 mod error;
+pub mod memory;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::ops::Range;
+use std::sync::Arc;
+
+use gridctl_core::output::VolumeUrl;
 
 pub use dir::DirVolume;
 pub use error::VolumeError;
+pub use memory::{MemoryVolume, VolumeFault};
 
 /// The longest path that every kind of volume takes.
 pub const LONGEST_PATH: usize = 1_024;
@@ -82,6 +89,26 @@ pub trait Volume: Send + Sync {
     /// # Errors
     /// [`VolumeError::Obstructed`], [`VolumeError::Io`].
     fn delete(&self, path: &str) -> Result<(), VolumeError>;
+}
+
+/// Opens the volume at `url`, which must be there.
+///
+/// # Errors
+/// [`VolumeError::NotFound`] if it is not; [`VolumeError::Obstructed`], [`VolumeError::NotAllowed`].
+pub fn open(url: &VolumeUrl) -> Result<Arc<dyn Volume>, VolumeError> {
+    match url {
+        VolumeUrl::Dir(dir) => Ok(Arc::new(DirVolume::open(dir)?)),
+    }
+}
+
+/// Opens the volume at `url`, which is made if it is not there.
+///
+/// # Errors
+/// As [`open`].
+pub fn create(url: &VolumeUrl) -> Result<Arc<dyn Volume>, VolumeError> {
+    match url {
+        VolumeUrl::Dir(dir) => Ok(Arc::new(DirVolume::create(dir)?)),
+    }
 }
 
 /// Whether `path` is relative and made of names that mean the same on every kind of volume.

@@ -67,7 +67,7 @@ impl FollowedAttempt {
         let mut over = self.end(gone, oom_kills, now);
         if looks {
             let sweep = &over.start.sweep;
-            let (dir, output) = (prepare::workdir(sweep).into(), sweep.output.clone().into());
+            let (dir, output) = (prepare::workdir(sweep).into(), prepare::output_dir(sweep));
             over.report.changed = workdirs.look(dir, output).await;
         }
         if over.has_files() {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gridctl_core::launch::{BaseEnv, Launch, Site};
 use gridctl_core::metrics::{PatternError, Patterns};
+use gridctl_core::output::Output;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::secrets::Secrets;
 use gridctl_core::worker;
@@ -136,11 +137,19 @@ pub(super) fn workdir(sweep: &FrozenSweep) -> &str {
     sweep.sources.start_dir()
 }
 
+/// The results volume, where it is a directory: no part of any workdir.
+pub(super) fn output_dir(sweep: &FrozenSweep) -> Vec<PathBuf> {
+    match &sweep.output {
+        Output::At(url) => url.local_dir().map(PathBuf::from).into_iter().collect(),
+        Output::InDataDir => Vec::new(),
+    }
+}
+
 /// A copy of the workdir that is this attempt's alone.
 async fn isolated(machine: &WorkerMachine, sweep: &FrozenSweep, scratch: &mut Scratch) -> io::Result<String> {
     let dir = PathBuf::from(workdir(sweep));
     let data = sweep.sources.data.as_ref().map(PathBuf::from);
-    let apart = [machine.workdirs.apart(), &[PathBuf::from(&sweep.output)]].concat();
+    let apart = [machine.workdirs.apart(), &output_dir(sweep)].concat();
     let mut copy = scratch.take_copy();
     let made = spawn_blocking(move || {
         let contents = Contents::of(&dir, &apart, data.as_deref());

@@ -13,10 +13,11 @@ use std::thread;
 use std::time::Duration;
 
 use gridctl_core::id::{Fingerprint, Time, Token, TrialId};
+use gridctl_core::output::{DEFAULT_OUTPUT, Output};
 use gridctl_core::protocol::{FrozenSweep, Grant};
 use gridctl_core::worker::AttemptStart;
 use gridctl_storage::results::{Limits, Results, copy_files};
-use gridctl_storage::volume::{DirVolume, VolumeError};
+use gridctl_storage::volume::{self, VolumeError};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::scratch::Scratch;
@@ -351,17 +352,23 @@ impl AttemptPlace {
         }
     }
 
-    /// Whether there may be something to restore: one system call, for most trials have nothing.
+    /// Whether there may be something to restore: most trials have nothing.
     fn has_checkpoints(&self) -> bool {
-        let FrozenSweep { output, spec, .. } = &*self.frozen;
-        Path::new(&format!("{output}/{}/checkpoints/{}", spec.name, self.fingerprint)).exists()
+        self.opened().and_then(|results| results.has_checkpoints(self.fingerprint)).unwrap_or(false)
+    }
+
+    fn opened(&self) -> Result<Results, VolumeError> {
+        let Output::At(url) = &self.frozen.output else {
+            // The master says where its data directory is.
+            return Err(VolumeError::NotFound { path: DEFAULT_OUTPUT.to_owned() });
+        };
+        Results::new(volume::open(url)?, &self.frozen.spec.name, &self.frozen.uuid)
     }
 
     /// The sweep's results, after a look that they are still there: a volume may have been
     /// unmounted.
     fn results(&self) -> Result<Results, VolumeError> {
-        let volume = DirVolume::open(Path::new(&self.frozen.output))?;
-        let results = Results::new(Arc::new(volume), &self.frozen.spec.name, &self.frozen.uuid)?;
+        let results = self.opened()?;
         results.check_claim()?;
         Ok(results)
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gridctl_core::id::{CodeHash, Epoch, Fingerprint, SweepId, Time, Token, TrialId};
+use gridctl_core::output::{Output, VolumeUrl};
 use gridctl_core::protocol::{FrozenSweep, Grant, Sources};
 use gridctl_core::record::{Class, Exit};
 use gridctl_core::spec::{self, Context};
@@ -91,7 +92,7 @@ impl Room {
             source: String::new(),
             file: None,
             sources: Sources { base: text(self.path()), workdir: None, data: None },
-            output: text(&output),
+            output: Output::At(VolumeUrl::Dir(output.clone())),
             env: Vec::new(),
             code: CodeHash::of(&["code"]),
             reader: gridctl_core::metrics::READER_RULE,

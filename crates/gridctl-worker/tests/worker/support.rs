@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gridctl_core::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId};
+use gridctl_core::output::{Output, VolumeUrl};
 use gridctl_core::protocol::{FrozenSweep, Grant, Hello, MasterUpdate, ToMaster, ToWorker, Welcome};
 use gridctl_core::record::Report;
 use gridctl_core::spec::{self, SweepSpec};
@@ -202,7 +203,7 @@ impl World {
             source: String::new(),
             file: None,
             sources: gridctl_core::protocol::Sources { base: path(self.dir()), workdir: None, data: None },
-            output: path(&output),
+            output: Output::At(VolumeUrl::Dir(output.clone())),
             env: Vec::new(),
             code: CodeHash::of(&[script]),
             reader: gridctl_core::metrics::READER_RULE,

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gridctl_core::output::{Output, VolumeUrl};
 use gridctl_master::{RebuildFrom, RebuiltSweep};
 use gridctl_storage::journal::Options;
 use gridctl_storage::results::CLAIM;
@@ -23,7 +24,7 @@ pub(crate) fn run(args: &RebuildArgs, settings: &Settings) -> Outcome {
     for place in &args.from {
         from.append(&mut results_in(place, &dir)?);
     }
-    from.sort_by(|one, other| (&one.root, &one.sweep).cmp(&(&other.root, &other.sweep)));
+    from.sort_by(|one, other| (&one.url, &one.sweep).cmp(&(&other.url, &other.sweep)));
     from.dedup();
     if let Some(twice) = from.iter().find(|it| from.iter().any(|other| is_rival(it, other))) {
         return Err(Failure::usage("rebuild::from", format!("`{}` is in two of them", twice.sweep))
@@ -48,7 +49,7 @@ pub(crate) fn run(args: &RebuildArgs, settings: &Settings) -> Outcome {
 }
 
 fn is_rival(one: &RebuildFrom, other: &RebuildFrom) -> bool {
-    one.sweep == other.sweep && one.root != other.root
+    one.sweep == other.sweep && one.url != other.url
 }
 
 /// What did not come back, as a failure.
@@ -94,8 +95,10 @@ fn results_in(place: &Path, dir: &DataDir) -> Result<Vec<RebuildFrom>, Failure> 
     let from = |path: PathBuf| {
         let (root, sweep) = (path.parent()?.to_owned(), path.file_name()?.to_str()?.to_owned());
         let is_default = dir.results.canonicalize().is_ok_and(|results| results == root);
-        let output = if is_default { dir.output() } else { root.clone() };
-        Some(RebuildFrom { output: output.to_str()?.to_owned(), root, sweep })
+        root.to_str()?;
+        let url = VolumeUrl::Dir(root);
+        let output = if is_default { dir.output() } else { Output::At(url.clone()) };
+        Some(RebuildFrom { output, url, sweep })
     };
     let found: Option<Vec<RebuildFrom>> = sweeps.into_iter().map(from).collect();
     found.filter(|found| !found.is_empty()).ok_or_else(none)

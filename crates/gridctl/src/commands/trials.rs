@@ -191,8 +191,7 @@ fn state(word: &str) -> Result<TrialState, Failure> {
 /// The directory of the results that have what the attempt published, by the journal in `dir`.
 fn volume(record: &Record, dir: &Path, core: &Core) -> Option<String> {
     let sweep = results::publisher(record);
-    let output = core.sweep_named(sweep)?.frozen().volume_in(dir.to_str()?);
-    Some(format!("{output}/{sweep}"))
+    Some(core.sweep_named(sweep)?.frozen().output.volume_in(dir).of_sweep(sweep))
 }
 
 fn text(details: &TrialDetails, volume: &dyn Fn(&Record) -> Option<String>) -> String {

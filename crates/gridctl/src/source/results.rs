@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use gridctl_core::id::TrialId;
 use gridctl_core::leaderboard::{Board, Brief, Layout, Query};
+use gridctl_core::output::VolumeUrl;
 use gridctl_core::points::Points;
 use gridctl_core::record::{Record, TrialState};
 use gridctl_core::spec::{Context, Diagnostic, Goal, SweepSpec};
 use gridctl_core::view::{Leaderboard, LeaderboardQuery};
 use gridctl_storage::results::{RecordLine, Results};
-use gridctl_storage::volume::{DirVolume, VolumeError};
+use gridctl_storage::volume::{self, VolumeError};
 
 use super::fold;
 use crate::diagnose;
@@ -27,9 +28,8 @@ pub(crate) fn of_attempt(dir: Option<&Path>, record: &Record) -> Result<Results,
     let core = fold::core(dir)?.ok_or_else(unknown)?;
     let name = publisher(record);
     let frozen = core.sweep_named(name).ok_or_else(unknown)?.frozen();
-    let output = frozen.volume_in(dir.to_str().ok_or_else(unknown)?);
-    let volume = DirVolume::open(Path::new(&output)).map_err(fail)?;
-    let results = Results::new(Arc::new(volume), name, &frozen.uuid).map_err(fail)?;
+    let volume = volume::open(&frozen.output.volume_in(dir)).map_err(fail)?;
+    let results = Results::new(volume, name, &frozen.uuid).map_err(fail)?;
     results.check_claim().map_err(fail)?;
     Ok(results)
 }
@@ -51,7 +51,8 @@ pub(crate) fn leaderboard(dir: &Path, query: &LeaderboardQuery) -> Result<Leader
     let (Some(root), Some(name)) = (dir.parent(), dir.file_name().and_then(|name| name.to_str())) else {
         return Err(Failure::usage("results", format!("{} is no directory of results", dir.display())));
     };
-    let results = Results::of_name(Arc::new(DirVolume::open(root).map_err(fail)?), name).map_err(fail)?;
+    let volume = volume::open(&VolumeUrl::Dir(root.to_owned())).map_err(fail)?;
+    let results = Results::of_name(volume, name).map_err(fail)?;
     let versions = results.versions().map_err(fail)?;
     let Some(version) = versions.last().copied() else {
         return Err(Failure::error("results", format!("{} holds no version of a sweep yet", dir.display())));

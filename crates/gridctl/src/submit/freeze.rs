@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gridctl_core::code::{NamedFiles, is_source};
 use gridctl_core::id::CodeHash;
+use gridctl_core::output::{Output, VolumeUrl};
 use gridctl_core::protocol::{FrozenSweep, Sources};
 use gridctl_core::spec::{Diagnostic, SweepSpec};
 use gridctl_worker::isolate::Contents;
@@ -52,7 +53,11 @@ pub(crate) fn resolve(
         _ => None,
     };
     let output = match &spec.output {
-        Some(output) if !output.contains("://") => absolute(&file.base.join(output)),
+        Some(output) if !output.contains("://") => {
+            let dir = absolute(&file.base.join(output));
+            text(&dir)?;
+            Output::At(VolumeUrl::Dir(dir))
+        }
         _ => {
             text(&dir.results)?;
             dir.output()
@@ -82,7 +87,7 @@ pub(crate) fn resolve(
             workdir: workdir.as_deref().map(text).transpose()?,
             data: data.as_deref().map(text).transpose()?,
         },
-        output: text(&output)?,
+        output,
         env,
         code: CodeHash([0; 10]),
         reader: gridctl_core::metrics::READER_RULE,
@@ -124,7 +129,8 @@ pub(crate) fn seal(frozen: &mut FrozenSweep, data_dir: &DataDir) -> Result<Optio
 
 /// Directories that are no part of the workdir, wherever they are.
 fn apart(frozen: &FrozenSweep, data_dir: &DataDir) -> Vec<PathBuf> {
-    vec![data_dir.journal.join(&frozen.output), data_dir.journal.clone()]
+    let volume = frozen.output.volume_in(&data_dir.journal);
+    volume.local_dir().map(Path::to_owned).into_iter().chain([data_dir.journal.clone()]).collect()
 }
 
 /// What the copy of the workdir holds that each slot of an isolated sweep works in.

@@ -35,7 +35,7 @@ pub(super) fn coded(spec: SweepSpec, code: &str) -> FrozenSweep {
         source: String::new(),
         file: None,
         sources: crate::protocol::Sources { base: "/sweeps".to_owned(), workdir: None, data: None },
-        output: "/results".to_owned(),
+        output: crate::output::Output::InDataDir,
         env: Vec::new(),
         code: CodeHash::of(&[code]),
         reader: crate::metrics::READER_RULE,

@@ -369,7 +369,7 @@ fn a_version_that_moved_is_the_same_one_and_its_workers_hear_where_it_is() {
     let mut moved = frozen(world.core.sweeps[&sweep].frozen.spec.clone());
     moved.sources.base = "/elsewhere".to_owned();
     moved.spec.workdir = Some("../x".to_owned());
-    moved.output = "/other/results".to_owned();
+    moved.output = "/other/results".to_owned().try_into().unwrap();
     assert_eq!(world.submit_version(moved.clone()), (sweep, 1), "no new version");
     let [(_, version, heard)] = world.heard(conn).sweeps.try_into().unwrap();
     let standing = &world.core.sweeps[&sweep].frozen;
