@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gridctl_core::id::{Epoch, LeaseSeq, SweepId, Token, TrialId, WorkerId};
 use gridctl_core::protocol::{MasterUpdate, ToWorker};
 use gridctl_core::record::{Class, Record, TrialState};
-use gridctl_core::sched::{Core, Ended, Event, Next, Step, SweepPhase};
+use gridctl_core::sched::{Core, Ended, Event, Next, Step, Sweep, SweepPhase};
 
 use crate::trainer;
 
@@ -30,15 +30,21 @@ mod budget;
 pub(crate) struct Auditor {
     epoch: Epoch,
     last_lease: u64,
-    /// The version that counts, and the tokens that stand in it.
-    version: u32,
-    held: BTreeMap<u64, (Token, WorkerId)>,
-    settled: BTreeMap<u64, TrialState>,
+    sweeps: BTreeMap<SweepId, SweepAudit>,
     leases: BTreeSet<LeaseSeq>,
     ended: BTreeMap<LeaseSeq, Class>,
     records: BTreeMap<(u32, TrialId, u32), LeaseSeq>,
     /// Trials whose success was shown to a worker, by the code that was in force.
     acknowledged: BTreeSet<TrialId>,
+}
+
+/// What is durable of one sweep.
+#[derive(Debug, Default)]
+struct SweepAudit {
+    /// The version that counts, and the tokens that stand in it.
+    version: u32,
+    held: BTreeMap<u64, (Token, WorkerId)>,
+    settled: BTreeMap<u64, TrialState>,
     phase: SweepPhase,
     budgets: budget::Budgets,
 }
@@ -48,7 +54,11 @@ impl Auditor {
     pub(crate) fn committed(&mut self, step: &Step, core: &Core) -> Result<(), Violation> {
         for (_, event) in &step.events {
             self.event(event)?;
-            self.budgets.event(event)?;
+            if let Some(sweep) = event.sweep() {
+                let audit = self.sweeps.entry(sweep).or_default();
+                audit.event(event)?;
+                audit.budgets.event(event)?;
+            }
         }
         for outcome in &step.outcomes {
             self.record(&outcome.record)?;
@@ -62,15 +72,7 @@ impl Auditor {
                 promise!(epoch.0 == self.epoch.0 + 1, "epoch {epoch} follows {}", self.epoch);
                 self.epoch = *epoch;
             }
-            Event::Submitted { version, .. } => {
-                promise!(*version == self.version + 1, "version {version} follows {}", self.version);
-                self.version = *version;
-                self.settled.clear();
-                // Positions mean something else now: what is held is looked up again when it ends.
-                self.held.clear();
-                self.phase = SweepPhase::Running;
-            }
-            Event::Leased { pos, token, worker, .. } => {
+            Event::Leased { token, .. } => {
                 promise!(
                     token.lease.0 > self.last_lease,
                     "lease {} follows {}",
@@ -80,57 +82,23 @@ impl Auditor {
                 promise!(token.epoch == self.epoch, "a lease of epoch {} in {}", token.epoch, self.epoch);
                 self.last_lease = token.lease.0;
                 self.leases.insert(token.lease);
-                let before = self.held.insert(*pos, (*token, *worker));
-                promise!(before.is_none(), "position {pos} is leased twice: {before:?}, then {token:?}");
-                promise!(!self.settled.contains_key(pos), "position {pos} is leased after it was settled");
             }
-            Event::Ended(Ended { pos, lease, class, next, .. }) => {
-                if let Some((token, _)) = self.held.remove(pos) {
-                    promise!(
-                        token.lease == *lease,
-                        "lease {lease} ends, but {} holds position {pos}",
-                        token.lease
-                    );
-                }
+            Event::Ended(Ended { lease, class, .. }) => {
                 promise!(self.ended.insert(*lease, *class).is_none(), "lease {lease} ends twice");
-                if let Next::Done(state) = next {
-                    let before = self.settled.insert(*pos, *state);
-                    promise!(before.is_none(), "position {pos} is settled twice: {before:?}, then {state}");
-                }
             }
-            Event::Known { known, .. } => {
-                for (pos, state) in known.states() {
-                    let before = self.settled.insert(pos, state);
-                    promise!(before.is_none(), "position {pos} was settled before it was known");
-                }
-            }
-            Event::Retried { positions, .. } => positions.iter().for_each(|pos| {
-                self.settled.remove(pos);
-            }),
-            Event::Steered { phase, .. } => {
-                if !phase.is_closed() && self.phase.is_closed() {
-                    self.settled.retain(|_, state| *state != TrialState::Cancelled);
-                }
-                self.phase = *phase;
-            }
-            Event::Joined { .. }
-            | Event::Located { .. }
-            | Event::Passed { .. }
-            | Event::Distrusted { .. }
-            | Event::Excused { .. }
-            | Event::Observed { .. } => {}
+            _ => {}
         }
         Ok(())
     }
 
     /// A worker is about to say that its machine could not begin this attempt.
     pub(crate) fn not_begun(&mut self, lease: LeaseSeq) {
-        self.budgets.not_begun(lease);
+        self.sweeps.values_mut().for_each(|audit| audit.budgets.not_begun(lease));
     }
 
     /// How many failures of bad machines were given back.
     pub(crate) fn excused(&self) -> u64 {
-        self.budgets.excused
+        self.sweeps.values().map(|audit| audit.budgets.excused).sum()
     }
 
     fn record(&mut self, record: &Record) -> Result<(), Violation> {
@@ -147,7 +115,7 @@ impl Auditor {
             token.lease,
             record.report.class
         );
-        let pays = record.report.unbegun && self.budgets.has_paid(token.lease);
+        let pays = record.report.unbegun && self.has_paid(token.lease);
         promise!(!pays, "trial {} pays for what a machine could not begin", record.report.trial);
         if record.state == TrialState::Pending {
             return Ok(());
@@ -171,10 +139,16 @@ impl Auditor {
     }
 
     fn conserved(&self, core: &Core) -> Result<(), Violation> {
-        let Some(sweep) = core.sweep(SweepId(1)) else { return Ok(()) };
-        let status = core
-            .status(SweepId(1), gridctl_core::id::Time(0))
-            .ok_or_else(|| Violation("no status".to_owned()))?;
+        core.sweeps().try_for_each(|sweep| self.sweep_conserved(sweep))
+    }
+
+    fn has_paid(&self, lease: LeaseSeq) -> bool {
+        self.sweeps.values().any(|audit| audit.budgets.has_paid(lease))
+    }
+
+    fn sweep_conserved(&self, sweep: &Sweep) -> Result<(), Violation> {
+        let status = sweep.status(gridctl_core::id::Time(0));
+        let phase = self.sweeps.get(&sweep.id()).map(|audit| audit.phase);
         let sum = status.pending
             + status.leased
             + status.succeeded
@@ -188,9 +162,8 @@ impl Auditor {
             sweep.points().len()
         );
         promise!(
-            status.phase == self.phase,
-            "the sweep is {:?} by its events, and is shown as {:?}",
-            self.phase,
+            Some(status.phase) == phase,
+            "the sweep is {phase:?} by its events, and is shown as {:?}",
             status.phase
         );
         Ok(())
@@ -228,6 +201,62 @@ impl Auditor {
             !self.acknowledged.contains(&trial),
             "trial {trial} starts again after its success was acknowledged"
         );
+        Ok(())
+    }
+}
+
+impl SweepAudit {
+    fn event(&mut self, event: &Event) -> Result<(), Violation> {
+        match event {
+            Event::Submitted { version, .. } => {
+                promise!(*version == self.version + 1, "version {version} follows {}", self.version);
+                self.version = *version;
+                self.settled.clear();
+                // Positions mean something else now: what is held is looked up again when it ends.
+                self.held.clear();
+                self.phase = SweepPhase::Running;
+            }
+            Event::Leased { pos, token, worker, .. } => {
+                let before = self.held.insert(*pos, (*token, *worker));
+                promise!(before.is_none(), "position {pos} is leased twice: {before:?}, then {token:?}");
+                promise!(!self.settled.contains_key(pos), "position {pos} is leased after it was settled");
+            }
+            Event::Ended(Ended { pos, lease, next, .. }) => {
+                if let Some((token, _)) = self.held.remove(pos) {
+                    promise!(
+                        token.lease == *lease,
+                        "lease {lease} ends, but {} holds position {pos}",
+                        token.lease
+                    );
+                }
+                if let Next::Done(state) = next {
+                    let before = self.settled.insert(*pos, *state);
+                    promise!(before.is_none(), "position {pos} is settled twice: {before:?}, then {state}");
+                }
+            }
+            Event::Known { known, .. } => {
+                for (pos, state) in known.states() {
+                    let before = self.settled.insert(pos, state);
+                    promise!(before.is_none(), "position {pos} was settled before it was known");
+                }
+            }
+            Event::Retried { positions, .. } => positions.iter().for_each(|pos| {
+                self.settled.remove(pos);
+            }),
+            Event::Steered { phase, .. } => {
+                if !phase.is_closed() && self.phase.is_closed() {
+                    self.settled.retain(|_, state| *state != TrialState::Cancelled);
+                }
+                self.phase = *phase;
+            }
+            Event::Began { .. }
+            | Event::Joined { .. }
+            | Event::Located { .. }
+            | Event::Passed { .. }
+            | Event::Distrusted { .. }
+            | Event::Excused { .. }
+            | Event::Observed { .. } => {}
+        }
         Ok(())
     }
 }

@@ -38,8 +38,18 @@ pub enum Fault {
     BadMachine,
     /// A machine can start nothing for a while: it has no processes left, or no room.
     CannotStart,
-    /// The results volume takes no files for a while.
+    /// The results volume is full for a while.
     FullResults,
+    /// Nothing may be written to the results volume for a while.
+    ReadOnlyResults,
+    /// What is written to the results volume is answered with an error, and may be stored.
+    UnsureResults,
+    /// The results volume takes its time.
+    SlowResults,
+    /// A worker is asked to end, or all of them.
+    Drain,
+    /// A person stops a sweep: what is running finishes.
+    Stop,
     /// A slot process stands still, and goes on later unless it was given up.
     StopSlot,
     /// A person submits a changed sweep file.
@@ -53,7 +63,7 @@ pub enum Fault {
 }
 
 /// Every kind of fault.
-pub const FAULTS: [Fault; 21] = [
+pub const FAULTS: [Fault; 26] = [
     Fault::KillMaster,
     Fault::KillWorker,
     Fault::KillAll,
@@ -70,6 +80,11 @@ pub const FAULTS: [Fault; 21] = [
     Fault::BadMachine,
     Fault::CannotStart,
     Fault::FullResults,
+    Fault::ReadOnlyResults,
+    Fault::UnsureResults,
+    Fault::SlowResults,
+    Fault::Drain,
+    Fault::Stop,
     Fault::StopSlot,
     Fault::NewVersion,
     Fault::Retry,
@@ -82,7 +97,9 @@ pub const FAULTS: [Fault; 21] = [
 pub struct Plan {
     /// The seed.
     pub seed: u64,
-    /// Trials in the sweep.
+    /// Sweeps at once.
+    pub sweeps: usize,
+    /// Trials in each sweep.
     pub trials: i64,
     /// Machines, each with one worker.
     pub workers: usize,
@@ -109,12 +126,14 @@ impl Plan {
         // A few kinds a seed, so that each is also seen without the others' noise.
         let kinds: Vec<Fault> = FAULTS
             .into_iter()
-            .filter(|fault| rng.random_bool(if *fault == Fault::Cancel { 0.1 } else { 0.35 }))
+            .filter(|fault| {
+                rng.random_bool(if matches!(fault, Fault::Cancel | Fault::Stop) { 0.1 } else { 0.35 })
+            })
             .collect();
         let mut faults = Vec::new();
         for kind in kinds {
             let times = match kind {
-                Fault::Cancel => 1,
+                Fault::Cancel | Fault::Stop => 1,
                 Fault::NewVersion => rng.random_range(1..3),
                 Fault::Duplicate | Fault::Late | Fault::Break => rng.random_range(2..12),
                 _ => rng.random_range(1..5),
@@ -126,6 +145,7 @@ impl Plan {
         faults.sort_unstable();
         Self {
             seed,
+            sweeps: if rng.random_bool(0.2) { 2 } else { 1 },
             trials: rng.random_range(5..60),
             workers: rng.random_range(1..5),
             slots: rng.random_range(1..4),

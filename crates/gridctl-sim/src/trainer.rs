@@ -2,7 +2,7 @@
 //! Invariant: the objective depends on the trial alone, so that every order of events has to lead
 //! to the same results.
 
-use gridctl_core::id::TrialId;
+use gridctl_core::id::{Token, TrialId};
 use gridctl_core::protocol::Grant;
 use gridctl_core::record::{Class, Exit, MetricValue, Report};
 
@@ -59,6 +59,16 @@ pub(crate) fn outcome(grant: &Grant, duration_ms: u64) -> Report {
         report.metrics = vec![(OBJECTIVE.to_owned(), value)];
     }
     report
+}
+
+/// Whether attempts of the trial leave a file.
+pub(crate) fn leaves_files(trial: TrialId) -> bool {
+    number(trial, 1).is_multiple_of(2)
+}
+
+/// What is in the file that an attempt leaves.
+pub(crate) fn left(trial: TrialId, token: Token) -> String {
+    format!("{trial} {token}")
 }
 
 /// An attempt that fails with an error of its own: the same error twice would be final.

@@ -7,19 +7,22 @@ mod line;
 mod master;
 mod net;
 mod person;
+mod publish;
 mod slot;
 mod worker;
 
 use std::collections::BTreeMap;
 
-use gridctl_core::id::{LeaseSeq, Time, WorkerId};
+use gridctl_core::id::{LeaseSeq, SweepId, Time, WorkerId};
 use gridctl_core::protocol::{ToMaster, ToWorker};
 use gridctl_core::record::TrialState;
-use gridctl_core::sched::{Conn, SweepStatus};
+use gridctl_core::sched::{Conn, Sweep, SweepState, SweepStatus};
 use gridctl_core::slot::SlotEvent;
 use gridctl_storage::journal::MemoryStore;
+use gridctl_storage::volume::MemoryVolume;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use tempfile::TempDir;
 
 use crate::audit::{Auditor, Violation};
 use crate::durable::Durable;
@@ -32,8 +35,8 @@ use crate::trainer;
 pub struct Report {
     /// How often each fault was injected.
     pub injected: BTreeMap<Fault, u32>,
-    /// The sweep at the end.
-    pub status: SweepStatus,
+    /// The sweeps at the end.
+    pub statuses: Vec<SweepStatus>,
     /// Virtual time that it took, in milliseconds.
     pub took_ms: u64,
     /// Events of the world.
@@ -72,7 +75,9 @@ pub(crate) enum Happens {
     Heals { machine: usize },
     Mended { machine: usize },
     AbleAgain { machine: usize },
-    ResultsFit,
+    ResultsMended,
+    Publishes { worker: WorkerId },
+    Published { worker: WorkerId, lease: LeaseSeq },
     ToMaster { conn: Conn, message: Box<ToMaster> },
     ToWorker { conn: Conn, message: Box<ToWorker> },
     ConnLost { conn: Conn },
@@ -98,8 +103,11 @@ pub(crate) struct World {
     bad: Vec<bool>,
     /// Machines that can start nothing.
     unable: Vec<bool>,
-    /// The results volume takes no files.
-    results_full: bool,
+    volume: MemoryVolume,
+    /// What befalls the results volume, and whether a call was hit.
+    volume_fault: Option<Fault>,
+    /// What a trainer leaves lies here until its worker has published it.
+    output: TempDir,
     full: bool,
     slow: bool,
     duplicate_next: bool,
@@ -107,7 +115,8 @@ pub(crate) struct World {
     late: bool,
     auditor: Auditor,
     durable: Durable,
-    submitted: u32,
+    /// How often each sweep's file was changed.
+    submitted: Vec<u32>,
     injected: BTreeMap<Fault, u32>,
 }
 
@@ -117,29 +126,30 @@ pub(crate) struct World {
 /// [`Violation`]: a promise was broken.
 pub fn simulate(seed: u64) -> Result<Report, Violation> {
     let plan = Plan::of(seed);
-    let mut world = World::new(plan);
+    let mut world = World::new(plan)?;
     let mut events = 0;
     let limit = world.plan.calm_ms + PATIENCE_MS + world.work_ms();
     while let Some(happens) = world.queue.next() {
         events += 1;
         world.happens(happens)?;
-        if world.is_over() {
+        if events % 16 == 0 && world.is_over() {
             break;
         }
         if world.queue.now() > limit {
-            return Err(Violation(format!("the sweep does not end: {:?}", world.status())));
+            return Err(Violation(format!("the sweep does not end: {:?}", world.statuses())));
         }
     }
-    let status = world.status().ok_or_else(|| Violation("no sweep at the end".to_owned()))?;
-    world.results(&status)?;
+    world.mend_results(None);
+    world.results()?;
+    let statuses = world.statuses();
     let excused = world.auditor.excused();
     let World { given_up, unfit, refused, .. } = world;
     let took_ms = world.queue.now();
-    Ok(Report { injected: world.injected, status, took_ms, events, excused, given_up, unfit, refused })
+    Ok(Report { injected: world.injected, statuses, took_ms, events, excused, given_up, unfit, refused })
 }
 
 impl World {
-    fn new(plan: Plan) -> Self {
+    fn new(plan: Plan) -> Result<Self, Violation> {
         let mut queue = Queue::new();
         queue.at(0, Happens::MasterStarts);
         for machine in 0..plan.workers {
@@ -148,13 +158,14 @@ impl World {
         for (time, fault) in &plan.faults {
             queue.at(*time, Happens::Injected(*fault));
         }
-        Self {
+        let world = Self {
             rng: ChaCha8Rng::seed_from_u64(plan.seed ^ 0x5eed),
             cut: vec![false; plan.workers],
             bad: vec![false; plan.workers],
             unable: vec![false; plan.workers],
-            results_full: false,
-            plan,
+            volume: MemoryVolume::seeded(plan.seed),
+            volume_fault: None,
+            output: tempfile::tempdir().map_err(|error| Violation(format!("no directory: {error}")))?,
             queue,
             store: MemoryStore::held_back(),
             master: None,
@@ -172,9 +183,15 @@ impl World {
             late: false,
             durable: Durable::default(),
             auditor: Auditor::default(),
-            submitted: 0,
+            submitted: vec![0; plan.sweeps],
             injected: BTreeMap::new(),
+            plan,
+        };
+        for sweep in 0..world.plan.sweeps {
+            let claimed = world.results_of(&person::name(sweep))?.claim();
+            claimed.map_err(|error| Violation(format!("the volume is claimed by nobody: {error}")))?;
         }
+        Ok(world)
     }
 
     fn now(&self) -> Time {
@@ -202,7 +219,9 @@ impl World {
             Happens::Heals { machine } => self.cut[machine] = false,
             Happens::Mended { machine } => self.bad[machine] = false,
             Happens::AbleAgain { machine } => self.unable[machine] = false,
-            Happens::ResultsFit => self.publish_all()?,
+            Happens::ResultsMended => self.mend_results(None),
+            Happens::Publishes { worker } => self.publish(worker)?,
+            Happens::Published { worker, lease } => self.published(worker, lease)?,
             Happens::ToMaster { conn, message } => self.hear_worker(conn, *message)?,
             Happens::ToWorker { conn, message } => self.hear_master(conn, *message)?,
             Happens::ConnLost { conn } => self.conn_lost(conn)?,
@@ -213,30 +232,43 @@ impl World {
 
     /// What all trials take on one slot, several times over.
     fn work_ms(&self) -> u64 {
-        4 * self.plan.trials.unsigned_abs() * self.plan.longest_ms
+        8 * self.plan.trials.unsigned_abs() * self.plan.longest_ms
     }
 
-    fn status(&self) -> Option<SweepStatus> {
-        let core = self.master.as_ref()?.driver.core();
-        let sweep = core.sweeps().next()?;
-        core.status(sweep.id(), self.now())
+    /// Every sweep, as the master has it.
+    fn statuses(&self) -> Vec<SweepStatus> {
+        let Some(core) = self.master.as_ref().map(|master| master.driver.core()) else { return Vec::new() };
+        core.sweeps().filter_map(|sweep| core.status(sweep.id(), self.now())).collect()
     }
 
-    /// The sweep is over, its last commit durable, nothing held, and no more faults come.
+    /// The sweeps that wait for a person.
+    fn paused(&self) -> Vec<SweepId> {
+        let statuses = self.statuses().into_iter();
+        statuses.filter(|status| status.state == SweepState::Paused).filter_map(|status| status.id).collect()
+    }
+
+    /// Every sweep is over, the last commit durable, nothing held, and no more faults come.
     fn is_over(&self) -> bool {
         self.queue.now() > self.plan.calm_ms
             && self.master.as_ref().is_some_and(|master| master.driver.underway().is_none())
-            && self.status().is_some_and(|status| status.state.is_over() && status.leased == 0)
+            && self.are_all_over()
+    }
+
+    fn are_all_over(&self) -> bool {
+        let statuses = self.statuses();
+        let is_over = |status: &SweepStatus| status.state.is_over() && status.leased == 0;
+        statuses.len() == self.plan.sweeps && statuses.iter().all(is_over)
     }
 
     /// Every trial has the result that it must have.
-    fn results(&self, status: &SweepStatus) -> Result<(), Violation> {
+    fn results(&self) -> Result<(), Violation> {
         let Some(master) = &self.master else { return Err(Violation("no master at the end".to_owned())) };
-        let Some(sweep) = master.driver.core().sweeps().next() else {
-            return Err(Violation("no sweep".to_owned()));
-        };
-        let [cancelled, bad] =
-            [Fault::Cancel, Fault::BadMachine].map(|fault| self.injected.contains_key(&fault));
+        master.driver.core().sweeps().try_for_each(|sweep| self.results_are_right(sweep))
+    }
+
+    fn results_are_right(&self, sweep: &Sweep) -> Result<(), Violation> {
+        let [cancelled, stopped, bad] =
+            [Fault::Cancel, Fault::Stop, Fault::BadMachine].map(|fault| self.injected.contains_key(&fault));
         for index in 0..sweep.points().len() {
             let trial = sweep.points().trial_id(index);
             let state = sweep.state_of(index);
@@ -248,11 +280,12 @@ impl World {
             // was left; and while no other machine was there, a bad one may have been the only one
             // to try.
             let excused = state == TrialState::Quarantined
-                || (cancelled && state == TrialState::Cancelled)
+                || ((cancelled || stopped) && state == TrialState::Cancelled)
                 || (bad && state == TrialState::Failed);
             if state != wanted && !excused {
                 return Err(Violation(format!(
-                    "trial {trial} ended as {state}, not as {wanted}: {status:?}"
+                    "trial {trial} ended as {state}, not as {wanted}: {:?}",
+                    sweep.status(self.now())
                 )));
             }
         }

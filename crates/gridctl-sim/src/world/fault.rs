@@ -1,8 +1,9 @@
 //! What goes wrong, and how.
 //! Invariant: a fault that finds nothing to hit is not counted.
 
-use gridctl_core::id::WorkerId;
-use gridctl_core::sched::{Conn, Steer};
+use gridctl_core::id::{SweepId, WorkerId};
+use gridctl_core::sched::{Conn, Input, Steer};
+use gridctl_storage::volume::VolumeFault;
 use rand::RngExt;
 
 use super::{Happens, World};
@@ -50,12 +51,7 @@ impl World {
             }
             Fault::SpoilSnapshot => self.spoil_snapshot()?,
             Fault::DamageLog => self.damage_log()?,
-            Fault::Stall => self.hit_master(|world| {
-                let until = world.queue.now() + world.rng.random_range(1_000..60_000);
-                if let Some(master) = world.master.as_mut() {
-                    master.stalled_until = until;
-                }
-            }),
+            Fault::Stall => self.stall_master(),
             Fault::BadMachine => {
                 self.befall_machine(10_000, |world| &mut world.bad, |machine| Happens::Mended { machine })
             }
@@ -64,20 +60,33 @@ impl World {
                 |world| &mut world.unable,
                 |machine| Happens::AbleAgain { machine },
             ),
-            Fault::FullResults => self.fill_results(),
+            Fault::FullResults | Fault::ReadOnlyResults | Fault::UnsureResults | Fault::SlowResults => {
+                self.mend_results(Some(fault));
+                // It is counted once it hits something.
+                false
+            }
+            Fault::Drain => self.drain()?,
+            Fault::Stop => self.hit_sweep(|world, sweep| world.steer(sweep, Steer::Stop)),
             Fault::StopSlot => self.stop_slot(),
-            Fault::NewVersion => self.hit_master(Self::submit_changed),
+            Fault::NewVersion => self.hit_sweep(Self::submit_changed),
             Fault::Retry => self.retry_failed(),
-            Fault::PauseResume => self.hit_master(|world| {
-                world.steer(Steer::Pause);
+            Fault::PauseResume => self.hit_sweep(|world, sweep| {
+                world.steer(sweep, Steer::Pause);
                 world.queue.after(20_000, Happens::Resumes);
             }),
-            Fault::Cancel => self.hit_master(|world| world.steer(Steer::Cancel)),
+            Fault::Cancel => self.hit_sweep(|world, sweep| world.steer(sweep, Steer::Cancel)),
         };
         if hit {
             *self.injected.entry(fault).or_default() += 1;
         }
         Ok(())
+    }
+
+    fn stall_master(&mut self) -> bool {
+        let until = self.queue.now() + self.rng.random_range(1_000..60_000);
+        let Some(master) = self.master.as_mut() else { return false };
+        master.stalled_until = until;
+        true
     }
 
     /// A machine is as `flags` say for a while, at least `shortest_ms`.
@@ -94,10 +103,44 @@ impl World {
         true
     }
 
-    fn fill_results(&mut self) -> bool {
-        self.results_full = true;
-        let pause = self.rng.random_range(5_000..120_000);
-        self.queue.after(pause, Happens::ResultsFit);
+    /// What befell the results volume is over; perhaps something else begins.
+    pub(super) fn mend_results(&mut self, next: Option<Fault>) {
+        if self.volume.take_hits() > 0
+            && let Some(fault) = self.volume_fault
+        {
+            *self.injected.entry(fault).or_default() += 1;
+        }
+        let fault = match next {
+            Some(Fault::FullResults) => Some(VolumeFault::Full),
+            Some(Fault::ReadOnlyResults) => Some(VolumeFault::ReadOnly),
+            Some(Fault::UnsureResults) => Some(VolumeFault::Unsure),
+            Some(Fault::SlowResults) => Some(VolumeFault::Slow(self.rng.random_range(50..3_000))),
+            _ => None,
+        };
+        self.volume.befall(fault);
+        self.volume_fault = next;
+        if next.is_some() {
+            let pause = self.rng.random_range(5_000..120_000);
+            self.queue.after(pause, Happens::ResultsMended);
+        }
+    }
+
+    /// A worker is asked to end, or all of them by their master.
+    fn drain(&mut self) -> Result<bool, Violation> {
+        if self.rng.random_bool(0.7) {
+            let all: Vec<WorkerId> = self.workers.keys().copied().collect();
+            return pick(&mut self.rng, &all).map_or(Ok(false), |worker| self.drain_worker(worker));
+        }
+        let lives = self.master.is_some();
+        let grace_ms = self.rng.random_range(0..60_000);
+        self.push(Input::Drain { grace_ms })?;
+        Ok(lives)
+    }
+
+    fn hit_sweep(&mut self, hit: impl FnOnce(&mut Self, SweepId)) -> bool {
+        let all: Vec<SweepId> = self.statuses().into_iter().filter_map(|status| status.id).collect();
+        let Some(sweep) = pick(&mut self.rng, &all) else { return false };
+        hit(self, sweep);
         true
     }
 
@@ -105,14 +148,6 @@ impl World {
         let lives = self.master.is_some();
         self.kill_master()?;
         Ok(lives)
-    }
-
-    fn hit_master(&mut self, hit: impl FnOnce(&mut Self)) -> bool {
-        let lives = self.master.is_some();
-        if lives {
-            hit(self);
-        }
-        lives
     }
 
     fn hit_worker(&mut self, hit: impl FnOnce(&mut Self, WorkerId)) -> bool {

@@ -3,6 +3,8 @@
 //! Invariant: a slot is given up only if something befell it, and what was asked to stop ends in
 //! time.
 
+use std::sync::Arc;
+
 use gridctl_core::attempt::StopReason;
 use gridctl_core::id::{LeaseSeq, WorkerId};
 use gridctl_core::protocol::Grant;
@@ -10,6 +12,7 @@ use gridctl_core::record::{Class, Report};
 use gridctl_core::slot::{InLine, LineTodo, SlotEvent, SlotRequest, TrainerStart};
 use gridctl_core::worker;
 
+use super::publish::Unreported;
 use super::slot::Slot;
 use super::{Happens, World};
 use crate::audit::Violation;
@@ -45,6 +48,9 @@ impl World {
         let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
         if !process.unpublished.is_empty() {
             return Err(Violation(format!("{worker} starts something new while results wait there")));
+        }
+        if process.draining {
+            return Err(Violation(format!("{worker} starts something new after it was asked to end")));
         }
         if self.unable[process.machine] {
             let report = not_begun(&start.grant);
@@ -84,14 +90,8 @@ impl World {
         match event {
             SlotEvent::Exited { id, asked, .. } if is_front(id) => {
                 let Some((ended, _)) = slot.line.take(id) else { return Ok(()) };
-                let report = report(&ended, asked);
-                if self.results_full && report.exit.is_some() {
-                    process.half.unpublished(LeaseSeq(id), "no space left");
-                    process.unpublished.push(report);
-                } else {
-                    process.reported.insert(LeaseSeq(id), report.trial);
-                    process.half.ended(now, report);
-                }
+                let (sweep, report) = (Arc::clone(&ended.attempt.start.sweep), report(&ended, asked));
+                self.attempt_over(worker, Unreported { sweep, report })?;
                 self.begin_front(worker, number)?;
             }
             SlotEvent::NotStarted { id, .. } if is_front(id) => {
@@ -159,46 +159,15 @@ impl World {
         lease: LeaseSeq,
         stop: Option<(StopReason, u64)>,
     ) -> Result<(), Violation> {
-        let now = self.now();
-        let Some(process) = self.workers.get_mut(&worker) else { return Ok(()) };
-        if let Some(place) = process.unpublished.iter().position(|report| report.token.lease == lease) {
-            // What is not wanted any more is dropped, and what is to hurry is given up.
-            let class = match stop {
-                Some((StopReason::Fenced, _)) => Class::Fenced,
-                Some((StopReason::Cancelled, _)) => Class::Cancelled,
-                Some(_) => Class::WorkerFault,
-                None => return Ok(()),
-            };
-            let whole = process.unpublished.remove(place);
-            process.reported.insert(lease, whole.trial);
-            let report = Report::without_process(whole.token, whole.trial, class, "not published");
-            process.half.ended(now, report);
+        if self.stop_waiting(worker, lease, stop.map(|(reason, _)| reason)) {
             return Ok(());
         }
+        let Some(process) = self.workers.get(&worker) else { return Ok(()) };
         let has = |slot: &Slot| slot.line.iter().any(|attempt| attempt.id == lease.0);
         match process.slots.iter().find_map(|(number, slot)| has(slot).then_some(*number)) {
             Some(number) => self.ask(worker, number, (lease.0, stop)),
             None => Ok(()),
         }
-    }
-
-    /// The results volume takes files again.
-    pub(super) fn publish_all(&mut self) -> Result<(), Violation> {
-        self.results_full = false;
-        let workers: Vec<WorkerId> = self.workers.keys().copied().collect();
-        workers.into_iter().try_for_each(|worker| self.publish(worker))
-    }
-
-    /// The worker publishes what waits, unless the volume is full, or it stands still.
-    pub(super) fn publish(&mut self, worker: WorkerId) -> Result<(), Violation> {
-        let (now, full) = (self.now(), self.results_full);
-        let process = self.workers.get_mut(&worker).filter(|process| !process.frozen && !full);
-        let Some(process) = process else { return Ok(()) };
-        for report in std::mem::take(&mut process.unpublished) {
-            process.reported.insert(report.token.lease, report.trial);
-            process.half.ended(now, report);
-        }
-        self.work(worker)
     }
 
     /// The worker looks at its slots: what is due, and whether they answer.

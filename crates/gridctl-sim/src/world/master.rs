@@ -4,7 +4,7 @@
 
 use gridctl_core::id::Time;
 use gridctl_core::sched::{
-    CommitPipeline, Core, Event, Input, PriorOutcomes, SNAPSHOT_FORMAT, Steer, Step, SweepState, Timing,
+    CommitPipeline, Core, Event, Input, PriorOutcomes, SNAPSHOT_FORMAT, Steer, Step, Timing,
 };
 use gridctl_storage::journal::{Damage, EventRow, Group, Snapshot, Store, StoreError};
 use rand::RngExt;
@@ -33,7 +33,7 @@ impl World {
         self.lives += 1;
         self.master = Some(Master { driver: CommitPipeline::new(core), stalled_until: 0 });
         self.queue.after(1_000, Happens::MasterTicks { life: self.lives });
-        self.first_submission();
+        self.first_submissions();
         self.pump()
     }
 
@@ -106,10 +106,8 @@ impl World {
         }
         self.queue.after(1_000, Happens::MasterTicks { life });
         // A pause that a person forgot, because the master died or stood still in between.
-        if self.queue.now() > self.plan.calm_ms
-            && self.status().is_some_and(|status| status.state == SweepState::Paused)
-        {
-            self.steer(Steer::Resume);
+        if self.queue.now() > self.plan.calm_ms {
+            self.paused().into_iter().for_each(|sweep| self.steer(sweep, Steer::Resume));
         }
         self.pump()
     }
@@ -156,6 +154,8 @@ impl World {
             self.auditor.committed(step, master.driver.core())?;
             self.durable.take(step, master.driver.core()).map_err(Violation)?;
         }
+        self.are_published()?;
+        let Some(master) = self.master.as_mut() else { return Ok(()) };
         let effects = master.driver.committed();
         let snapshots = self.rng.random_bool(0.05);
         if snapshots {
@@ -168,6 +168,13 @@ impl World {
         }
         self.release(effects)?;
         self.pump()
+    }
+
+    /// Holds what has just become durable against the results volume.
+    fn are_published(&self) -> Result<(), Violation> {
+        let step = self.master.as_ref().and_then(|master| master.driver.underway());
+        let mut outcomes = step.into_iter().flat_map(|step| &step.outcomes);
+        outcomes.try_for_each(|outcome| self.is_published(&outcome.record))
     }
 
     /// SIGKILL, or the power goes: what was being committed is lost, or was durable and nobody

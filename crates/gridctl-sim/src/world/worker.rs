@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use gridctl_core::attempt::StopReason;
 use gridctl_core::id::{LeaseSeq, Time, TrialId, WorkerId};
 use gridctl_core::protocol::Capacity;
 use gridctl_core::record::Report;
@@ -11,6 +12,7 @@ use gridctl_core::worker::{Farewell, WorkerAction, WorkerProfile, WorkerProtocol
 use rand::RngExt;
 
 use super::line::LOOK_MS;
+use super::publish::Unreported;
 use super::slot::Slot;
 use super::{Happens, World};
 use crate::audit::Violation;
@@ -24,7 +26,11 @@ pub(crate) struct Process {
     pub(super) slots: BTreeMap<u32, Slot>,
     pub(super) reported: BTreeMap<LeaseSeq, TrialId>,
     /// What is over and waits until the results volume takes it.
-    pub(super) unpublished: Vec<Report>,
+    pub(super) unpublished: Vec<Unreported>,
+    /// What the volume is about to answer that it is published.
+    pub(super) publishing: Vec<Report>,
+    /// It was asked to end.
+    pub(super) draining: bool,
 }
 
 impl World {
@@ -47,6 +53,8 @@ impl World {
             slots: BTreeMap::new(),
             reported: BTreeMap::new(),
             unpublished: Vec::new(),
+            publishing: Vec::new(),
+            draining: false,
         };
         self.workers.insert(worker, process);
         self.queue.after(1_000, Happens::WorkerTicks { worker });
@@ -67,38 +75,45 @@ impl World {
     /// Carries out what the worker's half wants done.
     pub(super) fn work(&mut self, worker: WorkerId) -> Result<(), Violation> {
         let now = self.now();
-        let Some(process) = self.workers.get_mut(&worker).filter(|process| !process.frozen) else {
-            return Ok(());
-        };
-        for action in process.half.take(now) {
-            match action {
-                WorkerAction::Connect => {
-                    let pause = self.rng.random_range(1..1_500);
-                    self.queue.after(pause, Happens::Connects { worker });
+        // What is carried out may lead to more.
+        while let Some(process) = self.workers.get_mut(&worker).filter(|process| !process.frozen) {
+            let actions = process.half.take(now);
+            if actions.is_empty() {
+                break;
+            }
+            actions.into_iter().try_for_each(|action| self.carry_out(worker, action))?;
+        }
+        self.placed_once(worker)
+    }
+
+    fn carry_out(&mut self, worker: WorkerId, action: WorkerAction) -> Result<(), Violation> {
+        match action {
+            WorkerAction::Connect => {
+                let pause = self.rng.random_range(1..1_500);
+                self.queue.after(pause, Happens::Connects { worker });
+            }
+            WorkerAction::Reconnect => self.reconnect(worker),
+            WorkerAction::Send(message) => {
+                if let Some(conn) = self.workers.get(&worker).and_then(|process| process.conn) {
+                    self.send_to_master(conn, message);
                 }
-                WorkerAction::Reconnect => self.reconnect(worker),
-                WorkerAction::Send(message) => {
-                    if let Some(conn) = self.workers.get(&worker).and_then(|process| process.conn) {
-                        self.send_to_master(conn, message);
+            }
+            WorkerAction::Start(start) => self.give_to_slot(worker, *start)?,
+            WorkerAction::Recall(lease) => self.order(worker, lease, None)?,
+            WorkerAction::Stop { lease, reason, grace_ms } => {
+                self.order(worker, lease, Some((reason, grace_ms)))?;
+            }
+            WorkerAction::Exit(farewell) => {
+                self.unfit += u64::from(matches!(farewell, Farewell::Unfit(_)));
+                if let Some(process) = self.workers.remove(&worker) {
+                    if let Some(conn) = process.conn {
+                        self.break_conn(conn);
                     }
-                }
-                WorkerAction::Start(start) => self.give_to_slot(worker, *start)?,
-                WorkerAction::Recall(lease) => self.order(worker, lease, None)?,
-                WorkerAction::Stop { lease, reason, grace_ms } => {
-                    self.order(worker, lease, Some((reason, grace_ms)))?;
-                }
-                WorkerAction::Exit(farewell) => {
-                    self.unfit += u64::from(matches!(farewell, Farewell::Unfit(_)));
-                    if let Some(process) = self.workers.remove(&worker) {
-                        if let Some(conn) = process.conn {
-                            self.break_conn(conn);
-                        }
-                        self.queue.after(3_000, Happens::WorkerStarts { machine: process.machine });
-                    }
+                    self.queue.after(3_000, Happens::WorkerStarts { machine: process.machine });
                 }
             }
         }
-        self.placed_once(worker)
+        Ok(())
     }
 
     /// Promise 41 at the slots: what the worker's half has given to them is in exactly one line, or
@@ -106,7 +121,8 @@ impl World {
     fn placed_once(&self, worker: WorkerId) -> Result<(), Violation> {
         let Some(process) = self.workers.get(&worker) else { return Ok(()) };
         let lines = process.slots.values().flat_map(|slot| slot.line.iter());
-        let unpublished = process.unpublished.iter().map(|report| report.token.lease);
+        let waiting = process.unpublished.iter().map(|over| &over.report).chain(&process.publishing);
+        let unpublished = waiting.map(|report| report.token.lease);
         let mut there: Vec<LeaseSeq> = lines.map(|attempt| LeaseSeq(attempt.id)).chain(unpublished).collect();
         there.sort_unstable();
         let mut placed = process.half.holds();
@@ -135,6 +151,18 @@ impl World {
         self.rouse_all(worker);
         self.publish(worker)?;
         self.work(worker)
+    }
+
+    /// SIGTERM to a worker: it takes nothing more, gives back what it holds, and ends; its machine
+    /// starts another.
+    pub(super) fn drain_worker(&mut self, worker: WorkerId) -> Result<bool, Violation> {
+        let (now, grace_ms) = (self.now(), self.rng.random_range(0..60_000));
+        let process = self.workers.get_mut(&worker).filter(|process| !process.frozen && !process.draining);
+        let Some(process) = process else { return Ok(false) };
+        process.draining = true;
+        process.half.drain(now, StopReason::Drained, grace_ms);
+        self.work(worker)?;
+        Ok(true)
     }
 
     /// SIGKILL to a worker: its trainers go with it, its machine starts another.

@@ -83,6 +83,12 @@ impl VolumeError {
         matches!(self, Self::NoSpace { .. } | Self::Io { .. })
     }
 
+    /// Whether the same call fails whatever becomes of the volume.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::BadPath { .. } | Self::Damaged { .. })
+    }
+
     /// What a person can do about it.
     #[must_use]
     pub fn help(&self) -> Option<&'static str> {

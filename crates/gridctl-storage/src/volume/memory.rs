@@ -52,9 +52,9 @@ impl MemoryVolume {
         Self(Arc::new(Mutex::new(Inner { random: seed, ..Inner::default() })))
     }
 
-    /// The volume fails in this way from now on, or no more.
-    pub fn befall(&self, fault: Option<VolumeFault>) {
-        self.lock().fault = fault;
+    /// The volume fails in this way from now on, or no more. Returns how it failed before.
+    pub fn befall(&self, fault: Option<VolumeFault>) -> Option<VolumeFault> {
+        std::mem::replace(&mut self.lock().fault, fault)
     }
 
     /// Calls that a fault hit since the last look.

@@ -116,12 +116,8 @@ pub(super) struct Unpublished {
 impl Unpublished {
     /// What the volume said when something in `dir` was to be published.
     fn new(error: VolumeError, dir: &Path) -> Self {
-        let stays = matches!(
-            error,
-            VolumeError::Conflict { .. } | VolumeError::BadPath { .. } | VolumeError::Damaged { .. }
-        );
         // Whoever cannot read the directory has only its trainer to blame.
-        let may_wait = !stays && fs::read_dir(dir).is_ok();
+        let may_wait = !error.is_final() && fs::read_dir(dir).is_ok();
         Self { text: told(error), may_wait }
     }
 
