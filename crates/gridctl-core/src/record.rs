@@ -266,6 +266,15 @@ pub enum Doubt {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         other: Option<String>,
     },
+    /// The value is the last one of several that stand side by side, as those of folds do.
+    OneOfSeveral {
+        /// The metric.
+        metric: String,
+        /// The value that was taken.
+        value: MetricValue,
+        /// How many there are.
+        count: u64,
+    },
     /// Lines were longer than what is read of one.
     Cut {
         /// How many.

@@ -72,6 +72,9 @@ impl From<Doubt> for v1::Doubt {
                 taken: clip(taken),
                 other: other.map(clip),
             }),
+            Doubt::OneOfSeveral { metric, value, count } => {
+                What::OneOfSeveral(v1::OneOfSeveral { metric: clip(metric), value: value.0, count })
+            }
             Doubt::Cut { lines, longest } => What::Cut(v1::Cut { lines, longest }),
         };
         Self { what: Some(what) }
@@ -104,6 +107,11 @@ impl TryFrom<v1::Doubt> for Doubt {
                     .other
                     .map(|other| text("doubts.other", other, limits::MAX_TEXT_BYTES))
                     .transpose()?,
+            },
+            What::OneOfSeveral(one) => Self::OneOfSeveral {
+                metric: text("doubts.metric", one.metric, limits::MAX_TEXT_BYTES)?,
+                value: MetricValue(one.value),
+                count: one.count,
             },
             What::Cut(cut) => Self::Cut { lines: cut.lines, longest: cut.longest },
         })

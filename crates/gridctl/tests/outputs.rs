@@ -158,6 +158,19 @@ fn training_validation_and_test_are_never_taken_for_each_other() {
         ),
         ("YAML", "print('test:\\n  loss: 0.25\\ntrain:\\n  loss: 0.125')", Some(0.25)),
         ("a section that has ended", "print('train:\\n  n: 3\\nloss: 0.25')", Some(0.25)),
+        ("banners", "print('=== Validation ===\\nloss: 0.25\\n=== Training ===\\nloss: 0.125')", Some(0.25)),
+        ("a word alone in its line", "print('Validation\\nloss: 0.25\\n[train]\\nloss: 0.125')", Some(0.25)),
+        (
+            "a field of each record",
+            "print('{\"loss\": 0.25, \"split\": \"val\"}\\n{\"loss\": 0.125, \"split\": \"train\"}')",
+            Some(0.25),
+        ),
+        (
+            "the same in the file",
+            "import os\nopen(os.environ['GRID_METRICS_FILE'], 'a').write('{\"phase\": \"val\", \"loss\": 0.25}\\n{\"phase\": \"train\", \"loss\": 0.125}\\n')",
+            Some(0.25),
+        ),
+        ("behind the name", "print('loss (val): 0.25\\nloss (train): 0.125')", Some(0.25)),
         ("validation and test", "print('val loss: 0.25\\ntest loss: 0.5')", None),
         ("two models in one line", "print('{\"a\": {\"loss\": 0.25}, \"b\": {\"loss\": 0.5}}')", None),
     ];
@@ -181,4 +194,24 @@ fn folds_are_averaged_where_that_is_asked_for() {
         ("one that is no number", "print('loss: 1\\nloss: 1,2\\nloss: 3')", None),
     ];
     compare(&cases, ", report: mean");
+}
+
+#[test]
+fn one_of_several_that_stand_side_by_side_is_named() {
+    let cases: Vec<Case> = vec![
+        ("folds", "for fold in range(3): print(f'fold {fold} loss: {fold}')", Some(2.0)),
+        (
+            "folds in the file",
+            "import os\nfor fold in range(3): open(os.environ['GRID_METRICS_FILE'], 'a').write('{\"fold\": %d, \"loss\": %d}\\n' % (fold, fold))",
+            Some(2.0),
+        ),
+        ("headings of folds", "for fold in range(3): print(f'Fold {fold}\\nloss: {fold}')", Some(2.0)),
+    ];
+    compare(&cases, "");
+    for ((name, ..), (_, said)) in cases.iter().zip(measured(&cases, "")) {
+        assert!(said.contains("report: mean"), "{name}: {said}");
+    }
+    let models: [Case; 1] = [("models", "print('SVM loss: 1\\nForest loss: 2')", Some(2.0))];
+    compare(&models, "");
+    assert!(measured(&models, "")[0].1.contains("from `Forest loss: 2`, and not from `SVM loss: 1`"));
 }

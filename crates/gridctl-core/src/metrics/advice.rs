@@ -112,7 +112,7 @@ pub(super) fn undecided(series: &Series, [advised, other]: [&Lane; 2]) -> Vec<St
         None if !advised.line.is_empty() => {
             sentences.push(format!("to read it: `name: {}` under `metric`", advised.line));
         }
-        None => {}
+        None => sentences.push(format!("print each with a name of its own: `val_{name}`, `test_{name}`")),
     }
     sentences
 }
@@ -160,8 +160,13 @@ fn is_whole(number: &str, rest: &str) -> bool {
     whole_number(number).is_some() && (percentage || ending(number, rest) == Ending::Whole)
 }
 
-/// What stands between a name and the number behind it.
+/// What stands between a name and the number behind it; of a share and its percentage, that.
 fn gap(rest: &str) -> Option<&str> {
+    percentage_gap(rest).or_else(|| first_gap(rest))
+}
+
+/// What stands between a name and the first number behind it.
+fn first_gap(rest: &str) -> Option<&str> {
     let mut before = None;
     for (at, c) in rest.char_indices().take_while(|(at, _)| *at < MAX_GAP) {
         let begins = c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | '−');
@@ -179,6 +184,18 @@ fn gap(rest: &str) -> Option<&str> {
         before = Some(c);
     }
     None
+}
+
+/// What stands between a name and the percentage that a share is: `: 67/100 (` of `: 67/100 (67%)`.
+fn percentage_gap(rest: &str) -> Option<&str> {
+    let share = first_gap(rest)?;
+    let digits = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let part = share.len() + digits(&rest[share.len()..]);
+    let whole = part + 1 + digits(rest[part..].strip_prefix('/')?);
+    let open = rest[whole..].trim_start_matches(is_blank).strip_prefix('(')?;
+    let begin = rest.len() - open.len();
+    number_prefix(open).filter(|(_, end)| open[*end..].trim_start_matches(is_blank).starts_with('%'))?;
+    Some(&rest[..begin])
 }
 
 /// Whether what stands before a number makes another of it: a sign that stands apart, or a bound.
@@ -202,6 +219,9 @@ fn between(gap: &str) -> String {
         if blanks > 0 {
             pattern.push_str(r"\s*");
             rest = &rest[blanks..];
+        } else if c.is_ascii_digit() {
+            pattern.push_str(r"\d+");
+            rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
         } else {
             pattern.push_str(&quoted(c.encode_utf8(&mut [0; 4])));
             rest = &rest[c.len_utf8()..];

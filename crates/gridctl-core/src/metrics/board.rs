@@ -1,6 +1,7 @@
 //! What is known of an attempt's metrics so far, line by line of what it printed and wrote.
 //! Invariant: a value is kept by the way it came, and what came explicitly is never replaced by text.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::advice;
@@ -8,8 +9,8 @@ use super::curve::MAX_POINTS;
 use super::file::{self, JsonLine};
 use super::line::{self, Line, is_between_cells};
 use super::near::{NearMisses, shown};
-use super::qualifier::Section;
-use super::series::{Place, Series};
+use super::qualifier::{self, Qualifier, Section};
+use super::series::{Place, Series, Words};
 use super::value::{Value, as_step, number_prefix, whole_value};
 use super::{Outcome, Patterns, Stream};
 use crate::record::{Channel, CurvePoint, Doubt, MetricValue};
@@ -39,6 +40,8 @@ pub(super) struct Board {
     pub(super) cut: (u64, u64),
     /// Of stdout and stderr, the section that their last line is in.
     pub(super) sections: [Option<Section>; 2],
+    /// The same for the fold that a heading named last.
+    pub(super) peers: [Option<u64>; 2],
     /// Of each declared metric, the last row of a table that begins with its name and is not read.
     pub(super) rows: Vec<Option<Row>>,
 }
@@ -71,6 +74,28 @@ impl Row {
     }
 }
 
+/// How the values of one line came that were given with their names.
+struct Given<'l> {
+    channel: Channel,
+    place: Place,
+    step: Option<i64>,
+    /// On what the line says that they were measured.
+    said: Option<Qualifier>,
+    line: &'l str,
+}
+
+impl Given<'_> {
+    fn push_to(&self, series: &mut Series, value: f64) {
+        match self.said {
+            None => series.push(self.channel, self.place, self.step, value),
+            Some(said) => {
+                let words = Words { said, text: &shown(self.line), line: "", at: None };
+                series.push_with_words((self.channel, self.place), words, Ok((self.step, value)));
+            }
+        }
+    }
+}
+
 impl Board {
     pub(super) fn new(patterns: Arc<Patterns>) -> Self {
         let series =
@@ -83,6 +108,7 @@ impl Board {
             lines: [0; 4],
             cut: (0, 0),
             sections: [None; 2],
+            peers: [None; 2],
             rows: patterns.declared.iter().map(|_| None).collect(),
             patterns,
         }
@@ -116,7 +142,7 @@ impl Board {
         if line.is_cut() {
             self.cut = (self.cut.0 + 1, self.cut.1.max(line.length));
         }
-        Place { line: *number, end: line.end }
+        Place { line: *number, end: line.end, peer: None }
     }
 
     pub(super) fn output_line(&mut self, stream: Stream, raw: Line<'_>, file_size: &dyn Fn() -> u64) {
@@ -152,9 +178,11 @@ impl Board {
         };
         let mut is_malformed = rest.trim().is_empty();
         let whole = format!("::metric{rest}");
+        let mut said = None;
         line::pairs(rest, |name, value| match value.map(|value| (value, whole_value(value))) {
             Some((_, Value::Number(number))) => numbers.push((name, number)),
             Some((_, Value::Null)) => {}
+            Some((value, Value::Prose)) if qualifier::is_split_key(name) => said = Qualifier::of(value),
             Some((value, Value::Unreadable | Value::Prose | Value::Label)) => {
                 let text = format!("{name}={value}");
                 unreadable(name, &text);
@@ -174,8 +202,9 @@ impl Board {
             numbers.iter().find(|(name, _)| *name == wanted).and_then(|(_, value)| as_step(*value))
         };
         let step = step_of("step").or_else(|| step_of("epoch"));
+        let given = Given { channel: Channel::Protocol, place, step, said, line: &whole };
         for (name, value) in numbers {
-            self.take(name, (Channel::Protocol, place), step, value);
+            self.take(name, &given, value);
         }
     }
 
@@ -197,10 +226,19 @@ impl Board {
             return;
         };
         self.near.json_line();
-        let step = parsed.step();
+        let is_split =
+            |(name, value): &(Cow<'_, str>, Value)| *value == Value::Prose && qualifier::is_split_key(name);
+        let has_split = parsed.fields.iter().any(is_split);
+        let said = has_split.then(|| qualifier::of_record(&line, line.find('{')? + 1)).flatten();
+        let of_fold = |(name, value): &(Cow<'_, str>, Value)| match value {
+            Value::Number(value) => as_step(*value).and_then(|nth| qualifier::peer(&format!("{name}={nth}"))),
+            _ => None,
+        };
+        let place = Place { peer: parsed.fields.iter().find_map(of_fold), ..place };
+        let given = Given { channel: Channel::File, place, step: parsed.step(), said, line: &line };
         for (name, value) in &parsed.fields {
             match value {
-                Value::Number(value) => self.take(name, (Channel::File, place), step, *value),
+                Value::Number(value) => self.take(name, &given, *value),
                 Value::Unreadable => {
                     if let Some(series) = self.series.iter_mut().find(|series| *series.name == **name) {
                         series.push_unreadable(Channel::File, place, &line);
@@ -236,9 +274,9 @@ impl Board {
     }
 
     /// A value that was given with its name, declared or not. The step is none, unless it is declared.
-    fn take(&mut self, name: &str, (channel, place): (Channel, Place), step: Option<i64>, value: f64) {
+    fn take(&mut self, name: &str, given: &Given<'_>, value: f64) {
         if let Some(series) = self.series.iter_mut().find(|series| *series.name == *name) {
-            series.push(channel, place, step, value);
+            given.push_to(series, value);
             return;
         }
         if let Some(objective) = self.missing_objective() {
@@ -248,7 +286,7 @@ impl Board {
         let undeclared = self.series.len() - self.patterns.declared.len();
         if fits && !matches!(name, "step" | "epoch") && undeclared < MAX_UNDECLARED {
             let mut series = Series::new(name.into(), Report::Last);
-            series.push(channel, place, step, value);
+            given.push_to(&mut series, value);
             self.series.push(series);
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use memchr::memmem::Finder;
 
+use super::qualifier;
 use super::value::{Value, as_step, ends_step, is_blank, is_cell, is_cjk, number_prefix, value_at};
 
 /// The longest line that is read; a longer one is cut there, which is said.
@@ -235,7 +236,11 @@ pub(super) fn after_separator(rest: &str) -> Option<&str> {
     (!rest.starts_with(separator)).then(|| value.trim_start_matches(is_blank))
 }
 
+/// What may stand between a name and its number in prose.
+const BETWEEN: [&str; 6] = ["->", "→", "is ", "was ", "of ", "reached "];
+
 fn value_of<'a>(rest: &'a str, shown: &'a str) -> Option<Found<'a>> {
+    let rest = qualifier::behind(rest).map_or(rest, |(_, length)| &rest[length..]);
     if let Some(value) = after_separator(rest) {
         return match value_at(value) {
             _ if value.is_empty() => None,
@@ -246,7 +251,10 @@ fn value_of<'a>(rest: &'a str, shown: &'a str) -> Option<Found<'a>> {
         };
     }
     let bare = rest.trim_start_matches(is_between_cells);
-    let is_number = bare.len() < rest.len() && is_cell(bare);
+    let said = BETWEEN.iter().find_map(|word| bare.strip_prefix(word)).unwrap_or(bare);
+    let said = said.trim_start_matches(is_blank);
+    let is_wrapped = said.starts_with(char::is_alphabetic) && matches!(value_at(said), Value::Number(_));
+    let is_number = bare.len() < rest.len() && (is_cell(said) || is_wrapped);
     is_number.then_some(Found::NoSeparator(shown))
 }
 

@@ -33,7 +33,7 @@ pub use read_by::{ReadBy, read_again};
 
 /// The number of the rule by which metrics are read: one more whenever a release takes other numbers
 /// from the same output than the one before.
-pub const READER_RULE: u32 = 5;
+pub const READER_RULE: u32 = 6;
 /// The most memory that one pattern may take, compiled.
 const MAX_REGEX: usize = 1 << 20;
 

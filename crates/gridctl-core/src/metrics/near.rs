@@ -205,7 +205,7 @@ impl NearMisses {
                 continue;
             }
             let part = |c: char| c.is_alphanumeric() || "_-./".contains(c);
-            let name = &before[before.trim_end_matches(part).len()..];
+            let name = with_word_before(before, before.trim_end_matches(part).len(), objective);
             if name.len() > MAX_SHOWN || !name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
                 continue;
             }
@@ -326,6 +326,20 @@ impl NearMisses {
             out.push(format!("saw numbers for {}, none for `{objective}`", list(&seen[..seen.len().min(5)])));
         }
     }
+}
+
+/// The name that begins at `from`, with the word before it where both are the objective:
+/// `val acc` for `val_acc`.
+fn with_word_before<'l>(before: &'l str, from: usize, objective: &str) -> &'l str {
+    let lead = before[..from].trim_end_matches(is_blank);
+    let word = lead.trim_end_matches(char::is_alphabetic).len();
+    let both = &before[word..];
+    let first = |text: &str| text.chars().next().map(|c| c.to_ascii_lowercase());
+    let may_be = word < lead.len() && first(both) == first(objective);
+    if may_be && letters(both) == letters(objective) {
+        return both;
+    }
+    &before[from..]
 }
 
 /// Where `=` and `:` stand, narrow and wide, and how many bytes each has.

@@ -24,16 +24,18 @@ pub(super) struct Qualifier {
 }
 
 /// Words, in lower case.
-const WORDS: [(&str, Split); 28] = [
+const WORDS: [(&str, Split); 30] = [
     ("train", Split::Train),
     ("training", Split::Train),
     ("val", Split::Val),
     ("valid", Split::Val),
     ("validation", Split::Val),
+    ("validating", Split::Val),
     ("test", Split::Test),
     ("testing", Split::Test),
     ("eval", Split::Eval),
     ("evaluation", Split::Eval),
+    ("evaluating", Split::Eval),
     ("dev", Split::Dev),
     ("baseline", Split::Baseline),
     ("dummy", Split::Baseline),
@@ -79,6 +81,9 @@ const FILLERS: [&str; 16] = [
 const BEFORE_HEADING: [&str; 3] = ["final", "epoch", "on"];
 /// The most headings of one line.
 const MAX_HEADINGS: usize = 64;
+/// The longest line that may be a heading alone, in bytes, and the most words of it.
+const MAX_HEADING_LINE: usize = 80;
+const MAX_HEADING_WORDS: usize = 6;
 
 impl Qualifier {
     /// No word says anything.
@@ -98,6 +103,19 @@ impl Qualifier {
     /// What parameters are to be chosen by, where there is a choice.
     pub(super) fn is_validation(self) -> bool {
         self.split == Split::Val
+    }
+
+    /// A word for it.
+    pub(super) fn word(self) -> &'static str {
+        match self.split {
+            Split::Unsaid => "best",
+            Split::Val => "validation",
+            Split::Test => "test",
+            Split::Eval => "evaluation",
+            Split::Dev => "dev",
+            Split::Train => "training",
+            Split::Baseline => "baseline",
+        }
     }
 
     /// What a single word says.
@@ -205,29 +223,263 @@ pub(super) fn under(headings: &[Heading], at: usize) -> Option<Said> {
     headings[..behind].last().map(|heading| (heading.said, heading.from))
 }
 
-/// A line that is a word and a sign alone, and speaks of all lines below that are set in farther: `val:`,
-/// `"val": {`.
+/// A line that is a heading alone, and speaks of the lines below: `val:`, `"val": {`,
+/// `=== Validation ===`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Section {
     pub(super) said: Qualifier,
     indent: usize,
+    reach: Reach,
+}
+
+/// Which lines a section holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Those that are set in farther.
+    Indented,
+    /// Those that are set in farther, if the next one is, and else all up to the next heading.
+    Open,
+    /// All up to the next heading.
+    Flat,
 }
 
 impl Section {
     /// The section that a line of a stream is in, or begins.
     pub(super) fn next(before: Option<Self>, line: &str) -> Option<Self> {
-        let end = line.trim_end();
-        if before.is_none() && !end.ends_with([':', '{']) {
+        let line = line.trim_end();
+        let text = line.trim_start();
+        let indent = line.len() - text.len();
+        match heading_line(text) {
+            Some((Some(said), reach)) => return Some(Self { said, indent, reach }),
+            Some((None, _)) if before.is_some_and(|before| before.ends_at_heading(indent)) => return None,
+            _ => {}
+        }
+        let before = before?;
+        let is_inner = indent > before.indent;
+        match before.reach {
+            Reach::Indented => is_inner.then_some(before),
+            Reach::Open if is_inner => Some(Self { reach: Reach::Indented, ..before }),
+            Reach::Open | Reach::Flat => Some(Self { reach: Reach::Flat, ..before }),
+        }
+    }
+
+    fn ends_at_heading(self, indent: usize) -> bool {
+        self.reach != Reach::Indented && indent <= self.indent
+    }
+}
+
+/// What a line that is a heading alone says, if anything, and of which lines; `None` if it is none.
+fn heading_line(text: &str) -> Option<(Option<Qualifier>, Reach)> {
+    if text.len() > MAX_HEADING_LINE {
+        return None;
+    }
+    let last = text.chars().next_back()?;
+    let key = text.strip_suffix('{').map(|key| key.trim_end().strip_suffix(':').unwrap_or_default());
+    if let Some(key) = key {
+        let said = Qualifier::of(key.trim_matches(['"', '\'']));
+        return said.map(|said| (Some(said), Reach::Indented));
+    }
+    let is_decoration = |c: char| "=-*#_~+|[]<>".contains(c) || ('\u{2500}'..='\u{257f}').contains(&c);
+    let bare = text.trim_matches(|c: char| is_decoration(c) || is_blank(c));
+    let before = text.len() - text.trim_start_matches(is_decoration).len();
+    let is_banner = before > 1 || text.starts_with('#') || text.starts_with('[') && last == ']';
+    let is_key = last == ':' || last == '：';
+    let bare = bare.trim_end_matches([':', '：', '.', '…', '!']);
+    let has_value = |(at, sign): (usize, &str)| {
+        bare[at + sign.len()..]
+            .trim_start_matches(is_blank)
+            .starts_with(|c: char| c.is_ascii_digit() || c == '-')
+    };
+    if !bare.contains(char::is_alphabetic)
+        || bare.contains(['=', '%', ','])
+        || bare.match_indices([':', '：']).any(has_value)
+    {
+        return None;
+    }
+    let said = of_words(bare, !is_banner && !is_key);
+    let reach = if is_key && !is_banner { Reach::Open } else { Reach::Flat };
+    (is_banner || is_key || said.is_some()).then_some((said, reach))
+}
+
+/// What the words of a heading say; nothing, if two of them say different things, or if there is
+/// another word and there must be none.
+fn of_words(text: &str, is_strict: bool) -> Option<Qualifier> {
+    let mut said: Option<Qualifier> = None;
+    let mut is_counted = false;
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    for (nth, word) in words.enumerate() {
+        if nth == MAX_HEADING_WORDS {
             return None;
         }
-        let text = end.trim_start();
-        let indent = end.len() - text.len();
-        let key = text.trim_end_matches('{').trim_end().strip_suffix(':').unwrap_or_default();
-        if let Some(said) = Qualifier::of(key.trim_matches(['"', '\''])) {
-            return Some(Self { said, indent });
+        if let Some(of_word) = Qualifier::of(word) {
+            if said.is_some_and(|said| said.split != of_word.split && of_word.split != Split::Unsaid) {
+                return None;
+            }
+            said = Some(said.map_or(of_word, |said| said.and(Some(of_word))));
+            is_counted = false;
+        } else if word.bytes().all(|byte| byte.is_ascii_digit()) {
+            if is_strict && !is_counted {
+                return None;
+            }
+        } else {
+            is_counted = is_filler(word);
+            if is_strict
+                && !is_counted
+                && !BEFORE_HEADING.iter().any(|known| known.eq_ignore_ascii_case(word))
+            {
+                return None;
+            }
         }
-        before.filter(|before| indent > before.indent)
     }
+    said
+}
+
+/// Words before a number that say that others like it follow: `fold 3`.
+const PEERS: [&str; 6] = ["fold", "cv", "split", "seed", "repeat", "run"];
+/// How far before a name they are looked for, in bytes.
+const NEAR_NAME: usize = 120;
+
+/// The number of the fold, or the like, that the end of `before` names.
+pub(super) fn peer(before: &str) -> Option<u64> {
+    let from = before.ceil_char_boundary(before.len().saturating_sub(NEAR_NAME));
+    let mut text = &before[from..];
+    loop {
+        text = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let digits = &text[text.trim_end_matches(|c: char| c.is_ascii_digit()).len()..];
+        if digits.is_empty() {
+            return None;
+        }
+        text = &text[..text.len() - digits.len()];
+        let word = text.trim_end_matches([' ', '"', '\'', ':', '=', '#', '_', '-', '[', '(']);
+        let word = &word[word.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len()..];
+        if PEERS.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+            return digits.parse().ok();
+        }
+    }
+}
+
+/// The number of the fold that a line speaks of which is a heading alone: `Fold 3/5`, `=== Fold 3 ===`.
+pub(super) fn peer_of_heading(line: &str) -> Option<u64> {
+    if line.len() > MAX_HEADING_LINE || line.contains('.') {
+        return None;
+    }
+    let text = line.trim_matches(|c: char| !c.is_alphanumeric());
+    let word = text.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let is_peer = PEERS.iter().any(|known| known.eq_ignore_ascii_case(&text[..word]));
+    let counter = text[word..].trim_start_matches([' ', '#', ':', '_', '-']);
+    let digits = counter.bytes().take_while(u8::is_ascii_digit).count();
+    let rest = counter[digits..].trim_start_matches(|c: char| c.is_ascii_digit() || " /of".contains(c));
+    (is_peer && digits > 0 && rest.is_empty()).then(|| counter[..digits].parse().ok())?
+}
+
+/// Words before a name that say nothing of whose it is.
+const NEUTRAL: [&str; 44] = [
+    "the",
+    "a",
+    "an",
+    "and",
+    "with",
+    "final",
+    "overall",
+    "mean",
+    "average",
+    "avg",
+    "total",
+    "epoch",
+    "step",
+    "current",
+    "this",
+    "its",
+    "our",
+    "my",
+    "your",
+    "model",
+    "got",
+    "has",
+    "is",
+    "result",
+    "results",
+    "score",
+    "metric",
+    "metrics",
+    "info",
+    "debug",
+    "new",
+    "last",
+    "latest",
+    "reported",
+    "computed",
+    "cv",
+    "cross",
+    "validated",
+    "median",
+    "global",
+    "running",
+    "batch",
+    "iteration",
+    "at",
+];
+
+/// Words directly before a name that may say whose number it is, as `Random forest accuracy: 0.9`.
+pub(super) fn owner_words(before: &str) -> Option<&str> {
+    let from = before.ceil_char_boundary(before.len().saturating_sub(NEAR_NAME));
+    let near = before[from..].trim_end_matches(['"', '\'', '`']).trim_end_matches(is_blank);
+    let words = near.trim_end_matches(|c: char| c.is_alphabetic() || c == ' ' || c == '-');
+    let words = near[words.len()..].trim_start_matches([' ', '-']);
+    let is_apart = near.len() < before.len() && !words.is_empty();
+    let says = words.split([' ', '-']).filter(|word| !word.is_empty());
+    let is_neutral = says.clone().all(|word| NEUTRAL.iter().any(|known| known.eq_ignore_ascii_case(word)));
+    let is_summary = words.split([' ', '-']).any(is_summary);
+    (is_apart && !is_neutral && !is_summary).then_some(words)
+}
+
+/// Whether a word says that a number is made of others.
+fn is_summary(word: &str) -> bool {
+    ["final", "overall", "mean", "average", "avg", "total", "median"]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(word))
+}
+
+/// Whether a name's number is made of others: `mean accuracy: 0.8`.
+pub(super) fn is_of_all(before: &str) -> bool {
+    last_word(before).is_some_and(|(word, _)| is_summary(word))
+}
+
+/// Names of what says in a record on what its numbers were measured.
+const SPLIT_KEYS: [&str; 9] =
+    ["split", "phase", "mode", "stage", "subset", "partition", "dataset", "data_split", "set"];
+
+/// Whether a record says under this name on what its numbers were measured.
+pub(super) fn is_split_key(name: &str) -> bool {
+    SPLIT_KEYS.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// What a field of the record around `at` says: `{"split": "val", "loss": 0.5}`, `split=val loss=0.5`.
+pub(super) fn of_record(line: &str, at: usize) -> Option<Qualifier> {
+    let from = line[..at].rfind('{').map_or(0, |open| open + 1);
+    let to = line[at..].find('}').map_or(line.len(), |close| at + close);
+    let record = &line[from..to];
+    let quotes = |c: char| is_blank(c) || c == '"' || c == '\'';
+    memchr::memchr2_iter(b'=', b':', record.as_bytes()).take(MAX_HEADINGS).find_map(|sign| {
+        let key = record[..sign].trim_end_matches(quotes);
+        let part = |c: char| c.is_alphanumeric() || "_-./".contains(c);
+        let name = &key[key.trim_end_matches(part).len()..];
+        if !is_split_key(name) {
+            return None;
+        }
+        let value = record[sign + 1..].trim_start_matches(quotes);
+        Qualifier::of(&value[..value.len() - value.trim_start_matches(part).len()])
+    })
+}
+
+/// What stands in brackets behind a name, `(val)`, and its length.
+pub(super) fn behind(rest: &str) -> Option<(Qualifier, usize)> {
+    let open = rest.trim_start_matches(is_blank);
+    let close = if open.starts_with('(') { ')' } else { ']' };
+    let inner = open.strip_prefix(['(', '['])?;
+    let (word, _) = inner.get(..inner.len().min(24)).unwrap_or(inner).split_once(close)?;
+    let length = rest.len() - inner.len() + word.len() + close.len_utf8();
+    Some((Qualifier::of(word)?, length))
 }
 
 fn heading(line: &str, from: usize, end: usize) -> Option<Heading> {

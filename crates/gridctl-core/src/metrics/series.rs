@@ -24,6 +24,31 @@ pub(super) struct Track {
     pub(super) end: u64,
     /// The last value, if it could not be read, and where it stands.
     unreadable: Option<String>,
+    peers: Peers,
+}
+
+/// Values that stand side by side, as those of folds do.
+#[derive(Debug, Clone, Copy, Default)]
+struct Peers {
+    /// The number of the last value's fold.
+    last: Option<u64>,
+    /// How many folds there were, and whether any two ended with different numbers.
+    count: u64,
+    before: Option<f64>,
+    differ: bool,
+}
+
+impl Peers {
+    /// A value of the fold of that number, or of none, comes behind the value `before`.
+    fn push(&mut self, peer: Option<u64>, before: Option<f64>, value: f64) {
+        if peer.is_some() && peer != self.last {
+            self.count += 1;
+            self.before = before.filter(|_| self.last.is_some());
+        }
+        let other = self.before.filter(|_| peer.is_some());
+        self.differ |= other.is_some_and(|other| MetricValue(other) != MetricValue(value));
+        self.last = peer;
+    }
 }
 
 impl Track {
@@ -32,6 +57,7 @@ impl Track {
     }
 
     fn push(&mut self, report: Report, place: Place, step: Option<i64>, value: f64) {
+        self.peers.push(place.peer, self.latest.map(|(_, value)| value), value);
         self.fold(report, value);
         self.latest = Some((step, value));
         self.seen = self.seen.saturating_add(1);
@@ -69,6 +95,8 @@ pub(super) struct Place {
     pub(super) line: u64,
     /// The byte behind it, counted in the metrics file.
     pub(super) end: u64,
+    /// The number of the fold that it is of.
+    pub(super) peer: Option<u64>,
 }
 
 /// A value's words, and how it stands there with them.
@@ -103,6 +131,61 @@ pub(super) struct Series {
     tracks: [Track; Channel::ALL.len()],
     /// In the order in which they began; at most one of each kind of words and way.
     lanes: Vec<Lane>,
+    owners: Owners,
+}
+
+/// The most words before a name that are remembered.
+const MAX_OWNERS: usize = 16;
+
+/// Whose a name's numbers are, as far as unknown words directly before it say: `SVM accuracy: 0.8`.
+#[derive(Debug, Clone, Default)]
+struct Owners {
+    known: Vec<Owned>,
+    /// The words of the last value; none if it had none.
+    last: Option<usize>,
+    /// The last value without such words.
+    bare: Option<f64>,
+}
+
+#[derive(Debug, Clone)]
+struct Owned {
+    words: String,
+    value: f64,
+    /// Words, name and value.
+    text: String,
+}
+
+impl Owners {
+    fn push(&mut self, words: Option<&str>, value: f64, pair: impl FnOnce() -> String) {
+        self.last = None;
+        let Some(words) = words else {
+            self.bare = Some(value);
+            return;
+        };
+        let text = shown(&format!("{words} {}", pair()));
+        let owned = Owned { words: words.to_owned(), value, text };
+        match self.known.iter().position(|known| known.words.eq_ignore_ascii_case(words)) {
+            Some(place) => {
+                self.known[place] = owned;
+                self.last = Some(place);
+            }
+            None if self.known.len() < MAX_OWNERS => {
+                self.known.push(owned);
+                self.last = Some(self.known.len() - 1);
+            }
+            None => {}
+        }
+    }
+
+    /// The last value with its words, and what else `name` was, with another number.
+    fn doubtful(&self, name: &str) -> Option<(&Owned, String)> {
+        let last = &self.known[self.last?];
+        let differs = |other: f64| MetricValue(other) != MetricValue(last.value);
+        let other =
+            self.known.iter().rev().find(|other| differs(other.value)).map(|other| other.text.clone());
+        let bare = self.bare.filter(|bare| differs(*bare)).map(|bare| format!("{name}: {bare}"));
+        Some((last, other.or(bare)?))
+    }
 }
 
 /// Which values of a way count.
@@ -118,12 +201,17 @@ struct Pick<'s> {
 
 impl Series {
     pub(super) fn new(name: Arc<str>, report: Report) -> Self {
-        Self { name, report, tracks: Default::default(), lanes: Vec::new() }
+        Self { name, report, tracks: Default::default(), lanes: Vec::new(), owners: Owners::default() }
     }
 
     /// Takes a value in. NaN is neither smallest nor largest beside any other value.
     pub(super) fn push(&mut self, channel: Channel, place: Place, step: Option<i64>, value: f64) {
         self.tracks[channel as usize].push(self.report, place, step, value);
+    }
+
+    /// Takes in whose a value of text is that came with its name alone, as far as the words before it say.
+    pub(super) fn push_owner(&mut self, words: Option<&str>, value: f64, pair: impl FnOnce() -> String) {
+        self.owners.push(words, value, pair);
     }
 
     /// Takes in that there was a value which cannot be read.
@@ -165,18 +253,20 @@ impl Series {
     pub(super) fn join(&mut self, mut file: Self) {
         let place = Channel::File as usize;
         self.tracks[place] = std::mem::take(&mut file.tracks[place]);
+        self.lanes.append(&mut file.lanes);
     }
 
     /// The way whose values count: those given explicitly, in order of arrival, before text on
     /// stdout, and that before text on stderr, if it is not of training alone.
     pub(super) fn channel(&self) -> Option<Channel> {
-        let [file, protocol] =
-            [Channel::File, Channel::Protocol].map(|channel| &self.tracks[channel as usize]);
-        if !file.is_empty() && (protocol.is_empty() || file.end > protocol.end) {
-            return Some(Channel::File);
-        }
-        if !protocol.is_empty() {
-            return Some(Channel::Protocol);
+        let [file, protocol] = [Channel::File, Channel::Protocol].map(|channel| self.pick(channel));
+        match (file, protocol) {
+            (Some(file), Some(protocol)) if file.track.end > protocol.track.end => {
+                return Some(Channel::File);
+            }
+            (_, Some(_)) => return Some(Channel::Protocol),
+            (Some(_), None) => return Some(Channel::File),
+            (None, None) => {}
         }
         let [stdout, stderr] = [Channel::Stdout, Channel::Stderr].map(|channel| self.pick(channel));
         let prefers_stderr = |out: &Pick<'_>, err: &Pick<'_>| out.rank >= TRAINING && err.rank < TRAINING;
@@ -298,7 +388,35 @@ impl Series {
             other,
             other_value: MetricValue(by),
         });
-        self.doubtful_words(taken, value).into_iter().chain(by_way).collect()
+        let words = self.doubtful_words(taken, value);
+        let owner = if words.is_none() { self.doubtful_owner(taken, value) } else { None };
+        words.into_iter().chain(owner).chain(self.doubtful_peers(taken, value)).chain(by_way).collect()
+    }
+
+    /// Whether the value is one of several models', or the like.
+    fn doubtful_owner(&self, taken: Channel, value: f64) -> Option<Doubt> {
+        let is_text = matches!(taken, Channel::Stdout | Channel::Stderr);
+        let of_name = self.pick(taken).is_some_and(|pick| pick.lane.is_none());
+        let (last, other) = self.owners.doubtful(&self.name).filter(|_| is_text && of_name)?;
+        (self.report == Report::Last && MetricValue(last.value) == MetricValue(value)).then(|| {
+            Doubt::Qualified {
+                metric: self.name.to_string(),
+                value: MetricValue(value),
+                taken: last.text.clone(),
+                other: Some(other),
+            }
+        })
+    }
+
+    /// Whether the value is the last one of several that stand side by side.
+    fn doubtful_peers(&self, taken: Channel, value: f64) -> Option<Doubt> {
+        let Peers { last, count, differ, .. } = self.track(taken).peers;
+        let is_one = last.is_some() && count > 1 && differ && self.report == Report::Last;
+        is_one.then(|| Doubt::OneOfSeveral {
+            metric: self.name.to_string(),
+            value: MetricValue(value),
+            count,
+        })
     }
 
     /// Whether words before the name leave a doubt of the value that was taken.
@@ -349,10 +467,9 @@ impl Series {
     }
 
     /// The curve, at most `limit` points of it.
-    pub(super) fn into_curve(mut self, limit: usize) -> Vec<(i64, f64)> {
+    pub(super) fn into_curve(self, limit: usize) -> Vec<(i64, f64)> {
         let Some(channel) = self.channel() else { return Vec::new() };
-        let mut curves = [Channel::File, Channel::Protocol]
-            .map(|channel| std::mem::take(&mut self.tracks[channel as usize].curve));
+        let mut curves = [Channel::File, Channel::Protocol].map(|channel| self.track(channel).curve.clone());
         if channel == Channel::File {
             curves.reverse();
         }
@@ -405,7 +522,7 @@ mod tests {
 
     #[test]
     fn a_mean_is_of_all_explicit_values_with_their_spread_and_of_none_where_one_cannot_be_read() {
-        let at = |end| Place { line: 1, end };
+        let at = |end| Place { line: 1, end, peer: None };
         let mut series = Series::new("x".into(), Report::Mean);
         series.push(Channel::Stdout, at(0), None, 9.0);
         for (channel, end, value) in [(Channel::File, 10, 1.0), (Channel::Protocol, 20, 2.0)] {

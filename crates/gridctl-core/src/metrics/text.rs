@@ -32,6 +32,8 @@ struct TextLine<'l> {
     headings: OnceCell<Vec<Heading>>,
     /// What the line stands in.
     section: Option<Section>,
+    /// The number of the fold that a heading before the line names.
+    peer: Option<u64>,
 }
 
 impl TextLine<'_> {
@@ -39,20 +41,47 @@ impl TextLine<'_> {
         *self.step.get_or_init(|| line::find_step(self.text))
     }
 
-    /// The words that speak of the name at `at`.
-    fn said(&self, at: usize) -> Option<Said> {
+    /// The words that speak of the name `name` at `at`.
+    fn said(&self, at: usize, name: &str) -> Option<Said> {
         let headings = || self.headings.get_or_init(|| qualifier::headings(self.text));
+        let behind = || qualifier::behind(&self.text[at + name.len()..]).map(|(said, _)| (said, at));
+        let of_record = || qualifier::of_record(self.text, at).map(|said| (said, at));
         let section = || self.section.map(|section| (section.said, at));
-        let heading = || qualifier::under(headings(), at).or_else(section);
-        qualifier::directly(self.text, at).or_else(heading)
+        qualifier::directly(self.text, at)
+            .or_else(behind)
+            .or_else(|| qualifier::under(headings(), at))
+            .or_else(of_record)
+            .or_else(section)
+    }
+
+    /// Where the value of the name at `at` stands, with the fold that it is of.
+    fn place(&self, at: usize) -> Place {
+        let before = &self.text[..at];
+        let peer = qualifier::peer(before).or(self.peer).filter(|_| !qualifier::is_of_all(before));
+        Place { peer, ..self.place }
+    }
+
+    /// Takes in a value that the name at `at` alone has.
+    fn push_alone(&self, series: &mut Series, at: usize, value: Result<f64, &str>) {
+        match value {
+            Ok(value) => {
+                series.push(self.channel, self.place(at), self.step(), value);
+                let (owner, name) = (qualifier::owner_words(&self.text[..at]), series.name.len());
+                series.push_owner(owner, value, || pair(&self.text[at..], name));
+            }
+            Err(text) => series.push_unreadable(self.channel, self.place, text),
+        }
     }
 
     /// Takes in the value of the name at `at` with these words.
     fn push(&self, series: &mut Series, at: usize, (said, from): Said, value: Result<f64, &str>) {
-        let line = self.text;
-        let pair = pair(&line[at..], series.name.len());
+        let (line, whole_at) = (self.text, at);
+        let behind = qualifier::behind(&line[at + series.name.len()..]).map_or(0, |(_, length)| length);
+        let pair = pair(&line[at..], series.name.len() + behind);
         let words = &line[from..at];
-        let text = if words.len() <= MAX_WORDS {
+        let text = if words.is_empty() {
+            format!("[{}] {pair}", said.word())
+        } else if words.len() <= MAX_WORDS {
             format!("{words}{pair}")
         } else {
             format!("{} … {pair}", words.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default())
@@ -64,17 +93,18 @@ impl TextLine<'_> {
             if is_near { (&line[begin..end], Some([from - begin, at - begin])) } else { ("", None) };
         let words = Words { said, text: &shown(&text), line: kept, at };
         let value = value.map(|value| (self.step(), value));
-        series.push_with_words((self.channel, self.place), words, value);
+        series.push_with_words((self.channel, self.place(whole_at)), words, value);
     }
 }
 
 /// A name, and what stands behind it up to the end of its value.
-fn pair(text: &str, name: usize) -> &str {
+fn pair(text: &str, name: usize) -> String {
     let begins = |c: char| c.is_alphanumeric() || "+-−.".contains(c);
     let value = text[name..].find(begins).map_or(text.len(), |at| name + at);
     let ends = |c: char| c.is_whitespace() || ",;|})]".contains(c);
     let end = text[value..].find(ends).map_or(text.len(), |at| value + at);
-    &text[..text.floor_char_boundary(end.min(name + MAX_BEHIND))]
+    let end = text.floor_char_boundary(end.min(name + MAX_BEHIND));
+    format!("{}{}", &text[..name], text[name..end].trim_start_matches(['"', '\'']))
 }
 
 /// A value within maps whose names say nothing.
@@ -90,7 +120,9 @@ impl Board {
         let (step, headings) = (OnceCell::new(), OnceCell::new());
         let section = &mut self.sections[usize::from(channel == Channel::Stderr)];
         *section = Section::next(*section, text);
-        let line = TextLine { text, channel, place, step, headings, section: *section };
+        let peer = &mut self.peers[usize::from(channel == Channel::Stderr)];
+        *peer = qualifier::peer_of_heading(text).or(*peer);
+        let line = TextLine { text, channel, place, step, headings, section: *section, peer: *peer };
         let mut missed = None;
         for (nth, metric) in patterns.declared.iter().enumerate() {
             if metric.regex.is_some() {
@@ -184,16 +216,13 @@ impl Board {
                     Some(said) => push_nested(series, line, (nested, said), value),
                     None => inner.push(Inner { nested, value }),
                 }
-            } else if let Some(said) = line.said(at) {
+            } else if let Some(said) = line.said(at, &metric.name.name) {
                 missed(said);
                 line.push(series, at, said, value);
             } else {
                 alone = true;
                 missed((Qualifier::NONE, at));
-                match value {
-                    Ok(value) => series.push(line.channel, line.place, line.step(), value),
-                    Err(text) => series.push_unreadable(line.channel, line.place, text),
-                }
+                line.push_alone(series, at, value);
             }
         });
         let several = if alone { None } else { one_of(series, line, &inner) };
@@ -244,9 +273,10 @@ fn one_of(series: &mut Series, line: &TextLine<'_>, inner: &[Inner<'_>]) -> Opti
         series.push_unreadable(line.channel, line.place, &text);
         return Some((text, other));
     }
-    for Inner { nested, value } in inner {
+    for (nth, Inner { nested, value }) in inner.iter().enumerate() {
+        let peer = (inner.len() > 1).then_some(nth as u64);
         match value {
-            Ok(value) => series.push(line.channel, line.place, line.step(), *value),
+            Ok(value) => series.push(line.channel, Place { peer, ..line.place }, line.step(), *value),
             Err(()) => series.push_unreadable(line.channel, line.place, &line.text[nested.at..]),
         }
     }

@@ -70,6 +70,7 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
         left_out: facts.0.3,
         doubts: vec![
             Doubt::Cut { lines: facts.0.1, longest: facts.0.2 },
+            Doubt::OneOfSeveral { metric: "loss".to_owned(), value: MetricValue(0.5), count: facts.0.2 },
             Doubt::Unread {
                 metric: "loss".to_owned(),
                 value: MetricValue(0.25),

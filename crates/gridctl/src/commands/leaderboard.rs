@@ -113,6 +113,11 @@ fn remarks(board: &Leaderboard, shown: u64, metric: &str) {
     }
     if let Some(none) = none_complete(&board.rows) {
         output::say(none);
+    } else if !metric.is_empty() && board.rows.iter().all(is_diverged) {
+        output::say(format_args!(
+            "all of them diverged: no value of `{}` is a number, so that none is ranked",
+            sanitise::line(metric)
+        ));
     }
     if board.mixed_code {
         output::say("more than one version of the code computed these rows");
@@ -131,6 +136,10 @@ fn none_complete(rows: &[Row]) -> Option<&'static str> {
     let first = rows.first().filter(|row| row.repeats_total > 1)?;
     let none = first.rank.is_none() && rows.iter().all(|row| row.rank.is_none());
     none.then_some("no point is complete yet, so that none is ranked: these are means of the repeats so far")
+}
+
+fn is_diverged(row: &Row) -> bool {
+    row.rank.is_none() && row.objective.is_some_and(|value| value.0.is_nan())
 }
 
 /// Metrics called `baseline...`, where all rows agree on them: what doing nothing would score.

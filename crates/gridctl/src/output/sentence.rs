@@ -153,6 +153,12 @@ pub(crate) fn doubt(doubt: &Doubt) -> String {
                 sanitise::line(taken)
             )
         }
+        Doubt::OneOfSeveral { metric, value, count } => format!(
+            "`{}` was read as {}, the last of {count} that stand side by side, as those of folds do: \
+             `report: mean` takes their mean",
+            sanitise::line(metric),
+            number::plain(value.0)
+        ),
         Doubt::Cut { lines, longest } => format!(
             "{} longer than 1 MiB (up to {longest} bytes) was cut there, and not read beyond",
             number::of(*lines, "line")

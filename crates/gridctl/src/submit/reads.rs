@@ -33,6 +33,7 @@ pub(crate) fn unread(frozen: &FrozenSweep, points: &Points) -> Vec<Diagnostic> {
         None => return Vec::new(),
     };
     let mut warnings = unexpanded(spec);
+    let program = code.of_program(spec);
     let varied: Vec<&Axis> = spec.axes.iter().filter(|axis| axis.values.count() > 1).collect();
     if !code.cut
         && !passes_all(&spec.command)
@@ -45,10 +46,32 @@ pub(crate) fn unread(frozen: &FrozenSweep, points: &Points) -> Vec<Diagnostic> {
         };
         let unread = |axis: &&&Axis| !names(&spec.command, axis) && !code_names(axis);
         let axes: Vec<&&Axis> = varied.iter().filter(unread).collect();
-        warnings.extend(warning(&axes));
+        let words = if is_hydra(&program) { "${args_hydra}" } else { "${args}" };
+        warnings.extend(warning(&axes, words));
     }
-    warnings.extend(options::warnings(points, &code.of_program(spec)));
+    if is_hydra(&program) {
+        warnings.extend(options_to_hydra(spec));
+    } else {
+        warnings.extend(options::warnings(points, &program));
+    }
     warnings
+}
+
+/// Whether the program is an application of Hydra's, which takes `lr=1` and no option `--lr`.
+fn is_hydra(program: &[&str]) -> bool {
+    program.iter().any(|text| text.contains("@hydra.main") || text.contains("hydra.main("))
+}
+
+/// Warns of a macro that gives options to an application of Hydra's.
+fn options_to_hydra(spec: &SweepSpec) -> Option<Diagnostic> {
+    let gives_options = |word: &&String| {
+        let fits = ["${args_hydra}", "${args_no_hyphens}", "${args_json}", "${args_json_file}"];
+        word.starts_with("${args") && !fits.contains(&word.as_str())
+    };
+    let word = spec.command.iter().find(gives_options)?;
+    let message =
+        format!("the program is a Hydra application, which takes `name=value`, and `{word}` gives it");
+    Some(Diagnostic::warning("check::option", format!("{message} otherwise")).help("write \"${args_hydra}\""))
 }
 
 /// Warns of variables in words of the command that no shell reads.
@@ -80,13 +103,13 @@ fn unexpanded(spec: &SweepSpec) -> Vec<Diagnostic> {
     warnings
 }
 
-fn warning(axes: &[&&Axis]) -> Option<Diagnostic> {
+fn warning(axes: &[&&Axis], words: &str) -> Option<Diagnostic> {
     let first = axes.first()?;
     let names: Vec<String> = axes.iter().map(|axis| format!("`{}`", axis.name)).collect();
     let message = format!("nothing seems to read {}: every trial would do the same", names.join(", "));
     let variable = first.variable.as_deref().unwrap_or("GRID_PARAMS");
     Some(Diagnostic::warning("check::unread", message).help(format!(
-        "no macro of `command` passes it on and no file of the code names {variable} or GRID_PARAMS: add \"${{args}}\" to \
+        "no macro of `command` passes it on and no file of the code names {variable} or GRID_PARAMS: add \"{words}\" to \
          `command`, or read the variable"
     )))
 }

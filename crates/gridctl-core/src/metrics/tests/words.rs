@@ -154,3 +154,123 @@ fn nested_keys_are_read_by_their_path_and_never_one_of_several() {
     let older = outcome_of(&path("loss"), &format!("loss=3\n{line}"), "");
     assert_eq!(older.objective, None, "an older value does not stand for one of several");
 }
+
+/// The value of `accuracy`, and the texts of the doubts.
+fn taken(stdout: &str, file: &str) -> (Option<f64>, String) {
+    let outcome = outcome_of(&patterns(Some(metric("accuracy")), vec![]), stdout, file);
+    let texts = outcome.doubts.iter().map(|doubt| match doubt {
+        Doubt::Qualified { taken, other, .. } => format!("{taken}|{}", other.as_deref().unwrap_or("")),
+        Doubt::OneOfSeveral { count, .. } => format!("of {count}"),
+        other => format!("{other:?}"),
+    });
+    (outcome.objective, texts.collect::<Vec<_>>().join(";"))
+}
+
+#[test]
+fn a_heading_alone_in_its_line_speaks_of_the_lines_below() {
+    let train_and_val = [
+        ("=== Train ===\naccuracy: 0.99\n=== Validation ===\naccuracy: 0.8\n", 0.8),
+        ("=== Validation ===\naccuracy: 0.8\n=== Train ===\naccuracy: 0.99\n", 0.8),
+        ("----------\nValidation\n----------\naccuracy: 0.8\nTraining\naccuracy: 0.99\n", 0.8),
+        ("[val]\naccuracy: 0.8\n[train]\naccuracy: 0.99\n", 0.8),
+        ("## Test results\naccuracy: 0.8\n## Training results\naccuracy: 0.99\n", 0.8),
+        ("Validation:\naccuracy: 0.8\nTrain:\naccuracy: 0.99\n", 0.8),
+        ("Results on the test set:\naccuracy: 0.8\nResults on the training set:\naccuracy: 0.99\n", 0.8),
+        ("Epoch 1/2 Validating...\naccuracy: 0.8\nEpoch 2/2 Training...\naccuracy: 0.99\n", 0.8),
+        ("val:\n  accuracy: 0.8\ntrain:\n  accuracy: 0.99\n", 0.8),
+        ("── Test ──\naccuracy: 0.8\n── Baseline ──\naccuracy: 0.5\n", 0.8),
+    ];
+    for (output, value) in train_and_val {
+        let (objective, doubts) = taken(output, "");
+        assert_eq!(objective, Some(value), "{output}");
+        assert!(doubts.contains('|'), "{output}: {doubts}");
+    }
+    for (output, value) in [
+        ("=== Training ===\naccuracy: 0.99\n=== Result ===\naccuracy: 0.8\n", 0.8),
+        ("Training:\n  n: 3\naccuracy: 0.8\n", 0.8),
+        ("train: 3\naccuracy: 0.8\n", 0.8),
+        ("training done\naccuracy: 0.8\n", 0.8),
+        ("[train accuracy: 0.9]\naccuracy: 0.8\n", 0.8),
+    ] {
+        assert_eq!(taken(output, ""), (Some(value), String::new()), "{output}");
+    }
+    assert_eq!(taken("== Val ==\naccuracy: 0.8\n== Test ==\naccuracy: 0.7\n", "").0, None);
+}
+
+#[test]
+fn a_field_of_the_record_says_what_its_numbers_were_measured_on() {
+    let (val, train) = (r#"{"accuracy":0.8,"split":"val"}"#, r#"{"split":"train","accuracy":0.99}"#);
+    for text in [format!("{val}\n{train}\n"), format!("{train}\n{val}\n")] {
+        for (stdout, file) in [(text.as_str(), ""), ("", text.as_str())] {
+            let (objective, doubts) = taken(stdout, file);
+            assert_eq!(objective, Some(0.8), "{text}");
+            assert!(
+                doubts.contains("valid") && doubts.contains("train") || doubts.contains("split"),
+                "{text}: {doubts}"
+            );
+        }
+    }
+    for output in [
+        "::metric split=val accuracy=0.8\n::metric split=train accuracy=0.99\n",
+        "phase=val accuracy=0.8\nphase=train accuracy=0.99\n",
+        "{'mode': 'eval', 'accuracy': 0.8}\n{'mode': 'train', 'accuracy': 0.99}\n",
+        "accuracy (val): 0.8\naccuracy (train): 0.99\n",
+        "[{\"split\":\"val\",\"accuracy\":0.8},{\"split\":\"train\",\"accuracy\":0.99}]\n",
+    ] {
+        assert_eq!(taken(output, "").0, Some(0.8), "{output}");
+    }
+    let (test, val) = (r#"{"split":"test","accuracy":0.7}"#, r#"{"split":"val","accuracy":0.8}"#);
+    let both = format!("{test}\n{val}\n");
+    let outcome = outcome_of(&patterns(Some(metric("accuracy")), vec![]), "", &both);
+    assert_eq!(outcome.objective, None);
+    assert!(outcome.near_misses.join("\n").contains("val_accuracy"), "{:?}", outcome.near_misses);
+}
+
+#[test]
+fn the_last_of_several_values_side_by_side_is_not_taken_without_being_said() {
+    for (stdout, file, doubts) in [
+        ("fold 1 accuracy: 0.8\nfold 2 accuracy: 0.7\n", "", "of 2"),
+        ("Fold 1/3\naccuracy: 0.8\nFold 2/3\naccuracy: 0.7\nFold 3/3\naccuracy: 0.7\n", "", "of 3"),
+        ("[{\"fold\":0,\"accuracy\":0.8},{\"fold\":1,\"accuracy\":0.7}]\n", "", "of 2"),
+        ("{\"folds\":[{\"accuracy\":0.8},{\"accuracy\":0.7}]}\n", "", "of 2"),
+        ("", "{\"fold\":0,\"accuracy\":0.8}\n{\"fold\":1,\"accuracy\":0.7}\n", "of 2"),
+        ("seed=1 accuracy=0.8\nseed=2 accuracy=0.7\n", "", "of 2"),
+        ("fold 1 val accuracy: 0.8\nfold 2 val accuracy: 0.7\n", "", "of 2"),
+        (
+            "SVM accuracy: 0.8\nRandom forest accuracy: 0.7\n",
+            "",
+            "Random forest accuracy: 0.7|SVM accuracy: 0.8",
+        ),
+        ("accuracy: 0.8\nknn accuracy: 0.7\n", "", "knn accuracy: 0.7|accuracy: 0.8"),
+    ] {
+        assert_eq!(taken(stdout, file), (Some(0.7), doubts.to_owned()), "{stdout}{file}");
+    }
+    for stdout in [
+        "fold 1 accuracy: 0.8\nfold 2 accuracy: 0.6\nmean accuracy: 0.7\n",
+        "Fold 1\naccuracy: 0.8\nFold 2\naccuracy: 0.6\nAverage accuracy: 0.7\n",
+        "fold 1 epoch 1 accuracy: 0.5\nfold 1 epoch 2 accuracy: 0.7\n",
+        "fold 1 accuracy: 0.7\nfold 2 accuracy: 0.7\n",
+        "SVM accuracy: 0.8\naccuracy: 0.7\n",
+        "got accuracy: 0.6\nfinal accuracy: 0.7\n",
+        "epoch 1 accuracy: 0.6\nepoch 2 accuracy: 0.7\n",
+    ] {
+        assert_eq!(taken(stdout, ""), (Some(0.7), String::new()), "{stdout}");
+    }
+}
+
+#[test]
+fn prose_shares_and_names_in_other_words_get_advice_that_reads_them() {
+    for (output, value) in [
+        ("accuracy -> 0.67\n", 0.67),
+        ("The accuracy is 0.52\n", 0.52),
+        ("accuracy tensor(0.5)\n", 0.5),
+        ("Test set: loss: 0.3, accuracy: 6759/10000 (68%)\n", 68.0),
+    ] {
+        let missed = outcome_of(&patterns(Some(metric("accuracy")), vec![]), output, "");
+        let regex = offered(&missed).unwrap_or_else(|| panic!("{output}: {:?}", missed.near_misses));
+        let read = patterns(Some(with_regex("accuracy", &regex)), vec![]);
+        assert_eq!(outcome_of(&read, output, "").objective, Some(value), "{output}: {regex}");
+    }
+    let missed = outcome_of(&patterns(Some(metric("val_acc")), vec![]), "val acc: 0.8\ntest acc: 0.7\n", "");
+    assert!(missed.near_misses.join("\n").contains("write `name: val acc`"), "{:?}", missed.near_misses);
+}
