@@ -1,14 +1,12 @@
 //! A step as rows of the journal. Invariant: outcomes are numbered by themselves, without gaps, in the order in which they came to be.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gridctl_core::id::SweepId;
 use gridctl_core::metrics::{self, ReadBy};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::{Class, MetricValue, Record, TrialState};
-use gridctl_core::sched::{Copied, Core, Event, Linked, Outcome, Step};
-use gridctl_storage::journal::{EventRow, Group, Link, OutcomeRow, Reader, StandingRow, StoreError};
+use gridctl_core::sched::{Copied, Core, Event, Step};
+use gridctl_storage::journal::{EventRow, Group, OutcomeRow, Reader, StandingRow, StoreError};
 
 /// What is committed at once.
 #[derive(Debug, Default)]
@@ -39,10 +37,10 @@ impl Rows {
         let mut rows = Self {
             events: step.events.iter().map(event_row).collect(),
             outcomes: Vec::new(),
-            standings: standings(&step.links, *next - 1),
+            standings: StandingRow::of(&step.links, *next - 1),
         };
         for outcome in &step.outcomes {
-            rows.outcomes.push(outcome_row(outcome, take(next)));
+            rows.outcomes.push(OutcomeRow::of(&outcome.record, outcome.sweep, take(next)));
         }
         for copied in &step.copies {
             let frozen = core.sweep(copied.sweep).map(|sweep| Arc::clone(sweep.frozen()));
@@ -57,18 +55,6 @@ impl Rows {
     }
 }
 
-/// The pieces of what is linked, when the last outcome was number `since`.
-pub(crate) fn standings(links: &[Linked], since: u64) -> Vec<StandingRow> {
-    let mut versions: BTreeMap<(u32, u32), Vec<Link>> = BTreeMap::new();
-    for link in links {
-        let code = (link.state == TrialState::Succeeded).then_some(link.source.code);
-        let Linked { from: seq, index, .. } = *link;
-        let of_version = versions.entry((link.sweep.0, link.version)).or_default();
-        of_version.push(Link { seq, index, source: link.source.version, code });
-    }
-    versions.into_iter().flat_map(|(version, links)| StandingRow::pack(version, since, links)).collect()
-}
-
 fn take(next: &mut u64) -> u64 {
     *next += 1;
     *next - 1
@@ -78,32 +64,6 @@ fn take(next: &mut u64) -> u64 {
 pub(crate) fn event_row((seq, event): &(u64, Event)) -> EventRow {
     let payload = serde_json::to_vec(event).expect("an event has text keys, and its numbers are finite");
     EventRow { seq: *seq, payload }
-}
-
-fn outcome_row(outcome: &Outcome, seq: u64) -> OutcomeRow {
-    row(&outcome.record, outcome.sweep, seq)
-}
-
-/// The journal's row of a record.
-pub(crate) fn row(record: &Record, sweep: SweepId, seq: u64) -> OutcomeRow {
-    OutcomeRow {
-        seq,
-        sweep: sweep.0,
-        version: record.version,
-        index: record.index,
-        trial: record.report.trial,
-        point: record.point,
-        code: record.code,
-        repeat: record.repeat,
-        generation: record.generation,
-        terminal: record.state != TrialState::Pending,
-        state: record.state,
-        class: record.report.class,
-        objective: record.report.objective.map(|value| value.0).filter(|value| value.is_finite()),
-        read_by: serde_json::to_string(&record.read_by).expect("what reads metrics has text keys"),
-        record: serde_json::to_string(record)
-            .expect("a record has text keys, and its numbers are finite or named"),
-    }
 }
 
 /// The outcome of this number with its record.
@@ -134,7 +94,7 @@ fn copy(
         read_again(&mut record, again.clone(), frozen);
     }
     record.report.objective = objective(frozen, &record);
-    row(&record, copied.sweep, seq)
+    OutcomeRow::of(&record, copied.sweep, seq)
 }
 
 /// Takes in what the attempt's log says, read as the sweep has it read now.

@@ -12,13 +12,14 @@ use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::Record;
 use gridctl_core::sched::{Core, Timing};
 use gridctl_storage::journal::{
-    Group, Options, OutcomeRow, Reader, Replacement, Snapshot, SqliteStore, Store as _, StoreError,
+    Group, Options, OutcomeRow, Reader, Replacement, Snapshot, SqliteStore, StandingRow, Store as _,
+    StoreError,
 };
-use gridctl_storage::results::{EpochClaim, RecordLine, Results, Shipper};
+use gridctl_storage::results::{self, EpochClaim, RecordLine, Results, Shipper};
 use gridctl_storage::volume::{self, VolumeError};
 
 use crate::begin::restore;
-use crate::commit::{event_row, row, standings};
+use crate::commit::event_row;
 use crate::compare::{self, Journal, ShipError};
 use crate::error::MasterError;
 use crate::ship::{self, ShipJob};
@@ -124,19 +125,19 @@ pub fn rebuild(data_dir: &Path, from: &[RebuildFrom], options: Options) -> Resul
     {
         let volume = |source| unread(from, source);
         let mut shipper = Shipper::open(results, &journal, replacement.building()).map_err(volume)?;
-        while let records = ship::records(&reader, (shipper.shipped(), u64::MAX), SweepId(number))?
+        while let records = results::records_after(&reader, (shipper.shipped(), u64::MAX), SweepId(number))?
             && !records.is_empty()
         {
             shipper.ship(&records).map_err(volume)?;
         }
         for version in results.whole_versions().map_err(volume)? {
-            ship::put_standing(results, &reader, (SweepId(number), version)).map_err(
-                |trouble| match trouble {
+            results::put_standing(results, &reader, (SweepId(number), version)).map_err(|trouble| {
+                match trouble {
                     ShipError::Volume(source) => unread(from, source),
                     ShipError::Store(source) => source.into(),
                     ShipError::Refused(error) => *error,
-                },
-            )?;
+                }
+            })?;
         }
         // Where something is damaged the old files stay: there is more to see in them.
         if sweep.left_out == 0 {
@@ -365,7 +366,7 @@ impl Builder {
         let number = self.next_outcome;
         taken.insert(attempt, number);
         self.highest = self.highest.max(token.epoch);
-        self.outcomes.push(row(record, id, number));
+        self.outcomes.push(OutcomeRow::of(record, id, number));
         self.next_outcome += 1;
         rebuilt.records += 1;
         if self.outcomes.len() >= BATCH {
@@ -377,7 +378,7 @@ impl Builder {
     fn commit(&mut self) -> Result<(), MasterError> {
         let step = self.core.take();
         let events: Vec<_> = step.events.iter().map(event_row).collect();
-        let standings = standings(&step.links, self.next_outcome - 1);
+        let standings = StandingRow::of(&step.links, self.next_outcome - 1);
         self.store.append(&Group { events: &events, outcomes: &self.outcomes, standings: &standings })?;
         self.outcomes.clear();
         Ok(())

@@ -11,9 +11,10 @@ use gridctl_core::id::{Epoch, LeaseSeq, SweepId};
 use gridctl_core::notice::Notice;
 use gridctl_core::output::VolumeUrl;
 use gridctl_core::protocol::FrozenSweep;
-use gridctl_core::sched::{Core, Event, Sweep};
+use gridctl_core::sched::{Core, Sweep};
 use gridctl_storage::journal::{Reader, StoreError};
-use gridctl_storage::results::{self, EpochClaim, RecordRanges, Results};
+pub(crate) use gridctl_storage::results::ShipJob;
+use gridctl_storage::results::{EpochClaim, Results, ResultsWriter};
 use gridctl_storage::volume::{self, VolumeError};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -23,18 +24,6 @@ use crate::handle::Handle;
 
 /// Between two shipments.
 const EVERY: Duration = Duration::from_secs(2);
-/// Records of one shipment's segment.
-const SEGMENT: u64 = 2_048;
-
-/// What is to be shipped for one sweep.
-pub(crate) struct ShipJob {
-    pub(crate) sweep: SweepId,
-    pub(crate) version: u32,
-    pub(crate) frozen: Arc<FrozenSweep>,
-    /// The results volume.
-    pub(crate) volume: VolumeUrl,
-}
-
 /// What is to be shipped, for the master of this data directory.
 pub(crate) fn cargo(core: &Core, data_dir: &Path) -> Vec<ShipJob> {
     let cargo = |sweep: &Sweep| ShipJob {
@@ -57,28 +46,19 @@ pub(crate) struct Start {
     pub(crate) last_outcome: u64,
 }
 
+type Ways = BTreeMap<SweepId, (VolumeUrl, ResultsWriter)>;
+
 /// Ships.
 pub(crate) struct Shipper {
     start: Start,
     data_dir: PathBuf,
-    ways: Mutex<BTreeMap<SweepId, ResultsWriter>>,
+    /// With the volume that each writes to.
+    ways: Mutex<Ways>,
     problems: Mutex<BTreeMap<SweepId, String>>,
     /// Records from before the start that were shipped since somebody asked, by sweep.
     late: Mutex<BTreeMap<String, u64>>,
     /// There is something to ship.
     wanted: Arc<Notify>,
-}
-
-/// The way to one sweep's results.
-#[derive(Debug)]
-struct ResultsWriter {
-    volume: VolumeUrl,
-    shipper: results::Shipper,
-    results: Results,
-    /// The versions up to this one are kept.
-    version: u32,
-    /// There is nothing unshipped up to this outcome.
-    upto: u64,
 }
 
 impl Shipper {
@@ -202,35 +182,14 @@ impl Shipper {
         problems.insert(cargo.sweep, problem);
     }
 
-    fn ship_one(
-        &self,
-        ways: &mut BTreeMap<SweepId, ResultsWriter>,
-        cargo: &ShipJob,
-        reader: &Reader,
-    ) -> Result<(), ShipError> {
-        if ways.get(&cargo.sweep).is_none_or(|way| way.volume != cargo.volume) {
-            ways.insert(cargo.sweep, self.find_way(cargo, reader)?);
+    fn ship_one(&self, ways: &mut Ways, cargo: &ShipJob, reader: &Reader) -> Result<(), ShipError> {
+        let is_there = |way: &(VolumeUrl, ResultsWriter)| way.0 == cargo.volume;
+        if !ways.get(&cargo.sweep).is_some_and(is_there) {
+            let writer = self.open(cargo, reader)?;
+            ways.insert(cargo.sweep, (cargo.volume.clone(), writer));
         }
-        let Some(way) = ways.get_mut(&cargo.sweep) else { return Ok(()) };
-        for (version, frozen) in versions(reader, cargo, way.version)? {
-            put_standing(&way.results, reader, (cargo.sweep, version))?;
-            way.results.put_version(version, &frozen)?;
-            way.version = version;
-        }
-        let upto = reader.last_outcome()?;
-        loop {
-            let from = way.shipper.shipped().max(way.upto);
-            if from >= upto {
-                return Ok(());
-            }
-            let records = records(reader, (from, u64::MAX), cargo.sweep)?;
-            if records.is_empty() {
-                way.upto = upto;
-                return Ok(());
-            }
-            way.shipper.ship(&records)?;
-            self.note_late(cargo, &records);
-        }
+        let Some((_, writer)) = ways.get_mut(&cargo.sweep) else { return Ok(()) };
+        writer.ship(reader, cargo, &mut |records| self.note_late(cargo, records))
     }
 
     fn note_late(&self, cargo: &ShipJob, records: &[(u64, String)]) {
@@ -244,7 +203,7 @@ impl Shipper {
 
     /// Opens a sweep's results, makes sure that they are its own and that the journal is not behind
     /// them, says that this master's epoch has begun, and fills in what is missing.
-    fn find_way(&self, cargo: &ShipJob, reader: &Reader) -> Result<ResultsWriter, ShipError> {
+    fn open(&self, cargo: &ShipJob, reader: &Reader) -> Result<ResultsWriter, ShipError> {
         let Start { epoch, claim, .. } = &self.start;
         let results = compare::open(cargo)?;
         let journal = Journal { name: &claim.journal, data_dir: &self.data_dir, epoch: *epoch, reader };
@@ -257,74 +216,9 @@ impl Shipper {
             }
             Err(error) => return Err(error.into()),
         }
-        let mut shipper = results::Shipper::open(&results, &claim.journal, &self.data_dir)?;
-        for (mut first, last) in shipper.gaps() {
-            while first <= last {
-                let records = records(reader, (first - 1, last), cargo.sweep)?;
-                let is_full = records.len() as u64 == SEGMENT;
-                let upto = records.last().filter(|_| is_full).map_or(last, |(seq, _)| *seq);
-                shipper.fill((first, upto), &records)?;
-                self.note_late(cargo, &records);
-                first = upto + 1;
-            }
-        }
-        let kept = results.whole_versions()?;
-        let version = kept.iter().zip(1..).take_while(|(kept, all)| **kept == *all).count();
-        let version = u32::try_from(version).unwrap_or(u32::MAX);
-        Ok(ResultsWriter { volume: cargo.volume.clone(), shipper, results, version, upto: 0 })
+        let on_shipped = &mut |records: &[(u64, String)]| self.note_late(cargo, records);
+        ResultsWriter::open(results, (reader, cargo.sweep), &self.data_dir, on_shipped)
     }
-}
-
-/// The versions of a sweep after number `after`, with what they say: those that were never the
-/// newest one for long are in the journal alone.
-fn versions(
-    reader: &Reader,
-    cargo: &ShipJob,
-    after: u32,
-) -> Result<Vec<(u32, Arc<FrozenSweep>)>, StoreError> {
-    let mut versions = Vec::new();
-    if after + 1 < cargo.version {
-        let prefix = format!("{{\"submitted\":{{\"sweep\":{},", cargo.sweep.0);
-        for row in reader.events_beginning(&prefix)? {
-            match serde_json::from_slice(&row.payload) {
-                Ok(Event::Submitted { version, frozen, .. }) if version > after => {
-                    versions.push((version, frozen));
-                }
-                _ => {}
-            }
-        }
-        versions.retain(|(version, _)| *version < cargo.version);
-    }
-    if after < cargo.version {
-        versions.push((cargo.version, Arc::clone(&cargo.frozen)));
-    }
-    Ok(versions)
-}
-
-/// Keeps which records stand for a version, if others than its own do.
-pub(crate) fn put_standing(
-    results: &Results,
-    reader: &Reader,
-    (sweep, version): (SweepId, u32),
-) -> Result<(), ShipError> {
-    let mut records = RecordRanges::default();
-    for piece in reader.standings((sweep.0, version))? {
-        reader.links_of(&piece)?.into_iter().for_each(|(seq, _)| records.push(seq));
-    }
-    if !records.is_empty() {
-        results.put_standing(version, reader.journal_id(), &records)?;
-    }
-    Ok(())
-}
-
-/// Records of a sweep after one number, up to another one: at most those of one segment.
-pub(crate) fn records(
-    reader: &Reader,
-    (after, upto): (u64, u64),
-    sweep: SweepId,
-) -> Result<Vec<(u64, String)>, StoreError> {
-    let rows = reader.after(after, Some(sweep.0), SEGMENT)?.into_iter();
-    Ok(rows.take_while(|row| row.seq <= upto).map(|row| (row.seq, row.record)).collect())
 }
 
 /// Ships what there is for every sweep. What fails for now is said in the sweep's status, and tried

@@ -8,6 +8,7 @@ mod master;
 mod net;
 mod person;
 mod publish;
+mod ship;
 mod slot;
 mod worker;
 
@@ -81,6 +82,7 @@ pub(crate) enum Happens {
     ToMaster { conn: Conn, message: Box<ToMaster> },
     ToWorker { conn: Conn, message: Box<ToWorker> },
     ConnLost { conn: Conn },
+    Ships { life: u32 },
     Resumes,
 }
 
@@ -141,6 +143,7 @@ pub fn simulate(seed: u64) -> Result<Report, Violation> {
     }
     world.mend_results(None);
     world.results()?;
+    world.ship_the_rest()?;
     let statuses = world.statuses();
     let excused = world.auditor.excused();
     let World { given_up, unfit, refused, .. } = world;
@@ -225,6 +228,7 @@ impl World {
             Happens::ToMaster { conn, message } => self.hear_worker(conn, *message)?,
             Happens::ToWorker { conn, message } => self.hear_master(conn, *message)?,
             Happens::ConnLost { conn } => self.conn_lost(conn)?,
+            Happens::Ships { life } => self.ship(life)?,
             Happens::Resumes => self.resume()?,
         }
         Ok(())

@@ -13,7 +13,6 @@ use tokio::task::JoinSet;
 
 use super::fake::{Fake, frozen, hello, stands, start, submit};
 use crate::Running;
-use crate::commit::row;
 
 /// Appends a success for each trial of the first sweep but its first one, of which a worker brings the result.
 async fn known_but_the_first(frozen: &FrozenSweep, dir: &Path) {
@@ -33,7 +32,7 @@ async fn known_but_the_first(frozen: &FrozenSweep, dir: &Path) {
             let trial = points.trial_id(index);
             (record.index, record.params) = (index, points.trial(index).params);
             (record.point, record.report.trial) = (trial, trial);
-            rows.push(row(&record, SweepId(1), index + 1));
+            rows.push(OutcomeRow::of(&record, SweepId(1), index + 1));
         }
         store.append(&Group { events: &[], outcomes: &rows, standings: &[] }).unwrap();
     }

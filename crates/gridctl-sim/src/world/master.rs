@@ -4,17 +4,22 @@
 
 use gridctl_core::id::Time;
 use gridctl_core::sched::{
-    CommitPipeline, Core, Event, Input, PriorOutcomes, SNAPSHOT_FORMAT, Steer, Step, Timing,
+    CommitPipeline, Core, Event, Input, Outcome, PriorOutcomes, SNAPSHOT_FORMAT, Steer, Step, Timing,
 };
-use gridctl_storage::journal::{Damage, EventRow, Group, Snapshot, Store, StoreError};
+use gridctl_storage::journal::{
+    Damage, EventRow, Group, OutcomeRow, Snapshot, StandingRow, Store, StoreError,
+};
+use gridctl_storage::results::ShipSource;
 use rand::RngExt;
 
+use super::ship::{EVERY_MS, Writers};
 use super::{Happens, World};
 use crate::audit::Violation;
 
 pub(crate) struct Master {
     pub(crate) driver: CommitPipeline,
     pub(crate) stalled_until: u64,
+    pub(crate) writers: Writers,
 }
 
 impl World {
@@ -31,8 +36,11 @@ impl World {
         };
         core.begin(self.now());
         self.lives += 1;
-        self.master = Some(Master { driver: CommitPipeline::new(core), stalled_until: 0 });
+        self.master =
+            Some(Master { driver: CommitPipeline::new(core), stalled_until: 0, writers: Writers::new() });
         self.queue.after(1_000, Happens::MasterTicks { life: self.lives });
+        self.queue.after(EVERY_MS, Happens::Ships { life: self.lives });
+        self.compare_results()?;
         self.first_submissions();
         self.pump()
     }
@@ -130,9 +138,15 @@ impl World {
             let effects = master.driver.committed();
             return self.release(effects);
         }
+        if !step.copies.is_empty() {
+            return Err(Violation("an outcome is copied, and nothing makes that necessary".to_owned()));
+        }
         let rows = rows(step);
+        let since = self.store.last_outcome().unwrap_or_default();
+        let outcomes: Vec<OutcomeRow> = step.outcomes.iter().zip(since + 1..).map(outcome_row).collect();
+        let standings = StandingRow::of(&step.links, since);
         self.store
-            .append(&Group { events: &rows, outcomes: &[], standings: &[] })
+            .append(&Group { events: &rows, outcomes: &outcomes, standings: &standings })
             .map_err(|err| Violation(format!("the journal refuses a batch: {err}")))?;
         let slow = if std::mem::take(&mut self.slow) { 10_000 } else { 0 };
         let commit = slow + self.rng.random_range(0..=self.plan.commit_ms);
@@ -212,6 +226,10 @@ impl World {
         }
         self.pump()
     }
+}
+
+fn outcome_row((outcome, seq): (&Outcome, u64)) -> OutcomeRow {
+    OutcomeRow::of(&outcome.record, outcome.sweep, seq)
 }
 
 fn rows(step: &Step) -> Vec<EventRow> {

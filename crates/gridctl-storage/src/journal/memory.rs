@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gridctl_core::id::SweepId;
+
 use super::error::StoreError;
 use super::head::Head;
 use super::load::{behind, damaged};
 use super::row::{Chain, snapshot_crc, snapshot_is_whole};
 use super::{EventRow, Group, Loaded, OutcomeRow, Snapshot, StandingRow, Store};
+use crate::results::{RecordRanges, ShipSource};
 
 /// The journal's own name.
 const NAME: &str = "memory";
@@ -351,5 +354,36 @@ impl Store for MemoryStore {
         }
         loaded.next_seq = chain.seq + 1;
         Ok(loaded)
+    }
+}
+
+impl ShipSource for MemoryStore {
+    fn journal_id(&self) -> &str {
+        NAME
+    }
+
+    fn last_outcome(&self) -> Result<u64, StoreError> {
+        Ok(self.lock().outcomes.last().map_or(0, |outcome| outcome.seq))
+    }
+
+    fn outcomes_after(&self, seq: u64, sweep: SweepId, limit: u64) -> Result<Vec<OutcomeRow>, StoreError> {
+        let inner = self.lock();
+        let after = inner.outcomes.iter().skip_while(|row| row.seq <= seq);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(after.filter(|row| row.sweep == sweep.0).take(limit).cloned().collect())
+    }
+
+    fn events_beginning(&self, prefix: &str) -> Result<Vec<EventRow>, StoreError> {
+        let fits = |row: &EventRow| row.payload.starts_with(prefix.as_bytes());
+        Ok(self.events().into_iter().filter(fits).collect())
+    }
+
+    fn linked(&self, sweep: SweepId, version: u32) -> Result<RecordRanges, StoreError> {
+        let mut records = RecordRanges::default();
+        let inner = self.lock();
+        let of_version = |piece: &&StandingRow| (piece.sweep, piece.version) == (sweep.0, version);
+        let links = inner.standings.iter().filter(of_version).filter_map(StandingRow::links);
+        links.flatten().for_each(|(seq, _)| records.push(seq));
+        Ok(records)
     }
 }

@@ -24,7 +24,7 @@ mod standing_rank;
 mod testing;
 mod walks;
 
-use gridctl_core::id::{CodeHash, TrialId};
+use gridctl_core::id::{CodeHash, SweepId, TrialId};
 use gridctl_core::leaderboard::Brief;
 use gridctl_core::record::{Class, Record, TrialState};
 
@@ -85,6 +85,29 @@ pub struct OutcomeRow {
 }
 
 impl OutcomeRow {
+    /// The row of a record.
+    #[must_use]
+    pub fn of(record: &Record, sweep: SweepId, seq: u64) -> Self {
+        Self {
+            seq,
+            sweep: sweep.0,
+            version: record.version,
+            index: record.index,
+            trial: record.report.trial,
+            point: record.point,
+            code: record.code,
+            repeat: record.repeat,
+            generation: record.generation,
+            terminal: record.state != TrialState::Pending,
+            state: record.state,
+            class: record.report.class,
+            objective: record.report.objective.map(|value| value.0).filter(|value| value.is_finite()),
+            read_by: serde_json::to_string(&record.read_by).expect("what reads metrics has text keys"),
+            record: serde_json::to_string(record)
+                .expect("a record has text keys, and its numbers are finite or named"),
+        }
+    }
+
     /// The record, as the outcome counts for the row's version.
     ///
     /// # Errors

@@ -3,7 +3,11 @@
 //! Invariant: no piece leaves here whose checksum does not fit; a linked outcome is compared with
 //! what its piece says of it.
 
+use std::collections::BTreeMap;
+
 use gridctl_core::id::CodeHash;
+use gridctl_core::record::TrialState;
+use gridctl_core::sched::Linked;
 use rusqlite::{Row, Statement, params};
 
 use super::error::StoreError;
@@ -57,6 +61,19 @@ pub struct StandingRow {
 }
 
 impl StandingRow {
+    /// The pieces of what is linked, when the last outcome was number `since`.
+    #[must_use]
+    pub fn of(links: &[Linked], since: u64) -> Vec<Self> {
+        let mut versions: BTreeMap<(u32, u32), Vec<Link>> = BTreeMap::new();
+        for link in links {
+            let code = (link.state == TrialState::Succeeded).then_some(link.source.code);
+            let Linked { from: seq, index, .. } = *link;
+            let of_version = versions.entry((link.sweep.0, link.version)).or_default();
+            of_version.push(Link { seq, index, source: link.source.version, code });
+        }
+        versions.into_iter().flat_map(|(version, links)| Self::pack(version, since, links)).collect()
+    }
+
     /// The pieces that hold all that is linked for a version, `since` when the last outcome was
     /// that one.
     #[must_use]

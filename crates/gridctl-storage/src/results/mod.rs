@@ -10,6 +10,7 @@ mod manifest;
 pub mod records;
 mod shipped;
 mod standing;
+mod writer;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub use manifest::{FileEntry, Manifest, Skipped};
 pub use records::{RecordLine, Shipper};
 pub use shipped::Shipped;
 pub use standing::{RecordRanges, VersionRecords};
+pub use writer::{OnShipped, ResultsWriter, ShipJob, ShipSource, put_standing, records_after};
 
 use crate::volume::{Put, Volume, VolumeError, check_path};
 
