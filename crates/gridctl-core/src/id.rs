@@ -76,7 +76,7 @@ fn first<const N: usize>(hash: &blake3::Hash) -> [u8; N] {
 }
 
 /// RFC 4648 base32 in lower case, without padding.
-static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
+pub(crate) static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
     let mut spec = BASE32_NOPAD.specification();
     spec.symbols.make_ascii_lowercase();
     spec.encoding().expect("the alphabet is RFC 4648's")

@@ -17,7 +17,9 @@
 //! - [`attempt::Evidence`]: how a trainer ended; [`record::Class`]: the one class that it makes of the
 //!   attempt; [`record::Report`]: what the worker says of it; [`record::Record`]: what is kept.
 //! - [`leaderboard`] and [`view`]: what people see of it.
+//! - [`access::Peer`]: who asks, and what they may do.
 
+pub mod access;
 pub mod attempt;
 pub mod capacity;
 pub mod code;

@@ -25,10 +25,13 @@ pub struct Advert {
     pub epoch: Epoch,
     /// Its Unix socket.
     pub socket: PathBuf,
-    /// Its loopback address, if it has one.
+    /// Its loopback address without TLS, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<SocketAddr>,
-    /// What callers by TCP show: `authorization: Bearer <token>`.
+    /// Where other machines reach it, with TLS, if they can: `gridctl://HOST:PORT?pin=PIN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// What callers by the loopback address show: `authorization: Bearer <token>`.
     pub token: String,
     /// The version of gridctl.
     pub release: String,
@@ -185,6 +188,7 @@ mod tests {
             epoch: Epoch(2),
             socket: "/tmp/master.sock".into(),
             tcp: None,
+            url: None,
             token: token().unwrap(),
             release: "0.1.0".to_owned(),
             started_unix_ms: 3,

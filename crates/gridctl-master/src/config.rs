@@ -1,7 +1,8 @@
-//! How a master is set up. Invariant: a checked address is on loopback, for there is no encryption between machines yet.
+//! How a master is set up. Invariant: an address that other machines can reach is served with TLS alone.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use gridctl_core::sched::Timing;
 
@@ -10,13 +11,35 @@ use crate::error::MasterError;
 /// How many events may follow a snapshot before the next one is made.
 const SNAPSHOT_EVERY: u64 = 50_000;
 
+/// An address to listen on; port 0 takes any that is free.
+#[derive(Debug, Clone)]
+pub enum Listen {
+    /// Loopback, with nothing encrypted.
+    Plain(SocketAddr),
+    /// Any, with TLS.
+    Secure(Secure),
+}
+
+/// How other machines are served.
+#[derive(Debug, Clone)]
+pub struct Secure {
+    /// The address.
+    pub address: SocketAddr,
+    /// Where others reach it, as `host:port`; `None`: at that address, or by this machine's name.
+    pub advertise: Option<String>,
+    /// A file in which a fresh token for workers is kept.
+    pub join_file: Option<PathBuf>,
+    /// How long a worker's certificate lives.
+    pub certificate_life: Duration,
+}
+
 /// How a master is set up.
 #[derive(Debug, Clone)]
 pub struct MasterConfig {
     /// Where the journal, the socket and the advertisement lie.
     pub data_dir: PathBuf,
-    /// A loopback address to listen on beside the Unix socket.
-    pub listen: Option<SocketAddr>,
+    /// What to listen on beside the Unix socket.
+    pub listen: Option<Listen>,
     /// Leases and heartbeats.
     pub timing: Timing,
     /// Trust a network file system with the journal.
@@ -38,15 +61,17 @@ impl MasterConfig {
         }
     }
 
-    /// Listens on `address` as well; port 0 takes any that is free.
+    /// Listens there as well.
     ///
     /// # Errors
-    /// [`MasterError::NotLoopback`]: other machines could reach it, and nothing is encrypted yet.
-    pub fn listen_on(mut self, address: SocketAddr) -> Result<Self, MasterError> {
-        if !address.ip().is_loopback() {
-            return Err(MasterError::NotLoopback { address });
+    /// [`MasterError::NotLoopback`]: other machines could reach an address that is served without TLS.
+    pub fn listen_on(mut self, listen: Listen) -> Result<Self, MasterError> {
+        match listen {
+            Listen::Plain(address) if !address.ip().is_loopback() => {
+                return Err(MasterError::NotLoopback { address });
+            }
+            _ => self.listen = Some(listen),
         }
-        self.listen = Some(address);
         Ok(self)
     }
 }
@@ -56,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn h66_only_loopback_addresses_are_taken() {
+    fn h66_without_tls_only_loopback_addresses_are_taken() {
         for (address, taken) in [
             ("127.0.0.1:0", true),
             ("[::1]:7070", true),
@@ -64,7 +89,7 @@ mod tests {
             ("192.168.1.4:7070", false),
             ("[::]:7070", false),
         ] {
-            let config = MasterConfig::new("data").listen_on(address.parse().unwrap());
+            let config = MasterConfig::new("data").listen_on(Listen::Plain(address.parse().unwrap()));
             assert_eq!(config.is_ok(), taken, "{address}");
         }
     }

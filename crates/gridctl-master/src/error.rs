@@ -7,6 +7,7 @@ use gridctl_core::id::Epoch;
 use gridctl_core::leaderboard::LeaderboardError;
 use gridctl_core::sched::Refusal;
 use gridctl_storage::journal::StoreError;
+use gridctl_storage::private::PrivateFileError;
 use gridctl_storage::volume::VolumeError;
 
 /// Why a master does not start, or ended.
@@ -24,10 +25,27 @@ pub enum MasterError {
         problem: String,
     },
     /// An address that other machines can reach.
-    #[error("{address} can be reached from other machines, and connections are not encrypted yet")]
+    #[error("{address} can be reached from other machines, and --plain does not encrypt")]
     NotLoopback {
         /// The address.
         address: SocketAddr,
+    },
+    /// A file with keys or tokens is not what a master wrote.
+    #[error("{} cannot be used: {problem}", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// A file with keys or tokens is not trusted.
+    #[error(transparent)]
+    Private(#[from] PrivateFileError),
+    /// Certificates cannot be made.
+    #[error("cannot make a certificate: {problem}")]
+    Tls {
+        /// Why.
+        problem: String,
     },
     /// It cannot listen.
     #[error("cannot listen on {place}")]
@@ -259,8 +277,13 @@ impl MasterError {
                 "it may come from another version of gridctl: start the version that wrote it".to_owned(),
             ),
             Self::NotLoopback { .. } => {
-                Some("listen on 127.0.0.1, and reach it from elsewhere through `ssh -L`".to_owned())
+                Some("leave --plain out, and every connection is encrypted".to_owned())
             }
+            Self::Identity { .. } => Some(
+                "put the file back as it was; or move it away, and a new one is made: workers join again, \
+                 and people need new addresses and tokens"
+                    .to_owned(),
+            ),
             Self::Listen { .. } => Some("is the port taken? Port 0 takes any that is free".to_owned()),
             Self::Superseded { .. } => {
                 Some("use the other master, or give the sweep another `output:`".to_owned())
@@ -291,7 +314,11 @@ impl MasterError {
                 original.display()
             )),
             Self::Gone { rescued, .. } => Some(rescue_help(rescued)),
-            Self::File { .. } | Self::NotBegun { .. } | Self::Broken { .. } => None,
+            Self::File { .. }
+            | Self::Private(_)
+            | Self::Tls { .. }
+            | Self::NotBegun { .. }
+            | Self::Broken { .. } => None,
         }
     }
 }

@@ -11,6 +11,8 @@ mod config;
 mod error;
 mod event_loop;
 mod handle;
+mod identity;
+mod keeper;
 mod listen;
 mod message;
 mod prior_outcomes;
@@ -28,7 +30,7 @@ mod trial;
 mod waiting;
 
 pub use advert::{Advert, AdvertError};
-pub use config::MasterConfig;
+pub use config::{Listen, MasterConfig, Secure};
 pub use error::{AskError, Kept, Lack, MasterError, Rescued, chain};
 pub use handle::Handle;
 pub use reading::{fold, reading, reading_beside_master};

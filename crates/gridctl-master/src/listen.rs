@@ -1,5 +1,4 @@
-//! Where a master listens: the data directory's Unix socket, and a loopback address where one is
-//! wanted.
+//! Where a master listens: the data directory's Unix socket, and an address where one is wanted.
 //! Invariant: the socket is for this user alone, whatever the umask and however long the
 //! directory's path. Only a socket is ever removed to make room for it.
 
@@ -22,11 +21,19 @@ const LONGEST_SOCKET: usize = 100;
 const PREFIX: &str = "gridctl-";
 const SUFFIX: usize = 12;
 
-/// Listens on the address, if there is one.
-pub(crate) async fn tcp(address: Option<SocketAddr>) -> Result<Option<TcpListener>, MasterError> {
-    let Some(address) = address else { return Ok(None) };
+/// Listens on the address.
+pub(crate) async fn tcp(address: SocketAddr) -> Result<TcpListener, MasterError> {
     let failed = |source| MasterError::Listen { place: address.to_string(), source };
-    TcpListener::bind(address).await.map(Some).map_err(failed)
+    TcpListener::bind(address).await.map_err(failed)
+}
+
+/// Where others reach what listens at `address`: there, or by this machine's name if it is every address.
+pub(crate) fn place(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        let name = rustix::system::uname();
+        return format!("{}:{}", name.nodename().to_string_lossy(), address.port());
+    }
+    address.to_string()
 }
 
 /// Listens on the data directory's socket, for this user alone.

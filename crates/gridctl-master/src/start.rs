@@ -18,7 +18,7 @@ use crate::event_loop::MasterLoop;
 use crate::handle::Handle;
 use crate::listen;
 use crate::message::Message;
-use crate::serve;
+use crate::serve::{self, Doors};
 use crate::ship;
 use crate::soundness::SoundnessCheck;
 use crate::waiting::{self, Unshipped};
@@ -80,7 +80,7 @@ impl Master {
     ) -> Result<Running, MasterError> {
         let (shell, begun) = begin::begin(config, wrap).await?;
         let Begun { config, handle, inbox, epoch, needs_check, doubt } = begun;
-        let (failed, failures) = mpsc::channel(4);
+        let (failed, mut failures) = mpsc::channel(4);
         drive(shell, inbox, failed.clone())?;
         let check = needs_check.then(|| SoundnessCheck::begin(&config.data_dir, failed.clone()));
         let check = check.transpose()?;
@@ -89,21 +89,25 @@ impl Master {
             Err(_) => tracing::warn!("a results volume does not answer; records are shipped when it does"),
         }
         let (unix, socket, socket_dir) = listen::unix(&config.data_dir)?;
-        let tcp = listen::tcp(config.listen).await?;
         let path = config.data_dir.join(advert::ADVERT_FILE);
         let file = |source| MasterError::File { doing: "write", path: path.clone(), source };
+        let token = advert::token().map_err(file)?;
+        let doors = Doors::open(&config, unix, token.clone()).await?;
         let advert = Advert {
             pid: std::process::id(),
             epoch,
             socket,
-            tcp: tcp.as_ref().and_then(|tcp| tcp.local_addr().ok()),
-            token: advert::token().map_err(file)?,
+            tcp: doors.plain.as_ref().and_then(|tcp| tcp.local_addr().ok()),
+            url: doors.keeper.url(),
+            token,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             started_unix_ms: clock::unix_ms(),
         };
         let (ended, is_ended) = watch::channel(false);
-        let server = serve::serve(handle.clone(), (unix, tcp), advert.token.clone(), is_ended.clone());
-        let server = spawn(server);
+        if doors.keeper.tell_of_revoked(&handle).await.is_err() {
+            return Err(failures.recv().await.unwrap_or_else(|| broken("loop")));
+        }
+        let server = spawn(serve::serve(handle.clone(), doors, is_ended.clone()));
         advert.write(&config.data_dir).map_err(file)?;
         let shipping = spawn(ship::keep_on(handle.clone(), is_ended, failed));
         Ok(Running {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gridctl_core::slot::SILENCE_MS;
 use gridctl_worker::client::SlotProgram;
-use gridctl_worker::{WorkerConfig, run};
+use gridctl_worker::{MasterPlace, WorkerConfig, run};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -15,12 +15,11 @@ fn main() -> ExitCode {
         eprintln!("worker MASTER DIR SLOTS SLOT_PROGRAM [--parent-pipe]");
         return ExitCode::from(2);
     };
-    let (Ok(master), Ok(slots)) = (master.parse(), slots.parse()) else { return ExitCode::from(2) };
+    let (Ok(address), Ok(slots)) = (master.parse(), slots.parse()) else { return ExitCode::from(2) };
     let dir = Path::new(dir);
     let config = WorkerConfig {
         id: None,
-        master,
-        token: None,
+        master: MasterPlace::Here { address, token: None },
         host: "test".to_owned(),
         work_dir: dir.join("work"),
         cache_dir: dir.join("cache"),

@@ -1,4 +1,4 @@
-//! The worker's connection to its master: one gRPC stream over a Unix socket or loopback.
+//! The worker's connection to its master: one gRPC stream over a Unix socket, loopback, or TLS.
 //! Invariant: nothing waits here without a limit, and a message that cannot be sent at once ends
 //! the connection.
 
@@ -8,13 +8,17 @@ use std::time::Duration;
 use gridctl_core::protocol::{ToMaster, ToWorker};
 use gridctl_proto::v1::worker_service_client::WorkerServiceClient;
 use gridctl_proto::{limits, split, v1};
+use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
 use crate::address::{Address, Bearer};
+use crate::join::Identity;
+use crate::tls::{self, Trouble};
 
 /// Messages that may wait for a master that is slow to read.
 const MOST_WAITING: usize = 4_096;
@@ -27,8 +31,10 @@ const PONG_WITHIN: Duration = Duration::from_secs(5);
 /// Why there is no connection (any more).
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
-    #[error("cannot reach the master: {0}")]
+    #[error("cannot reach the master: {}", root(.0))]
     Transport(#[from] tonic::transport::Error),
+    #[error("the connection broke: {0}")]
+    Tls(String),
     #[error("the master ended the connection: {0}")]
     Status(#[from] Box<Status>),
     #[error("the master closed the connection")]
@@ -44,6 +50,7 @@ type ConnectFuture =
 pub(crate) struct MasterLink {
     to: mpsc::Sender<v1::WorkerMessage>,
     from: From,
+    trouble: Trouble,
 }
 
 enum From {
@@ -52,30 +59,65 @@ enum From {
     Open(Box<Streaming<v1::MasterMessage>>),
 }
 
-/// Connects to a master.
-pub(crate) async fn connect(address: Address, bearer: Bearer) -> Result<MasterLink, LinkError> {
-    let endpoint = address
+/// Where a master is, and what is shown to it.
+#[derive(Clone)]
+pub(crate) struct Dial {
+    pub(crate) address: Address,
+    pub(crate) bearer: Bearer,
+    /// Who the worker is, where the master has said so.
+    pub(crate) identity: Option<Identity>,
+}
+
+/// A client on a new connection, and what will say in words why that broke.
+pub(crate) async fn client(dial: &Dial) -> Result<(Client, Trouble), LinkError> {
+    let endpoint = dial
+        .address
         .endpoint()?
         .connect_timeout(CONNECT_WITHIN)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PONG_WITHIN)
         .keep_alive_while_idle(true);
-    let channel = endpoint.connect().await?;
-    let (to, messages) = mpsc::channel(MOST_WAITING);
-    let from = From::Opening(Box::pin(open(channel, bearer, ReceiverStream::new(messages))));
-    Ok(MasterLink { to, from })
-}
-
-async fn open(
-    channel: Channel,
-    bearer: Bearer,
-    messages: ReceiverStream<v1::WorkerMessage>,
-) -> Result<Response<Streaming<v1::MasterMessage>>, Status> {
-    let mut client = WorkerServiceClient::with_interceptor(channel, bearer)
+    let trouble = Trouble::default();
+    let channel = match &dial.address {
+        Address::Unix(_) | Address::Http(_) => endpoint.connect().await?,
+        Address::Secure { place, pin } => {
+            let (place, pin, identity) = (place.clone(), *pin, dial.identity.clone());
+            let noted = trouble.clone();
+            let connector = tower::service_fn(move |_| {
+                let (place, identity, noted) = (place.clone(), identity.clone(), noted.clone());
+                async move {
+                    let shown = identity.as_ref().map(Identity::shown);
+                    let link = tls::connect(&place, pin, shown, "h2").await?;
+                    Ok::<_, std::io::Error>(TokioIo::new(link.noting(noted)))
+                }
+            });
+            endpoint.connect_with_connector(connector).await?
+        }
+    };
+    let client = WorkerServiceClient::with_interceptor(channel, dial.bearer.clone())
         .max_decoding_message_size(limits::MAX_RESPONSE_BYTES)
         .max_encoding_message_size(limits::MAX_REQUEST_BYTES);
-    client.connect(messages).await
+    Ok((client, trouble))
+}
+
+type Client = WorkerServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// Connects to a master.
+pub(crate) async fn connect(dial: Dial) -> Result<MasterLink, LinkError> {
+    let (mut client, trouble) = client(&dial).await?;
+    let (to, messages) = mpsc::channel(MOST_WAITING);
+    let open = async move { client.connect(ReceiverStream::new(messages)).await };
+    Ok(MasterLink { to, from: From::Opening(Box::pin(open)), trouble })
+}
+
+/// The last cause, which says most.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 impl MasterLink {
@@ -86,7 +128,7 @@ impl MasterLink {
 
     /// Hangs up once what was said last, the goodbye above all, has been sent.
     pub(crate) async fn close(self) {
-        let Self { to, mut from } = self;
+        let Self { to, mut from, .. } = self;
         drop(to);
         let ended = async {
             while let From::Opening(opening) = &mut from {
@@ -104,6 +146,14 @@ impl MasterLink {
 
     /// What the master says next. May be dropped and called again without loss.
     pub(crate) async fn next(&mut self) -> Result<ToWorker, LinkError> {
+        let said = self.said().await;
+        match (&said, self.trouble.why()) {
+            (Err(_), Some(why)) => Err(LinkError::Tls(why.to_owned())),
+            _ => said,
+        }
+    }
+
+    async fn said(&mut self) -> Result<ToWorker, LinkError> {
         loop {
             match &mut self.from {
                 From::Opening(opening) => {

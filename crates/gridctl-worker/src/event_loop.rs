@@ -9,16 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gridctl_core::attempt::{StopReason, full_jitter};
-use gridctl_core::id::LeaseSeq;
+use gridctl_core::id::{LeaseSeq, Time};
 use gridctl_core::protocol::ToWorker;
 use gridctl_core::worker::{AttemptStart, Farewell, GRACE_MS, WorkerAction, WorkerProtocol};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
+use tonic::{Code, Status};
 
 use crate::address::{Address, Bearer};
 use crate::attempt::{Assignment, AttemptOrder, SlotKeeper, SlotNews, WorkerMachine, came_to};
 use crate::clock;
-use crate::connection::{LinkError, MasterLink, connect};
+use crate::connection::{Dial, LinkError, MasterLink, connect};
+use crate::join::{self, Identity, Join};
 
 /// The longest pause before the first try to connect again; doubled for each further one.
 const RETRY_BASE_MS: u64 = 100;
@@ -27,6 +29,10 @@ const RETRY_CAP_MS: u64 = 5_000;
 /// Slots that were told to end have so long before they are left to themselves.
 const CLOSE_WITHIN: Duration = Duration::from_secs(15);
 
+/// After so long without a master a join file is read again.
+const LOOK_AGAIN_MS: u64 = 60_000;
+
+type Renewing = Pin<Box<dyn Future<Output = Identity> + Send>>;
 type Connecting = Pin<Box<dyn Future<Output = Result<MasterLink, LinkError>> + Send>>;
 
 /// What came from outside.
@@ -45,10 +51,22 @@ pub(crate) enum LoopEnd {
     Stopped,
 }
 
-/// Where the master is, and what is shown to it.
+/// Where the master is, and how its place is found again.
 pub(crate) struct MasterSide {
-    pub(crate) address: Address,
-    pub(crate) bearer: Bearer,
+    pub(crate) dial: Dial,
+    pub(crate) join: Option<Join>,
+}
+
+impl MasterSide {
+    /// A master on this machine.
+    pub(crate) fn here(address: Address, bearer: Bearer) -> Self {
+        Self { dial: Dial { address, bearer, identity: None }, join: None }
+    }
+
+    /// A master that this worker has joined.
+    pub(crate) fn joined(address: Address, identity: Identity, join: Join) -> Self {
+        Self { dial: Dial { address, bearer: Bearer::none(), identity: Some(identity) }, join: Some(join) }
+    }
 }
 
 /// The loop's state.
@@ -58,6 +76,9 @@ pub(crate) struct WorkerLoop {
     worker: WorkerProtocol,
     link: Option<MasterLink>,
     connecting: Option<Connecting>,
+    renewing: Option<Renewing>,
+    /// Since when there is no master.
+    away: Time,
     failures: u32,
     keepers: JoinSet<()>,
     work: HashMap<u32, UnboundedSender<Assignment>>,
@@ -69,12 +90,15 @@ pub(crate) struct WorkerLoop {
 impl WorkerLoop {
     pub(crate) fn new(machine: Arc<WorkerMachine>, master: MasterSide, worker: WorkerProtocol) -> Self {
         let (say, said) = mpsc::unbounded_channel();
+        let renewing = renewal(&master.dial);
         Self {
             machine,
             master,
             worker,
             link: None,
             connecting: None,
+            renewing,
+            away: clock::now(),
             failures: 0,
             keepers: JoinSet::new(),
             work: HashMap::new(),
@@ -97,6 +121,7 @@ impl WorkerLoop {
                 Some(ended) = self.keepers.join_next() => came_to(ended),
                 message = next(self.link.as_mut()) => self.told(message),
                 link = connected(self.connecting.as_mut()) => self.connected(link),
+                identity = renewed(self.renewing.as_mut()) => self.renewed(identity),
                 Some(wish) = wishes.recv() => match wish {
                     Wish::Drain => self.worker.drain(clock::now(), StopReason::Drained, GRACE_MS),
                     Wish::Stop => break LoopEnd::Stopped,
@@ -139,7 +164,44 @@ impl WorkerLoop {
                 self.failures = 1;
                 self.worker.received(now, message);
             }
+            Err(LinkError::Status(status)) if self.is_for_good(&status) => {
+                self.worker.received(now, ToWorker::Refused(status.message().to_owned()));
+            }
             Err(error) => self.lost(&error.to_string()),
+        }
+    }
+
+    /// Whether the master knows who this worker is, and says no.
+    fn is_for_good(&self, status: &Status) -> bool {
+        self.master.dial.identity.is_some()
+            && matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated)
+    }
+
+    /// The next connection shows the new certificate: the one that stands ends with the old one.
+    fn renewed(&mut self, identity: Identity) {
+        tracing::debug!("the certificate was renewed");
+        self.master.dial.identity = Some(identity);
+        self.renewing = renewal(&self.master.dial);
+        if self.link.is_some() {
+            self.lost("its certificate was renewed: connecting with the new one");
+        }
+    }
+
+    /// After a while without a master, it is looked for where the join file says.
+    fn look_again(&mut self) {
+        let Some(join @ Join::File(path)) = &self.master.join else { return };
+        if clock::now().ms_since(self.away) < LOOK_AGAIN_MS {
+            return;
+        }
+        self.away = clock::now();
+        match join.address() {
+            Ok(found) if found.address == self.master.dial.address => {}
+            Ok(found) => {
+                tracing::info!("{} says that the master is at {}", path.display(), found.address);
+                self.master.dial.address = found.address;
+                self.renewing = renewal(&self.master.dial);
+            }
+            Err(error) => tracing::warn!("{error}"),
         }
     }
 
@@ -151,19 +213,21 @@ impl WorkerLoop {
                 self.worker.connected(clock::now());
             }
             Err(error) => {
-                let address = &self.master.address;
+                let address = &self.master.dial.address;
                 match self.failures {
                     1 => tracing::warn!("{address}: {error}; trying on"),
                     _ => tracing::debug!("{address}: {error}"),
                 }
+                self.look_again();
                 self.seek();
             }
         }
     }
 
     fn lost(&mut self, why: &str) {
-        tracing::info!("{}: {why}", self.master.address);
+        tracing::info!("{}: {why}", self.master.dial.address);
         self.link = None;
+        self.away = clock::now();
         self.worker.disconnected();
     }
 
@@ -175,10 +239,10 @@ impl WorkerLoop {
             _ => full_jitter(base.min(RETRY_CAP_MS), random()),
         };
         self.failures = self.failures.saturating_add(1);
-        let (address, bearer) = (self.master.address.clone(), self.master.bearer.clone());
+        let dial = self.master.dial.clone();
         self.connecting = Some(Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            connect(address, bearer).await
+            connect(dial).await
         }));
     }
 
@@ -269,6 +333,19 @@ async fn connected(connecting: Option<&mut Connecting>) -> Result<MasterLink, Li
     }
 }
 
+/// The next certificate; never, where there is none.
+async fn renewed(renewing: Option<&mut Renewing>) -> Identity {
+    match renewing {
+        Some(renewing) => renewing.await,
+        None => pending().await,
+    }
+}
+
+fn renewal(dial: &Dial) -> Option<Renewing> {
+    let identity = dial.identity.clone()?;
+    Some(Box::pin(join::renewed(dial.address.clone(), identity)))
+}
+
 fn random() -> u64 {
     getrandom::u64().unwrap_or(u64::from(std::process::id()))
 }
@@ -284,10 +361,8 @@ mod tests {
     async fn a_keeper_that_panics_ends_the_worker() {
         let temp = tempfile::tempdir().unwrap();
         let machine = Arc::new(crate::attempt::tests::machine(temp.path(), 1_000));
-        let master = MasterSide {
-            address: format!("unix:{}", temp.path().join("no.sock").display()).parse().unwrap(),
-            bearer: Bearer::new(None).unwrap(),
-        };
+        let address = format!("unix:{}", temp.path().join("no.sock").display()).parse().unwrap();
+        let master = MasterSide::here(address, Bearer::none());
         let capacity = crate::resources::capacity(Some(1), &[], None);
         let (host, release) = (String::new(), String::new());
         let profile = WorkerProfile { worker: WorkerId([0; 5]), host, release, capacity };

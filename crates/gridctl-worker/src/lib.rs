@@ -9,13 +9,16 @@ pub mod clock;
 pub mod connection;
 mod event_loop;
 pub mod isolate;
+mod join;
 pub mod leftovers;
 pub mod marks;
 pub mod resources;
 pub mod scratch;
 pub mod slot;
 mod start;
+pub mod tls;
 mod workdir;
 
-pub use address::{Address, Bearer};
-pub use start::{WorkerConfig, WorkerError, run};
+pub use address::{Address, Bearer, JoinAddress, JoinAddressError};
+pub use join::{Join, JoinFileError};
+pub use start::{MasterPlace, WorkerConfig, WorkerError, run};

@@ -27,6 +27,7 @@ use crate::cgroup::CgroupSupport;
 use crate::client::SlotProgram;
 use crate::clock;
 use crate::event_loop::{LoopEnd, MasterSide, Wish, WorkerLoop};
+use crate::join::{self, Join, JoinFileError};
 use crate::leftovers::{self, Traces};
 use crate::resources;
 use crate::scratch::WorkDir;
@@ -39,15 +40,27 @@ const CHECKPOINT_EVERY_MS: u64 = 300_000;
 /// before its trials are granted to another.
 const LOOK_FOR_DEAD_EVERY: Duration = Duration::from_secs(5);
 
+/// How a worker finds its master.
+#[derive(Clone)]
+pub enum MasterPlace {
+    /// On this machine.
+    Here {
+        /// Where.
+        address: Address,
+        /// What it shows the master, if the master asks for something; never printed.
+        token: Option<String>,
+    },
+    /// Anywhere, by TLS.
+    Join(Join),
+}
+
 /// What a worker is told when it starts.
 #[derive(Clone)]
 pub struct WorkerConfig {
     /// Who it is, where a fleet knows beforehand; `None` draws a name.
     pub id: Option<WorkerId>,
     /// Its master.
-    pub master: Address,
-    /// What it shows the master, if the master asks for something; never printed.
-    pub token: Option<String>,
+    pub master: MasterPlace,
     /// The machine's name: two workers on one machine say the same.
     pub host: String,
     /// `<data-dir>/work/slots`: there the worker makes a directory of its own, and removes that at
@@ -89,6 +102,9 @@ pub enum WorkerError {
     /// The token cannot be sent.
     #[error("the token has characters that cannot be sent: give it in printable ASCII")]
     Token,
+    /// It cannot join.
+    #[error("cannot join: {0}")]
+    Join(String),
     /// The master refused it, and says why.
     #[error("the master does not take this worker: {0}")]
     Refused(String),
@@ -117,13 +133,12 @@ fn begin(what: impl Into<String>) -> impl FnOnce(io::Error) -> WorkerError {
 /// # Errors
 /// See [`WorkerError`].
 pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
-    let bearer = Bearer::new(config.token.as_deref()).map_err(|_| WorkerError::Token)?;
     if config.own_process {
         let own = rustix::process::getpid();
         rustix::process::set_child_subreaper(Some(own))
             .map_err(|error| begin("become child subreaper")(error.into()))?;
     }
-    let (wish, wishes) = mpsc::unbounded_channel();
+    let (wish, mut wishes) = mpsc::unbounded_channel();
     let mut watchers = JoinSet::new();
     if config.own_process {
         watch_signals(&mut watchers, &wish).map_err(begin("watch for signals"))?;
@@ -131,9 +146,11 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     if config.parent_pipe {
         watch_parent(&mut watchers, &wish).map_err(begin("watch standard input, which must be a pipe"))?;
     }
-    let id = match config.id {
-        Some(id) => id,
-        None => WorkerId(random_id()?),
+    let (id, master) = tokio::select! {
+        found = master(&config) => found?,
+        wish = wishes.recv() => {
+            return if wish == Some(Wish::Stop) { Err(WorkerError::Stopped) } else { Ok(()) };
+        }
     };
     let gpus = config.gpus.clone().unwrap_or_else(resources::gpus);
     let machine = machine(&config, id, gpus)?;
@@ -142,7 +159,7 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     let release = env!("CARGO_PKG_VERSION").to_owned();
     let worker = WorkerProfile { worker: id, host: config.host, release, capacity };
     let worker = WorkerProtocol::new(worker, clock::now());
-    let driver = WorkerLoop::new(Arc::new(machine), MasterSide { address: config.master, bearer }, worker);
+    let driver = WorkerLoop::new(Arc::new(machine), master, worker);
     match driver.drive(wishes).await {
         LoopEnd::Farewell(Farewell::Drained) => Ok(()),
         LoopEnd::Farewell(Farewell::Unfit(fault)) => Err(WorkerError::Unfit(fault)),
@@ -150,6 +167,51 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
         LoopEnd::Farewell(Farewell::Orphaned) => Err(WorkerError::Orphaned),
         LoopEnd::Farewell(Farewell::Refused(why)) => Err(WorkerError::Refused(why)),
         LoopEnd::Stopped => Err(WorkerError::Stopped),
+    }
+}
+
+/// Where the master is, and who the worker is to it: where it has to join, it tries until it has, or is told that it never will.
+async fn master(config: &WorkerConfig) -> Result<(WorkerId, MasterSide), WorkerError> {
+    let join = match &config.master {
+        MasterPlace::Here { address, token } => {
+            let bearer = Bearer::new(token.as_deref()).map_err(|_| WorkerError::Token)?;
+            let id = config.id.map_or_else(|| random_id().map(WorkerId), Ok)?;
+            return Ok((id, MasterSide::here(address.clone(), bearer)));
+        }
+        MasterPlace::Join(join) => join,
+    };
+    let mut told = String::new();
+    loop {
+        // A file is read again each time: its token is replaced now and then.
+        let found = match join.address() {
+            Ok(found) => found,
+            Err(error @ JoinFileError::Missing(_)) => {
+                if told.is_empty() {
+                    told = error.to_string();
+                    tracing::warn!("{told}; waiting for it");
+                }
+                tokio::time::sleep(join::AGAIN).await;
+                continue;
+            }
+            Err(error) => return Err(WorkerError::Join(error.to_string())),
+        };
+        let address = found.address.clone();
+        let error = match join::join(found).await {
+            Ok(identity) => {
+                tracing::info!("joined {address} as {}", identity.worker);
+                return Ok((identity.worker, MasterSide::joined(address, identity, join.clone())));
+            }
+            Err(error) => error,
+        };
+        if error.is_token() && matches!(join, Join::Address(_)) {
+            return Err(WorkerError::Join(error.to_string()));
+        }
+        let why = error.to_string();
+        if told != why {
+            tracing::warn!("{address}: {why}; trying on");
+            told = why;
+        }
+        tokio::time::sleep(join::AGAIN).await;
     }
 }
 

@@ -1,11 +1,15 @@
 //! Where a master is: named by the person, or found in the data directory.
-//! Invariant: only this machine is ever asked, for connections are not encrypted yet; a token is never printed.
+//! Invariant: other machines are asked by TLS alone; a token is never printed.
 
+use std::fs::DirBuilder;
 use std::net::IpAddr;
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 
-use gridctl_master::Advert;
+use gridctl_master::{Advert, chain};
+use gridctl_storage::private;
 use gridctl_worker::Address;
+use gridctl_worker::tls::Pin;
 
 use crate::exit::Failure;
 
@@ -18,23 +22,65 @@ pub(crate) struct MasterAddress {
     pub(crate) token: Option<String>,
 }
 
-/// Reads an address that a person wrote. The token comes from `GRIDCTL_TOKEN`.
+/// Reads an address that a person wrote. The token comes from `GRIDCTL_TOKEN`, or is the one that was saved.
 pub(crate) fn named(text: &str) -> Result<MasterAddress, Failure> {
     let bad = |message: String| {
         Failure::usage("master::address", message).help(
-            "write unix:/PATH/master.sock or http://127.0.0.1:PORT; reach other machines through `ssh -L`",
+            "write gridctl://HOST:PORT?pin=PIN, as the master says it when it starts; or unix:/PATH/master.sock, or \
+             http://127.0.0.1:PORT",
         )
     };
-    let shown = crate::output::sanitise::short(text, 80);
+    if text.contains("token=") {
+        return Err(Failure::usage("master::address", "an address of a master has no token in it")
+            .help("leave `token=` out, and set GRIDCTL_TOKEN, or use `gridctl token save`; a worker joins with --join"));
+    }
+    let shown = crate::output::sanitise::short(text, 120);
     let address: Address =
         text.parse().map_err(|_| bad(format!("`{}` is not a master's address", without_userinfo(&shown))))?;
     if let Address::Http(url) = &address
         && !is_loopback(url)
     {
-        return Err(bad(format!("`{shown}` is not on this machine, and connections are not encrypted yet")));
+        return Err(bad(format!("`{shown}` is not on this machine, and http:// is not encrypted")));
     }
-    let token = std::env::var("GRIDCTL_TOKEN").ok().filter(|token| !token.is_empty());
+    let set = std::env::var("GRIDCTL_TOKEN").ok().filter(|token| !token.is_empty());
+    let token = match (set, &address) {
+        (None, Address::Secure { pin, .. }) => saved(*pin)?,
+        (set, _) => set,
+    };
     Ok(MasterAddress { address, token })
+}
+
+/// The token that `gridctl token save` keeps for the master of this pin.
+fn saved(pin: Pin) -> Result<Option<String>, Failure> {
+    let Some(path) = path_of(pin) else { return Ok(None) };
+    private::read(&path).map_err(|error| Failure::error("token", chain(&error)))
+}
+
+/// Where the token for the master at `text` is kept.
+pub(crate) fn kept_token(text: &str) -> Result<PathBuf, Failure> {
+    let Address::Secure { pin, .. } = named(text)?.address else {
+        return Err(Failure::usage("token", "a master on this machine wants no token of you")
+            .help("name one on another machine: GRIDCTL_MASTER='gridctl://HOST:PORT?pin=PIN'"));
+    };
+    path_of(pin).ok_or_else(|| {
+        Failure::error("token", "there is no place to keep it")
+            .help("set HOME, or XDG_STATE_HOME; or use GRIDCTL_TOKEN")
+    })
+}
+
+/// Keeps a token, for this user alone.
+pub(crate) fn keep_token(path: &Path, token: &str) -> Result<(), Failure> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.and_then(|()| private::write(path, token)).map_err(|error| {
+        Failure::error("token", format!("cannot write {}: {}", path.display(), crate::input::reason(&error)))
+    })
+}
+
+fn path_of(pin: Pin) -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || set("HOME").map(|home| home.join(".local/state"));
+    Some(set("XDG_STATE_HOME").or_else(home)?.join("gridctl/tokens").join(pin.to_string()))
 }
 
 /// What stands before an `@` may be a password.

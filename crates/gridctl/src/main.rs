@@ -82,6 +82,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Stop(args) => commands::steer::run(&args, Steer::Stop, &settings()?),
         Command::Cancel(args) => commands::steer::run(&args, Steer::Cancel, &settings()?),
         Command::Workers(command) => commands::workers::run(&command, &settings()?),
+        Command::Token(command) => commands::token::run(&command, &settings()?),
         Command::Master(args) => commands::daemon::master(&args, &settings()?),
         Command::Worker(args) => commands::daemon::worker(&args, &settings()?),
         // `main` has started it already.

@@ -260,7 +260,7 @@ fn c12_steering_what_is_unknown_or_over_is_refused() {
 }
 
 #[test]
-fn c13_addresses_that_are_not_this_machines_are_refused() {
+fn c13_addresses_that_are_none_or_not_encrypted_are_refused() {
     let lab = used();
     insta::assert_snapshot!(refused(
         &lab,
@@ -273,7 +273,23 @@ fn c13_addresses_that_are_not_this_machines_are_refused() {
             &["status", "--master", "http://127.0.0.1:0"],
             &["status", "--master", "http://127.0.0.1:65536"],
             &["worker", "--master", "http://10.0.0.1:80"],
-            &["master", "--listen", "0.0.0.0:0"],
+            &[
+                "status",
+                "--master",
+                "gridctl://169.254.169.254:80?pin=sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+            ],
+            &["status", "--master", "gridctl://127.0.0.1:9"],
+            &[
+                "status",
+                "--master",
+                "gridctl://127.0.0.1:9?token=s3cret&pin=sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+            ],
+            &[
+                "worker",
+                "--master",
+                "gridctl://127.0.0.1:9?pin=sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+            ],
+            &["master", "--plain", "--listen", "0.0.0.0:0"],
         ]
     ));
     let nobody = lab.run(&["status", "--master", "http://127.0.0.1:9"]);

@@ -37,6 +37,8 @@ fn now() -> Instant {
 struct Ground {
     dir: tempfile::TempDir,
     background: Vec<Child>,
+    /// What was exported.
+    exported: Vec<(&'static str, String)>,
 }
 
 struct Done {
@@ -60,7 +62,7 @@ impl Ground {
         let binary = dir.path().join(".bin/gridctl");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gridctl"), binary).unwrap();
         fs::write(dir.path().join(".gridctlignore"), ".bin\n.out*\n").unwrap();
-        Self { dir, background: Vec::new() }
+        Self { dir, background: Vec::new(), exported: Vec::new() }
     }
 
     fn path(&self) -> &Path {
@@ -78,6 +80,7 @@ impl Ground {
                 command.env_remove(&name);
             }
         }
+        command.envs(self.exported.iter().map(|(name, value)| (name, value)));
         command
             .env("PATH", std::env::join_paths(paths).unwrap())
             .env("TERM", "dumb")
@@ -139,6 +142,9 @@ impl Ground {
         if let Some(daemon) = command.strip_suffix(" &") {
             return self.begin(daemon);
         }
+        if command.starts_with("export GRIDCTL_") {
+            return self.export(command);
+        }
         let Some(real) = stands_for(page, command) else { return };
         // Shown once by itself, and once with what it prints: then it is run.
         if real != command && shown.is_empty() {
@@ -158,6 +164,19 @@ impl Ground {
                 done.stderr
             );
         }
+    }
+
+    /// Exports the master's address, or a token of its: documents show neither.
+    fn export(&mut self, command: &str) {
+        let set = if command.contains("GRIDCTL_TOKEN=") {
+            let made = self.run("env -u GRIDCTL_MASTER gridctl token create --role submit");
+            ("GRIDCTL_TOKEN", made.stdout.trim().to_owned())
+        } else {
+            let advert = fs::read(self.path().join("gridctl-data/master.json")).unwrap();
+            let advert: Json = serde_json::from_slice(&advert).unwrap();
+            ("GRIDCTL_MASTER", advert["url"].as_str().unwrap().to_owned())
+        };
+        self.exported.push(set);
     }
 
     fn play(&mut self, page: &str) {
@@ -278,7 +297,14 @@ fn sweeps() -> Vec<PathBuf> {
 fn pages() -> Vec<String> {
     let adr = fs::read_dir(root().join("docs/adr")).unwrap();
     let adr = adr.map(|entry| format!("docs/adr/{}", entry.unwrap().file_name().display()));
-    let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/guide.md", "CHANGELOG.md"];
+    let pages = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "docs/guide.md",
+        "docs/network.md",
+        "CHANGELOG.md",
+    ];
     pages.map(str::to_owned).into_iter().chain(adr).collect()
 }
 
@@ -303,6 +329,11 @@ fn the_readmes_commands_do_what_it_says() {
 #[test]
 fn the_guides_commands_do_what_it_says() {
     Ground::new().play("docs/guide.md");
+}
+
+#[test]
+fn the_networks_commands_do_what_it_says() {
+    Ground::new().play("docs/network.md");
 }
 
 #[test]

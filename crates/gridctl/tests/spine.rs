@@ -340,8 +340,11 @@ repeats: 3
 fn a_master_and_a_worker_as_daemons_serve_what_is_submitted() {
     let lab = Lab::new();
     lab.write("s.yaml", "command: [sh, -c, 'sleep 0.3; echo s=$HP_X']\nmetric: {name: s, goal: maximize}\nparameters: {x: {min: 1, max: 40}}\n");
-    let mut master =
-        lab.command(&["master", "--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut master = lab
+        .command(&["master", "--plain", "--listen", "127.0.0.1:0"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     lab.until("the master serves", || lab.data().join("master.json").exists());
     let submitted = lab.run(&["submit", "s.yaml"]);
     assert_eq!(submitted.code, Some(0), "{}", submitted.stderr);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_EXPRESSION_BYTES, MAX_GRACE_MS, MAX_PAGE, MAX_RETRIES, MAX_ROWS};
+use crate::access::{Role, TokenView};
 use crate::protocol::FrozenSweep;
 use crate::record::TrialState;
 pub use crate::sched::Changed;
@@ -40,6 +41,28 @@ pub struct SubmitRequest {
     /// A new version in which nothing is known.
     #[serde(default)]
     pub rerun: bool,
+}
+
+/// A token to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// What it lets do: anything but to own the data directory.
+    pub role: Role,
+    /// How long it lives, in milliseconds; a role has a longest time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life_ms: Option<u64>,
+}
+
+/// A token that was made: the one time that its secret is shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenMade {
+    /// The secret.
+    pub token: String,
+    /// What is kept of it.
+    pub view: TokenView,
+    /// Where the master is reached from elsewhere: `gridctl://HOST:PORT?pin=PIN`.
+    pub master: Option<String>,
 }
 
 /// How to steer a sweep.

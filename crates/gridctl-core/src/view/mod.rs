@@ -6,8 +6,10 @@ mod ask;
 use serde::{Deserialize, Serialize};
 
 pub use self::ask::{
-    Changed, DrainRequest, LeaderboardQuery, RetryRequest, SteerRequest, SubmitRequest, TrialsQuery,
+    Changed, DrainRequest, LeaderboardQuery, RetryRequest, SteerRequest, SubmitRequest, TokenMade,
+    TokenRequest, TrialsQuery,
 };
+pub use crate::access::TokenView;
 use crate::leaderboard::Row;
 use crate::record::Record;
 pub use crate::sched::status::{Best, SweepState, SweepStatus};

@@ -1,6 +1,7 @@
 //! What people and programs ask of a master: the routes under `/api/v1/`, served on its listeners, and asked in process where there
 //! is no master. Invariant: a handler decodes, makes one call and encodes; what goes wrong is a [`Problem`](gridctl_core::view::Problem) with its remedy.
 
+mod doors;
 mod events;
 mod extract;
 mod problem;
@@ -22,7 +23,9 @@ use gridctl_core::view::{
 use tokio::sync::Semaphore;
 
 use crate::handle::Handle;
+pub use crate::serve::{RULES, Rule};
 use crate::tasks::Tasks;
+pub(crate) use doors::doors;
 use extract::{Document, Params};
 pub(crate) use problem::ApiError;
 
@@ -66,6 +69,11 @@ pub fn router(handle: Handle) -> Router {
         .method_not_allowed_fallback(problem::no_method)
         .layer(middleware::map_response(headers))
         .with_state(Api { handle, viewers: Arc::new(Semaphore::new(VIEWERS)), tasks: Tasks::default() })
+}
+
+/// The answer to a method that a route does not take.
+pub(crate) fn no_method() -> Response {
+    problem::no_method_answer().into_response()
 }
 
 type Answer<T> = Result<Json<T>, ApiError>;

@@ -7,6 +7,7 @@ use gridctl_core::sched::Refusal;
 use gridctl_core::view::Problem;
 
 use crate::error::{AskError, chain};
+use crate::keeper::KeeperError;
 
 /// An answer of no.
 #[derive(Debug)]
@@ -38,6 +39,19 @@ impl From<AskError> for ApiError {
         let mut answer = Self::new(status, code, chain(&error));
         answer.problem.help = error.help();
         answer
+    }
+}
+
+impl From<KeeperError> for ApiError {
+    fn from(error: KeeperError) -> Self {
+        let (status, code) = match &error {
+            KeeperError::Token => (StatusCode::UNAUTHORIZED, "token"),
+            KeeperError::TooMany | KeeperError::NoRoom(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many"),
+            KeeperError::Revoked(_) => (StatusCode::FORBIDDEN, "revoked"),
+            KeeperError::NoNetwork => (StatusCode::CONFLICT, "no_network"),
+            KeeperError::Master(_) => (StatusCode::INTERNAL_SERVER_ERROR, "access"),
+        };
+        Self::new(status, code, chain(&error))
     }
 }
 
@@ -76,5 +90,9 @@ pub(super) async fn no_route() -> ApiError {
 }
 
 pub(super) async fn no_method() -> ApiError {
+    no_method_answer()
+}
+
+pub(super) fn no_method_answer() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "no_method", "the route does not take this method")
 }

@@ -1,62 +1,175 @@
 //! Who may call: the one layer in front of every route and stream.
-//! Invariant: who calls is said by the listener and by what is shown to it, never by a message.
+//! Invariant: who calls is said by the listener and by what is shown to it, never by a message; a route or a stream that no rule
+//! names is served to nobody.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, Version, header};
+use axum::http::{HeaderMap, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use gridctl_core::access::{Need, Peer, Proof, Role};
 use tonic::Status;
 
-use crate::api::ApiError;
+use crate::api::{self, ApiError};
+use crate::keeper::Keeper;
 
-/// Who is at the other end of a connection, as its listener knows it.
+/// How a connection came, and what its listener knows of the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Caller {
-    /// The Unix socket's owner: the system has checked that.
-    Owner,
-    /// Somebody on this machine, who must show the token.
-    Unknown,
+pub(super) struct Arrival {
+    pub(super) way: Way,
+    pub(super) proof: Proof,
+    pub(super) from: Option<IpAddr>,
 }
+
+/// The kinds of listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Unix,
+    Plain,
+    Tls,
+}
+
+/// Who calls, for the handlers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    pub(super) peer: Peer,
+    pub(super) proof: Proof,
+    pub(super) from: Option<IpAddr>,
+}
+
+/// What a route, or a stream, wants of who calls it.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// `GET`, which is `HEAD` as well, or another method.
+    pub method: &'static str,
+    /// The path, as the router has it.
+    pub path: &'static str,
+    /// What it wants.
+    pub need: Need,
+}
+
+const fn rule(method: &'static str, path: &'static str, need: Need) -> Rule {
+    Rule { method, path, need }
+}
+
+const READ: Need = Need::Person(Role::Read);
+const SUBMIT: Need = Need::Person(Role::Submit);
+const ADMIN: Need = Need::Person(Role::Admin);
+
+/// Everything that is served, and to whom.
+pub const RULES: [Rule; 18] = [
+    rule("POST", "/gridctl.v1.WorkerService/Connect", Need::Work),
+    rule("POST", "/gridctl.v1.WorkerService/Join", Need::Nothing),
+    rule("POST", "/gridctl.v1.WorkerService/Renew", Need::Certificate),
+    rule("GET", "/api/v1/sweeps", READ),
+    rule("GET", "/api/v1/sweeps/{sweep}", READ),
+    rule("GET", "/api/v1/sweeps/{sweep}/events", READ),
+    rule("GET", "/api/v1/sweeps/{sweep}/leaderboard", READ),
+    rule("GET", "/api/v1/sweeps/{sweep}/trials", READ),
+    rule("GET", "/api/v1/sweeps/{sweep}/trials/{trial}", READ),
+    rule("GET", "/api/v1/workers", READ),
+    rule("POST", "/api/v1/sweeps", SUBMIT),
+    rule("POST", "/api/v1/sweeps/{sweep}/steer", SUBMIT),
+    rule("POST", "/api/v1/sweeps/{sweep}/retry", SUBMIT),
+    rule("POST", "/api/v1/workers/drain", ADMIN),
+    rule("POST", "/api/v1/workers/{worker}/revoke", ADMIN),
+    rule("GET", "/api/v1/tokens", ADMIN),
+    rule("POST", "/api/v1/tokens", ADMIN),
+    rule("POST", "/api/v1/tokens/{token}/revoke", ADMIN),
+];
 
 /// Why a request is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Denied {
     /// No token, or a wrong one.
-    Token,
+    Token(Way),
+    /// It is for others.
+    Role(Need),
     /// A page of somebody else's asks, through a person's browser.
     Origin,
+    /// No rule names it.
+    NoRule,
 }
 
-/// Lets in who came by the Unix socket, or shows the token and calls the master by a name of this machine.
-pub(super) async fn admit(token: Arc<str>, request: Request, next: Next) -> Response {
-    match check(&request, &token) {
-        Ok(()) => next.run(request).await,
+/// Lets in who may do what the request asks.
+pub(super) async fn admit(keeper: Arc<Keeper>, mut request: Request, next: Next) -> Response {
+    match check(&request, &keeper) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(denied) => denied.answer(is_grpc(request.headers())),
     }
 }
 
-fn check(request: &Request, token: &str) -> Result<(), Denied> {
-    if request.extensions().get::<Caller>() == Some(&Caller::Owner) {
-        return Ok(());
+fn check(request: &Request, keeper: &Keeper) -> Result<Caller, Denied> {
+    let arrival = request.extensions().get::<Arrival>().copied();
+    let nobody = Arrival { way: Way::Tls, proof: Proof::Nothing, from: None };
+    let Arrival { way, proof, from } = arrival.unwrap_or(nobody);
+    let proof = match proof {
+        Proof::Nothing => shown(request.headers(), way, keeper),
+        proof => proof,
+    };
+    let peer = keeper.peer(proof);
+    match need(request) {
+        Wanted::Rule(need) if peer.may(need) => {}
+        _ if peer.role.is_none() => return Err(Denied::Token(way)),
+        Wanted::Rule(need) => return Err(Denied::Role(need)),
+        Wanted::NoRule => return Err(Denied::NoRule),
+        // The router says that there is no such route.
+        Wanted::NoRoute => {}
     }
-    let headers = request.headers();
+    if way != Way::Unix {
+        check_origin(request, way)?;
+    }
+    Ok(Caller { peer, proof, from })
+}
+
+/// What a request wants.
+enum Wanted {
+    Rule(Need),
+    NoRule,
+    NoRoute,
+}
+
+fn need(request: &Request) -> Wanted {
+    let path = request.uri().path();
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    // Calls of gRPC share one place of the router.
+    let place = matched.filter(|matched| matched.starts_with(api::ROOT)).unwrap_or(path);
+    let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+    match RULES.iter().find(|rule| rule.method == method.as_str() && rule.path == place) {
+        Some(rule) => Wanted::Rule(rule.need),
+        None if matched.is_some_and(|matched| matched.starts_with(api::ROOT)) => Wanted::NoRule,
+        None => Wanted::NoRoute,
+    }
+}
+
+/// How somebody is recognised by the token that a request shows.
+fn shown(headers: &HeaderMap, way: Way, keeper: &Keeper) -> Proof {
     let shown = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    let shown = shown.and_then(|value| value.strip_prefix(b"Bearer "));
-    if !shown.is_some_and(|shown| is_same(shown, token.as_bytes())) {
-        return Err(Denied::Token);
+    let Some(token) = shown.and_then(|value| value.strip_prefix(b"Bearer ")) else { return Proof::Nothing };
+    match way {
+        Way::Plain if keeper.is_owner(token) => Proof::Owner,
+        _ => keeper.proof(token),
     }
+}
+
+/// A browser asks for no other page, and finds a loopback address by no name of somebody else's.
+fn check_origin(request: &Request, way: Way) -> Result<(), Denied> {
+    let headers = request.headers();
     let host = match request.version() {
         Version::HTTP_2 => request.uri().authority().map(Authority::as_str),
         _ => headers.get(header::HOST).and_then(|host| host.to_str().ok()),
     };
     let origin = headers.get(header::ORIGIN).map(|origin| origin.as_bytes());
-    let is_own = |host: &str| origin.is_none_or(|origin| origin == format!("http://{host}").as_bytes());
+    let scheme = if way == Way::Tls { "https" } else { "http" };
+    let is_own = |host: &str| origin.is_none_or(|origin| origin == format!("{scheme}://{host}").as_bytes());
     match host {
-        Some(host) if is_this_machine(host) && is_own(host) => Ok(()),
+        Some(host) if (way == Way::Tls || is_this_machine(host)) && is_own(host) => Ok(()),
         _ => Err(Denied::Origin),
     }
 }
@@ -76,28 +189,45 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 impl Denied {
     fn answer(self, is_grpc: bool) -> Response {
-        const TOKEN: &str =
-            "show `authorization: Bearer TOKEN`, with the token of the data directory's master.json";
-        const ORIGIN: &str = "call the master by `localhost` or a loopback address, and from no other page";
-        match (self, is_grpc) {
-            (Self::Token, true) => Status::unauthenticated(TOKEN).into_http(),
-            (Self::Origin, true) => Status::permission_denied(ORIGIN).into_http(),
-            (Self::Token, false) => {
-                let answer =
-                    ApiError::new(StatusCode::UNAUTHORIZED, "token", "no token was shown that counts");
-                answer.help(TOKEN).into_response()
+        let (status, code, message, help) = match self {
+            Self::Token(way) => {
+                let help = if way == Way::Plain { OWN_TOKEN } else { TOKEN };
+                (StatusCode::UNAUTHORIZED, "token", "no token was shown that counts", help.to_owned())
             }
-            (Self::Origin, false) => {
-                let answer = ApiError::new(StatusCode::FORBIDDEN, "origin", "the call comes from elsewhere");
-                answer.help(ORIGIN).into_response()
+            Self::Role(need) => {
+                (StatusCode::FORBIDDEN, "role", "this token does not let you do that", remedy(need))
             }
+            Self::Origin => {
+                (StatusCode::FORBIDDEN, "origin", "the call comes from elsewhere", ORIGIN.to_owned())
+            }
+            Self::NoRule => return api::no_method(),
+        };
+        match (status, is_grpc) {
+            (StatusCode::UNAUTHORIZED, true) => {
+                Status::unauthenticated(format!("{message}: {help}")).into_http()
+            }
+            (_, true) => Status::permission_denied(format!("{message}: {help}")).into_http(),
+            _ => ApiError::new(status, code, message).help(help).into_response(),
         }
     }
 }
 
-/// Compares without telling by its time where the first difference is.
-fn is_same(shown: &[u8], token: &[u8]) -> bool {
-    shown.len() == token.len() && shown.iter().zip(token).fold(0, |acc, (a, b)| acc | (a ^ b)) == 0
+const OWN_TOKEN: &str =
+    "show `authorization: Bearer TOKEN`, with the token of the data directory's master.json";
+const TOKEN: &str = "set GRIDCTL_TOKEN to one that `gridctl token create` made where the master runs; it may have \
+                     expired, or was revoked";
+const ORIGIN: &str = "call the master by `localhost` or a loopback address, and from no other page";
+
+fn remedy(need: Need) -> String {
+    let role = match need {
+        Need::Person(Role::Admin | Role::Owner) => "admin",
+        Need::Person(Role::Submit) => "submit",
+        Need::Person(_) => "read",
+        Need::Nothing | Need::Work | Need::Certificate => {
+            return "only workers call this: `gridctl worker --join-file FILE`".to_owned();
+        }
+    };
+    format!("ask for one with `gridctl token create --role {role}` where the master runs")
 }
 
 #[cfg(test)]
@@ -106,26 +236,31 @@ mod tests {
 
     use super::*;
 
-    fn asked(caller: Caller, headers: &[(&str, &str)]) -> Result<(), Denied> {
+    /// What becomes of a call by a loopback address without TLS, or by the Unix socket.
+    fn asked(way: Way, headers: &[(&str, &str)]) -> Result<(), Denied> {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = Keeper::open(dir.path(), "secret".to_owned(), None).unwrap();
         let mut request = Request::new(Body::empty());
-        request.extensions_mut().insert(caller);
+        let proof = if way == Way::Unix { Proof::Owner } else { Proof::Nothing };
+        request.extensions_mut().insert(Arrival { way, proof, from: None });
+        *request.uri_mut() = "/api/v1/sweeps".parse().unwrap();
         for (name, value) in headers {
             let name: axum::http::HeaderName = name.parse().unwrap();
             request.headers_mut().insert(name, value.parse().unwrap());
         }
-        check(&request, "secret")
+        check(&request, &keeper).map(drop)
     }
 
     #[test]
     fn who_came_by_tcp_must_show_the_token() {
         let host = ("host", "127.0.0.1:1");
-        assert_eq!(asked(Caller::Owner, &[]), Ok(()));
-        assert_eq!(asked(Caller::Unknown, &[("authorization", "Bearer secret"), host]), Ok(()));
-        assert_eq!(asked(Caller::Unknown, &[host]), Err(Denied::Token));
+        assert_eq!(asked(Way::Unix, &[]), Ok(()));
+        assert_eq!(asked(Way::Plain, &[("authorization", "Bearer secret"), host]), Ok(()));
+        assert_eq!(asked(Way::Plain, &[host]), Err(Denied::Token(Way::Plain)));
         for wrong in ["secret", "Bearer secreT", "Bearer secrets", "Bearer ", "bearer secret"] {
             assert_eq!(
-                asked(Caller::Unknown, &[("authorization", wrong), host]),
-                Err(Denied::Token),
+                asked(Way::Plain, &[("authorization", wrong), host]),
+                Err(Denied::Token(Way::Plain)),
                 "{wrong}"
             );
         }
@@ -135,16 +270,16 @@ mod tests {
     fn h57_hosts_and_origins_that_are_not_this_machines_are_refused() {
         let token = ("authorization", "Bearer secret");
         for good in ["localhost", "localhost:7070", "127.0.0.1:7070", "127.8.8.8", "[::1]:7070"] {
-            assert_eq!(asked(Caller::Unknown, &[token, ("host", good)]), Ok(()), "{good}");
+            assert_eq!(asked(Way::Plain, &[token, ("host", good)]), Ok(()), "{good}");
             let own = format!("http://{good}");
-            assert_eq!(asked(Caller::Unknown, &[token, ("host", good), ("origin", &own)]), Ok(()), "{own}");
+            assert_eq!(asked(Way::Plain, &[token, ("host", good), ("origin", &own)]), Ok(()), "{own}");
         }
         let hosts =
             ["evil.com", "127.0.0.1.evil.com", "10.0.0.1", "localhost.", "x@localhost", "", "local host"];
         for bad in hosts {
-            assert_eq!(asked(Caller::Unknown, &[token, ("host", bad)]), Err(Denied::Origin), "{bad}");
+            assert_eq!(asked(Way::Plain, &[token, ("host", bad)]), Err(Denied::Origin), "{bad}");
         }
-        assert_eq!(asked(Caller::Unknown, &[token]), Err(Denied::Origin), "no host at all");
+        assert_eq!(asked(Way::Plain, &[token]), Err(Denied::Origin), "no host at all");
         for bad in [
             "null",
             "http://evil.com",
@@ -153,7 +288,7 @@ mod tests {
             "http://localhost.evil.com",
         ] {
             let headers = [token, ("host", "localhost"), ("origin", bad)];
-            assert_eq!(asked(Caller::Unknown, &headers), Err(Denied::Origin), "{bad}");
+            assert_eq!(asked(Way::Plain, &headers), Err(Denied::Origin), "{bad}");
         }
     }
 }

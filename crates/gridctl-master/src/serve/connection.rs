@@ -10,15 +10,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
 
 /// A connection must have said so much after so long; HTTP/2's preface has so many bytes, and no request has fewer.
 const BEGINNING: Duration = Duration::from_secs(5);
 const BEGINNING_BYTES: usize = 24;
 
-/// Either kind of socket.
+/// Any kind of socket.
 pub(super) enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// A connection.
@@ -39,6 +41,7 @@ impl Connection {
         match &mut self.socket {
             Socket::Unix(socket) => Pin::new(socket),
             Socket::Tcp(socket) => Pin::new(socket),
+            Socket::Tls(socket) => Pin::new(socket),
         }
     }
 }
@@ -98,6 +101,7 @@ impl AsyncWrite for Connection {
         match &self.socket {
             Socket::Unix(socket) => socket.is_write_vectored(),
             Socket::Tcp(socket) => socket.is_write_vectored(),
+            Socket::Tls(socket) => socket.is_write_vectored(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod connection;
+mod doors;
 mod worker;
 
 use std::io;
@@ -14,22 +15,28 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use axum::middleware;
 use axum::response::IntoResponse;
+use gridctl_core::access::Proof;
 use gridctl_proto::limits;
 use gridctl_proto::v1::worker_service_server::WorkerServiceServer;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 use tower::{ServiceExt as _, service_fn};
 
 use crate::api::{self, ApiError};
 use crate::handle::Handle;
+use crate::identity;
+use crate::keeper::Keeper;
 use crate::tasks::Tasks;
-use access::Caller;
+use access::{Arrival, Way};
+pub use access::{RULES, Rule};
 use connection::{Connection, Socket};
+pub(crate) use doors::Doors;
 
 /// Connections at a time.
 const CONNECTIONS: usize = 12_000;
@@ -46,6 +53,8 @@ const HEADERS: usize = 64;
 const HEAD: Duration = Duration::from_secs(5);
 /// A silent connection is asked whether it lives after so long, and must answer within the next.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+/// A TLS handshake must be done after so long.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Requests of one connection at a time.
 const REQUESTS: usize = 64;
 
@@ -60,26 +69,37 @@ struct Server {
 }
 
 /// Serves until `ended` says so.
-pub(crate) async fn serve(
-    handle: Handle,
-    (unix, tcp): (UnixListener, Option<TcpListener>),
-    token: String,
-    mut ended: watch::Receiver<bool>,
-) {
+pub(crate) async fn serve(handle: Handle, doors: Doors, mut ended: watch::Receiver<bool>) {
+    let Doors { unix, plain, secure, keeper, join_file } = doors;
     let server = Server {
-        routes: routes(handle, token, ended.clone()),
+        routes: routes(handle, Arc::clone(&keeper), ended.clone()),
         builder: builder(),
         connections: Arc::new(Semaphore::new(CONNECTIONS)),
         tasks: Tasks::default(),
         ended: ended.clone(),
     };
     let all = async {
-        tokio::join!(server.accept_unix(unix), async {
-            match tcp {
-                Some(tcp) => server.accept_tcp(tcp).await,
-                None => std::future::pending().await,
+        tokio::join!(
+            server.accept_unix(unix),
+            async {
+                match plain {
+                    Some(listener) => server.accept_tcp(listener, None).await,
+                    None => std::future::pending().await,
+                }
+            },
+            async {
+                match secure {
+                    Some((listener, acceptor)) => server.accept_tcp(listener, Some(acceptor)).await,
+                    None => std::future::pending().await,
+                }
+            },
+            async {
+                match join_file {
+                    Some(path) => keeper.keep_join_file(path).await,
+                    None => std::future::pending().await,
+                }
             }
-        });
+        );
     };
     tokio::select! {
         () = all => {}
@@ -89,15 +109,17 @@ pub(crate) async fn serve(
 }
 
 /// Both protocols' routes behind the one layer that decides who may call.
-fn routes(handle: Handle, token: String, ended: watch::Receiver<bool>) -> Router {
-    let workers = WorkerServiceServer::new(worker::Workers::new(handle.clone(), Tasks::default(), ended))
+fn routes(handle: Handle, keeper: Arc<Keeper>, ended: watch::Receiver<bool>) -> Router {
+    let tasks = Tasks::default();
+    let workers = worker::Workers::new(handle.clone(), Arc::clone(&keeper), (tasks, ended));
+    let workers = WorkerServiceServer::new(workers)
         .max_decoding_message_size(limits::MAX_REQUEST_BYTES)
         .max_encoding_message_size(limits::MAX_RESPONSE_BYTES);
     let grpc = Routes::new(workers).prepare().into_axum_router();
-    let token: Arc<str> = token.into();
-    let admit = middleware::from_fn(move |request, next| access::admit(Arc::clone(&token), request, next));
+    let doors = api::doors(handle.clone(), Arc::clone(&keeper));
+    let admit = middleware::from_fn(move |request, next| access::admit(Arc::clone(&keeper), request, next));
     // tonic's router answers whatever it does not know, so the other one, which does that in JSON, takes its routes.
-    api::router(handle).merge(grpc.reset_fallback()).layer(admit)
+    api::router(handle).merge(doors).merge(grpc.reset_fallback()).layer(admit)
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
@@ -127,7 +149,8 @@ impl Server {
             let Some(permit) = self.permit().await else { return };
             match listener.accept().await {
                 Ok((socket, _)) if is_mine(&socket) => {
-                    self.serve(Socket::Unix(socket), Caller::Owner, permit);
+                    let arrival = Arrival { way: Way::Unix, proof: Proof::Owner, from: None };
+                    self.tasks.spawn(self.connection(Socket::Unix(socket), arrival, permit));
                 }
                 Ok(_) => tracing::warn!("another user tried to connect"),
                 Err(error) => back_off(&error).await,
@@ -135,15 +158,26 @@ impl Server {
         }
     }
 
-    async fn accept_tcp(&self, listener: TcpListener) {
+    async fn accept_tcp(&self, listener: TcpListener, acceptor: Option<TlsAcceptor>) {
         loop {
             let Some(permit) = self.permit().await else { return };
             match listener.accept().await {
-                Ok((socket, _)) => {
+                Ok((socket, from)) => {
                     // Without them a connection is slower, or is noticed later to be dead.
                     let _ = socket.set_nodelay(true);
                     let _ = sockopt::set_socket_keepalive(&socket, true);
-                    self.serve(Socket::Tcp(socket), Caller::Unknown, permit);
+                    let from = Some(from.ip().to_canonical());
+                    let Some(acceptor) = &acceptor else {
+                        let arrival = Arrival { way: Way::Plain, proof: Proof::Nothing, from };
+                        self.tasks.spawn(self.connection(Socket::Tcp(socket), arrival, permit));
+                        continue;
+                    };
+                    let (server, acceptor) = (self.clone(), acceptor.clone());
+                    self.tasks.spawn(async move {
+                        let Some((socket, proof)) = handshake(acceptor, socket).await else { return };
+                        let arrival = Arrival { way: Way::Tls, proof, from };
+                        server.connection(socket, arrival, permit).await;
+                    });
                 }
                 Err(error) => back_off(&error).await,
             }
@@ -154,19 +188,24 @@ impl Server {
         Arc::clone(&self.connections).acquire_owned().await.ok()
     }
 
-    /// Serves one connection, in a task of its own, until either end has had enough.
-    fn serve(&self, socket: Socket, caller: Caller, permit: OwnedSemaphorePermit) {
+    /// Serves one connection until either end has had enough.
+    fn connection(
+        &self,
+        socket: Socket,
+        arrival: Arrival,
+        permit: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let (routes, requests) = (self.routes.clone(), Arc::new(Semaphore::new(REQUESTS)));
         let answer = service_fn(move |mut request: Request<_>| {
             let (routes, requests) = (routes.clone(), Arc::clone(&requests));
-            request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(arrival);
             async move {
                 let Ok(_one) = requests.try_acquire() else { return Ok(busy()) };
                 routes.oneshot(request.map(Body::new)).await
             }
         });
         let (builder, mut ended) = (self.builder.clone(), self.ended.clone());
-        self.tasks.spawn(async move {
+        async move {
             let io = TokioIo::new(Connection::new(socket, permit));
             let served = builder.serve_connection(io, TowerToHyperService::new(answer));
             tokio::pin!(served);
@@ -180,7 +219,26 @@ impl Server {
             if let Err(error) = result {
                 tracing::debug!(error, "a connection ended");
             }
-        });
+        }
+    }
+}
+
+/// The connection once it is encrypted, and how who made it is recognised.
+async fn handshake(acceptor: TlsAcceptor, socket: TcpStream) -> Option<(Socket, Proof)> {
+    match tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
+        Ok(Ok(stream)) => {
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let proof = shown.map_or(Proof::Nothing, identity::worker_of);
+            Some((Socket::Tls(Box::new(stream)), proof))
+        }
+        Ok(Err(error)) => {
+            tracing::info!(%error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("a TLS handshake was not done in time");
+            None
+        }
     }
 }
 

@@ -2,10 +2,13 @@
 //! Invariant: whatever comes is checked before it reaches the driver, and who does not read is hung up, not waited for.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use gridctl_core::access::Proof;
 use gridctl_core::protocol::{ToMaster, ToWorker};
 use gridctl_core::sched::Conn;
 use gridctl_proto::split::{self, StreamOpening};
@@ -14,8 +17,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::access::Caller;
 use super::over;
 use crate::handle::Handle;
+use crate::identity::PublicKey;
+use crate::keeper::{Issued, Keeper, KeeperError};
 use crate::message::{Line, Message, OUTGOING};
 use crate::tasks::Tasks;
 
@@ -31,13 +37,18 @@ const PACE: Duration = Duration::from_micros(500);
 /// The service.
 pub(crate) struct Workers {
     handle: Handle,
+    keeper: Arc<Keeper>,
     tasks: Tasks,
     ended: watch::Receiver<bool>,
 }
 
 impl Workers {
-    pub(crate) fn new(handle: Handle, tasks: Tasks, ended: watch::Receiver<bool>) -> Self {
-        Self { handle, tasks, ended }
+    pub(crate) fn new(
+        handle: Handle,
+        keeper: Arc<Keeper>,
+        (tasks, ended): (Tasks, watch::Receiver<bool>),
+    ) -> Self {
+        Self { handle, keeper, tasks, ended }
     }
 }
 
@@ -52,11 +63,18 @@ impl v1::worker_service_server::WorkerService for Workers {
         let (say, said) = mpsc::channel(OUTGOING);
         let (end, why) = oneshot::channel();
         let conn = self.handle.next_conn();
-        let reading = read(self.handle.clone(), conn, request.into_inner(), say);
+        let caller = caller(&request)?;
+        let keeper = Arc::clone(&self.keeper);
+        let door = Door { caller, keeper: Arc::clone(&keeper), say };
+        let reading = read(self.handle.clone(), conn, request.into_inner(), door);
         let (mut ended, handle) = (self.ended.clone(), self.handle.clone());
         self.tasks.spawn(async move {
             let result = tokio::select! {
                 result = reading => result,
+                () = keeper.over(caller.proof) => {
+                    let _ = handle.tell(Message::Closed(conn)).await;
+                    Err(shut_out(&keeper, caller))
+                }
                 () = over(&mut ended) => {
                     // The driver lets go of the connection, or is gone itself.
                     let _ = handle.tell(Message::Closed(conn)).await;
@@ -70,6 +88,69 @@ impl v1::worker_service_server::WorkerService for Workers {
         });
         Ok(Response::new(Outgoing { said, why: Some(why), ready: VecDeque::new() }))
     }
+
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::Identity>, Status> {
+        let from = caller(&request)?.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let v1::JoinRequest { token, public_key } = request.into_inner();
+        let key = public(&public_key)?;
+        self.keeper.join(&self.handle, (token, from), key).await.map(identity).map_err(refused)
+    }
+
+    async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::Identity>, Status> {
+        let worker = caller(&request)?.peer.worker;
+        let worker = worker.ok_or_else(|| Status::permission_denied("no certificate names a worker"))?;
+        let key = public(&request.into_inner().public_key)?;
+        self.keeper.renew(worker, key).map(identity).map_err(refused)
+    }
+}
+
+/// Who calls, as the layer in front has found; without it nobody is let in.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    let caller = request.extensions().get::<Caller>().copied();
+    caller.ok_or_else(|| Status::internal("nobody has looked at who calls"))
+}
+
+fn public(key: &[u8]) -> Result<PublicKey, Status> {
+    key.try_into()
+        .map_err(|_| FieldError::new("public_key", format!("has {} bytes, not 32", key.len())).into())
+}
+
+fn identity(issued: Issued) -> Response<v1::Identity> {
+    let Issued { worker, chain, life } = issued;
+    let lives_ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+    Response::new(v1::Identity { worker: worker.0.to_vec(), chain, lives_ms })
+}
+
+fn refused(error: KeeperError) -> Status {
+    let why = error.to_string();
+    match error {
+        KeeperError::Token => Status::unauthenticated(why),
+        KeeperError::Revoked(_) => Status::permission_denied(why),
+        KeeperError::TooMany | KeeperError::NoRoom(_) => Status::resource_exhausted(why),
+        KeeperError::NoNetwork => Status::failed_precondition(why),
+        KeeperError::Master(error) => {
+            tracing::error!(error = crate::chain(&error), "no certificate is given");
+            Status::unavailable("the master cannot give a certificate now; its log says why")
+        }
+    }
+}
+
+/// Why a stream is ended that was let in.
+fn shut_out(keeper: &Keeper, caller: Caller) -> Status {
+    match caller.proof {
+        Proof::Certificate { worker, .. } if keeper.is_revoked(worker) => {
+            refused(KeeperError::Revoked(worker))
+        }
+        // It comes back with the next one.
+        _ => Status::unavailable("the certificate of this connection has expired"),
+    }
+}
+
+/// Who is at the other end of a stream, and how it is told things.
+struct Door {
+    caller: Caller,
+    keeper: Arc<Keeper>,
+    say: mpsc::Sender<ToWorker>,
 }
 
 /// Reads a connection to its end.
@@ -77,10 +158,16 @@ async fn read(
     handle: Handle,
     conn: Conn,
     mut incoming: Streaming<v1::WorkerMessage>,
-    say: mpsc::Sender<ToWorker>,
+    Door { caller, keeper, say }: Door,
 ) -> Result<(), Status> {
     let ending = |_| Status::unavailable("the master is ending");
     let hello = open(&mut incoming).await?;
+    if !caller.peer.may_be(hello.worker) {
+        return Err(Status::permission_denied("`hello` names another worker than the certificate"));
+    }
+    if keeper.is_revoked(hello.worker) {
+        return Err(refused(KeeperError::Revoked(hello.worker)));
+    }
     let (hold, mut held) = oneshot::channel();
     let line = Line { say, _hold: hold };
     handle.tell(Message::Opened(conn, hello, line)).await.map_err(ending)?;

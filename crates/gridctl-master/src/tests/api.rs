@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
 use super::fake::{Fake, SOON, eventually, frozen, hello, stands, start, submit};
-use crate::{Master, MasterConfig, Running};
+use crate::{Listen, Master, MasterConfig, Running};
 
 /// A connection that speaks HTTP/1.1, and the headers that go with each request.
 struct Client {
@@ -98,7 +98,7 @@ impl Client {
 }
 
 async fn on_tcp(dir: &std::path::Path) -> Running {
-    let config = MasterConfig::new(dir).listen_on("127.0.0.1:0".parse().unwrap()).unwrap();
+    let config = MasterConfig::new(dir).listen_on(Listen::Plain("127.0.0.1:0".parse().unwrap())).unwrap();
     Master::start(config).await.unwrap()
 }
 

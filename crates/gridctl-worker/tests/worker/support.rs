@@ -123,6 +123,14 @@ impl WorkerService for Service {
         let messages = ReceiverStream::new(messages).chain(futures_pending(tasks));
         Ok(Response::new(Box::pin(messages)))
     }
+
+    async fn join(&self, _: Request<v1::JoinRequest>) -> Result<Response<v1::Identity>, Status> {
+        Err(Status::failed_precondition("this master is on the same machine"))
+    }
+
+    async fn renew(&self, _: Request<v1::RenewRequest>) -> Result<Response<v1::Identity>, Status> {
+        Err(Status::failed_precondition("this master is on the same machine"))
+    }
 }
 
 /// An empty stream that keeps the listener alive as long as the connection.

@@ -1,11 +1,11 @@
 //! What each command takes.
 //! Invariant: numbers have their range here, so that no command checks them again.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use gridctl_core::id::{IdError, WorkerId};
 use gridctl_core::view;
 
 use crate::output::{Format, TextOrJson};
@@ -240,6 +240,8 @@ pub(crate) enum WorkersCommand {
     Ls(WorkersLsArgs),
     /// End every worker; what they run is tried again elsewhere, at no cost to its failure budget
     Drain(DrainArgs),
+    /// Shut a worker out: its connection ends, and its trials are granted to others
+    Revoke(RevokeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -250,42 +252,17 @@ pub(crate) struct WorkersLsArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RevokeArgs {
+    /// The worker, as `gridctl workers ls` shows it
+    #[arg(value_parser = worker_id)]
+    pub(crate) worker: WorkerId,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DrainArgs {
     /// How long running trials get from SIGTERM to SIGKILL
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = grace)]
     pub(crate) grace: Duration,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct MasterArgs {
-    /// Listen on this loopback address as well, beside the data directory's socket; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// How long a silent worker keeps its trials before others are granted them
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = lease_ttl)]
-    pub(crate) lease_ttl: Duration,
-    /// Trust a network file system with the journal
-    #[arg(long)]
-    pub(crate) allow_network_fs: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WorkerArgs {
-    #[command(flatten)]
-    pub(crate) machine: MachineArgs,
-    /// Where slots have their directories, in a directory `gridctl-slots` of their own [default:
-    /// work/slots in the data directory]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) work_dir: Option<PathBuf>,
-    /// Who it is, for a fleet that knows beforehand (not for people)
-    #[arg(long, value_name = "ID", hide = true)]
-    pub(crate) id: Option<String>,
-    /// How long a slot that has work may be silent when it is asked for a sign
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = slot_silence, hide = true)]
-    pub(crate) slot_silence: Duration,
-    /// End when stdin closes (not for people)
-    #[arg(long, hide = true)]
-    pub(crate) parent_pipe: bool,
 }
 
 #[derive(Debug, Args)]
@@ -308,13 +285,17 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
+fn worker_id(text: &str) -> Result<WorkerId, String> {
+    text.parse().map_err(|error: IdError| error.to_string())
+}
+
 /// A lease's length: three heartbeats at least, an hour at most.
-fn lease_ttl(text: &str) -> Result<Duration, String> {
+pub(super) fn lease_ttl(text: &str) -> Result<Duration, String> {
     within(text, Duration::from_secs(3), Duration::from_secs(3_600))
 }
 
 /// A slot's time to answer: a second at least, an hour at most.
-fn slot_silence(text: &str) -> Result<Duration, String> {
+pub(super) fn slot_silence(text: &str) -> Result<Duration, String> {
     within(text, Duration::from_secs(1), Duration::from_secs(3_600))
 }
 
@@ -324,7 +305,7 @@ fn grace(text: &str) -> Result<Duration, String> {
 }
 
 /// `1500ms`, `30s`, `2m`, `1.5h`, within a range.
-fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+pub(super) fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let duration = duration(text).ok_or("expected a number and a unit: 500ms, 30s, 2m, 1.5h")?;
     if duration < least || duration > most {
         let shown = crate::output::number::duration;

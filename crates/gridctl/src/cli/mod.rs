@@ -2,12 +2,14 @@
 //! Invariant: what comes out of here is within its range; texts that are no UTF-8 are refused except as paths.
 
 mod args;
+mod network;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
 pub(crate) use args::*;
+pub(crate) use network::*;
 
 /// A distributed hyperparameter grid-search coordinator.
 #[derive(Debug, Parser)]
@@ -30,7 +32,7 @@ pub(crate) struct Global {
     /// Where journal and results are [env: GRIDCTL_DATA_DIR] [default: gridctl-data, sought upwards]
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
-    /// The master to ask: unix:PATH or http://127.0.0.1:PORT [env: GRIDCTL_MASTER] [default: the data directory's]
+    /// The master to ask: gridctl://HOST:PORT?pin=PIN, or unix:PATH [env: GRIDCTL_MASTER] [default: the data directory's]
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) master: Option<String>,
 }
@@ -61,9 +63,12 @@ pub(crate) enum Command {
     Stop(SweepArg),
     /// End a sweep now, running trials included
     Cancel(SweepArg),
-    /// List the workers of a running master, or end them
+    /// List the workers of a running master, end them, or shut one out
     #[command(subcommand)]
     Workers(WorkersCommand),
+    /// Make, list and take back the tokens by which others come to a running master
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Serve sweeps: the daemon that workers and the commands above talk to
     Master(MasterArgs),
     /// Work for a master: the daemon that starts trials on this machine

@@ -1,12 +1,13 @@
 //! `gridctl master` and `gridctl worker`: the daemons.
 //! Invariant: what they log goes to stderr; SIGTERM ends either cleanly.
 
+use std::path::Path;
 use std::time::Duration;
 
 use gridctl_core::sched::Timing;
-use gridctl_master::MasterConfig;
+use gridctl_master::{Advert, Listen, MasterConfig, Secure};
 use gridctl_worker::client::SlotProgram;
-use gridctl_worker::{WorkerConfig, WorkerError};
+use gridctl_worker::{Address, Join, JoinAddressError, MasterPlace, WorkerConfig, WorkerError};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{MasterArgs, WorkerArgs};
@@ -30,36 +31,86 @@ pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
     config.timing = timing(args.lease_ttl)?;
     config.allow_network_fs = args.allow_network_fs;
     if let Some(address) = args.listen {
+        let listen = match args.plain {
+            true => Listen::Plain(address),
+            false => Listen::Secure(Secure {
+                address,
+                advertise: args.advertise.clone(),
+                join_file: args.join_file.clone(),
+                certificate_life: args.certificate_life,
+            }),
+        };
         config = config
-            .listen_on(address)
+            .listen_on(listen)
             .map_err(|error| Failure { exit: Exit::Usage, ..source::master_failure(&error) })?;
     }
     let runtime = runtime::shared()?;
-    let ready = |advert: &gridctl_master::Advert| {
-        output::say(format_args!("serving {} at {}", dir.display(), advert.socket_address()));
-        if let Some(address) = advert.tcp {
-            output::say(format_args!(
-                "and at http://{address}; the token for GRIDCTL_TOKEN is in {}",
-                dir.join("master.json").display()
-            ));
-        }
-    };
+    let ready = |advert: &Advert| say_where(advert, &dir, args.join_file.as_deref());
     runtime.block_on(gridctl_master::run(config, ready)).map_err(|error| source::master_failure(&error))?;
     Ok(Exit::Ok)
+}
+
+/// Says where the master is, and how others come to it.
+fn say_where(advert: &Advert, dir: &Path, join_file: Option<&Path>) {
+    output::say(format_args!("serving {} at {}", dir.display(), advert.socket_address()));
+    if let Some(address) = advert.tcp {
+        output::say(format_args!(
+            "and at http://{address}; the token for GRIDCTL_TOKEN is in {}",
+            dir.join("master.json").display()
+        ));
+    }
+    let Some(url) = &advert.url else { return };
+    output::say(format_args!("people elsewhere: export GRIDCTL_MASTER='{url}'"));
+    output::say("with a token of `gridctl token create --role read|submit|admin`, made here");
+    match join_file {
+        Some(path) => {
+            output::say(format_args!("workers elsewhere: gridctl worker --join-file {}", path.display()));
+        }
+        None => output::say(
+            "workers elsewhere: gridctl worker --join URL, with one of `gridctl token create --role worker`, \
+             made here",
+        ),
+    }
+}
+
+/// How a worker finds its master: by what it joins with, or where a person or the data directory says.
+fn master_place(args: &WorkerArgs, settings: &Settings) -> Result<MasterPlace, Failure> {
+    if let Some(path) = &args.join_file {
+        return Ok(MasterPlace::Join(Join::File(path.clone())));
+    }
+    if let Some(text) = &args.join {
+        // What was typed may hold a token, and is not shown.
+        let address = text.parse().map_err(|error: JoinAddressError| {
+            Failure::usage("worker::join", error.to_string())
+                .help("`gridctl token create --role worker`, where the master runs, prints one")
+        })?;
+        return Ok(MasterPlace::Join(Join::Address(address)));
+    }
+    let place = source::place(settings, &settings.cwd)?;
+    if let Address::Secure { .. } = place.address {
+        return Err(Failure::usage(
+            "worker::join",
+            "a worker comes to a master on another machine by a join token",
+        )
+        .help(
+            "--join-file FILE, which `gridctl master --join-file FILE` keeps, or --join URL, which \
+                   `gridctl token create --role worker` prints",
+        ));
+    }
+    Ok(MasterPlace::Here { address: place.address, token: place.token })
 }
 
 /// Runs a worker.
 pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
     log_to_stderr(settings, if args.parent_pipe { "warn" } else { "info" })?;
-    let place = source::place(settings, &settings.cwd)?;
+    let master = master_place(args, settings)?;
     let dir = settings.data_dir.for_sweep(&settings.cwd)?.journal;
     let this = std::env::current_exe()
         .map_err(|error| Failure::error("worker", format!("cannot find the running binary: {error}")))?;
     let id = args.id.as_deref().map(str::parse).transpose();
     let config = WorkerConfig {
         id: id.map_err(|error: gridctl_core::id::IdError| Failure::usage("worker::id", error.to_string()))?,
-        master: place.address,
-        token: place.token,
+        master,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         // A directory that a person names may hold what is the person's: ours is one of its own
         // below it.

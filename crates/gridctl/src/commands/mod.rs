@@ -11,5 +11,6 @@ pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod steer;
 pub(crate) mod submit;
+pub(crate) mod token;
 pub(crate) mod trials;
 pub(crate) mod workers;

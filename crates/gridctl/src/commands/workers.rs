@@ -21,6 +21,14 @@ pub(crate) fn run(command: &WorkersCommand, settings: &Settings) -> Outcome {
             master.drain(args.grace)?;
             output::say("every worker was asked to end; what they run is tried again by others");
         }
+        WorkersCommand::Revoke(args) => {
+            let worker = args.worker;
+            if master.revoke_worker(worker)?.touched == 0 {
+                output::say(format_args!("no worker {worker} is there; it is shut out all the same"));
+            } else {
+                output::say(format_args!("worker {worker} is shut out; its trials are granted to others"));
+            }
+        }
     }
     Ok(Exit::Ok)
 }

@@ -1,4 +1,4 @@
-//! The API's client: a master's routes over its socket or loopback, or the very same routes in this process, over a journal.
+//! The API's client: a master's routes over its socket, loopback or TLS, or the very same routes in this process, over a journal.
 //! Invariant: every call has a deadline; a master that is not there is exit code 5, what it refuses is not.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use gridctl_core::spec::Diagnostic;
 use gridctl_core::view::{MAX_ANSWER_BYTES, Problem, SweepStatus};
 use gridctl_master::api::ROOT;
-use gridctl_worker::Address;
+use gridctl_worker::{Address, tls};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
@@ -186,6 +186,10 @@ async fn open(
         Address::Http(url) => {
             let place = url.trim_start_matches("http://");
             let way = begin(TcpStream::connect(place).await?).await?;
+            Ok((way, HeaderValue::from_str(place)?))
+        }
+        Address::Secure { place, pin } => {
+            let way = begin(tls::connect(place, *pin, None, "http/1.1").await?).await?;
             Ok((way, HeaderValue::from_str(place)?))
         }
     }

@@ -9,11 +9,13 @@ pub(crate) mod target;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gridctl_core::id::WorkerId;
 use gridctl_core::sched::Steer;
 use gridctl_core::spec::Diagnostic;
 use gridctl_core::view::{
     DrainRequest, LATEST, Leaderboard, LeaderboardQuery, RetryRequest, SteerRequest, SubmitRequest,
-    Submitted, SweepStatus, Touched, TrialDetails, TrialsPage, TrialsQuery,
+    Submitted, SweepStatus, TokenMade, TokenRequest, TokenView, Touched, TrialDetails, TrialsPage,
+    TrialsQuery,
 };
 pub(crate) use gridctl_master::chain;
 use gridctl_master::{Handle, MasterError};
@@ -214,6 +216,27 @@ impl MasterSource {
     pub(crate) fn workers(&mut self) -> Result<Vec<serde_json::Value>, Failure> {
         let route = api::route(&["workers"]);
         self.runtime.block_on(patiently(self.client.get(&route, &())))
+    }
+
+    /// Shuts a worker out.
+    pub(crate) fn revoke_worker(&mut self, worker: WorkerId) -> Result<Touched, Failure> {
+        self.post(&["workers", &worker.to_string(), "revoke"], &())
+    }
+
+    /// Makes a token.
+    pub(crate) fn make_token(&mut self, request: &TokenRequest) -> Result<TokenMade, Failure> {
+        self.post(&["tokens"], request)
+    }
+
+    /// The tokens that are good.
+    pub(crate) fn tokens(&mut self) -> Result<Vec<TokenView>, Failure> {
+        let route = api::route(&["tokens"]);
+        self.runtime.block_on(patiently(self.client.get(&route, &())))
+    }
+
+    /// Takes a token back.
+    pub(crate) fn revoke_token(&mut self, id: &str) -> Result<Touched, Failure> {
+        self.post(&["tokens", id, "revoke"], &())
     }
 
     /// Asks every worker to end.

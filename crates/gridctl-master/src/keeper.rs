@@ -1,0 +1,272 @@
+//! Who holds the master's doors: tokens, the workers that were shut out, and the certificates that it gives.
+//! Invariant: what is given or taken back is on the disk before anybody hears of it.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use gridctl_core::access::{Credentials, FailureLimit, JOIN_MS, NoRoom, Peer, Proof, Role, TokenView};
+use gridctl_core::id::WorkerId;
+use gridctl_storage::private;
+use tokio::sync::watch;
+
+use crate::advert;
+use crate::clock;
+use crate::error::{AskError, MasterError};
+use crate::handle::Handle;
+use crate::identity::{Authority, PublicKey};
+
+/// The file in the data directory.
+const FILE: &str = "access.json";
+/// Whoever is let in is looked at again after so long at the latest.
+const LOOK: Duration = Duration::from_secs(2);
+/// A join file is written anew after so long.
+const REWRITE: Duration = Duration::from_secs(300);
+
+/// The doorkeeper.
+pub(crate) struct Keeper {
+    path: PathBuf,
+    credentials: Mutex<Credentials>,
+    failures: Mutex<FailureLimit>,
+    changed: watch::Sender<()>,
+    /// What the owner shows on a loopback address without TLS.
+    owner: String,
+    network: Option<Network>,
+}
+
+/// What there is where other machines can come.
+pub(crate) struct Network {
+    pub(crate) authority: Authority,
+    /// How long a worker's certificate lives.
+    pub(crate) life: Duration,
+    /// Where others reach the master: `host:port`.
+    pub(crate) place: String,
+}
+
+/// A certificate for a worker.
+pub(crate) struct Issued {
+    pub(crate) worker: WorkerId,
+    pub(crate) chain: Vec<Vec<u8>>,
+    pub(crate) life: Duration,
+}
+
+/// Why somebody gets nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeeperError {
+    #[error(
+        "the join token opens nothing: it is wrong, has expired, or was used up; ask for another with `gridctl token create --role worker`, or use --join-file"
+    )]
+    Token,
+    #[error("too many wrong join tokens came from there: wait a few seconds")]
+    TooMany,
+    #[error("worker {0} was shut out with `gridctl workers revoke`")]
+    Revoked(WorkerId),
+    #[error("this master gives no certificates: it listens on no address with TLS; start it with --listen")]
+    NoNetwork,
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    #[error(transparent)]
+    Master(#[from] MasterError),
+}
+
+impl Keeper {
+    /// Reads what was given and taken back before.
+    pub(crate) fn open(dir: &Path, owner: String, network: Option<Network>) -> Result<Self, MasterError> {
+        let path = dir.join(FILE);
+        let credentials = match private::read(&path)? {
+            None => Credentials::default(),
+            Some(text) => serde_json::from_str(&text)
+                .map_err(|error| MasterError::Identity { path: path.clone(), problem: error.to_string() })?,
+        };
+        Ok(Self {
+            path,
+            credentials: Mutex::new(credentials),
+            failures: Mutex::default(),
+            changed: watch::Sender::new(()),
+            owner,
+            network,
+        })
+    }
+
+    /// The address that others use: with the pin, and with no token.
+    pub(crate) fn url(&self) -> Option<String> {
+        let Network { authority, place, .. } = self.network.as_ref()?;
+        Some(format!("gridctl://{place}?pin={}", authority.pin()))
+    }
+
+    /// Whether this is the owner's own token.
+    pub(crate) fn is_owner(&self, secret: &[u8]) -> bool {
+        let owner = self.owner.as_bytes();
+        secret.len() == owner.len() && secret.iter().zip(owner).fold(0, |acc, (a, b)| acc | (a ^ b)) == 0
+    }
+
+    /// How somebody is recognised who shows this token.
+    pub(crate) fn proof(&self, secret: &[u8]) -> Proof {
+        self.credentials().proof(secret)
+    }
+
+    /// Who that is now.
+    pub(crate) fn peer(&self, proof: Proof) -> Peer {
+        self.credentials().peer(proof, clock::unix_ms()).0
+    }
+
+    /// Whether this worker was shut out, however it comes.
+    pub(crate) fn is_revoked(&self, worker: WorkerId) -> bool {
+        self.credentials().is_revoked(worker)
+    }
+
+    /// Says that the workers are gone that were shut out: a master that was killed may have granted nothing of theirs anew.
+    pub(crate) async fn tell_of_revoked(&self, handle: &Handle) -> Result<(), AskError> {
+        let revoked = self.credentials().revoked();
+        for worker in revoked {
+            handle.gone(worker).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until whoever was let in for `proof` is nobody any more.
+    pub(crate) async fn over(&self, proof: Proof) {
+        let mut changed = self.changed.subscribe();
+        loop {
+            let (peer, left_ms) = self.credentials().peer(proof, clock::unix_ms());
+            if peer.role.is_none() {
+                return;
+            }
+            let look = LOOK.min(Duration::from_millis(left_ms));
+            // The sender is this keeper's own.
+            let _ = tokio::time::timeout(look, changed.changed()).await;
+        }
+    }
+
+    /// A new worker's certificate, for who shows a join token.
+    pub(crate) async fn join(
+        self: &Arc<Self>,
+        handle: &Handle,
+        (secret, from): (String, IpAddr),
+        key: PublicKey,
+    ) -> Result<Issued, KeeperError> {
+        let Network { authority, life, .. } = self.network.as_ref().ok_or(KeeperError::NoNetwork)?;
+        let now = clock::now();
+        if self.failures().is_over(now, from) {
+            return Err(KeeperError::TooMany);
+        }
+        let taken = self.change(move |credentials| credentials.spend(secret.as_bytes(), clock::unix_ms()));
+        if !taken.await? {
+            self.failures().failed(now, from);
+            return Err(KeeperError::Token);
+        }
+        let known = handle.workers().await.unwrap_or_default();
+        let worker = loop {
+            let worker = WorkerId(random()?);
+            if !self.is_revoked(worker) && known.iter().all(|known| known.worker != worker) {
+                break worker;
+            }
+        };
+        let chain = authority.sign((worker, key), clock::unix_ms(), *life)?;
+        tracing::info!(%worker, %from, "a worker joined");
+        Ok(Issued { worker, chain, life: *life })
+    }
+
+    /// The next certificate of a worker that has one.
+    pub(crate) fn renew(&self, worker: WorkerId, key: PublicKey) -> Result<Issued, KeeperError> {
+        let Network { authority, life, .. } = self.network.as_ref().ok_or(KeeperError::NoNetwork)?;
+        if self.is_revoked(worker) {
+            return Err(KeeperError::Revoked(worker));
+        }
+        let chain = authority.sign((worker, key), clock::unix_ms(), *life)?;
+        Ok(Issued { worker, chain, life: *life })
+    }
+
+    /// A new token, and what is kept of it.
+    pub(crate) async fn make(
+        self: &Arc<Self>,
+        role: Role,
+        life_ms: u64,
+        uses: Option<u32>,
+    ) -> Result<(String, TokenView), KeeperError> {
+        let path = self.path.clone();
+        let failed = move |source| MasterError::File { doing: "write", path, source };
+        let secret = advert::token().map_err(failed)?;
+        let kept = secret.clone();
+        let view = self.change(move |credentials| {
+            credentials.keep(kept.as_bytes(), role, (life_ms, uses), clock::unix_ms())
+        });
+        Ok((secret, view.await??))
+    }
+
+    pub(crate) fn tokens(&self) -> Vec<TokenView> {
+        self.credentials().tokens(clock::unix_ms())
+    }
+
+    /// Takes a token back; false if there is none of this name.
+    pub(crate) async fn revoke(self: &Arc<Self>, id: String) -> Result<bool, KeeperError> {
+        Ok(self.change(move |credentials| credentials.revoke(&id)).await?)
+    }
+
+    /// Shuts a worker out for as long as any certificate of its can last.
+    pub(crate) async fn revoke_worker(self: &Arc<Self>, worker: WorkerId) -> Result<(), KeeperError> {
+        let life = self.network.as_ref().map_or(LOOK, |network| network.life);
+        let life_ms =
+            u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(gridctl_core::access::CERTIFICATE_MS);
+        let until = clock::unix_ms().saturating_add(life_ms);
+        self.change(move |credentials| credentials.revoke_worker(worker, until)).await?;
+        Ok(())
+    }
+
+    /// Writes the file at `path` anew, again and again, so that the token in it is never about to expire.
+    pub(crate) async fn keep_join_file(self: Arc<Self>, path: PathBuf) {
+        loop {
+            tokio::time::sleep(REWRITE).await;
+            if let Err(error) = self.write_join_file(&path).await {
+                tracing::error!(error = crate::chain(&error), "{} is not written", path.display());
+            }
+        }
+    }
+
+    /// Writes a join token to the file at `path`.
+    pub(crate) async fn write_join_file(self: &Arc<Self>, path: &Path) -> Result<(), KeeperError> {
+        let url = self.url().ok_or(KeeperError::NoNetwork)?;
+        let (token, _) = self.make(Role::Worker, JOIN_MS, None).await?;
+        let failed = |source| MasterError::File { doing: "write", path: path.to_owned(), source };
+        private::write(path, &format!("{url}&token={token}\n")).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Makes a change, on the disk first where it makes a difference.
+    async fn change<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Credentials) -> T + Send + 'static,
+    ) -> Result<T, MasterError> {
+        let this = Arc::clone(self);
+        let write = move || {
+            let mut credentials = this.credentials();
+            let mut next = credentials.clone();
+            let result = change(&mut next);
+            if next != *credentials {
+                let failed = |source| MasterError::File { doing: "write", path: this.path.clone(), source };
+                let text = serde_json::to_string(&next).map_err(|error| failed(error.into()))?;
+                private::write(&this.path, &text).map_err(failed)?;
+                *credentials = next;
+                this.changed.send_replace(());
+            }
+            Ok(result)
+        };
+        let ended = tokio::task::spawn_blocking(write).await;
+        ended.map_err(|error| MasterError::Broken { part: "doorkeeper", why: error.to_string() })?
+    }
+
+    fn credentials(&self) -> MutexGuard<'_, Credentials> {
+        self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failures(&self) -> MutexGuard<'_, FailureLimit> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn random() -> Result<[u8; 5], MasterError> {
+    let mut bytes = [0; 5];
+    getrandom::fill(&mut bytes).map_err(|error| MasterError::Tls { problem: error.to_string() })?;
+    Ok(bytes)
+}
