@@ -215,6 +215,16 @@ fn options_in_other_letters_than_the_program_has_are_led_to_the_macro_for_them()
         assert!(said.contains(help), "{code}{command}: {said}");
         assert_eq!(help.is_empty(), !said.contains("check::option"), "{code}{command}: {said}");
     }
+    let hydra = "import hydra\n@hydra.main(config_path='.')\ndef main(cfg): pass\n";
+    for (command, help) in [
+        ("", "add \"${args_hydra}\" to"),
+        (", \"${args}\"", "help: write \"${args_hydra}\""),
+        (", \"${args_no_hyphens}\"", ""),
+        (", \"${args_hydra}\"", ""),
+    ] {
+        let said = said_of_options(hydra, &format!("python3, t.py{command}"), "lr: {values: [1, 2]}");
+        assert!(said.contains(help) && (!help.is_empty() || !said.contains("warning")), "{command}: {said}");
+    }
     let said = said_of_options(DASHES, "python3, -m, t, \"${args}\"", "n_trees: {values: [1, 2]}");
     assert!(said.contains("declares `--n-trees`, and `${args}` gives `--n_trees`"), "{said}");
     let said = said_of_options(DASHES, "sh, train, \"${args}\"", "n_trees: {values: [1, 2]}");

@@ -58,6 +58,16 @@ fn a_sweep_that_no_master_goes_on_with_is_interrupted_not_running() {
 }
 
 #[test]
+fn that_all_trials_diverged_is_said() {
+    let lab = Lab::new();
+    let sweep = "metric: {name: loss, goal: minimize}\nparameters: {x: {values: [1, 2]}}\n";
+    lab.write("d.yaml", format!("command: [sh, -c, 'echo x=$HP_X; echo loss=nan']\n{sweep}"));
+    let ran = lab.run(&["run", "d.yaml"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stderr.contains("all of them diverged: no value of `loss` is a number"), "{}", ran.stderr);
+}
+
+#[test]
 fn what_waits_to_be_tried_again_is_said() {
     let lab = Lab::new();
     lab.write("w.yaml", "command: [sh, -c, 'exit 75']\nparameters: {x: {values: [1, 2]}}\n");

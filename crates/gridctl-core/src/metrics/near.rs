@@ -12,6 +12,8 @@ const MAX_SEEN: usize = 16;
 const MAX_SHOWN: usize = 80;
 /// The most names of one line that are looked at.
 const MAX_NAMES: usize = 256;
+/// The longest line in which the name is looked for among other words, in bytes.
+const MAX_PROSE_LINE: usize = 300;
 /// How many names are known not to be worth remembering.
 const PASSED_OVER: usize = 512;
 /// Names as alike as this are worth a "declared".
@@ -50,6 +52,8 @@ pub(super) struct NearMisses {
     apart_rank: u8,
     /// `Accuracy=95%`, and the name in it.
     other_letters: Option<(String, String)>,
+    /// `Accuracy of the network: 54 %`, and what reads it.
+    in_prose: Option<(String, Advice)>,
     /// The first `::metric` line that has more or less than names with values.
     malformed_metric: Option<String>,
     /// Keys of one line that are all the objective, and one of them.
@@ -196,6 +200,7 @@ impl NearMisses {
                 self.advise_apart(line, text, objective);
             }
         }
+        self.look_for_prose(line, objective);
         let mut other = None;
         for (at, sign) in separators(line).take(MAX_NAMES) {
             let before = line[..at].trim_end_matches([' ', '\t', '"', '\'']);
@@ -220,6 +225,28 @@ impl NearMisses {
         }
         if let Some(name) = other {
             self.other_letters(line, name, objective);
+        }
+    }
+
+    /// Looks for the objective's name among other words, in whatever letters, and a number farther on.
+    fn look_for_prose(&mut self, line: &str, objective: &str) {
+        let (bytes, length) = (line.as_bytes(), objective.len());
+        if length == 0
+            || line.len() > MAX_PROSE_LINE
+            || self.in_prose.as_ref().is_some_and(|(_, a)| a.is_tired())
+        {
+            return;
+        }
+        let part = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+        let found = bytes.windows(length).enumerate().find(|(at, word)| {
+            word.eq_ignore_ascii_case(objective.as_bytes())
+                && !part(at.checked_sub(1).and_then(|before| bytes.get(before)))
+                && !part(bytes.get(at + length))
+        });
+        let Some((at, _)) = found.filter(|(at, _)| line.is_char_boundary(*at)) else { return };
+        let (text, advice) = self.in_prose.get_or_insert_default();
+        if let Some(end) = advice.in_prose(line, at, length) {
+            *text = shown(&line[at..end]);
         }
     }
 
@@ -284,6 +311,15 @@ impl NearMisses {
             out.push(format!("saw `{text}`, declared `{objective}`: `{name}` has no plain number"));
         }
         if let Some(pattern) = self.advice.pattern().filter(|_| !out.is_empty()) {
+            out.push(format!("to read it: `regex: '{pattern}'` under `metric`"));
+        }
+        if let Some((text, pattern)) = self
+            .in_prose
+            .as_ref()
+            .filter(|_| out.is_empty())
+            .and_then(|(text, advice)| Some((text, advice.pattern()?)))
+        {
+            out.push(format!("saw `{text}`, where other words stand between the name and its number"));
             out.push(format!("to read it: `regex: '{pattern}'` under `metric`"));
         }
         if let Some(text) = &self.regex_caught {

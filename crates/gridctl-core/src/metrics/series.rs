@@ -25,6 +25,9 @@ pub(super) struct Track {
     /// The last value, if it could not be read, and where it stands.
     unreadable: Option<String>,
     peers: Peers,
+    /// The unit behind the last value, and whether there was ever another.
+    unit: Option<&'static str>,
+    has_units: bool,
 }
 
 /// Values that stand side by side, as those of folds do.
@@ -68,6 +71,14 @@ impl Track {
         if let Some(step) = step {
             self.curve.push(step, value);
         }
+    }
+
+    /// Whether values come in several units, this one among them.
+    fn changes_unit(&mut self, unit: Option<&'static str>) -> bool {
+        let before = self.unit;
+        self.unit = unit.or(before);
+        self.has_units |= before.is_some() && self.unit != before;
+        self.has_units
     }
 
     fn push_unreadable(&mut self, place: Place, text: &str) {
@@ -207,6 +218,11 @@ impl Series {
     /// Takes a value in. NaN is neither smallest nor largest beside any other value.
     pub(super) fn push(&mut self, channel: Channel, place: Place, step: Option<i64>, value: f64) {
         self.tracks[channel as usize].push(self.report, place, step, value);
+    }
+
+    /// Takes in the unit behind a value of text that came with its name alone; whether there are several.
+    pub(super) fn changes_unit(&mut self, channel: Channel, unit: Option<&'static str>) -> bool {
+        self.tracks[channel as usize].changes_unit(unit)
     }
 
     /// Takes in whose a value of text is that came with its name alone, as far as the words before it say.

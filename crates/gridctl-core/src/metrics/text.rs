@@ -10,7 +10,7 @@ use super::near::{Missed, WIDE, shown};
 use super::nested::{self, Nested};
 use super::qualifier::{self, Heading, Qualifier, Said, Section};
 use super::series::{Place, Series, Words};
-use super::value::{Value, whole_number, whole_value};
+use super::value::{Value, unit, whole_number, whole_value};
 use super::{Declared, Patterns};
 use crate::record::Channel;
 
@@ -63,6 +63,15 @@ impl TextLine<'_> {
 
     /// Takes in a value that the name at `at` alone has.
     fn push_alone(&self, series: &mut Series, at: usize, value: Result<f64, &str>) {
+        let behind = line::after_separator(&self.text[at + series.name.len()..]);
+        if series.changes_unit(self.channel, behind.and_then(unit)) {
+            series.push_unreadable(
+                self.channel,
+                self.place,
+                &format!("{} (in several units)", &self.text[at..]),
+            );
+            return;
+        }
         match value {
             Ok(value) => {
                 series.push(self.channel, self.place(at), self.step(), value);

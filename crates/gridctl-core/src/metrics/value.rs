@@ -75,6 +75,20 @@ pub(super) fn value_at(text: &str) -> Value {
     if begins_like_number(text) { Value::Unreadable } else { Value::Prose }
 }
 
+/// Units of one thing in different sizes, as programs choose them by a number's size.
+const UNITS: [&str; 24] = [
+    "ns", "us", "µs", "μs", "ms", "s", "sec", "min", "h", "B", "KB", "kB", "MB", "GB", "TB", "KiB", "MiB",
+    "GiB", "TiB", "k", "K", "M", "G", "T",
+];
+
+/// The unit behind the number that `text` begins with, if its kind has others.
+pub(super) fn unit(text: &str) -> Option<&'static str> {
+    let (_, end) = number_prefix(text.trim_start_matches(is_blank))?;
+    let rest = text.trim_start_matches(is_blank)[end..].trim_start_matches(is_blank);
+    let word = &rest[..rest.len() - rest.trim_start_matches(char::is_alphabetic).len()];
+    UNITS.into_iter().find(|unit| *unit == word)
+}
+
 /// Whether `text` begins with a number as cells of tables hold them; others may follow.
 pub(super) fn is_cell(text: &str) -> bool {
     number_prefix(text).is_some_and(|(_, end)| ending(&text[..end], &text[end..]) == Ending::Whole)

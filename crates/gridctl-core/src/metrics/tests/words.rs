@@ -265,6 +265,8 @@ fn prose_shares_and_names_in_other_words_get_advice_that_reads_them() {
         ("The accuracy is 0.52\n", 0.52),
         ("accuracy tensor(0.5)\n", 0.5),
         ("Test set: loss: 0.3, accuracy: 6759/10000 (68%)\n", 68.0),
+        ("Accuracy of the network on the 10000 test images: 54 %\n", 54.0),
+        ("PR-AUC = 0.7\nthe Accuracy score = 0.8\n", 0.8),
     ] {
         let missed = outcome_of(&patterns(Some(metric("accuracy")), vec![]), output, "");
         let regex = offered(&missed).unwrap_or_else(|| panic!("{output}: {:?}", missed.near_misses));
@@ -273,4 +275,18 @@ fn prose_shares_and_names_in_other_words_get_advice_that_reads_them() {
     }
     let missed = outcome_of(&patterns(Some(metric("val_acc")), vec![]), "val acc: 0.8\ntest acc: 0.7\n", "");
     assert!(missed.near_misses.join("\n").contains("write `name: val acc`"), "{:?}", missed.near_misses);
+}
+
+#[test]
+fn a_number_in_another_unit_than_before_is_none() {
+    for (output, value) in [
+        ("accuracy: 12.5 ms\naccuracy: 9 ms\n", Some(9.0)),
+        ("accuracy: 850 ms\naccuracy: 1.2 s\n", None),
+        ("accuracy: 850 ms\naccuracy: 1.2 s\naccuracy: 1.1 s\n", None),
+        ("accuracy: 900 K\naccuracy: 1.2 M\n", None),
+        ("accuracy: 1 s\naccuracy: 2 stars\n", Some(2.0)),
+    ] {
+        let outcome = outcome_of(&patterns(Some(metric("accuracy")), vec![]), output, "");
+        assert_eq!(outcome.objective, value, "{output}: {:?}", outcome.near_misses);
+    }
 }
