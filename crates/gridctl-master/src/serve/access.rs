@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use gridctl_core::access::{Need, Peer, Proof, Role};
 use tonic::Status;
 
+use super::guests::GuestPass;
 use crate::api::{self, ApiError};
 use crate::keeper::Keeper;
 
@@ -98,6 +99,11 @@ enum Denied {
 pub(super) async fn admit(keeper: Arc<Keeper>, mut request: Request, next: Next) -> Response {
     match check(&request, &keeper) {
         Ok(caller) => {
+            if caller.peer.role.is_some()
+                && let Some(pass) = request.extensions().get::<GuestPass>()
+            {
+                pass.is_known();
+            }
             request.extensions_mut().insert(caller);
             next.run(request).await
         }

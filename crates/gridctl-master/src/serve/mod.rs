@@ -4,6 +4,7 @@
 mod access;
 mod connection;
 mod doors;
+mod guests;
 mod worker;
 
 use std::io;
@@ -37,6 +38,7 @@ use access::{Arrival, Way};
 pub use access::{RULES, Rule};
 use connection::{Connection, Socket};
 pub(crate) use doors::Doors;
+use guests::{GuestPass, Guests};
 
 /// Connections at a time.
 const CONNECTIONS: usize = 12_000;
@@ -55,6 +57,8 @@ const HEAD: Duration = Duration::from_secs(5);
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 /// A TLS handshake must be done after so long.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Who comes from elsewhere must have said who they are after so long.
+const GUEST: Duration = Duration::from_secs(30);
 /// Requests of one connection at a time.
 const REQUESTS: usize = 64;
 
@@ -64,6 +68,7 @@ struct Server {
     routes: Router,
     builder: auto::Builder<TokioExecutor>,
     connections: Arc<Semaphore>,
+    guests: Arc<Guests>,
     tasks: Tasks,
     ended: watch::Receiver<bool>,
 }
@@ -75,6 +80,7 @@ pub(crate) async fn serve(handle: Handle, doors: Doors, mut ended: watch::Receiv
         routes: routes(handle, Arc::clone(&keeper), ended.clone()),
         builder: builder(),
         connections: Arc::new(Semaphore::new(CONNECTIONS)),
+        guests: Arc::default(),
         tasks: Tasks::default(),
         ended: ended.clone(),
     };
@@ -150,7 +156,7 @@ impl Server {
             match listener.accept().await {
                 Ok((socket, _)) if is_mine(&socket) => {
                     let arrival = Arrival { way: Way::Unix, proof: Proof::Owner, from: None };
-                    self.tasks.spawn(self.connection(Socket::Unix(socket), arrival, permit));
+                    self.tasks.spawn(self.connection(Socket::Unix(socket), (arrival, None), permit));
                 }
                 Ok(_) => tracing::warn!("another user tried to connect"),
                 Err(error) => back_off(&error).await,
@@ -166,17 +172,24 @@ impl Server {
                     // Without them a connection is slower, or is noticed later to be dead.
                     let _ = socket.set_nodelay(true);
                     let _ = sockopt::set_socket_keepalive(&socket, true);
-                    let from = Some(from.ip().to_canonical());
+                    let from = from.ip().to_canonical();
+                    // Who finds no place is hung up, and may come again.
+                    let Some(pass) = self.guests.enter(from) else { continue };
+                    let from = Some(from);
                     let Some(acceptor) = &acceptor else {
                         let arrival = Arrival { way: Way::Plain, proof: Proof::Nothing, from };
+                        let arrival = (arrival, Some(pass));
                         self.tasks.spawn(self.connection(Socket::Tcp(socket), arrival, permit));
                         continue;
                     };
                     let (server, acceptor) = (self.clone(), acceptor.clone());
                     self.tasks.spawn(async move {
                         let Some((socket, proof)) = handshake(acceptor, socket).await else { return };
+                        if proof != Proof::Nothing {
+                            pass.is_known();
+                        }
                         let arrival = Arrival { way: Way::Tls, proof, from };
-                        server.connection(socket, arrival, permit).await;
+                        server.connection(socket, (arrival, Some(pass)), permit).await;
                     });
                 }
                 Err(error) => back_off(&error).await,
@@ -192,13 +205,17 @@ impl Server {
     fn connection(
         &self,
         socket: Socket,
-        arrival: Arrival,
+        (arrival, pass): (Arrival, Option<GuestPass>),
         permit: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (routes, requests) = (self.routes.clone(), Arc::new(Semaphore::new(REQUESTS)));
+        let shared = pass.clone();
         let answer = service_fn(move |mut request: Request<_>| {
             let (routes, requests) = (routes.clone(), Arc::clone(&requests));
             request.extensions_mut().insert(arrival);
+            if let Some(pass) = &shared {
+                request.extensions_mut().insert(pass.clone());
+            }
             async move {
                 let Ok(_one) = requests.try_acquire() else { return Ok(busy()) };
                 routes.oneshot(request.map(Body::new)).await
@@ -215,11 +232,20 @@ impl Server {
                     served.as_mut().graceful_shutdown();
                     served.await
                 }
+                () = overstayed(pass) => return,
             };
             if let Err(error) = result {
                 tracing::debug!(error, "a connection ended");
             }
         }
+    }
+}
+
+/// Waits until somebody has been a guest for too long; for ever, if they are none.
+async fn overstayed(pass: Option<GuestPass>) {
+    let Some(pass) = pass else { return std::future::pending().await };
+    if tokio::time::timeout(GUEST, pass.known()).await.is_ok() {
+        std::future::pending().await
     }
 }
 

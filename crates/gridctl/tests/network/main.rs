@@ -3,6 +3,7 @@
 //! A test's name begins with the lines of `.ci/bad-inputs` that it covers.
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
 
+mod crowd;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod nodes;
