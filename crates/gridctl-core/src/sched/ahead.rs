@@ -22,7 +22,7 @@ impl Sweep {
     fn room(&self) -> u64 {
         let Some(cap) = self.frozen.spec.run_cap else { return u64::MAX };
         let gone = match self.frozen.spec.order {
-            Order::File => self.cursor - self.settled.excluded.range_cardinality(..self.cursor),
+            Order::File => self.cursor - self.trials.settled().excluded.range_cardinality(..self.cursor),
             Order::Spread => self.touched(),
         };
         cap.saturating_sub(gone)
@@ -43,7 +43,7 @@ impl Sweep {
         let last = self.points.len().min(self.cursor.saturating_add(most));
         for pos in self.cursor..last {
             let looked_at = pos - self.cursor + 1;
-            if self.settled.state(pos).is_some() || self.open.contains_key(&pos) {
+            if !self.trials.is_fresh(pos) {
                 room -= u64::from(in_order);
                 if room == 0 {
                     return Some(Ahead { upto: pos + 1, excluded, found: false, looked_at });
@@ -62,7 +62,7 @@ impl Sweep {
     pub(super) fn excluded_beyond(&self, most: u64) -> Vec<(u64, u64)> {
         let mut excluded = Vec::new();
         if self.points.len() - self.cursor <= most {
-            let open = |pos: &u64| self.settled.state(*pos).is_none() && !self.open.contains_key(pos);
+            let open = |pos: &u64| self.trials.is_fresh(*pos);
             let positions = (self.cursor..self.points.len()).filter(open);
             let is_excluded = |pos: &u64| self.points.is_excluded(self.points.index_at(*pos));
             positions.filter(is_excluded).for_each(|pos| add(&mut excluded, pos));
@@ -73,7 +73,7 @@ impl Sweep {
     pub(super) fn pass(&mut self, upto: u64, excluded: &[(u64, u64)]) {
         self.cursor = self.cursor.max(upto);
         for &(first, count) in excluded {
-            self.settled.excluded.insert_range(first..first.saturating_add(count));
+            self.trials.exclude(first, count);
         }
     }
 }

@@ -8,7 +8,6 @@ use super::event::Event;
 use super::person::seed;
 use super::phase::SweepPhase;
 use super::sweep::Sweep;
-use super::trial::TrialPhase;
 use super::worker::Worker;
 use crate::id::{LeaseSeq, SweepId, Time};
 use crate::points::Points;
@@ -73,10 +72,10 @@ impl Core {
     fn apply_steered(&mut self, id: SweepId, phase: SweepPhase) {
         let Some(sweep) = self.sweeps.get_mut(&id) else { return };
         let idle: Vec<LeaseSeq> = sweep
-            .open
-            .values()
-            .filter(|trial| !trial.is_leased())
-            .filter_map(|trial| trial.lease().map(|lease| lease.token.lease))
+            .trials
+            .iter()
+            .filter(|(_, trial)| !trial.is_leased())
+            .filter_map(|(_, trial)| trial.lease().map(|lease| lease.token.lease))
             .collect();
         sweep.steer(phase);
         if phase.is_closed() {
@@ -106,8 +105,8 @@ impl Core {
     fn carry_over(&mut self, old: &Sweep, new: &mut Sweep) {
         new.observed = old.observed.in_next(&old.frozen, &new.frozen);
         let same_code = old.frozen.code == new.frozen.code;
-        for (pos, trial) in &old.open {
-            let point = old.points.trial(old.points.index_at(*pos));
+        for (pos, trial) in old.trials.iter() {
+            let point = old.points.trial(old.points.index_at(pos));
             let (seed, near) = (seed(old, point.repeat), Some(point.index));
             let kept = new.points.index_of_near(&point.params, seed, near).filter(|_| same_code);
             let Some(index) = kept else {
@@ -128,21 +127,7 @@ impl Core {
                     held.pos = pos;
                 }
             }
-            if trial.generation > 1 {
-                new.generations.insert(pos, trial.generation);
-            }
-            new.leased += u64::from(trial.is_leased());
-            match trial.phase {
-                TrialPhase::Leased(_) => {}
-                _ => {
-                    new.ready.insert(pos);
-                }
-            }
-            let mut trial = trial.clone();
-            if let TrialPhase::Backoff { .. } = trial.phase {
-                trial.phase = TrialPhase::Ready;
-            }
-            new.open.insert(pos, trial);
+            new.trials.carry(pos, trial);
         }
     }
 }

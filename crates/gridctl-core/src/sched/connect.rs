@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::Core;
 use super::event::Event;
 use super::step::{Conn, Effect};
-use super::sweep::Sweep;
+use super::trial::Trial;
 use super::worker::{Link, Worker};
 use crate::id::{LeaseSeq, SweepId, Time, Token, TrialId, WorkerId};
 use crate::protocol::{Hello, MasterUpdate, PROTOCOL, ToWorker, Welcome, WorkerUpdate};
@@ -115,7 +115,7 @@ impl Core {
     /// The trial that `token` is the current token of, if `worker` is who holds it.
     pub(super) fn current(&self, worker: WorkerId, token: Token) -> Option<(SweepId, u64)> {
         let &(sweep, pos) = self.leases.get(&token.lease)?;
-        let lease = self.sweeps.get(&sweep)?.open.get(&pos)?.lease()?;
+        let lease = self.sweeps.get(&sweep)?.trials.get(pos)?.lease()?;
         (lease.token == token && lease.worker == worker).then_some((sweep, pos))
     }
 
@@ -150,9 +150,10 @@ impl Core {
 
     fn progress(&mut self, id: WorkerId, lease: LeaseSeq, progress: (i64, f64)) {
         let Some(&(sweep, pos)) = self.leases.get(&lease) else { return };
-        let trial = self.sweeps.get_mut(&sweep).and_then(|sweep| sweep.open.get_mut(&pos));
-        if let Some(trial) = trial.filter(|trial| trial.lease().is_some_and(|lease| lease.worker == id)) {
-            trial.progress = Some(progress);
+        let Some(sweep) = self.sweeps.get_mut(&sweep) else { return };
+        let is_its = |trial: &Trial| trial.lease().is_some_and(|lease| lease.worker == id);
+        if sweep.trials.get(pos).is_some_and(is_its) {
+            sweep.trials.edit(pos, |trial| trial.progress = Some(progress));
         }
     }
 
@@ -185,7 +186,7 @@ impl Core {
         for id in away {
             self.on_worker_lost(id, false);
         }
-        self.sweeps.values_mut().for_each(Sweep::forgive_expired);
+        self.sweeps.values_mut().for_each(|sweep| sweep.trials.forgive_expired());
     }
 
     /// Takes a lease from its worker: the trial may be granted to another.

@@ -54,7 +54,7 @@ impl Core {
     /// Ends the attempt that holds the trial.
     fn end(&mut self, now: Time, (sweep_id, pos): (SweepId, u64), report: Report) {
         let Some(sweep) = self.sweeps.get(&sweep_id) else { return };
-        let Some(lease) = sweep.open.get(&pos).and_then(|trial| trial.lease()).cloned() else { return };
+        let Some(lease) = sweep.trials.get(pos).and_then(|trial| trial.lease()).cloned() else { return };
         let next = follow(sweep, pos, &lease, &report);
         let event = ended((sweep_id, pos), &report, next.clone());
         let seq = self.next_seq;
@@ -120,13 +120,13 @@ impl Core {
     /// Ends the attempt whose lease has expired, because the trial is about to be granted again; false if the trial is
     /// settled by that.
     pub(super) fn end_expired(&mut self, now: Time, sweep_id: SweepId, pos: u64) -> bool {
-        let Some(trial) = self.sweeps.get(&sweep_id).and_then(|sweep| sweep.open.get(&pos)) else {
+        let Some(trial) = self.sweeps.get(&sweep_id).and_then(|sweep| sweep.trials.get(pos)) else {
             return false;
         };
-        let TrialPhase::Expired { lost, .. } = &trial.phase else { return true };
+        let TrialPhase::Expired { lost, .. } = trial.phase() else { return true };
         let class = if *lost { Class::Lost } else { Class::WorkerFault };
         self.end_as(now, sweep_id, pos, class);
-        self.sweeps.get(&sweep_id).is_some_and(|sweep| sweep.open.contains_key(&pos))
+        self.sweeps.get(&sweep_id).is_some_and(|sweep| sweep.trials.get(pos).is_some())
     }
 
     /// A sweep that is over keeps no trial whose worker is gone: the attempt ends as cancelled.
@@ -149,7 +149,7 @@ impl Core {
 
     /// Ends an attempt that the master itself takes back.
     pub(super) fn end_as(&mut self, now: Time, sweep: SweepId, pos: u64, class: Class) {
-        let lease = self.sweeps.get(&sweep).and_then(|sweep| sweep.open.get(&pos)?.lease().cloned());
+        let lease = self.sweeps.get(&sweep).and_then(|sweep| sweep.trials.get(pos)?.lease().cloned());
         if let Some(report) = lease.and_then(|lease| self.report_of_lost(sweep, pos, &lease, class)) {
             self.end(now, (sweep, pos), report);
         }
@@ -159,7 +159,7 @@ impl Core {
         let Ended { sweep, pos, lease, class, next, fast, objective, left_out, doubt } = ended;
         self.leases.remove(lease);
         let Some(sweep) = self.sweeps.get_mut(sweep) else { return };
-        if let Some(holder) = sweep.open.get(pos).and_then(|trial| trial.lease()).cloned() {
+        if let Some(holder) = sweep.trials.get(*pos).and_then(|trial| trial.lease()).cloned() {
             if let Some(worker) = self.workers.get_mut(&holder.worker) {
                 worker.unhold(*lease);
             }
@@ -201,7 +201,7 @@ pub(super) fn ended((sweep, pos): (SweepId, u64), report: &Report, next: Next) -
 
 /// What the table says follows this end.
 pub(super) fn follow(sweep: &Sweep, pos: u64, lease: &Lease, report: &Report) -> Next {
-    let Some(trial) = sweep.open.get(&pos) else { return Next::Done(TrialState::Cancelled) };
+    let Some(trial) = sweep.trials.get(pos) else { return Next::Done(TrialState::Cancelled) };
     let mut tally = trial.tally;
     let next = tally.count(&End::from(report), &sweep.frozen.spec.retry);
     let counted = Budget::of(report.class) == Some(Budget::Failures);
@@ -237,7 +237,7 @@ fn record(sweep: &Sweep, pos: u64, lease: &Lease, (state, report): (TrialState, 
         repeat: trial.repeat,
         point: if plain { report.trial } else { sweep.points.point_id(index) },
         code: sweep.frozen.code,
-        generation: sweep.open.get(&pos).map_or(1, |trial| trial.generation),
+        generation: sweep.trials.generation(pos),
         state,
         worker: lease.worker,
         host: lease.host.clone(),

@@ -3,7 +3,7 @@
 
 use super::Core;
 use super::event::Event;
-use super::trial::{Lease, TrialPhase};
+use super::trial::{Lease, Trial, TrialPhase};
 use super::worker::Worker;
 use crate::id::{Fingerprint, LeaseSeq, SweepId, Time, Token, WorkerId};
 use crate::points::Points;
@@ -75,8 +75,10 @@ impl Core {
             if let Some(sweep) = self.sweeps.get(&sweep_id)
                 && sweep.phase.is_running()
             {
-                sweeps
-                    .push((sweep.leased * u64::from(sweep.frozen.spec.resources.cpu_milli.max(1)), sweep_id));
+                sweeps.push((
+                    sweep.trials.leased() * u64::from(sweep.frozen.spec.resources.cpu_milli.max(1)),
+                    sweep_id,
+                ));
             }
         }
         sweeps.sort_unstable();
@@ -104,8 +106,8 @@ impl Core {
     ) -> Option<u64> {
         let worker = self.workers.get(&id)?;
         let sweep = self.sweeps.get(&sweep_id)?;
-        let suits = |pos: &&u64| {
-            let Some(trial) = sweep.open.get(*pos) else { return false };
+        let suits = |pos: &u64| {
+            let Some(trial) = sweep.trials.get(*pos) else { return false };
             let resources = &sweep.frozen.spec.resources;
             let elsewhere = trial
                 .avoid
@@ -113,7 +115,8 @@ impl Core {
                 .is_some_and(|host| *host == worker.host && self.has_other_host(host, resources));
             !elsewhere && (!trial.goes_alone() || worker.leases.is_empty())
         };
-        if let Some(pos) = sweep.ready.iter().take(LOOKED_AT).find(suits).copied() {
+        let ready = sweep.trials.ready().take(LOOKED_AT).find(suits);
+        if let Some(pos) = ready {
             return self.end_expired(now, sweep_id, pos).then_some(pos);
         }
         let ahead = sweep.look_ahead(budget.positions_of(&sweep.points))?;
@@ -135,7 +138,7 @@ impl Core {
 
     fn lease(&mut self, now: Time, sweep_id: SweepId, pos: u64, id: WorkerId) {
         let Some(sweep) = self.sweeps.get(&sweep_id) else { return };
-        let attempt = sweep.open.get(&pos).map_or(0, |trial| trial.attempt) + 1;
+        let attempt = sweep.trials.get(pos).map_or(0, |trial| trial.attempt) + 1;
         let token = Token { epoch: self.epoch, lease: LeaseSeq(self.next_lease), attempt };
         self.emit(now, Event::Leased { sweep: sweep_id, pos, token, worker: id });
         let Some(sweep) = self.sweeps.get(&sweep_id) else { return };
@@ -174,7 +177,7 @@ impl Core {
             self.workers.entry(id).or_insert_with(|| Worker::new(String::new(), now.after_ms(ttl_ms)));
         let host = worker.host.clone();
         let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return };
-        if let Some(TrialPhase::Expired { lease, .. }) = sweep.open.get(&pos).map(|trial| &trial.phase) {
+        if let Some(TrialPhase::Expired { lease, .. }) = sweep.trials.get(pos).map(Trial::phase) {
             self.leases.remove(&lease.token.lease);
         }
         sweep.begun.get_or_insert(now);

@@ -106,7 +106,7 @@ impl KnownTrials {
 }
 
 impl Settled {
-    fn join(&mut self, known: &KnownTrials) {
+    pub(super) fn join(&mut self, known: &KnownTrials) {
         self.succeeded |= &known.succeeded;
         self.failed |= &known.failed;
         self.quarantined |= &known.quarantined;
@@ -116,7 +116,7 @@ impl Settled {
 impl Sweep {
     /// Trials are settled without an attempt.
     pub(super) fn join(&mut self, known: &KnownTrials) {
-        self.settled.join(known);
+        self.trials.join(known);
         if let Some(best) = known.best.filter(|best| self.beats(*best, self.best)) {
             self.best = Some(best);
         }
@@ -200,7 +200,7 @@ mod tests {
                 })
                 .collect();
             for (pos, state, objective) in &trials {
-                one.settled.insert(*pos, *state);
+                one.trials.settle(*pos, *state);
                 one.score(*pos, objective.filter(|it| it.is_finite()));
             }
             for piece in trials.chunks(trials.len().div_ceil(pieces).max(1)) {
@@ -215,7 +215,7 @@ mod tests {
                 all.join(&read);
             }
             for state in [TrialState::Succeeded, TrialState::Failed, TrialState::Quarantined] {
-                let of = |sweep: &Sweep| (0..20).filter(|pos| sweep.settled.state(*pos) == Some(state)).count();
+                let of = |sweep: &Sweep| (0..20).filter(|pos| sweep.trials.settled().state(*pos) == Some(state)).count();
                 prop_assert_eq!(of(&one), of(&all), "{}", state);
             }
             prop_assert_eq!((one.best, &one.means), (all.best, &all.means));

@@ -29,6 +29,7 @@ pub mod step;
 pub mod sweep;
 mod timer;
 mod trial;
+mod trial_table;
 mod unread;
 mod view;
 mod worker;
@@ -329,16 +330,16 @@ impl Core {
     #[must_use]
     pub fn live(&self, sweep: SweepId) -> Vec<LiveTrial> {
         let Some(sweep) = self.sweeps.get(&sweep) else { return Vec::new() };
-        let live = |(pos, trial): (&u64, &trial::Trial)| LiveTrial {
-            trial: sweep.trial_id(*pos),
-            index: sweep.points.index_at(*pos),
+        let live = |(pos, trial): (u64, &trial::Trial)| LiveTrial {
+            trial: sweep.trial_id(pos),
+            index: sweep.points.index_at(pos),
             state: if trial.is_leased() { TrialState::Leased } else { TrialState::Pending },
             attempt: trial.attempt,
             host: trial.lease().filter(|_| trial.is_leased()).map(|lease| lease.host.clone()),
             worker: trial.lease().filter(|_| trial.is_leased()).map(|lease| lease.worker),
             progress: trial.progress,
         };
-        sweep.open.iter().map(live).collect()
+        sweep.trials.iter().map(live).collect()
     }
 
     /// Every worker that is connected or holds leases.
@@ -364,7 +365,7 @@ impl Core {
 
     fn held(&self, sweep: SweepId, pos: u64) -> Option<Held> {
         let sweep = self.sweeps.get(&sweep)?;
-        let alone = sweep.open.get(&pos).is_some_and(|trial| trial.tally.must_be_alone());
+        let alone = sweep.trials.get(pos).is_some_and(|trial| trial.tally.must_be_alone());
         Some(Held { sweep: sweep.id, pos, resources: sweep.frozen.spec.resources, alone })
     }
 }

@@ -86,7 +86,7 @@ impl Core {
     fn go_on(&mut self, now: Time, id: SweepId, retry_failed: bool) -> Option<Retrying> {
         let sweep = self.sweeps.get(&id)?;
         let again = retry_failed && sweep.phase != SweepPhase::Closed(CloseReason::TargetReached);
-        let failed = again.then(|| &sweep.settled.failed | &sweep.settled.quarantined);
+        let failed = again.then(|| &sweep.trials.settled().failed | &sweep.trials.settled().quarantined);
         let failed = failed.filter(|failed| !failed.is_empty());
         let retrying = failed.map(|positions| Retrying::new(sweep, positions));
         let resumes = match sweep.phase {
@@ -108,15 +108,15 @@ impl Core {
         let Some(old) = self.sweeps.get(&id) else { return };
         let measures = old.frozen.measures_for(frozen);
         let dropped: Vec<u64> = old
-            .open
+            .trials
             .iter()
             .filter(|(_, trial)| trial.lease().is_some())
             .filter(|(pos, _)| {
-                let trial = old.points.trial(old.points.index_at(**pos));
+                let trial = old.points.trial(old.points.index_at(*pos));
                 let (seed, near) = (seed(old, trial.repeat), Some(trial.index));
                 !measures || points.index_of_near(&trial.params, seed, near).is_none()
             })
-            .map(|(pos, _)| *pos)
+            .map(|(pos, _)| pos)
             .collect();
         for pos in dropped {
             self.tell_to_stop(id, pos);
@@ -133,7 +133,7 @@ impl Core {
             let (mut taken, mut links) = (RoaringTreemap::new(), LinkSum::default());
             for known in chunk.iter().filter(|known| known.pos < sweep.points.len()) {
                 let pos = known.pos;
-                if sweep.settled.state(pos).is_some() || sweep.open.contains_key(&pos) || !taken.insert(pos) {
+                if !sweep.trials.is_fresh(pos) || !taken.insert(pos) {
                     continue;
                 }
                 let again = match &known.reading {
@@ -218,7 +218,7 @@ impl Core {
             let Some(sweep) = self.sweeps.get(&id) else { continue };
             match sweep.phase {
                 SweepPhase::Running
-                    if sweep.open.is_empty() && !sweep.has_fresh() && !self.is_retrying(id) =>
+                    if sweep.trials.len() == 0 && !sweep.has_fresh() && !self.is_retrying(id) =>
                 {
                     let is_whole = sweep.cursor >= sweep.points.len();
                     if is_whole {
@@ -231,7 +231,9 @@ impl Core {
                     }
                     self.close(now, id, CloseReason::CapReached);
                 }
-                SweepPhase::Stopping if sweep.leased == 0 => self.close(now, id, CloseReason::Stopped),
+                SweepPhase::Stopping if sweep.trials.leased() == 0 => {
+                    self.close(now, id, CloseReason::Stopped)
+                }
                 _ => {}
             }
         }
@@ -241,12 +243,12 @@ impl Core {
     pub(super) fn close(&mut self, now: Time, id: SweepId, reason: CloseReason) {
         let Some(sweep) = self.sweeps.get(&id) else { return };
         let leased: Vec<u64> =
-            sweep.open.iter().filter(|(_, trial)| trial.is_leased()).map(|(pos, _)| *pos).collect();
+            sweep.trials.iter().filter(|(_, trial)| trial.is_leased()).map(|(pos, _)| pos).collect();
         let expired: Vec<u64> = sweep
-            .open
+            .trials
             .iter()
             .filter(|(_, trial)| !trial.is_leased() && trial.lease().is_some())
-            .map(|(pos, _)| *pos)
+            .map(|(pos, _)| pos)
             .collect();
         for pos in expired {
             self.end_as(now, id, pos, Class::Cancelled);
@@ -260,7 +262,7 @@ impl Core {
 
     /// Tells the holder of this trial's lease to end it.
     fn tell_to_stop(&mut self, id: SweepId, pos: u64) {
-        let lease = self.sweeps.get(&id).and_then(|sweep| sweep.open.get(&pos)?.lease().cloned());
+        let lease = self.sweeps.get(&id).and_then(|sweep| sweep.trials.get(pos)?.lease().cloned());
         if let Some(lease) = lease
             && let Some(conn) = self.conn_of(lease.worker)
         {

@@ -100,15 +100,12 @@ impl Core {
     pub fn rebuild_record(&mut self, now: Time, id: SweepId, record: &Record) -> Result<(), RecordMisfit> {
         let pos = self.place(id, record)?;
         let Some(sweep) = self.sweeps.get(&id) else { return Err(RecordMisfit::Version(record.version)) };
-        let generation = sweep
-            .open
-            .get(&pos)
-            .map_or_else(|| sweep.generations.get(&pos).copied().unwrap_or(1), |trial| trial.generation);
-        if sweep.settled.state(pos).is_some() && record.generation <= generation {
+        let generation = sweep.trials.generation(pos);
+        if sweep.trials.settled().state(pos).is_some() && record.generation <= generation {
             return Err(RecordMisfit::Ended(generation));
         }
         let is_known = record.known_from.is_some() && record.state != TrialState::Pending;
-        if is_known && record.generation == 1 && !sweep.open.contains_key(&pos) {
+        if is_known && record.generation == 1 && sweep.trials.get(pos).is_none() {
             let objective = record.report.objective.map(|value| value.0);
             let known = KnownTrials::of(sweep, &[(pos, record.state, objective)]);
             let (version, links) = (record.version, LinkSum::default());
@@ -131,7 +128,7 @@ impl Core {
             }
             // It was decided otherwise: a budget was given back, say.
             (TrialState::Pending, Next::Done(_)) => {
-                let tally = sweep.open.get(&pos).map(|trial| trial.tally).unwrap_or_default();
+                let tally = sweep.trials.get(pos).map(|trial| trial.tally).unwrap_or_default();
                 Next::Again { tally, delay_ms: 0, avoid: None }
             }
             (state, _) => Next::Done(state),
@@ -159,10 +156,10 @@ impl Core {
             let is_good = |target, best| best == target || objective.goal.better(best, target);
             objective.target.zip(sweep.best).is_some_and(|(target, (best, _))| is_good(target, best))
         });
-        let is_done = sweep.open.is_empty() && !sweep.has_fresh();
+        let is_done = sweep.trials.len() == 0 && !sweep.has_fresh();
         let phase = match () {
             () if reached => SweepPhase::Closed(CloseReason::TargetReached),
-            () if !sweep.settled.cancelled.is_empty() => SweepPhase::Closed(CloseReason::Cancelled),
+            () if !sweep.trials.settled().cancelled.is_empty() => SweepPhase::Closed(CloseReason::Cancelled),
             () if is_done && sweep.cursor >= sweep.points.len() => SweepPhase::Closed(CloseReason::Finished),
             () if is_done => SweepPhase::Closed(CloseReason::CapReached),
             () => SweepPhase::Paused(PauseReason::Rebuilt),

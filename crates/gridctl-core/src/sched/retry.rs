@@ -64,12 +64,12 @@ impl Core {
         let Some(pos) = pos else {
             return Err(Refusal::UnknownTrial { name: sweep.name().to_owned(), trial });
         };
-        match sweep.open.get(&pos).map(Trial::is_leased) {
+        match sweep.trials.get(pos).map(Trial::is_leased) {
             Some(true) => Err(Refusal::NotEnded { trial, state: TrialState::Leased }),
             Some(false) => Err(Refusal::NotEnded { trial, state: TrialState::Pending }),
             None if has_ended(sweep, pos) => Ok(pos),
             None => {
-                let state = sweep.settled.state(pos).unwrap_or(TrialState::Pending);
+                let state = sweep.trials.settled().state(pos).unwrap_or(TrialState::Pending);
                 Err(Refusal::NotEnded { trial, state })
             }
         }
@@ -122,6 +122,6 @@ impl Core {
 
 /// Whether the trial at this position has ended without success.
 fn has_ended(sweep: &Sweep, pos: u64) -> bool {
-    let state = sweep.settled.state(pos);
+    let state = sweep.trials.settled().state(pos);
     matches!(state, Some(TrialState::Failed | TrialState::Quarantined | TrialState::Cancelled))
 }

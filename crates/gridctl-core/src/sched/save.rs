@@ -16,6 +16,7 @@ use super::phase::SweepPhase;
 use super::settled::Settled;
 use super::sweep::Sweep;
 use super::trial::Trial;
+use super::trial_table::{SavedTrials, TrialTable};
 use super::worker::Worker;
 use super::{Core, Timing};
 use crate::id::{Epoch, SweepId, Time, WorkerId};
@@ -119,10 +120,15 @@ impl Core {
             version: sweep.version,
             frozen: &sweep.frozen,
             cursor: sweep.cursor,
-            settled: &sweep.settled,
-            open: sweep.open.iter().map(|(pos, trial)| (*pos, trial)).collect(),
-            generations: sweep.generations.iter().map(|(pos, generation)| (*pos, *generation)).collect(),
-            attempts: &sweep.attempts,
+            settled: sweep.trials.settled(),
+            open: sweep.trials.iter().collect(),
+            generations: sweep
+                .trials
+                .generations()
+                .iter()
+                .map(|(pos, generation)| (*pos, *generation))
+                .collect(),
+            attempts: sweep.trials.attempts(),
             phase: sweep.phase,
             best: sweep.best,
             means: &sweep.means,
@@ -179,10 +185,8 @@ impl Core {
         let points = Points::new(Arc::new(saved.frozen.spec.clone()))?;
         let mut sweep = Sweep::new(saved.id, saved.version, saved.frozen, points);
         sweep.cursor = saved.cursor;
-        sweep.settled = saved.settled;
-        sweep.open = saved.open.into_iter().collect::<BTreeMap<_, _>>();
-        sweep.generations = saved.generations.into_iter().collect();
-        sweep.attempts = saved.attempts;
+        let SavedSweep { open, settled, generations, attempts, .. } = saved;
+        sweep.trials = TrialTable::restore(now, SavedTrials { open, settled, generations, attempts });
         sweep.phase = saved.phase;
         sweep.best = saved.best;
         sweep.means = saved.means;
@@ -194,15 +198,14 @@ impl Core {
         sweep.observed = saved.observed;
         sweep.doubtful = saved.doubtful;
         sweep.last_seq = saved.last_seq;
-        sweep.requeue(now);
         let id = sweep.id;
         if sweep.is_active() {
             self.active.insert(id);
         }
         let held: Vec<_> = sweep
-            .open
+            .trials
             .iter()
-            .filter_map(|(pos, trial)| trial.lease().map(|lease| (*pos, lease.clone())))
+            .filter_map(|(pos, trial)| trial.lease().map(|lease| (pos, lease.clone())))
             .collect();
         self.sweeps.insert(id, sweep);
         for (pos, lease) in held {

@@ -2,7 +2,7 @@
 //! Invariant: below the cursor every position is settled or open, never both; above it only what was known before, or begun
 //! in an earlier version; and, once `run_cap` has ended the sweep, what is excluded.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::breaker::Breaker;
@@ -11,8 +11,8 @@ use super::left_out::{LeftOut, Unsure};
 use super::means::PartialMeans;
 use super::observed::{Observed, SharedChanges};
 use super::phase::SweepPhase;
-use super::settled::Settled;
 use super::trial::{Lease, Trial, TrialPhase};
+use super::trial_table::TrialTable;
 use super::unread::AxisWatch;
 use crate::id::{SweepId, Time, TrialId, WorkerId};
 use crate::points::Points;
@@ -30,15 +30,7 @@ pub struct Sweep {
     pub(super) frozen: Arc<FrozenSweep>,
     pub(super) points: Points,
     pub(super) cursor: u64,
-    pub(super) settled: Settled,
-    pub(super) open: BTreeMap<u64, Trial>,
-    /// Open trials that may be granted now, in the walk's order; they come before the cursor.
-    pub(super) ready: BTreeSet<u64>,
-    /// Generations of trials that were tried again after they had ended; 1 for all others.
-    pub(super) generations: BTreeMap<u64, u32>,
-    /// How many attempts trials had that ended without success: if they are tried again, they count on from there.
-    pub(super) attempts: BTreeMap<u64, u32>,
-    pub(super) backoff: BTreeSet<(Time, u64)>,
+    pub(super) trials: TrialTable,
     pub(super) phase: SweepPhase,
     /// The best value of a point and the position of its trial; with repeats the mean, and the best repeat's.
     pub(super) best: Option<(f64, u64)>,
@@ -65,8 +57,6 @@ pub struct Sweep {
     pub(super) last_seq: u64,
     /// When the first trial of this epoch was granted.
     pub(super) begun: Option<Time>,
-    /// Trials on lease.
-    pub(super) leased: u64,
     /// When attempts ended in this epoch, the newest last.
     pub(super) ends: VecDeque<Time>,
 }
@@ -80,12 +70,7 @@ impl Sweep {
             frozen,
             points,
             cursor: 0,
-            settled: Settled::default(),
-            open: BTreeMap::new(),
-            ready: BTreeSet::new(),
-            generations: BTreeMap::new(),
-            attempts: BTreeMap::new(),
-            backoff: BTreeSet::new(),
+            trials: TrialTable::default(),
             phase: SweepPhase::Running,
             best: None,
             means: PartialMeans::default(),
@@ -101,7 +86,6 @@ impl Sweep {
             doubtful: BTreeMap::new(),
             last_seq: 0,
             begun: None,
-            leased: 0,
             ends: VecDeque::new(),
         }
     }
@@ -146,10 +130,10 @@ impl Sweep {
     #[must_use]
     pub fn state_of(&self, index: u64) -> TrialState {
         let pos = self.points.pos_of(index);
-        if let Some(trial) = self.open.get(&pos) {
+        if let Some(trial) = self.trials.get(pos) {
             return if trial.is_leased() { TrialState::Leased } else { TrialState::Pending };
         }
-        self.settled.state(pos).unwrap_or(match self.phase {
+        self.trials.settled().state(pos).unwrap_or(match self.phase {
             SweepPhase::Closed(_) => TrialState::Cancelled,
             _ => TrialState::Pending,
         })
@@ -161,13 +145,9 @@ impl Sweep {
 
     /// Trials that were begun or known.
     pub(super) fn touched(&self) -> u64 {
-        let sets = [
-            &self.settled.succeeded,
-            &self.settled.failed,
-            &self.settled.quarantined,
-            &self.settled.cancelled,
-        ];
-        sets.iter().map(|set| set.len()).sum::<u64>() + self.open.len() as u64
+        let settled = self.trials.settled();
+        let sets = [&settled.succeeded, &settled.failed, &settled.quarantined, &settled.cancelled];
+        sets.iter().map(|set| set.len()).sum::<u64>() + self.trials.len() as u64
     }
 
     pub(super) fn lease(&mut self, pos: u64, lease: Lease) {
@@ -175,77 +155,39 @@ impl Sweep {
         if pos == self.cursor {
             self.cursor += 1;
         }
-        self.ready.remove(&pos);
-        let trial = self.open.entry(pos).or_insert_with(|| Trial::new(1));
-        // On replay nobody has woken it.
-        if let TrialPhase::Backoff { until, .. } = trial.phase {
-            self.backoff.remove(&(until, pos));
-        }
-        trial.attempt = lease.token.attempt;
-        trial.progress = None;
-        if !trial.is_leased() {
-            self.leased += 1;
-        }
-        trial.phase = TrialPhase::Leased(lease);
+        self.trials.lease(pos, lease);
     }
 
     /// The lease's time is over: the trial may be granted again.
     pub(super) fn expire(&mut self, pos: u64, lost: bool) {
-        if let Some(trial) = self.open.get_mut(&pos)
-            && let TrialPhase::Leased(lease) = &trial.phase
-        {
-            trial.phase = TrialPhase::Expired { lease: lease.clone(), lost };
-            self.leased -= 1;
-            self.ready.insert(pos);
-        }
-    }
-
-    /// Whoever held what has expired is not to blame for it.
-    pub(super) fn forgive_expired(&mut self) {
-        for trial in self.open.values_mut() {
-            if let TrialPhase::Expired { lost, .. } = &mut trial.phase {
-                *lost = false;
-            }
+        if let Some(TrialPhase::Leased(lease)) = self.trials.get(pos).map(Trial::phase) {
+            let lease = lease.clone();
+            self.trials.set(pos, TrialPhase::Expired { lease, lost });
         }
     }
 
     /// Its holder is back before anybody else was granted the trial.
     pub(super) fn readopt(&mut self, pos: u64) {
-        if let Some(trial) = self.open.get_mut(&pos)
-            && let TrialPhase::Expired { lease, .. } = &trial.phase
-        {
-            trial.phase = TrialPhase::Leased(lease.clone());
-            self.leased += 1;
-            self.ready.remove(&pos);
+        if let Some(TrialPhase::Expired { lease, .. }) = self.trials.get(pos).map(Trial::phase) {
+            let lease = lease.clone();
+            self.trials.set(pos, TrialPhase::Leased(lease));
         }
     }
 
-    pub(super) fn end(&mut self, now: Time, pos: u64, next: &Next) {
-        self.unhold(pos);
-        match next {
-            Next::Done(state) => self.settle(pos, *state),
-            Next::Again { tally, delay_ms, avoid } => {
-                let Some(trial) = self.open.get_mut(&pos) else { return };
-                trial.tally = *tally;
-                trial.avoid.clone_from(avoid);
-                if *delay_ms == 0 {
-                    trial.phase = TrialPhase::Ready;
-                    self.ready.insert(pos);
-                } else {
-                    let until = now.after_ms(*delay_ms);
-                    trial.phase = TrialPhase::Backoff { delay_ms: *delay_ms, until };
-                    self.backoff.insert((until, pos));
-                }
-            }
-        }
-    }
-
-    fn settle(&mut self, pos: u64, state: TrialState) {
-        let attempts = self.open.remove(&pos).map_or(0, |trial| trial.attempt);
-        if attempts > 0 && state != TrialState::Succeeded {
-            self.attempts.insert(pos, attempts);
-        }
-        self.settled.insert(pos, state);
+    /// An attempt has ended. False if the trial is to be tried again and is not open.
+    pub(super) fn end(&mut self, now: Time, pos: u64, next: &Next) -> bool {
+        let Next::Again { tally, delay_ms, avoid } = next else {
+            let Next::Done(state) = next else { return false };
+            self.trials.settle(pos, *state);
+            return true;
+        };
+        self.trials.edit(pos, |trial| {
+            trial.tally = *tally;
+            trial.avoid.clone_from(avoid);
+        });
+        let (until, delay_ms) = (now.after_ms(*delay_ms), *delay_ms);
+        let waits = TrialPhase::Backoff { delay_ms, until, is_over: false };
+        self.trials.set(pos, if delay_ms == 0 { TrialPhase::Ready } else { waits })
     }
 
     /// Whose failures are in doubt no more now that the trial has succeeded on `worker`: they were the machines' own.
@@ -259,18 +201,8 @@ impl Sweep {
     pub(super) fn excuse(&mut self, worker: WorkerId) {
         for pos in self.doubtful.remove(&worker).unwrap_or_default() {
             self.failures = self.failures.saturating_sub(1);
-            if let Some(trial) = self.open.get_mut(&pos) {
-                trial.tally.excuse();
-            }
+            self.trials.edit(pos, |trial| trial.tally.excuse());
         }
-    }
-
-    /// Takes the trial out of the queues and counts that show how it is held.
-    fn unhold(&mut self, pos: u64) {
-        if self.open.get(&pos).is_some_and(Trial::is_leased) {
-            self.leased -= 1;
-        }
-        self.ready.remove(&pos);
     }
 
     pub(super) fn remember_end(&mut self, now: Time) {
@@ -280,71 +212,29 @@ impl Sweep {
         self.ends.push_back(now);
     }
 
-    /// Backoffs that are over go to the queue.
-    pub(super) fn wake(&mut self, now: Time) {
-        while let Some(&(until, pos)) = self.backoff.first()
-            && until <= now
-        {
-            self.backoff.pop_first();
-            self.ready.insert(pos);
-        }
-    }
-
     pub(super) fn steer(&mut self, phase: SweepPhase) {
         if let SweepPhase::Paused(reason) = self.phase
             && reason.is_breaker()
             && phase.is_running()
         {
-            self.breaker.overrule(!self.settled.succeeded.is_empty());
+            self.breaker.overrule(!self.trials.settled().succeeded.is_empty());
         }
         if self.phase.is_closed() && phase.is_running() {
-            let again: Vec<u64> = self.settled.cancelled.iter().collect();
+            let again: Vec<u64> = self.trials.settled().cancelled.iter().collect();
             self.retry(&again);
         }
         self.phase = phase;
         if phase.is_closed() {
-            let idle: Vec<u64> =
-                self.open.iter().filter(|(_, trial)| !trial.is_leased()).map(|(pos, _)| *pos).collect();
-            for pos in idle {
-                self.settle(pos, TrialState::Cancelled);
-            }
-            self.ready.clear();
-            self.backoff.clear();
-            self.settled.optimize();
+            self.trials.close();
         }
     }
 
     pub(super) fn retry(&mut self, positions: &[u64]) {
         for &pos in positions {
-            self.settled.remove(pos);
             if self.points.repeats() > 1 {
                 self.means.forget(self.points.point_of(self.points.index_at(pos)));
             }
-            let generation = self.generations.entry(pos).or_insert(1);
-            *generation += 1;
-            let attempt = self.attempts.remove(&pos).unwrap_or(0);
-            self.open.insert(pos, Trial { attempt, ..Trial::new(*generation) });
-            self.ready.insert(pos);
-        }
-    }
-
-    /// Puts what is open into the queues that its state asks for, after a snapshot was read.
-    pub(super) fn requeue(&mut self, now: Time) {
-        self.leased = 0;
-        for (pos, trial) in &mut self.open {
-            match &mut trial.phase {
-                TrialPhase::Ready => {
-                    self.ready.insert(*pos);
-                }
-                TrialPhase::Backoff { delay_ms, until } => {
-                    *until = now.after_ms(*delay_ms);
-                    self.backoff.insert((*until, *pos));
-                }
-                TrialPhase::Leased(lease) | TrialPhase::Expired { lease, .. } => {
-                    trial.phase = TrialPhase::Leased(lease.clone());
-                    self.leased += 1;
-                }
-            }
+            self.trials.retry(pos);
         }
     }
 

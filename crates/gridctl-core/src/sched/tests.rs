@@ -135,14 +135,16 @@ impl World {
                 + status.cancelled
                 + status.excluded;
             assert_eq!(states, status.total, "the states sum to the grid: {status:?}");
-            for (pos, trial) in &sweep.open {
-                assert_eq!(sweep.settled.state(*pos), None, "open and settled at once");
-                let queues = [sweep.ready.contains(pos), sweep.backoff.iter().any(|(_, other)| other == pos)];
+            for (pos, trial) in sweep.trials.iter() {
+                assert_eq!(sweep.trials.settled().state(pos), None, "open and settled at once");
+                let is_at = |other: u64| other == pos;
+                let queues =
+                    [sweep.trials.ready().any(is_at), sweep.trials.waits().any(|(_, other)| is_at(other))];
                 let timed = trial.lease().is_some_and(|lease| {
                     let worker = self.core.workers.get(&lease.worker);
                     worker.is_some_and(|worker| worker.leases.contains_key(&lease.token.lease))
                 });
-                match &trial.phase {
+                match trial.phase() {
                     TrialPhase::Leased(_) => assert_eq!((queues, timed), ([false; 2], true), "one timer"),
                     TrialPhase::Ready | TrialPhase::Expired { .. } => {
                         assert_eq!((queues, timed), ([true, false], false), "one queue");
@@ -265,7 +267,7 @@ impl World {
 
     fn trial(&self, sweep: SweepId, index: u64) -> &trial::Trial {
         let sweep = &self.core.sweeps[&sweep];
-        &sweep.open[&sweep.points.pos_of(index)]
+        sweep.trials.get(sweep.points.pos_of(index)).expect("an open trial")
     }
 
     /// What is known of the workers in the journal, as a core that has read all of it.

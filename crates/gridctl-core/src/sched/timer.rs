@@ -18,7 +18,7 @@ impl Core {
         let leases =
             self.workers.values().filter(|worker| !worker.leases.is_empty() || worker.link.is_some());
         let active = self.active.iter().filter_map(|id| self.sweeps.get(id));
-        let backoffs = active.filter_map(|sweep| sweep.backoff.first().map(|(until, _)| *until));
+        let backoffs = active.filter_map(|sweep| sweep.trials.waits().next().map(|(until, _)| until));
         leases.map(|worker| worker.deadline).chain(backoffs).min()
     }
 
@@ -57,7 +57,7 @@ impl Core {
     pub(super) fn wake(&mut self, now: Time) {
         for id in &self.active {
             if let Some(sweep) = self.sweeps.get_mut(id) {
-                sweep.wake(now);
+                sweep.trials.wake(now);
             }
         }
     }

@@ -15,7 +15,7 @@ pub(super) struct Trial {
     pub(super) tally: Tally,
     /// The machine of the last counted failure: another one is preferred.
     pub(super) avoid: Option<String>,
-    pub(super) phase: TrialPhase,
+    phase: TrialPhase,
     #[serde(skip)]
     pub(super) progress: Option<(i64, f64)>,
 }
@@ -30,6 +30,9 @@ pub(super) enum TrialPhase {
         delay_ms: u64,
         #[serde(skip)]
         until: Time,
+        /// It has waited long enough, and is in `ready`.
+        #[serde(skip)]
+        is_over: bool,
     },
     /// This worker; the timer is the worker's.
     Leased(Lease),
@@ -73,6 +76,50 @@ impl Trial {
             TrialPhase::Leased(lease) | TrialPhase::Expired { lease, .. } => Some(lease),
             TrialPhase::Ready | TrialPhase::Backoff { .. } => None,
         }
+    }
+
+    pub(super) fn phase(&self) -> &TrialPhase {
+        &self.phase
+    }
+
+    /// Only the table of trials, which keeps its queues by it, moves a trial to another phase.
+    pub(super) fn enter(&mut self, phase: TrialPhase) -> TrialPhase {
+        std::mem::replace(&mut self.phase, phase)
+    }
+
+    /// The trial has waited long enough.
+    pub(super) fn wake(&mut self) {
+        if let TrialPhase::Backoff { is_over, .. } = &mut self.phase {
+            *is_over = true;
+        }
+    }
+
+    /// Whoever held it is not to blame that the lease expired.
+    pub(super) fn forgive(&mut self) {
+        if let TrialPhase::Expired { lost, .. } = &mut self.phase {
+            *lost = false;
+        }
+    }
+
+    /// The trial as it goes on in a new version: nothing waits there.
+    pub(super) fn carried(&self) -> Self {
+        let mut trial = self.clone();
+        if let TrialPhase::Backoff { .. } = trial.phase {
+            trial.phase = TrialPhase::Ready;
+        }
+        trial
+    }
+
+    /// The trial as it is after a start: its holder has its lease again, and a wait begins anew.
+    pub(super) fn restored(mut self, now: Time) -> Self {
+        self.phase = match self.phase {
+            TrialPhase::Ready => TrialPhase::Ready,
+            TrialPhase::Backoff { delay_ms, .. } => {
+                TrialPhase::Backoff { delay_ms, until: now.after_ms(delay_ms), is_over: false }
+            }
+            TrialPhase::Leased(lease) | TrialPhase::Expired { lease, .. } => TrialPhase::Leased(lease),
+        };
+        self
     }
 
     pub(super) fn is_leased(&self) -> bool {

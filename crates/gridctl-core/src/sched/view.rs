@@ -15,8 +15,8 @@ impl Sweep {
     pub fn status(&self, now: Time) -> SweepStatus {
         let total = self.points.len();
         let [succeeded, failed, quarantined, cancelled, excluded] =
-            self.settled.all().map(|(_, set)| set.len());
-        let rest = total - (succeeded + failed + quarantined + cancelled + excluded + self.leased);
+            self.trials.settled().all().map(|(_, set)| set.len());
+        let rest = total - (succeeded + failed + quarantined + cancelled + excluded + self.trials.leased());
         let over = self.phase.is_closed();
         SweepStatus {
             sweep: self.name().to_owned(),
@@ -26,7 +26,7 @@ impl Sweep {
             phase: self.phase,
             total,
             pending: if over { 0 } else { rest },
-            leased: self.leased,
+            leased: self.trials.leased(),
             succeeded,
             failed,
             quarantined,
@@ -37,12 +37,12 @@ impl Sweep {
                 Best { trial: self.points.trial_id(index), index, objective: MetricValue(objective) }
             }),
             eta_s: match self.phase {
-                SweepPhase::Running | SweepPhase::Stopping => self.eta_s(now, rest + self.leased),
+                SweepPhase::Running | SweepPhase::Stopping => self.eta_s(now, rest + self.trials.leased()),
                 SweepPhase::Paused(_) => None,
                 SweepPhase::Closed(_) => Some(0.0),
             },
             notices: self.notices(),
-            waiting: self.backoff.len() as u64,
+            waiting: self.trials.waits().len() as u64,
             failures: self.failures,
             lost: self.lost,
             workers: 0,
@@ -72,7 +72,8 @@ impl Sweep {
         let from = if self.ends.len() < ENDS_KEPT { self.begun.unwrap_or(oldest) } else { oldest };
         let (ends, span) = (self.ends.len(), now.ms_since(from));
         let each = (ends >= 2 && span > 0).then(|| (span as f64 / 1000.0) / ends as f64)?;
-        let waits = self.backoff.last().map(|(until, _)| until.ms_since(now) as f64 / 1000.0 + each);
+        let waits =
+            self.trials.waits().next_back().map(|(until, _)| until.ms_since(now) as f64 / 1000.0 + each);
         Some((left as f64 * each).max(waits.unwrap_or(0.0)))
     }
 }

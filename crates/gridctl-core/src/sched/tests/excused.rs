@@ -39,7 +39,7 @@ fn failed(grant: &Grant) -> Report {
 
 /// Failures and lost of the five.
 fn spent(world: &World, sweep: SweepId) -> Vec<(u32, u8)> {
-    let open = world.core.sweeps[&sweep].open.values();
+    let open = world.core.sweeps[&sweep].trials.iter().map(|(_, trial)| trial);
     open.filter(|trial| trial.attempt > 1).map(|trial| (trial.tally.failures, trial.tally.lost)).collect()
 }
 
@@ -87,7 +87,7 @@ fn what_fails_on_while_its_machine_is_drained_is_given_back_too() {
     }
     assert_eq!(world.status(sweep).failures, 21, "the success of other trials says nothing of the machine");
     world.report(good, ended(&grant, Class::Succeeded));
-    let tallies: Vec<Tally> = world.core.sweeps[&sweep].open.values().map(|trial| trial.tally).collect();
+    let tallies: Vec<Tally> = world.core.sweeps[&sweep].trials.iter().map(|(_, trial)| trial.tally).collect();
     let given_back = tallies.iter().filter(|tally| (tally.failures, tally.lost) == (0, 1)).count();
     assert_eq!((given_back, world.status(sweep).failures), (19, 1), "{tallies:?}");
 }

@@ -5,8 +5,8 @@ use crate::attempt::{MAX_LOST, MAX_RELEASED, Tally};
 
 /// The backoff of the trial at `index`, in milliseconds; 0 if it waits for nothing.
 fn delay_ms(world: &World, sweep: SweepId, index: u64) -> u64 {
-    match world.trial(sweep, index).phase {
-        TrialPhase::Backoff { delay_ms, .. } => delay_ms,
+    match world.trial(sweep, index).phase() {
+        TrialPhase::Backoff { delay_ms, .. } => *delay_ms,
         _ => 0,
     }
 }

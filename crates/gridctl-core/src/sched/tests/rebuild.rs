@@ -49,7 +49,7 @@ fn records_of_any_moment_bring_back_what_had_succeeded_and_every_number_grows() 
         for sweep in world.core.sweeps() {
             let again = core.sweep(sweep.id()).expect("the sweep");
             assert_eq!(again.version(), sweep.version());
-            assert_eq!(again.settled.succeeded, sweep.settled.succeeded);
+            assert_eq!(again.trials.settled().succeeded, sweep.trials.settled().succeeded);
             assert_eq!(again.best, sweep.best);
             let mut states = BTreeMap::new();
             for index in 0..sweep.points.len() {
@@ -57,8 +57,9 @@ fn records_of_any_moment_bring_back_what_had_succeeded_and_every_number_grows() 
             }
             assert_eq!(states.values().sum::<u64>(), sweep.points.len());
             assert!(!states.contains_key(&TrialState::Leased), "nobody holds anything");
-            assert!(again.open.keys().all(|pos| again.settled.state(*pos).is_none()));
-            assert!(again.open.keys().all(|pos| again.phase.is_closed() || again.ready.contains(pos)));
+            assert!(again.trials.iter().all(|(pos, _)| again.trials.settled().state(pos).is_none()));
+            let is_ready = |pos| again.trials.ready().any(|other| other == pos);
+            assert!(again.trials.iter().all(|(pos, _)| again.phase.is_closed() || is_ready(pos)));
         }
         seen += 1;
     });
