@@ -231,10 +231,11 @@ impl Board {
         let has_split = parsed.fields.iter().any(is_split);
         let said = has_split.then(|| qualifier::of_record(&line, line.find('{')? + 1)).flatten();
         let of_fold = |(name, value): &(Cow<'_, str>, Value)| match value {
-            Value::Number(value) => as_step(*value).and_then(|nth| qualifier::peer(&format!("{name}={nth}"))),
+            Value::Number(value) if qualifier::is_peer(name) => as_step(*value),
             _ => None,
         };
-        let place = Place { peer: parsed.fields.iter().find_map(of_fold), ..place };
+        let peer = parsed.fields.iter().find_map(of_fold).and_then(|fold| u64::try_from(fold).ok());
+        let place = Place { peer, ..place };
         let given = Given { channel: Channel::File, place, step: parsed.step(), said, line: &line };
         for (name, value) in &parsed.fields {
             match value {

@@ -231,19 +231,18 @@ impl NearMisses {
     /// Looks for the objective's name among other words, in whatever letters, and a number farther on.
     fn look_for_prose(&mut self, line: &str, objective: &str) {
         let (bytes, length) = (line.as_bytes(), objective.len());
-        if length == 0
-            || line.len() > MAX_PROSE_LINE
-            || self.in_prose.as_ref().is_some_and(|(_, a)| a.is_tired())
-        {
+        let Some(first) = objective.bytes().next() else { return };
+        if line.len() > MAX_PROSE_LINE || self.in_prose.as_ref().is_some_and(|(_, a)| a.is_tired()) {
             return;
         }
         let part = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-        let found = bytes.windows(length).enumerate().find(|(at, word)| {
-            word.eq_ignore_ascii_case(objective.as_bytes())
+        let [upper, lower] = [first.to_ascii_uppercase(), first.to_ascii_lowercase()];
+        let found = memchr::memchr2_iter(upper, lower, bytes).find(|at| {
+            bytes.get(*at..at + length).is_some_and(|word| word.eq_ignore_ascii_case(objective.as_bytes()))
                 && !part(at.checked_sub(1).and_then(|before| bytes.get(before)))
                 && !part(bytes.get(at + length))
         });
-        let Some((at, _)) = found.filter(|(at, _)| line.is_char_boundary(*at)) else { return };
+        let Some(at) = found.filter(|at| line.is_char_boundary(*at)) else { return };
         let (text, advice) = self.in_prose.get_or_insert_default();
         if let Some(end) = advice.in_prose(line, at, length) {
             *text = shown(&line[at..end]);

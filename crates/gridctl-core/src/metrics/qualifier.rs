@@ -1,6 +1,10 @@
 //! Words around a metric's name that say what it was measured on: `train accuracy: 1`, `Val: loss=0.5 accuracy=0.8`.
 //! Invariant: a line is looked through once, and a word that is a part of another is none.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
 use super::value::{is_blank, is_cjk, number_prefix};
 
 /// What a number was measured on, as far as a word says.
@@ -246,6 +250,9 @@ enum Reach {
 impl Section {
     /// The section that a line of a stream is in, or begins.
     pub(super) fn next(before: Option<Self>, line: &str) -> Option<Self> {
+        if before.is_none() && !may_be_heading(line) {
+            return None;
+        }
         let line = line.trim_end();
         let text = line.trim_start();
         let indent = line.len() - text.len();
@@ -268,9 +275,21 @@ impl Section {
     }
 }
 
+/// Whether a line looks like a heading: most are none, which is seen at once.
+fn may_be_heading(line: &str) -> bool {
+    let bytes = line.trim_ascii().as_bytes();
+    let [first, .., last] = bytes else { return false };
+    let is_short = bytes.len() <= MAX_HEADING_LINE && !last.is_ascii_digit();
+    let is_decorated = !first.is_ascii_alphanumeric();
+    let is_key = matches!(last, b':' | b'{') || !last.is_ascii();
+    is_short
+        && (is_decorated || memchr::memchr(b'=', bytes).is_none())
+        && (is_decorated || is_key || bytes.len() <= MAX_HEADING_LINE / 2)
+}
+
 /// What a line that is a heading alone says, if anything, and of which lines; `None` if it is none.
 fn heading_line(text: &str) -> Option<(Option<Qualifier>, Reach)> {
-    if text.len() > MAX_HEADING_LINE {
+    if !may_be_heading(text) {
         return None;
     }
     let last = text.chars().next_back()?;
@@ -335,9 +354,14 @@ fn of_words(text: &str, is_strict: bool) -> Option<Qualifier> {
 }
 
 /// Words before a number that say that others like it follow: `fold 3`.
-const PEERS: [&str; 6] = ["fold", "cv", "split", "seed", "repeat", "run"];
+const PEERS: [&str; 4] = ["fold", "split", "seed", "repeat"];
 /// How far before a name they are looked for, in bytes.
 const NEAR_NAME: usize = 120;
+
+/// Whether numbers of this name tell values apart that stand side by side.
+pub(super) fn is_peer(name: &str) -> bool {
+    PEERS.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
 
 /// The number of the fold, or the like, that the end of `before` names.
 pub(super) fn peer(before: &str) -> Option<u64> {
@@ -352,7 +376,7 @@ pub(super) fn peer(before: &str) -> Option<u64> {
         text = &text[..text.len() - digits.len()];
         let word = text.trim_end_matches([' ', '"', '\'', ':', '=', '#', '_', '-', '[', '(']);
         let word = &word[word.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len()..];
-        if PEERS.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+        if is_peer(word) {
             return digits.parse().ok();
         }
     }
@@ -360,12 +384,13 @@ pub(super) fn peer(before: &str) -> Option<u64> {
 
 /// The number of the fold that a line speaks of which is a heading alone: `Fold 3/5`, `=== Fold 3 ===`.
 pub(super) fn peer_of_heading(line: &str) -> Option<u64> {
-    if line.len() > MAX_HEADING_LINE || line.contains('.') {
+    let first = line.bytes().find(u8::is_ascii_alphanumeric)?;
+    if line.len() > MAX_HEADING_LINE || !b"fsrFSR".contains(&first) || line.contains('.') {
         return None;
     }
     let text = line.trim_matches(|c: char| !c.is_alphanumeric());
     let word = text.bytes().take_while(u8::is_ascii_alphabetic).count();
-    let is_peer = PEERS.iter().any(|known| known.eq_ignore_ascii_case(&text[..word]));
+    let is_peer = is_peer(&text[..word]);
     let counter = text[word..].trim_start_matches([' ', '#', ':', '_', '-']);
     let digits = counter.bytes().take_while(u8::is_ascii_digit).count();
     let rest = counter[digits..].trim_start_matches(|c: char| c.is_ascii_digit() || " /of".contains(c));
@@ -446,8 +471,18 @@ pub(super) fn is_of_all(before: &str) -> bool {
 }
 
 /// Names of what says in a record on what its numbers were measured.
-const SPLIT_KEYS: [&str; 9] =
-    ["split", "phase", "mode", "stage", "subset", "partition", "dataset", "data_split", "set"];
+const SPLIT_KEYS: [&str; 8] =
+    ["split", "phase", "mode", "stage", "subset", "partition", "dataset", "data_split"];
+/// Finds one of them, or what folds and the like are called.
+static ANY_WORD: LazyLock<Regex> = LazyLock::new(|| {
+    let words = "(?i-u)split|phase|mode|stage|subset|partition|dataset|fold|seed|repeat";
+    Regex::new(words).expect("a pattern of ours is one")
+});
+
+/// Whether [`peer`] and [`of_record`] may find anything in a line.
+pub(super) fn may_say_more(line: &str) -> bool {
+    ANY_WORD.is_match(line)
+}
 
 /// Whether a record says under this name on what its numbers were measured.
 pub(super) fn is_split_key(name: &str) -> bool {

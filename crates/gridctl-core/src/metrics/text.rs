@@ -30,6 +30,7 @@ struct TextLine<'l> {
     place: Place,
     step: OnceCell<Option<i64>>,
     headings: OnceCell<Vec<Heading>>,
+    may_say_more: OnceCell<bool>,
     /// What the line stands in.
     section: Option<Section>,
     /// The number of the fold that a heading before the line names.
@@ -41,11 +42,18 @@ impl TextLine<'_> {
         *self.step.get_or_init(|| line::find_step(self.text))
     }
 
+    fn may_say_more(&self) -> bool {
+        *self.may_say_more.get_or_init(|| qualifier::may_say_more(self.text))
+    }
+
     /// The words that speak of the name `name` at `at`.
     fn said(&self, at: usize, name: &str) -> Option<Said> {
         let headings = || self.headings.get_or_init(|| qualifier::headings(self.text));
         let behind = || qualifier::behind(&self.text[at + name.len()..]).map(|(said, _)| (said, at));
-        let of_record = || qualifier::of_record(self.text, at).map(|said| (said, at));
+        let of_record = || {
+            let said = self.may_say_more().then(|| qualifier::of_record(self.text, at))?;
+            said.map(|said| (said, at))
+        };
         let section = || self.section.map(|section| (section.said, at));
         qualifier::directly(self.text, at)
             .or_else(behind)
@@ -57,7 +65,8 @@ impl TextLine<'_> {
     /// Where the value of the name at `at` stands, with the fold that it is of.
     fn place(&self, at: usize) -> Place {
         let before = &self.text[..at];
-        let peer = qualifier::peer(before).or(self.peer).filter(|_| !qualifier::is_of_all(before));
+        let own = if self.may_say_more() { qualifier::peer(before) } else { None };
+        let peer = own.or(self.peer).filter(|_| !qualifier::is_of_all(before));
         Place { peer, ..self.place }
     }
 
@@ -126,12 +135,13 @@ impl Board {
     /// Patterns, and `name=value` for declared names.
     pub(super) fn declared_line(&mut self, text: &str, channel: Channel, place: Place) {
         let patterns = Arc::clone(&self.patterns);
-        let (step, headings) = (OnceCell::new(), OnceCell::new());
+        let (step, headings, may_say_more) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         let section = &mut self.sections[usize::from(channel == Channel::Stderr)];
         *section = Section::next(*section, text);
         let peer = &mut self.peers[usize::from(channel == Channel::Stderr)];
         *peer = qualifier::peer_of_heading(text).or(*peer);
-        let line = TextLine { text, channel, place, step, headings, section: *section, peer: *peer };
+        let line =
+            TextLine { text, channel, place, step, headings, may_say_more, section: *section, peer: *peer };
         let mut missed = None;
         for (nth, metric) in patterns.declared.iter().enumerate() {
             if metric.regex.is_some() {

@@ -83,9 +83,13 @@ const UNITS: [&str; 24] = [
 
 /// The unit behind the number that `text` begins with, if its kind has others.
 pub(super) fn unit(text: &str) -> Option<&'static str> {
-    let (_, end) = number_prefix(text.trim_start_matches(is_blank))?;
-    let rest = text.trim_start_matches(is_blank)[end..].trim_start_matches(is_blank);
+    let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+');
+    let behind = text.trim_start_matches(number);
+    let rest = behind.trim_start_matches(is_blank);
     let word = &rest[..rest.len() - rest.trim_start_matches(char::is_alphabetic).len()];
+    if word.is_empty() || behind.len() == text.len() {
+        return None;
+    }
     UNITS.into_iter().find(|unit| *unit == word)
 }
 
