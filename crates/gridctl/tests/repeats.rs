@@ -110,3 +110,38 @@ fn the_mean_of_folds_that_one_trial_prints_ranks_and_has_its_spread_beside_it() 
     let csv = lab.run(&["leaderboard", "s.yaml", "-o", "csv"]).stdout;
     assert!(csv.lines().next().is_some_and(|line| line.contains("metric_score,std_score")), "{csv}");
 }
+
+#[test]
+fn a_repeat_that_succeeds_at_a_later_try_completes_its_point() {
+    let lab = Lab::new();
+    let script = "case $HP_X$GRID_REPEAT in 62) grep -q yes fixed || exit 3;; esac; echo score=$HP_X";
+    // The second time as one more version, for which the first one's outcomes are linked.
+    for more in ["", ", 0"] {
+        lab.write("fixed", "no");
+        let name = format!("s{}", more.len());
+        let text = |more: &str| sweep(script, "").replace("5, 6", &format!("5, 6{more}"));
+        lab.write(&format!("{name}.yaml"), text(""));
+        let ran = |rest: &[&str]| {
+            let file = format!("{name}.yaml");
+            lab.run(&[&["run", &file, "--slots", "1", "--changed", "keep"], rest].concat())
+        };
+        assert_eq!(ran(&[]).code, Some(10));
+        lab.write("fixed", "yes").write(&format!("{name}.yaml"), text(more));
+        let done = ran(&["--retry-failed"]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let results = lab.data().join("results").join(&name);
+        for of in [format!("{name}.yaml"), results.display().to_string()] {
+            let board = lab.run(&["leaderboard", &of, "-k", "1", "-o", "json"]).stdout;
+            let board: Json = serde_json::from_str(&board).unwrap();
+            let best = &board["rows"][0];
+            assert_eq!((&best["rank"], &best["objective"]), (&1.into(), &6.0.into()), "{of}: {board}");
+            assert_eq!(
+                (&best["state"], &best["attempts"]),
+                (&"succeeded".into(), &4.into()),
+                "{of}: {board}"
+            );
+        }
+        let status = lab.run(&["status", &name]).stdout;
+        assert!(status.contains("best objective 6 "), "{status}");
+    }
+}

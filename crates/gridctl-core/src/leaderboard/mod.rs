@@ -6,6 +6,7 @@ mod query;
 mod row;
 
 use std::cmp::Ordering;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::query::{Layout, LeaderboardError, Query, Sort};
@@ -33,13 +34,13 @@ pub struct Page {
 
 /// Collects the settled trials of one version, then ranks them. Without repeats it keeps only what can still be shown.
 ///
-/// Of several generations of a trial the caller gives the newest alone.
+/// Without repeats the caller gives the newest generation of a trial alone; with them any, in any order.
 #[derive(Debug)]
 pub struct Board {
     layout: Layout,
     query: Query,
-    /// With repeats: the trials of each point.
-    points: BTreeMap<TrialId, Vec<Brief>>,
+    /// With repeats: the newest end of each trial of each point.
+    points: BTreeMap<TrialId, BTreeMap<TrialId, Brief>>,
     /// Without: rows that passed the filter.
     rows: Vec<Row>,
     total: u64,
@@ -79,7 +80,16 @@ impl Board {
             }
         }
         if self.layout.repeats > 1 {
-            self.points.entry(brief.point).or_default().push(brief);
+            match self.points.entry(brief.point).or_default().entry(brief.trial) {
+                Entry::Vacant(place) => {
+                    place.insert(brief);
+                }
+                // A trial that was tried anew ends under a later lease, in whichever version.
+                Entry::Occupied(mut known) if known.get().token < brief.token => {
+                    known.insert(brief);
+                }
+                Entry::Occupied(_) => {}
+            }
         } else if succeeded {
             let objective = self.layout.objective.as_ref().map(|(name, _)| name.as_str());
             self.keep(single(brief, objective));
@@ -120,7 +130,7 @@ impl Board {
     pub fn finish(mut self) -> Result<Page, LeaderboardError> {
         self.check_names()?;
         for trials in std::mem::take(&mut self.points).into_values() {
-            if let Some(row) = averaged(&self.layout, trials) {
+            if let Some(row) = averaged(&self.layout, trials.into_values().collect()) {
                 self.keep(row);
             }
         }
