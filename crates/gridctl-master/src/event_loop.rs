@@ -257,6 +257,9 @@ impl MasterLoop {
                 }
             }
             Effect::Turned(_) => {}
+            Effect::Broken(what) => {
+                tracing::error!(what, "the master's state is not as it must be: please report this");
+            }
         }
     }
 

@@ -64,13 +64,15 @@ impl Core {
     }
 
     fn with_sweep(&mut self, id: SweepId, change: impl FnOnce(&mut Sweep)) {
-        if let Some(sweep) = self.sweeps.get_mut(&id) {
+        if let Some(sweep) = self.must_have(id) {
             change(sweep);
         }
     }
 
     fn apply_steered(&mut self, id: SweepId, phase: SweepPhase) {
-        let Some(sweep) = self.sweeps.get_mut(&id) else { return };
+        let Some(sweep) = self.sweeps.get_mut(&id) else {
+            return self.broken("a sweep is steered that is not there");
+        };
         let idle: Vec<LeaseSeq> = sweep
             .trials
             .iter()
@@ -92,7 +94,9 @@ impl Core {
 
     /// A version takes the place of the one before. What was held is ended before, unless the new version has it too.
     fn apply_submitted(&mut self, id: SweepId, version: u32, frozen: &Arc<FrozenSweep>) {
-        let Ok(points) = Points::new(Arc::new(frozen.spec.clone())) else { return };
+        let Ok(points) = Points::new(Arc::new(frozen.spec.clone())) else {
+            return self.broken("a version was submitted whose points cannot be counted");
+        };
         let mut sweep = Sweep::new(id, version, Arc::clone(frozen), points);
         if let Some(old) = self.sweeps.remove(&id) {
             self.carry_over(&old, &mut sweep);

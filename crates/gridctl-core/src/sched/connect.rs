@@ -78,7 +78,9 @@ impl Core {
             .map(|(token, _, _)| token.lease)
             .chain(hello.reports.iter().map(|report| report.token.lease))
             .collect();
-        let Some(worker) = self.workers.get(&id) else { return };
+        let Some(worker) = self.workers.get(&id) else {
+            return self.broken("a worker that has just connected is not there");
+        };
         let undelivered: Vec<_> = worker
             .leases
             .iter()
@@ -93,7 +95,7 @@ impl Core {
     /// Whether the worker's token is the trial's current one. An expired lease that nobody else was granted stands again.
     fn confirm(&mut self, id: WorkerId, token: Token, trial: TrialId) -> bool {
         let Some((sweep_id, pos)) = self.current(id, token) else { return false };
-        let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return false };
+        let Some(sweep) = self.must_have(sweep_id) else { return false };
         if sweep.trial_id(pos) != trial {
             return false;
         }
@@ -132,7 +134,9 @@ impl Core {
         if update.ping {
             self.outbox(conn);
         }
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return self.broken("a worker that is connected is not there");
+        };
         worker.draining |= update.draining;
         if let Some(health) = update.health {
             self.given_up.on_health(id, &worker.host, &health);
@@ -150,7 +154,7 @@ impl Core {
 
     fn progress(&mut self, id: WorkerId, lease: LeaseSeq, progress: (i64, f64)) {
         let Some(&(sweep, pos)) = self.leases.get(&lease) else { return };
-        let Some(sweep) = self.sweeps.get_mut(&sweep) else { return };
+        let Some(sweep) = self.must_have(sweep) else { return };
         let is_its = |trial: &Trial| trial.lease().is_some_and(|lease| lease.worker == id);
         if sweep.trials.get(pos).is_some_and(is_its) {
             sweep.trials.edit(pos, |trial| trial.progress = Some(progress));
@@ -160,7 +164,9 @@ impl Core {
     /// A connection ended: the worker may come back before its leases end.
     pub(super) fn on_disconnect(&mut self, conn: Conn) {
         let Some(id) = self.conns.remove(&conn) else { return };
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(worker) = self.workers.get_mut(&id) else {
+            return self.broken("a worker that was connected is not there");
+        };
         worker.link = None;
         if worker.leases.is_empty() {
             self.workers.remove(&id);
@@ -194,7 +200,7 @@ impl Core {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.unhold(lease);
         }
-        if let Some(sweep) = self.sweeps.get_mut(&sweep) {
+        if let Some(sweep) = self.must_have(sweep) {
             sweep.expire(pos, lost);
         }
         self.cancel_if_closed(sweep, pos);

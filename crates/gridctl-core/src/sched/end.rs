@@ -38,8 +38,8 @@ impl Core {
     }
 
     /// Takes back what a worker cannot say: only the master knows what is lost, fenced or cancelled.
-    fn correct(&self, sweep: SweepId, report: &mut Report) {
-        let Some(sweep) = self.sweeps.get(&sweep) else { return };
+    fn correct(&mut self, sweep: SweepId, report: &mut Report) {
+        let Some(sweep) = self.must_have(sweep) else { return };
         let over = sweep.phase.is_closed();
         report.class = match report.class {
             Class::Succeeded if sweep.frozen.spec.objective.is_some() && report.objective.is_none() => {
@@ -53,8 +53,12 @@ impl Core {
 
     /// Ends the attempt that holds the trial.
     fn end(&mut self, now: Time, (sweep_id, pos): (SweepId, u64), report: Report) {
-        let Some(sweep) = self.sweeps.get(&sweep_id) else { return };
-        let Some(lease) = sweep.trials.get(pos).and_then(|trial| trial.lease()).cloned() else { return };
+        let Some(sweep) = self.sweeps.get(&sweep_id) else {
+            return self.broken("an attempt ends in a sweep that is not there");
+        };
+        let Some(lease) = sweep.trials.get(pos).and_then(|trial| trial.lease()).cloned() else {
+            return self.broken("an attempt ends that holds no lease");
+        };
         let next = follow(sweep, pos, &lease, &report);
         let event = ended((sweep_id, pos), &report, next.clone());
         let seq = self.next_seq;
@@ -73,13 +77,15 @@ impl Core {
     fn watch(&mut self, now: Time, sweep_id: SweepId, pos: u64, (record, lease): (&Record, &Lease)) {
         let hosts = self.hosts();
         let (class, fast) = (record.report.class, record.report.duration_ms < FAST_MS);
-        let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return };
+        let Some(sweep) = self.must_have(sweep_id) else { return };
         sweep.remember_end(now);
         let excused = if class == Class::Succeeded { sweep.to_excuse(pos, lease.worker) } else { Vec::new() };
         for worker in excused {
             self.emit(now, Event::Excused { sweep: sweep_id, worker });
         }
-        let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return };
+        let Some(sweep) = self.sweeps.get_mut(&sweep_id) else {
+            return self.broken("an attempt has ended in a sweep that is not there");
+        };
         let version = sweep.version;
         if !sweep.phase.is_running() {
             return;
@@ -121,6 +127,7 @@ impl Core {
     /// settled by that.
     pub(super) fn end_expired(&mut self, now: Time, sweep_id: SweepId, pos: u64) -> bool {
         let Some(trial) = self.sweeps.get(&sweep_id).and_then(|sweep| sweep.trials.get(pos)) else {
+            self.broken("a trial is ready that is not open");
             return false;
         };
         let TrialPhase::Expired { lost, .. } = trial.phase() else { return true };
@@ -150,15 +157,18 @@ impl Core {
     /// Ends an attempt that the master itself takes back.
     pub(super) fn end_as(&mut self, now: Time, sweep: SweepId, pos: u64, class: Class) {
         let lease = self.sweeps.get(&sweep).and_then(|sweep| sweep.trials.get(pos)?.lease().cloned());
-        if let Some(report) = lease.and_then(|lease| self.report_of_lost(sweep, pos, &lease, class)) {
-            self.end(now, (sweep, pos), report);
+        match lease.and_then(|lease| self.report_of_lost(sweep, pos, &lease, class)) {
+            Some(report) => self.end(now, (sweep, pos), report),
+            None => self.broken("an attempt is taken back that holds no lease"),
         }
     }
 
     pub(super) fn apply_ended(&mut self, now: Time, ended: &Ended) {
         let Ended { sweep, pos, lease, class, next, fast, objective, left_out, doubt } = ended;
         self.leases.remove(lease);
-        let Some(sweep) = self.sweeps.get_mut(sweep) else { return };
+        let Some(sweep) = self.sweeps.get_mut(sweep) else {
+            return self.broken("an attempt ended in a sweep that is not there");
+        };
         if let Some(holder) = sweep.trials.get(*pos).and_then(|trial| trial.lease()).cloned() {
             if let Some(worker) = self.workers.get_mut(&holder.worker) {
                 worker.unhold(*lease);
@@ -170,12 +180,15 @@ impl Core {
             let end = breaker::End { class: *class, fast: *fast, host: &holder.host, settled };
             sweep.breaker.ended(*pos, &end);
         }
-        sweep.end(now, *pos, next);
+        let is_open = sweep.end(now, *pos, next);
         sweep.score(*pos, *objective);
         LeftOut::add(&mut sweep.left_out, *pos, *left_out);
         Unsure::add(&mut sweep.unsure, *pos, doubt.as_ref());
         sweep.failures += u64::from(Budget::of(*class) == Some(Budget::Failures));
         sweep.lost += u64::from(matches!(class, Class::Lost | Class::Preempted | Class::WorkerFault));
+        if !is_open {
+            self.broken("a trial is to be tried again that is not open");
+        }
     }
 }
 

@@ -83,7 +83,10 @@ impl Core {
         }
         sweeps.sort_unstable();
         for (_, sweep) in sweeps {
-            let Some(worker) = self.workers.get(&id) else { return false };
+            let Some(worker) = self.workers.get(&id) else {
+                self.broken("a worker that takes trials is not there");
+                return false;
+            };
             if !worker.is_open() {
                 return false;
             }
@@ -137,11 +140,11 @@ impl Core {
     }
 
     fn lease(&mut self, now: Time, sweep_id: SweepId, pos: u64, id: WorkerId) {
-        let Some(sweep) = self.sweeps.get(&sweep_id) else { return };
+        let Some(sweep) = self.must_have(sweep_id) else { return };
         let attempt = sweep.trials.get(pos).map_or(0, |trial| trial.attempt) + 1;
         let token = Token { epoch: self.epoch, lease: LeaseSeq(self.next_lease), attempt };
         self.emit(now, Event::Leased { sweep: sweep_id, pos, token, worker: id });
-        let Some(sweep) = self.sweeps.get(&sweep_id) else { return };
+        let Some(sweep) = self.must_have(sweep_id) else { return };
         let point = sweep.points.trial(sweep.points.index_at(pos));
         let trial = sweep.trial_id(pos);
         let grant = Grant {
@@ -156,7 +159,9 @@ impl Core {
             resources: sweep.frozen.spec.resources,
         };
         let (version, frozen) = (sweep.version, Arc::clone(&sweep.frozen));
-        let Some(link) = self.workers.get_mut(&id).and_then(|worker| worker.link.as_mut()) else { return };
+        let Some(link) = self.workers.get_mut(&id).and_then(|worker| worker.link.as_mut()) else {
+            return self.broken("a trial is granted to a worker that is away");
+        };
         let conn = link.conn;
         if link.told.insert((sweep_id, version)) {
             self.outbox(conn).sweeps.push((sweep_id, version, frozen));
@@ -176,7 +181,9 @@ impl Core {
         let worker =
             self.workers.entry(id).or_insert_with(|| Worker::new(String::new(), now.after_ms(ttl_ms)));
         let host = worker.host.clone();
-        let Some(sweep) = self.sweeps.get_mut(&sweep_id) else { return };
+        let Some(sweep) = self.sweeps.get_mut(&sweep_id) else {
+            return self.broken("a trial is leased in a sweep that is not there");
+        };
         if let Some(TrialPhase::Expired { lease, .. }) = sweep.trials.get(pos).map(Trial::phase) {
             self.leases.remove(&lease.token.lease);
         }

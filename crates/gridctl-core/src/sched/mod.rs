@@ -363,6 +363,20 @@ impl Core {
         self.out.events.push((seq, event));
     }
 
+    /// Something that holds whatever anybody says does not hold. No bytes of a peer lead here.
+    fn broken(&mut self, what: &'static str) {
+        debug_assert!(false, "{what}");
+        self.out.effects.push(Effect::Broken(what));
+    }
+
+    /// The sweep of that number, which must be there.
+    fn must_have(&mut self, id: SweepId) -> Option<&mut Sweep> {
+        if !self.sweeps.contains_key(&id) {
+            self.broken("what is done is about a sweep that is not there");
+        }
+        self.sweeps.get_mut(&id)
+    }
+
     fn held(&self, sweep: SweepId, pos: u64) -> Option<Held> {
         let sweep = self.sweeps.get(&sweep)?;
         let alone = sweep.trials.get(pos).is_some_and(|trial| trial.tally.must_be_alone());

@@ -128,7 +128,10 @@ impl Core {
     pub(super) fn join(&mut self, now: Time, id: SweepId, known: &[JoinedOutcome]) -> Joined {
         let mut joined = Joined::default();
         for chunk in known.chunks(KNOWN_AN_EVENT) {
-            let Some(sweep) = self.sweeps.get(&id) else { return joined };
+            let Some(sweep) = self.sweeps.get(&id) else {
+                self.broken("outcomes are joined to a sweep that is not there");
+                return joined;
+            };
             let mut settled = Vec::with_capacity(chunk.len());
             let (mut taken, mut links) = (RoaringTreemap::new(), LinkSum::default());
             for known in chunk.iter().filter(|known| known.pos < sweep.points.len()) {
@@ -215,7 +218,10 @@ impl Core {
     /// Closes sweeps that have nothing left to do.
     pub(super) fn close_finished(&mut self, now: Time) {
         for id in self.active_sweeps() {
-            let Some(sweep) = self.sweeps.get(&id) else { continue };
+            let Some(sweep) = self.sweeps.get(&id) else {
+                self.broken("a sweep is granted from that is not there");
+                continue;
+            };
             match sweep.phase {
                 SweepPhase::Running
                     if sweep.trials.len() == 0 && !sweep.has_fresh() && !self.is_retrying(id) =>
@@ -241,7 +247,7 @@ impl Core {
 
     /// The sweep is over: what is not settled is cancelled, what runs is told to stop.
     pub(super) fn close(&mut self, now: Time, id: SweepId, reason: CloseReason) {
-        let Some(sweep) = self.sweeps.get(&id) else { return };
+        let Some(sweep) = self.must_have(id) else { return };
         let leased: Vec<u64> =
             sweep.trials.iter().filter(|(_, trial)| trial.is_leased()).map(|(pos, _)| pos).collect();
         let expired: Vec<u64> = sweep

@@ -120,7 +120,7 @@ impl Core {
             self.emit(now, Event::Joined { worker, host: record.host.clone() });
         }
         self.emit(now, Event::Leased { sweep: id, pos, token, worker });
-        let Some(sweep) = self.sweeps.get(&id) else { return Ok(()) };
+        let Some(sweep) = self.must_have(id) else { return Ok(()) };
         let lease = Lease { token, worker, host: record.host.clone() };
         let next = match (record.state, follow(sweep, pos, &lease, &record.report)) {
             (TrialState::Pending, Next::Again { tally, avoid, .. }) => {
@@ -150,7 +150,7 @@ impl Core {
                 break;
             }
         }
-        let Some(sweep) = self.sweeps.get(&id) else { return };
+        let Some(sweep) = self.must_have(id) else { return };
         let objective = sweep.frozen.spec.objective.as_ref();
         let reached = objective.is_some_and(|objective| {
             let is_good = |target, best| best == target || objective.goal.better(best, target);

@@ -113,6 +113,9 @@ pub enum Effect {
     Reply(Request, Result<Answer, Refusal>),
     /// A sweep is over, or paused by the master itself: whoever waits looks at its status.
     Turned(SweepId),
+    /// The core found itself in a state that must not be, and went on without what it was about to
+    /// do: to be logged as an error.
+    Broken(&'static str),
 }
 
 /// An answer to a person.

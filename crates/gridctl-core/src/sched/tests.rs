@@ -117,6 +117,7 @@ impl World {
                 Effect::Send(conn, ToWorker::Refused(_)) => self.refused.push(conn),
                 Effect::Hangup(conn) => self.hung_up.push(conn),
                 Effect::Reply(request, answer) => assert_eq!(self.replies.insert(request, answer), None),
+                Effect::Broken(what) => panic!("{what}"),
                 Effect::Turned(sweep) => self.turned.push(sweep),
             }
         }

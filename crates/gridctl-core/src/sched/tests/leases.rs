@@ -255,3 +255,15 @@ fn a_timing_that_would_lose_leases_is_refused() {
         assert_eq!(Timing::new(ttl_ms, heartbeat_ms, 0, 0).map(|_| ()), expected, "{name}");
     }
 }
+
+#[test]
+fn a_broken_invariant_is_asserted_and_in_a_release_told_to_the_shell() {
+    let effects = std::panic::catch_unwind(|| {
+        let mut core = Core::new(Timing::default());
+        let token = Token { epoch: Epoch(1), lease: LeaseSeq(1), attempt: 1 };
+        core.apply(Time(0), &Event::Leased { sweep: SweepId(7), pos: 0, token, worker: WorkerId([0; 5]) });
+        core.take().effects
+    });
+    let is_told = |effects: Vec<Effect>| matches!(effects[..], [Effect::Broken(_), ..]);
+    assert!(effects.map_or(cfg!(debug_assertions), is_told));
+}
