@@ -29,6 +29,7 @@ pub mod fleet;
 pub mod id;
 pub mod launch;
 pub mod leaderboard;
+pub mod live;
 pub mod machine;
 pub mod metrics;
 pub mod notice;

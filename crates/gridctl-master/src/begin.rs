@@ -19,6 +19,7 @@ use crate::config::MasterConfig;
 use crate::error::{MasterError, chain};
 use crate::event_loop::{MasterLoop, Own};
 use crate::handle::{Handle, Shared};
+use crate::live::LiveHub;
 use crate::message::{Board, INCOMING, Message};
 use crate::query::Readers;
 use crate::ship::{self, Shipper};
@@ -133,6 +134,7 @@ fn begin_epoch(
             data_dir: data_dir.clone(),
             submitting: tokio::sync::Mutex::new(()),
             last_conn: AtomicU64::new(0),
+            live: LiveHub::default(),
             failure: Arc::clone(&failure),
         }),
     };

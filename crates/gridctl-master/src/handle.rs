@@ -14,6 +14,7 @@ use gridctl_core::sched::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::AskError;
+use crate::live::LiveHub;
 use crate::message::{Board, Message};
 use crate::query::Readers;
 use crate::ship::Shipper;
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     /// One submission at a time: who is first claims the results.
     pub(crate) submitting: tokio::sync::Mutex<()>,
     pub(crate) last_conn: AtomicU64,
+    /// Output that somebody follows.
+    pub(crate) live: LiveHub,
     /// Why the master cannot go on, once that is so.
     pub(crate) failure: Arc<OnceLock<String>>,
 }

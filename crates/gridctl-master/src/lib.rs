@@ -14,6 +14,7 @@ mod handle;
 mod identity;
 mod keeper;
 mod listen;
+mod live;
 mod message;
 mod prior_outcomes;
 mod query;

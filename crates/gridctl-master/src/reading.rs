@@ -15,6 +15,7 @@ use crate::clock;
 use crate::compare;
 use crate::error::MasterError;
 use crate::handle::{Handle, Shared};
+use crate::live::LiveHub;
 use crate::message::{Board, INCOMING, Message};
 use crate::query::Readers;
 use crate::ship::Shipper;
@@ -66,6 +67,7 @@ fn reading_as(dir: &Path, show: impl Fn(SweepStatus) -> SweepStatus) -> Result<H
             data_dir: dir.to_owned(),
             submitting: tokio::sync::Mutex::new(()),
             last_conn: AtomicU64::new(0),
+            live: LiveHub::default(),
             failure: Arc::default(),
         }),
     };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use gridctl_core::id::{SweepId, TrialId};
+use gridctl_core::id::{LeaseSeq, SweepId, TrialId, WorkerId};
 use gridctl_core::record::TrialState;
 use gridctl_core::trials::TrialLine;
 use gridctl_core::view::{LeaderboardQuery, MAX_PAGE, TrialDetails, TrialsPage, TrialsQuery};
@@ -75,6 +75,21 @@ impl Handle {
         let record = |row: &OutcomeRow| row.record().map_err(|error| unreadable(row, &error));
         let attempts = attempts.iter().map(record).collect::<Result<_, _>>()?;
         Ok(TrialDetails { sweep: status.sweep, trial: last, attempts })
+    }
+
+    /// Who holds the trial now, under which lease, and the number of that attempt.
+    ///
+    /// # Errors
+    /// As [`Handle::trial`].
+    pub(crate) async fn running(
+        &self,
+        sweep: &str,
+        name: &str,
+    ) -> Result<Option<(WorkerId, LeaseSeq, u32)>, AskError> {
+        let (id, trial) = self.find(sweep, name, &mut None).await?;
+        let live = self.look(move |core, _| core.live(id)).await?;
+        let found = live.into_iter().find(|live| live.trial == trial);
+        Ok(found.and_then(|live| Some((live.worker?, live.lease?, live.attempt))))
     }
 
     /// The trials that a person means: ids, prefixes, `best`, ranks.

@@ -5,11 +5,13 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use gridctl_core::id::WorkerId;
 use gridctl_core::protocol::{ToMaster, ToWorker};
 use gridctl_proto::v1::worker_service_client::WorkerServiceClient;
 use gridctl_proto::{limits, split, v1};
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::interceptor::InterceptedService;
@@ -18,6 +20,7 @@ use tonic::{Response, Status, Streaming};
 
 use crate::address::{Address, Bearer};
 use crate::join::Identity;
+use crate::live::{self, LiveOutputs};
 use crate::tls::{self, Trouble};
 
 /// Messages that may wait for a master that is slow to read.
@@ -51,6 +54,8 @@ pub(crate) struct MasterLink {
     to: mpsc::Sender<v1::WorkerMessage>,
     from: From,
     trouble: Trouble,
+    /// Sends output that somebody follows.
+    _live: JoinSet<()>,
 }
 
 enum From {
@@ -101,14 +106,19 @@ pub(crate) async fn client(dial: &Dial) -> Result<(Client, Trouble), LinkError> 
     Ok((client, trouble))
 }
 
-type Client = WorkerServiceClient<InterceptedService<Channel, Bearer>>;
+pub(crate) type Client = WorkerServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// Connects to a master.
-pub(crate) async fn connect(dial: Dial) -> Result<MasterLink, LinkError> {
+pub(crate) async fn connect(
+    dial: Dial,
+    (worker, outputs): (WorkerId, LiveOutputs),
+) -> Result<MasterLink, LinkError> {
     let (mut client, trouble) = client(&dial).await?;
+    let mut live = JoinSet::new();
+    live.spawn(live::serve(client.clone(), worker, outputs));
     let (to, messages) = mpsc::channel(MOST_WAITING);
     let open = async move { client.connect(ReceiverStream::new(messages)).await };
-    Ok(MasterLink { to, from: From::Opening(Box::pin(open)), trouble })
+    Ok(MasterLink { to, from: From::Opening(Box::pin(open)), trouble, _live: live })
 }
 
 /// The last cause, which says most.

@@ -240,9 +240,10 @@ impl WorkerLoop {
         };
         self.failures = self.failures.saturating_add(1);
         let dial = self.master.dial.clone();
+        let outputs = (self.worker.id(), self.machine.live.clone());
         self.connecting = Some(Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            connect(dial).await
+            connect(dial, outputs).await
         }));
     }
 

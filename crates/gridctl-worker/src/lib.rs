@@ -11,6 +11,7 @@ mod event_loop;
 pub mod isolate;
 mod join;
 pub mod leftovers;
+mod live;
 pub mod marks;
 pub mod resources;
 pub mod scratch;

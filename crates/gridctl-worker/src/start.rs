@@ -29,6 +29,7 @@ use crate::clock;
 use crate::event_loop::{LoopEnd, MasterSide, Wish, WorkerLoop};
 use crate::join::{self, Join, JoinFileError};
 use crate::leftovers::{self, Traces};
+use crate::live::LiveOutputs;
 use crate::resources;
 use crate::scratch::WorkDir;
 use crate::workdir::Workdirs;
@@ -258,6 +259,7 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Wor
         adopts: config.own_process,
         checkpoint_every_ms: CHECKPOINT_EVERY_MS,
         slot_silence_ms: u64::try_from(config.slot_silence.as_millis()).unwrap_or(u64::MAX),
+        live: LiveOutputs::default(),
         slots: Mutex::new(Vec::new()),
     })
 }

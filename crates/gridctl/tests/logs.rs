@@ -99,3 +99,76 @@ fn of_a_log_that_is_not_whole_the_end_is_printed_and_what_is_missing_is_said() {
     fs::remove_dir_all(lab.data().join("results/long")).unwrap();
     check("sweep.json");
 }
+
+/// Prints a line, waits to be told, prints another one.
+const TALKS: &str =
+    "command: [sh, -c, 'echo first; until [ -e go ]; do sleep 0.05; done; echo second; echo s=1']
+metric: {name: s, goal: maximize}
+parameters: {x: {values: [1]}}
+";
+
+#[test]
+fn what_a_trial_prints_is_shown_while_it_runs_and_once() {
+    let lab = Lab::new();
+    lab.write("talks.yaml", TALKS);
+    let mut master = lab.command(&["master"]).stderr(Stdio::null()).spawn().unwrap();
+    lab.until("the master serves", || lab.data().join("master.json").exists());
+    let mut worker = lab.command(&["worker", "--slots", "1"]).stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(lab.run(&["submit", "talks.yaml"]).code, Some(0));
+    let trial = || {
+        let trials: serde_json::Value =
+            serde_json::from_str(&lab.run(&["trials", "ls", "-o", "json"]).stdout).unwrap_or_default();
+        trials[0]["trial"].as_str().map(str::to_owned)
+    };
+    lab.until("the trial begins", || trial().is_some());
+    let trial = trial().unwrap();
+    let out = fs::File::create(lab.path().join("out")).unwrap();
+    let mut follower =
+        lab.command(&["logs", &trial, "-f"]).stdout(out).stderr(Stdio::null()).spawn().unwrap();
+    let shown = || fs::read_to_string(lab.path().join("out")).unwrap();
+    lab.until("the first line is shown", || shown() == "first\n");
+    lab.write("go", "");
+    lab.until("the follower has seen the end", || follower.try_wait().unwrap().is_some());
+    assert_eq!(shown(), "first\nsecond\ns=1\n");
+    for child in [&mut worker, &mut master] {
+        signal(child, Signal::TERM);
+        assert!(child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn g47_a_follower_that_does_not_read_holds_up_nobody_and_nothing_is_lost() {
+    let lab = Lab::new();
+    // 20 MB in one trial, and the record's end of it is what counts.
+    let loud = "command: [sh, -c, 'seq 1 2500000; until [ -e go ]; do sleep 0.05; done; echo s=1']
+metric: {name: s, goal: maximize}
+parameters: {x: {values: [1]}}
+";
+    lab.write("loud.yaml", loud);
+    let mut master = lab.command(&["master"]).stderr(Stdio::null()).spawn().unwrap();
+    lab.until("the master serves", || lab.data().join("master.json").exists());
+    let mut worker = lab.command(&["worker", "--slots", "1"]).stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(lab.run(&["submit", "loud.yaml"]).code, Some(0));
+    let trials = || -> serde_json::Value {
+        serde_json::from_str(&lab.run(&["trials", "ls", "-o", "json"]).stdout).unwrap_or_default()
+    };
+    lab.until("the trial begins", || trials()[0]["trial"].is_string());
+    let trial = trials()[0]["trial"].as_str().unwrap().to_owned();
+    // One that never reads, and one that does.
+    let deaf =
+        lab.command(&["logs", &trial, "-f"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let reader = lab.start(&["logs", &trial, "-f"]);
+    lab.write("go", "");
+    lab.until("the trial ends", || trials()[0]["state"] == "succeeded");
+    let done = lab.wait(reader);
+    let mut deaf = deaf;
+    deaf.kill().unwrap();
+    deaf.wait().unwrap();
+    let mut expected: String = (1..=2_500_000).map(|line| format!("{line}\n")).collect();
+    expected.push_str("s=1\n");
+    assert!(done.stdout.ends_with(&expected), "{} bytes: {}", done.stdout.len(), done.stderr);
+    for child in [&mut worker, &mut master] {
+        signal(child, Signal::TERM);
+        assert!(child.wait().unwrap().success());
+    }
+}

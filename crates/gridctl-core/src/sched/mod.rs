@@ -337,6 +337,7 @@ impl Core {
             attempt: trial.attempt,
             host: trial.lease().filter(|_| trial.is_leased()).map(|lease| lease.host.clone()),
             worker: trial.lease().filter(|_| trial.is_leased()).map(|lease| lease.worker),
+            lease: trial.lease().filter(|_| trial.is_leased()).map(|lease| lease.token.lease),
             progress: trial.progress,
         };
         sweep.trials.iter().map(live).collect()
@@ -399,6 +400,9 @@ pub struct LiveTrial {
     pub host: Option<String>,
     /// The worker that holds it.
     pub worker: Option<WorkerId>,
+    /// The lease under which it is held.
+    #[serde(skip)]
+    pub lease: Option<LeaseSeq>,
     /// The objective's latest (step, value).
     pub progress: Option<(i64, f64)>,
 }

@@ -113,6 +113,19 @@ pub struct TrialDetails {
     pub attempts: Vec<Record>,
 }
 
+/// More of what a trial's present attempt has printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputEvent {
+    /// The attempt's number; 0 if none goes on.
+    pub attempt: u32,
+    /// How many bytes of output came before, with those that are not kept for followers.
+    pub from: u64,
+    /// The output; bytes that are no text are replaced.
+    pub text: String,
+    /// Nothing more comes: the attempt's record has the end.
+    pub is_over: bool,
+}
+
 /// How much an order touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touched {

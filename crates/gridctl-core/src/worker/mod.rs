@@ -143,6 +143,12 @@ impl WorkerProtocol {
         }
     }
 
+    /// Who it is.
+    #[must_use]
+    pub fn id(&self) -> WorkerId {
+        self.config.worker
+    }
+
     /// What there is to do. Reports that came together go out together.
     pub fn take(&mut self, now: Time) -> Vec<WorkerAction> {
         self.flush(now);

@@ -4,6 +4,7 @@
 mod doors;
 mod events;
 mod extract;
+mod output;
 mod problem;
 
 use std::sync::Arc;
@@ -55,7 +56,8 @@ pub fn router(handle: Handle) -> Router {
         .route("/retry", post(retry))
         .route("/leaderboard", get(leaderboard))
         .route("/trials", get(trials))
-        .route("/trials/{trial}", get(trial));
+        .route("/trials/{trial}", get(trial))
+        .route("/trials/{trial}/output", get(output::follow));
     let api = Router::new()
         .route("/sweeps", get(sweeps).merge(post(submit).layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))))
         .nest("/sweeps/{sweep}", sweep)

@@ -61,8 +61,9 @@ const SUBMIT: Need = Need::Person(Role::Submit);
 const ADMIN: Need = Need::Person(Role::Admin);
 
 /// Everything that is served, and to whom.
-pub const RULES: [Rule; 18] = [
+pub const RULES: [Rule; 20] = [
     rule("POST", "/gridctl.v1.WorkerService/Connect", Need::Work),
+    rule("POST", "/gridctl.v1.WorkerService/Live", Need::Work),
     rule("POST", "/gridctl.v1.WorkerService/Join", Need::Nothing),
     rule("POST", "/gridctl.v1.WorkerService/Renew", Need::Certificate),
     rule("GET", "/api/v1/sweeps", READ),
@@ -71,6 +72,7 @@ pub const RULES: [Rule; 18] = [
     rule("GET", "/api/v1/sweeps/{sweep}/leaderboard", READ),
     rule("GET", "/api/v1/sweeps/{sweep}/trials", READ),
     rule("GET", "/api/v1/sweeps/{sweep}/trials/{trial}", READ),
+    rule("GET", "/api/v1/sweeps/{sweep}/trials/{trial}/output", READ),
     rule("GET", "/api/v1/workers", READ),
     rule("POST", "/api/v1/sweeps", SUBMIT),
     rule("POST", "/api/v1/sweeps/{sweep}/steer", SUBMIT),

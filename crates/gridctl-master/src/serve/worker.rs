@@ -9,12 +9,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use gridctl_core::access::Proof;
+use gridctl_core::id::{LeaseSeq, WorkerId};
+use gridctl_core::live::PIECE;
 use gridctl_core::protocol::{ToMaster, ToWorker};
 use gridctl_core::sched::Conn;
 use gridctl_proto::split::{self, StreamOpening};
 use gridctl_proto::{FieldError, v1};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::access::Caller;
@@ -89,6 +92,28 @@ impl v1::worker_service_server::WorkerService for Workers {
         Ok(Response::new(Outgoing { said, why: Some(why), ready: VecDeque::new() }))
     }
 
+    type LiveStream = LiveRequests;
+
+    async fn live(
+        &self,
+        request: Request<Streaming<v1::LiveOutput>>,
+    ) -> Result<Response<LiveRequests>, Status> {
+        let caller = caller(&request)?;
+        let keeper = Arc::clone(&self.keeper);
+        let (requests, asked) = mpsc::channel(1);
+        let hearing = hear(self.handle.clone(), caller, request.into_inner(), requests);
+        let mut ended = self.ended.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                // The worker opens another one with its next connection.
+                _ = hearing => {}
+                () = keeper.over(caller.proof) => {}
+                () = over(&mut ended) => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(asked)))
+    }
+
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::Identity>, Status> {
         let from = caller(&request)?.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let v1::JoinRequest { token, public_key } = request.into_inner();
@@ -101,6 +126,44 @@ impl v1::worker_service_server::WorkerService for Workers {
         let worker = worker.ok_or_else(|| Status::permission_denied("no certificate names a worker"))?;
         let key = public(&request.into_inner().public_key)?;
         self.keeper.renew(worker, key).map(identity).map_err(refused)
+    }
+}
+
+type LiveRequests = ReceiverStream<Result<v1::LiveRequest, Status>>;
+
+/// Asks a worker for what is followed, and hands on what it sends.
+async fn hear(
+    handle: Handle,
+    caller: Caller,
+    mut incoming: Streaming<v1::LiveOutput>,
+    requests: mpsc::Sender<Result<v1::LiveRequest, Status>>,
+) -> Option<()> {
+    let first = tokio::time::timeout(HELLO, incoming.message()).await.ok()?.ok()??;
+    let Some(v1::live_output::Say::Worker(worker)) = first.say else { return None };
+    let worker = WorkerId(worker.try_into().ok()?);
+    if !caller.peer.may_be(worker) {
+        // The other end may be gone.
+        let _ = requests.send(Err(Status::permission_denied("that is another worker"))).await;
+        return None;
+    }
+    let (feed, mut wants) = handle.shared.live.join(worker);
+    wants.mark_changed();
+    loop {
+        tokio::select! {
+            wanted = wants.changed() => {
+                wanted.ok()?;
+                let leases = wants.borrow_and_update().iter().map(|lease| lease.0).collect();
+                requests.send(Ok(v1::LiveRequest { leases })).await.ok()?;
+            }
+            message = incoming.message() => {
+                let Some(v1::live_output::Say::Piece(piece)) = message.ok()??.say else { return None };
+                let v1::OutputPiece { lease, from, data, over } = piece;
+                if data.len() > PIECE {
+                    return None;
+                }
+                feed.put(LeaseSeq(lease), (from, &data), over);
+            }
+        }
     }
 }
 

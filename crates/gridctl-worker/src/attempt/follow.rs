@@ -75,9 +75,11 @@ impl FollowedAttempt {
         prepared: &Prepared,
     ) -> Self {
         let started = clock::now();
+        let log = Log::new(scratch.root().to_owned(), Arc::clone(&prepared.version.secrets));
+        machine.live.add(start.grant.token.lease, log.tail());
         Self {
             extractor: Extractor::new(Arc::clone(&prepared.version.patterns)),
-            log: Log::new(scratch.root().to_owned(), Arc::clone(&prepared.version.secrets)),
+            log,
             metrics: MetricsFile::new(scratch.metrics.clone(), Arc::clone(&prepared.version.patterns)),
             checkpoints: Checkpoints::new(
                 scratch.checkpoint.clone(),

@@ -14,8 +14,10 @@ use gridctl_core::secrets::{Masker, Secrets};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
+use crate::live::SharedTail;
+
 /// What the record holds.
-pub(super) const KEEP: usize = 64 << 10;
+pub(super) use gridctl_core::live::KEEP;
 /// The most that the file holds.
 const SPOOL: u64 = 64 << 20;
 /// SlotNews at the end of a file that does not hold everything.
@@ -30,7 +32,8 @@ pub(super) struct Log {
     secrets: Arc<Secrets>,
     stdout: Masker,
     stderr: Masker,
-    tail: Vec<u8>,
+    /// Its end, which others may read meanwhile.
+    tail: SharedTail,
     /// What was kept, so masked.
     bytes: u64,
     /// What of it came by stdout, by stderr, by stdout again, and so on; `None` if they changed too
@@ -59,11 +62,16 @@ impl Log {
             secrets,
             stdout,
             stderr,
-            tail: Vec::new(),
+            tail: SharedTail::default(),
             bytes: 0,
             runs: Some(Vec::new()),
             spool: Spool::Unneeded,
         }
+    }
+
+    /// Its end, for who follows it.
+    pub(super) fn tail(&self) -> &SharedTail {
+        &self.tail
     }
 
     /// Bytes in all.
@@ -128,16 +136,14 @@ impl Log {
 
     async fn write(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
-        self.tail.extend_from_slice(bytes);
+        self.tail.lock().push(bytes);
         if self.bytes > KEEP as u64
             && let Err(error) = self.spool(bytes).await
         {
             tracing::warn!("{}: the full log is not kept: {error}", self.dir.display());
             self.spool = Spool::Failed;
         }
-        if self.tail.len() > 2 * KEEP {
-            self.tail.drain(..self.tail.len() - KEEP);
-        }
+        self.tail.lock().trim();
     }
 
     async fn spool(&mut self, bytes: &[u8]) -> std::io::Result<()> {
@@ -145,7 +151,8 @@ impl Log {
             Spool::Unneeded => {
                 let mut file = File::from_std(tempfile::tempfile_in(&self.dir)?);
                 // Nothing has been dropped from the tail yet: this is everything.
-                file.write_all(&self.tail).await?;
+                let all = self.tail.lock().bytes().to_vec();
+                file.write_all(&all).await?;
                 self.spool = Spool::Open(file);
             }
             Spool::Open(file) if self.bytes <= SPOOL => file.write_all(bytes).await?,
@@ -177,7 +184,8 @@ impl Log {
 
     /// The end of the output as text, at most [`KEEP`] bytes and from the beginning of a character.
     pub(super) fn text(&self) -> String {
-        let end = &self.tail[self.tail.len().saturating_sub(KEEP)..];
+        let tail = self.tail.lock();
+        let end = &tail.bytes()[tail.bytes().len().saturating_sub(KEEP)..];
         // A character that the cut went through.
         let broken = if end.len() < KEEP {
             0

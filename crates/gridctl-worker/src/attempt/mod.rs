@@ -27,6 +27,7 @@ use tokio::task::JoinError;
 
 use crate::cgroup::CgroupSupport;
 use crate::client::SlotProgram;
+use crate::live::LiveOutputs;
 use crate::marks;
 use crate::scratch::WorkDir;
 use crate::workdir::Workdirs;
@@ -67,6 +68,8 @@ pub(crate) struct WorkerMachine {
     pub(crate) checkpoint_every_ms: u64,
     /// A slot that is asked for a sign has so long, in milliseconds.
     pub(crate) slot_silence_ms: u64,
+    /// What its attempts print.
+    pub(crate) live: LiveOutputs,
     /// Slot processes that are there.
     pub(crate) slots: Mutex<Vec<u32>>,
 }

@@ -41,6 +41,7 @@ pub(crate) fn machine(dir: &Path, checkpoint_every_ms: u64) -> WorkerMachine {
         adopts: false,
         checkpoint_every_ms,
         slot_silence_ms: gridctl_core::slot::SILENCE_MS,
+        live: crate::live::LiveOutputs::default(),
         slots: Mutex::new(Vec::new()),
     }
 }

@@ -124,6 +124,15 @@ impl WorkerService for Service {
         Ok(Response::new(Box::pin(messages)))
     }
 
+    type LiveStream = Pin<Box<dyn Stream<Item = Result<v1::LiveRequest, Status>> + Send>>;
+
+    async fn live(
+        &self,
+        _: Request<Streaming<v1::LiveOutput>>,
+    ) -> Result<Response<Self::LiveStream>, Status> {
+        Ok(Response::new(Box::pin(tokio_stream::pending())))
+    }
+
     async fn join(&self, _: Request<v1::JoinRequest>) -> Result<Response<v1::Identity>, Status> {
         Err(Status::failed_precondition("this master is on the same machine"))
     }

@@ -165,7 +165,7 @@ impl TrialArgs {
 pub(crate) struct LogsArgs {
     #[command(flatten)]
     pub(crate) which: TrialArgs,
-    /// Stay, and show each further attempt of this trial when it has ended
+    /// Stay while the trial goes on, and show what it prints
     #[arg(short, long)]
     pub(crate) follow: bool,
 }

@@ -36,6 +36,11 @@ impl<W: Write> TextPage<W> {
         self.show(&text)
     }
 
+    /// Shows what was pushed, now.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     /// Ends the last line.
     pub(crate) fn end(mut self) -> io::Result<()> {
         let rest = std::mem::take(&mut self.rest);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use gridctl_core::spec::Diagnostic;
-use gridctl_core::view::{MAX_ANSWER_BYTES, Problem, SweepStatus};
+use gridctl_core::view::{MAX_ANSWER_BYTES, Problem};
 use gridctl_master::api::ROOT;
 use gridctl_worker::{Address, tls};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -108,11 +108,11 @@ impl ApiClient {
         understood(if answer.is_empty() { b"null" } else { &answer })
     }
 
-    /// The sweep's statuses as they change, each handed to `each`, until the sweep is over or `each` says no.
-    pub(crate) async fn follow(
+    /// The events of a route, each handed to `each`, until they end or `each` says no.
+    pub(crate) async fn follow<T: DeserializeOwned>(
         &mut self,
         route: &str,
-        mut each: impl FnMut(SweepStatus) -> Result<bool, Failure>,
+        mut each: impl FnMut(T) -> Result<bool, Failure>,
     ) -> Result<(), Failure> {
         let response = tokio::time::timeout(ANSWER_WITHIN, self.send(Method::GET, route, Bytes::new()));
         let response = response.await.map_err(|_| no_answer("it is silent"))??;

@@ -13,9 +13,9 @@ use gridctl_core::id::WorkerId;
 use gridctl_core::sched::Steer;
 use gridctl_core::spec::Diagnostic;
 use gridctl_core::view::{
-    DrainRequest, LATEST, Leaderboard, LeaderboardQuery, RetryRequest, SteerRequest, SubmitRequest,
-    Submitted, SweepStatus, TokenMade, TokenRequest, TokenView, Touched, TrialDetails, TrialsPage,
-    TrialsQuery,
+    DrainRequest, LATEST, Leaderboard, LeaderboardQuery, OutputEvent, RetryRequest, SteerRequest,
+    SubmitRequest, Submitted, SweepStatus, TokenMade, TokenRequest, TokenView, Touched, TrialDetails,
+    TrialsPage, TrialsQuery,
 };
 pub(crate) use gridctl_master::chain;
 use gridctl_master::{Handle, MasterError};
@@ -120,6 +120,17 @@ impl DataSource {
         each: impl FnMut(SweepStatus) -> Result<bool, Failure>,
     ) -> Result<(), Failure> {
         let route = api::route(&["sweeps", named(sweep), "events"]);
+        self.runtime.block_on(self.client.follow(&route, each))
+    }
+
+    /// Hands over what a trial's present attempt prints, until that is over or `each` says no.
+    pub(crate) fn output(
+        &mut self,
+        sweep: &str,
+        trial: &str,
+        each: impl FnMut(OutputEvent) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let route = api::route(&["sweeps", named(sweep), "trials", trial, "output"]);
         self.runtime.block_on(self.client.follow(&route, each))
     }
 
