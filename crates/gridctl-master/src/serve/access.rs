@@ -14,6 +14,7 @@ use gridctl_core::access::{Need, Peer, Proof, Role};
 use tonic::Status;
 
 use super::guests::GuestPass;
+use super::until;
 use crate::api::{self, ApiError};
 use crate::keeper::Keeper;
 
@@ -107,7 +108,7 @@ pub(super) async fn admit(keeper: Arc<Keeper>, mut request: Request, next: Next)
                 pass.is_known();
             }
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            until::let_out(next.run(request).await, keeper, caller.proof)
         }
         Err(denied) => denied.answer(is_grpc(request.headers())),
     }

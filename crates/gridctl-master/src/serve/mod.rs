@@ -5,6 +5,7 @@ mod access;
 mod connection;
 mod doors;
 mod guests;
+mod until;
 mod worker;
 
 use std::io;

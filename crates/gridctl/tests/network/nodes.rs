@@ -175,6 +175,16 @@ impl Caller {
         Some(Self { wire, _tasks: tasks })
     }
 
+    /// Asks for a stream of events, and reads it to its end.
+    pub(crate) async fn events(&mut self, path: &str, token: &str) -> String {
+        let request = Request::builder().uri(path).header("host", "gridctl");
+        let request = request.header("authorization", format!("Bearer {token}"));
+        let request = request.body(Full::default()).unwrap();
+        self.wire.ready().await.unwrap();
+        let body = self.wire.send_request(request).await.unwrap().into_body().collect().await.unwrap();
+        String::from_utf8(body.to_bytes().to_vec()).unwrap()
+    }
+
     /// The answer's status; `None` if the connection breaks.
     pub(crate) async fn ask(&mut self, method: &str, path: &str, token: Option<&str>) -> Option<u16> {
         let mut request = Request::builder().method(method).uri(path).header("host", "gridctl");

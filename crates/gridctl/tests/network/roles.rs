@@ -160,6 +160,10 @@ fn g35_g37_a_worker_speaks_as_the_one_of_its_certificate_and_not_as_the_one_that
         let welcome = code(mine.worker.clone()).await.unwrap().unwrap();
         assert!(matches!(welcome.say, Some(v1::master_message::Say::Welcome(_))), "{welcome:?}");
         for worker in [other.worker.clone(), vec![0; 5]] {
+            let mut client = WorkerServiceClient::new(master.channel(Some(&mine)).await);
+            let first = v1::LiveOutput { say: Some(v1::live_output::Say::Worker(worker.clone())) };
+            let mut asked = client.live(tokio_stream::iter([first])).await.unwrap().into_inner();
+            assert_eq!(asked.message().await.unwrap_err().code(), Code::PermissionDenied);
             assert_eq!(code(worker).await.unwrap_err().code(), Code::PermissionDenied);
         }
     });
@@ -216,9 +220,20 @@ fn who_was_let_in_is_let_out_within_seconds_of_the_end_of_what_it_showed() {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        master.lab.write("s.yaml", "command: ['true']\nmetric: {name: s}\nparameters: {x: {value: 1}}\n");
+        assert_eq!(master.lab.run(&["submit", "s.yaml"]).code, Some(0));
         let mut person = Caller::connect(&master, None).await.unwrap();
+        let mut viewer = Caller::connect(&master, None).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        let shown = read.clone();
+        tasks.spawn(async move { viewer.events("/api/v1/sweeps/s/events?every_ms=100", &shown).await });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(tasks.try_join_next().is_none(), "the sweep waits for a worker, and the viewer with it");
         assert_eq!(person.ask("GET", "/api/v1/sweeps", Some(&read)).await, Some(200));
         assert_eq!(master.lab.run(&["token", "revoke", &id]).code, Some(0));
         assert_eq!(person.ask("GET", "/api/v1/sweeps", Some(&read)).await, Some(401));
+        let events = tokio::time::timeout(Duration::from_secs(5), tasks.join_next()).await;
+        let events = events.expect("the viewer is let out as well").unwrap().unwrap();
+        assert!(events.contains("event: status"), "{events}");
     });
 }
