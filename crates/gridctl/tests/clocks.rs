@@ -2,40 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
 
 mod lab;
+mod shift;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::UNIX_EPOCH;
 
 use lab::{Lab, signal};
 use rustix::process::Signal;
-
-/// A library that shifts the wall clock of whoever loads it by the seconds that a file holds, and leaves the others alone.
-const SHIFT: &str = r#"
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
-
-int clock_gettime(clockid_t clock, struct timespec *now) {
-    static int (*real)(clockid_t, struct timespec *);
-    if (!real) real = (int (*)(clockid_t, struct timespec *)) dlsym(RTLD_NEXT, "clock_gettime");
-    int result = real(clock, now);
-    const char *path = getenv("SHIFT_FILE");
-    if (result == 0 && path && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
-        char text[32] = {0};
-        int file = open(path, O_RDONLY | O_CLOEXEC);
-        if (file >= 0) {
-            if (read(file, text, sizeof text - 1) > 0) now->tv_sec += atoll(text);
-            close(file);
-        }
-    }
-    return result;
-}
-"#;
 
 const YEAR: i64 = 365 * 86_400;
 
@@ -49,21 +24,14 @@ impl Shifted {
     /// `None` where no C compiler can make the library.
     fn new(seconds: i64) -> Option<Self> {
         let lab = Lab::new();
-        lab.write("clock/shift.c", SHIFT);
-        let library = lab.path().join("clock/shift.so");
-        let source = lab.path().join("clock/shift.c");
-        let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
-        let made = compiler.status().is_ok_and(|status| status.success());
+        let library = shift::library(&lab)?;
         let shifted = Self { lab, library };
         shifted.shift(seconds);
-        made.then_some(shifted)
+        Some(shifted)
     }
 
     fn shift(&self, seconds: i64) {
-        let (file, new) = (self.lab.path().join("clock/seconds"), self.lab.path().join("clock/new"));
-        fs::write(&new, seconds.to_string()).unwrap();
-        fs::rename(new, file).unwrap();
+        shift::shift(&self.lab, seconds);
     }
 
     fn start(&self, args: &[&str]) -> Child {
@@ -79,8 +47,7 @@ impl Shifted {
 }
 
 fn skipped() {
-    eprintln!("SKIPPED the wall clock jumps: no C compiler makes a library that shifts it");
-    assert!(std::env::var_os("GRIDCTL_TEST_NO_SKIP").is_none(), "nothing may be skipped here");
+    lab::skipped("the wall clock jumps: no C compiler makes a library that shifts it");
 }
 
 /// A master and a worker whose wall clock is shifted at the start by `first`, and while trials run by each of `jumps`.

@@ -8,6 +8,8 @@ mod crowd;
 mod lab;
 mod nodes;
 mod roles;
+#[path = "../shift/mod.rs"]
+mod shift;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -165,6 +167,14 @@ fn g34_what_is_not_tls_or_another_master_gets_nothing_and_is_told_so() {
     // A reset is as good an end.
     let _ = plain.read_to_end(&mut answer);
     assert!(!String::from_utf8_lossy(&answer).contains("HTTP"), "{answer:?}");
+    // An older TLS.
+    let old = format!("https://{}/", master.place);
+    let curl =
+        std::process::Command::new("curl").args(["-sk", "-m", "20", "--tls-max", "1.2", &old]).output();
+    match curl {
+        Ok(done) => assert!(done.status.code() == Some(35) && done.stdout.is_empty(), "{done:?}"),
+        Err(_) => lab::skipped("an old TLS gets nothing: there is no curl"),
+    }
     // A pin of another master: nothing is said, the token least of all.
     let (token, _) = other.token(&["--role", "admin"]);
     let pin = other.pin.to_string();
@@ -220,4 +230,43 @@ fn g36_join_tokens_that_are_wrong_cut_used_up_huge_or_guessed_buy_nothing() {
         let mut caller = Caller::connect(&master, None).await.unwrap();
         assert_eq!(caller.ask("GET", "/api/v1/sweeps", Some(&good)).await, Some(401), "it is no person's");
     });
+}
+
+#[test]
+fn c14_g34_a_clock_that_is_a_year_off_is_named_and_a_right_one_goes_on() {
+    const YEAR: i64 = 365 * 86_400;
+    let mut master = Master::start(&[]);
+    let Some(library) = shift::library(&master.lab) else {
+        return lab::skipped("clocks are wrong: no C compiler makes a library that shifts them");
+    };
+    let (read, _) = master.token(&["--role", "read"]);
+    let ls = |seconds: i64| {
+        shift::shift(&master.lab, seconds);
+        let mut command = master.person(&read, &["workers", "ls"]);
+        command.env("LD_PRELOAD", &library).env("SHIFT_FILE", master.lab.path().join("clock/seconds"));
+        master.lab.finish(&mut command)
+    };
+    let late = ls(-YEAR);
+    assert_eq!(late.code, Some(5), "{}", late.stderr);
+    assert!(late.stderr.contains("not valid by this machine's clock"), "{}", late.stderr);
+    // The master is there for years: who is ahead is let in, and who is ahead by a century is told.
+    assert_eq!(ls(YEAR).code, Some(0));
+    assert!(ls(100 * YEAR).stderr.contains("not valid by this machine's clock"));
+
+    // The clock of the master: a certificate is judged by it.
+    shift::shift(&master.lab, 0);
+    master
+        .restart_with(&[("LD_PRELOAD", &library), ("SHIFT_FILE", &master.lab.path().join("clock/seconds"))]);
+    master.worker("worker", &["--join-file", "../join"]);
+    master.lab.until("the worker joins", || ids(&master).len() == 1);
+    shift::shift(&master.lab, YEAR);
+    let told = || master.said_by("worker").contains("not valid by the master's clock");
+    master.lab.until("the worker is told", told);
+    shift::shift(&master.lab, 0);
+    let is_back = || {
+        let workers = master.lab.run(&["workers", "ls", "-o", "json"]).stdout;
+        workers.contains("\"connected\": true")
+    };
+    master.lab.until("the worker is back", is_back);
+    assert_eq!(master.said_by("worker").matches("joined").count(), 1);
 }

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(crate) struct Master {
 impl Master {
     pub(crate) fn start(args: &[&str]) -> Self {
         let lab = Lab::new();
-        let (child, url) = serve(&lab, &[&["--listen", "127.0.0.1:0"], args].concat());
+        let (child, url) = serve(&lab, &[&["--listen", "127.0.0.1:0"], args].concat(), &[]);
         let (place, pin) = url.trim_start_matches("gridctl://").split_once("?pin=").unwrap();
         let (place, pin) = (place.to_owned(), pin.parse().unwrap());
         Self { lab, child, url, place, pin, workers: Vec::new() }
@@ -43,9 +43,16 @@ impl Master {
     pub(crate) fn restart(&mut self, args: &[&str]) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let (child, url) = serve(&self.lab, &[&["--listen", &self.place], args].concat());
+        let (child, url) = serve(&self.lab, &[&["--listen", &self.place], args].concat(), &[]);
         assert_eq!(url, self.url, "the authority is the one of the data directory");
         self.child = child;
+    }
+
+    /// The same, with more variables.
+    pub(crate) fn restart_with(&mut self, variables: &[(&str, &Path)]) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = serve(&self.lab, &["--listen", &self.place], variables).0;
     }
 
     /// A worker of two slots in a directory of its own, as on another machine.
@@ -127,11 +134,12 @@ impl Drop for Master {
 }
 
 /// Starts a master; it and where others reach it.
-fn serve(lab: &Lab, args: &[&str]) -> (Child, String) {
+fn serve(lab: &Lab, args: &[&str], variables: &[(&str, &Path)]) -> (Child, String) {
     let errors = File::options().create(true).append(true).open(lab.path().join("master.err")).unwrap();
     let advert = lab.data().join("master.json");
     let _ = fs::remove_file(&advert);
     let mut command = lab.command(&[&["master", "--join-file", "join"], args].concat());
+    command.envs(variables.iter().copied());
     let child = command.stdout(Stdio::null()).stderr(errors).spawn().unwrap();
     let read = || -> Option<String> {
         let advert: serde_json::Value = serde_json::from_slice(&fs::read(&advert).ok()?).ok()?;
