@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use gridctl_core::slot::SILENCE_MS;
-use gridctl_worker::client::SlotProgram;
+use gridctl_worker::slot::SlotProgram;
 use gridctl_worker::{MasterPlace, WorkerConfig, run};
 
 fn main() -> ExitCode {

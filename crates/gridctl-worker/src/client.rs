@@ -5,28 +5,18 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 use crate::cgroup::SlotCgroup;
-use crate::slot::{FrameError, Frames, SlotEvent, SlotRequest, put_frame};
+use crate::slot::{FrameError, Frames, SlotBody, SlotEvent, SlotRequest, put_frame};
 
 /// A slot that was told to end has so long for it.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
-
-/// How a slot process is started: `gridctl slot`, as a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlotProgram {
-    /// The file.
-    pub path: PathBuf,
-    /// Its arguments.
-    pub args: Vec<String>,
-}
 
 /// The slot is of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -68,11 +58,10 @@ impl SlotClient {
     ///
     /// # Errors
     /// [`SlotError::Start`].
-    pub fn start(program: &SlotProgram, cgroup: Option<&SlotCgroup>) -> Result<Self, SlotError> {
-        let failed = |error| SlotError::Start { path: program.path.clone(), error };
-        let mut command = Command::new(&program.path);
-        command.args(&program.args).process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(failed)?;
+    pub fn start(body: &SlotBody, cgroup: Option<&SlotCgroup>) -> Result<Self, SlotError> {
+        let failed = |error| SlotError::Start { path: body.program().to_owned(), error };
+        let spawned = body.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = spawned.map_err(failed)?;
         let made = Self::connect(&mut child, cgroup);
         match made {
             Ok((requests, events)) => {

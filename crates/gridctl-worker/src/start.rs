@@ -24,7 +24,6 @@ use tokio::task::JoinSet;
 use crate::address::{Address, Bearer};
 use crate::attempt::{KeptPlace, PreparedVersions, WorkerMachine};
 use crate::cgroup::CgroupSupport;
-use crate::client::SlotProgram;
 use crate::clock;
 use crate::event_loop::{LoopEnd, MasterSide, Wish, WorkerLoop};
 use crate::join::{self, Join, JoinFileError};
@@ -32,6 +31,7 @@ use crate::leftovers::{self, Traces};
 use crate::live::LiveOutputs;
 use crate::resources;
 use crate::scratch::WorkDir;
+use crate::slot::{SlotBody, SlotProgram};
 use crate::workdir::Workdirs;
 
 /// Between publications of a checkpoint that goes on changing, in milliseconds.
@@ -247,7 +247,7 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Wor
     Ok(WorkerMachine {
         workdirs: Arc::new(Workdirs::new(apart, config.own_output.clone())),
         gridctl: config.slot_program.path.to_string_lossy().into_owned(),
-        program: config.slot_program.clone(),
+        body: SlotBody::Process(config.slot_program.clone()),
         cache,
         gpus,
         mark,

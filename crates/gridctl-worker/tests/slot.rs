@@ -7,15 +7,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use gridctl_worker::cgroup::{CgroupSupport, SlotCgroup};
-use gridctl_worker::client::{SlotClient, SlotProgram};
+use gridctl_worker::client::SlotClient;
 use gridctl_worker::marks::{MARK_VARIABLE, end_marked, is_alive};
-use gridctl_worker::slot::{OutputStream, SlotEvent, SlotRequest, StartFault, TrainerExit, TrainerStart};
+use gridctl_worker::slot::{
+    OutputStream, SlotBody, SlotEvent, SlotProgram, SlotRequest, StartFault, TrainerExit, TrainerStart,
+};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The slot process, which Cargo builds as an example beside the tests.
-fn program() -> SlotProgram {
+fn program() -> SlotBody {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().unwrap().parent().unwrap().join("examples/slot");
     assert!(
@@ -23,7 +25,7 @@ fn program() -> SlotProgram {
         "{} is built by `cargo test` without `--test`, or by `--examples`",
         path.display()
     );
-    SlotProgram { path, args: Vec::new() }
+    SlotBody::Process(SlotProgram { path, args: Vec::new() })
 }
 
 /// What a trainer did.

@@ -220,7 +220,7 @@ impl SlotKeeper {
         }
         // Under the lock: whoever ends what dead slots left must not take a new one for it.
         let mut slots = self.machine.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = SlotClient::start(&self.machine.program, self.cgroup.as_ref())?;
+        let client = SlotClient::start(&self.machine.body, self.cgroup.as_ref())?;
         slots.push(client.pid());
         drop(slots);
         self.base = None;

@@ -26,10 +26,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinError;
 
 use crate::cgroup::CgroupSupport;
-use crate::client::SlotProgram;
 use crate::live::LiveOutputs;
 use crate::marks;
 use crate::scratch::WorkDir;
+use crate::slot::SlotBody;
 use crate::workdir::Workdirs;
 
 pub(crate) use keeper::SlotKeeper;
@@ -44,8 +44,8 @@ pub(crate) fn came_to<T>(ended: Result<T, JoinError>) -> T {
 /// What all slots of a worker share.
 #[derive(Debug)]
 pub(crate) struct WorkerMachine {
-    /// How slots are started.
-    pub(crate) program: SlotProgram,
+    /// What its slots are made of.
+    pub(crate) body: SlotBody,
     /// What `gridctl` means as the first word of a command.
     pub(crate) gridctl: String,
     pub(crate) cache: PathBuf,

@@ -20,7 +20,7 @@ use super::report::AttemptFault;
 use crate::isolate::Contents;
 use crate::marks::MARK_VARIABLE;
 use crate::scratch::Scratch;
-use crate::slot::TrainerStart;
+use crate::slot::{EnvironmentBase, TrainerStart};
 
 /// PreparedVersions of sweeps that are kept ready.
 const MOST_VERSIONS: usize = 16;
@@ -37,8 +37,14 @@ pub(crate) struct PreparedVersion {
 }
 
 impl PreparedVersion {
-    fn new(frozen: &Arc<FrozenSweep>, caller: &[(String, String)]) -> Result<Self, PatternError> {
-        let base = BaseEnv::new(frozen, caller.iter().cloned());
+    fn new(
+        frozen: &Arc<FrozenSweep>,
+        base: EnvironmentBase,
+        caller: &[(String, String)],
+    ) -> Result<Self, PatternError> {
+        let base = match base {
+            EnvironmentBase::Caller => BaseEnv::new(frozen, caller.iter().cloned()),
+        };
         let patterns = Arc::new(Patterns::new(&frozen.spec)?);
         let secrets = Arc::new(base.secrets(frozen));
         let interpreter = interpreter(base.get("PATH"));
@@ -79,12 +85,16 @@ impl PreparedVersions {
         Self { caller: caller.filter_map(text).collect(), ready: Mutex::new(Vec::new()) }
     }
 
-    pub(super) fn get(&self, frozen: &Arc<FrozenSweep>) -> Result<Arc<PreparedVersion>, PatternError> {
+    pub(super) fn get(
+        &self,
+        frozen: &Arc<FrozenSweep>,
+        base: EnvironmentBase,
+    ) -> Result<Arc<PreparedVersion>, PatternError> {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(version) = ready.iter().find(|version| Arc::ptr_eq(&version.frozen, frozen)) {
             return Ok(Arc::clone(version));
         }
-        let version = Arc::new(PreparedVersion::new(frozen, &self.caller)?);
+        let version = Arc::new(PreparedVersion::new(frozen, base, &self.caller)?);
         if ready.len() >= MOST_VERSIONS {
             ready.remove(0);
         }
@@ -110,7 +120,8 @@ pub(super) async fn prepare(
     start: &worker::AttemptStart,
     scratch: &mut Scratch,
 ) -> Result<Result<Prepared, String>, AttemptFault> {
-    let version = machine.versions.get(&start.sweep).map_err(AttemptFault::version)?;
+    let version = machine.versions.get(&start.sweep, machine.body.environment_base());
+    let version = version.map_err(AttemptFault::version)?;
     if !scratch.is_there() {
         machine.work.renew().map_err(AttemptFault::scratch)?;
     }
@@ -127,8 +138,9 @@ pub(super) async fn prepare(
     Scratch::write(&scratch.wandb, &launch.wandb_yaml()).map_err(AttemptFault::scratch)?;
     let cwd = match start.sweep.spec.isolate {
         true => isolated(machine, &start.sweep, scratch).await.map_err(AttemptFault::scratch)?,
-        false => workdir(&start.sweep).to_owned(),
+        false => PathBuf::from(workdir(&start.sweep)),
     };
+    let cwd = machine.body.mounts().inside(&cwd);
     Ok(Ok(Prepared { version, restored, start: TrainerStart { id, argv, env, cwd, by_ms: start.by.0 } }))
 }
 
@@ -146,7 +158,11 @@ pub(super) fn output_dir(sweep: &FrozenSweep) -> Vec<PathBuf> {
 }
 
 /// A copy of the workdir that is this attempt's alone.
-async fn isolated(machine: &WorkerMachine, sweep: &FrozenSweep, scratch: &mut Scratch) -> io::Result<String> {
+async fn isolated(
+    machine: &WorkerMachine,
+    sweep: &FrozenSweep,
+    scratch: &mut Scratch,
+) -> io::Result<PathBuf> {
     let dir = PathBuf::from(workdir(sweep));
     let data = sweep.sources.data.as_ref().map(PathBuf::from);
     let apart = [machine.workdirs.apart(), &output_dir(sweep)].concat();
@@ -158,7 +174,7 @@ async fn isolated(machine: &WorkerMachine, sweep: &FrozenSweep, scratch: &mut Sc
     });
     let (copy, made) = made.await.map_err(io::Error::other)?;
     let root = scratch.put_copy(copy);
-    made.map(|()| root.to_string_lossy().into_owned())
+    made.map(|()| root)
 }
 
 fn site(
@@ -167,11 +183,12 @@ fn site(
     version: &PreparedVersion,
     scratch: &Scratch,
 ) -> Site {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let mounts = machine.body.mounts();
+    let text = |path: &Path| mounts.inside(path);
     let resources = start.grant.resources;
     let gpus = start.gpus.iter().filter_map(|place| machine.gpus.get(usize::try_from(*place).ok()?));
     Site {
-        gridctl: machine.gridctl.clone(),
+        gridctl: text(Path::new(&machine.gridctl)),
         interpreter: version.interpreter.to_owned(),
         metrics_file: text(&scratch.metrics),
         params_file: text(&scratch.params),
@@ -179,7 +196,7 @@ fn site(
         output_dir: text(&scratch.output),
         checkpoint_dir: text(&scratch.checkpoint),
         cache_dir: text(&machine.cache),
-        data_dir: start.sweep.sources.data.clone(),
+        data_dir: start.sweep.sources.data.as_ref().map(|dir| text(Path::new(dir))),
         cpus: resources.cpu_milli.div_ceil(1000),
         mem_mib: resources.mem_mib,
         gpus: gpus.cloned().collect(),

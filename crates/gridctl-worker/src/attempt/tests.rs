@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use super::publish::Checkpoints;
 use super::*;
+use crate::slot::SlotProgram;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn machine(dir: &Path, checkpoint_every_ms: u64) -> WorkerMachine {
     let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
     WorkerMachine {
-        program: SlotProgram { path: slot_program(), args: Vec::new() },
+        body: SlotBody::Process(SlotProgram { path: slot_program(), args: Vec::new() }),
         gridctl: "gridctl".to_owned(),
         cache: dir.join("cache"),
         gpus: Vec::new(),

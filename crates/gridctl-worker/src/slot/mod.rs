@@ -2,6 +2,7 @@
 //! leaves behind.
 //! Invariant: when the pipe to the worker closes, nothing below the slot is left alive.
 
+mod body;
 mod descend;
 mod process;
 mod spawn;
@@ -12,6 +13,8 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use body::EnvironmentBase;
+pub use body::{SlotBody, SlotProgram};
 pub use gridctl_core::slot::{OutputStream, SlotEvent, SlotRequest, StartFault, TrainerExit, TrainerStart};
 pub use why::foresee;
 

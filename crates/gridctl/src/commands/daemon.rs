@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gridctl_core::sched::Timing;
 use gridctl_master::{Advert, Listen, MasterConfig, Secure};
-use gridctl_worker::client::SlotProgram;
+use gridctl_worker::slot::SlotProgram;
 use gridctl_worker::{Address, Join, JoinAddressError, MasterPlace, WorkerConfig, WorkerError};
 use tracing_subscriber::EnvFilter;
 
