@@ -258,7 +258,9 @@ impl WorkerLoop {
                 match action {
                     WorkerAction::Connect => self.seek(),
                     WorkerAction::Reconnect => {
+                        tracing::info!("{}: it is silent; connecting again", self.master.dial.address);
                         self.link = None;
+                        self.away = clock::now();
                         self.seek();
                     }
                     WorkerAction::Send(message) => {

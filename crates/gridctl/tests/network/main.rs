@@ -7,6 +7,7 @@ mod crowd;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod nodes;
+mod partition;
 mod roles;
 #[path = "../shift/mod.rs"]
 mod shift;
