@@ -125,6 +125,8 @@ fn what_a_trial_prints_is_shown_while_it_runs_and_once() {
     let out = fs::File::create(lab.path().join("out")).unwrap();
     let mut follower =
         lab.command(&["logs", &trial, "-f"]).stdout(out).stderr(Stdio::null()).spawn().unwrap();
+    let details = lab.run(&["trials", "show", &trial]).stdout;
+    assert!(details.contains("\nnow\n  attempt 1 runs on [HOST]"), "{details}");
     let shown = || fs::read_to_string(lab.path().join("out")).unwrap();
     lab.until("the first line is shown", || shown() == "first\n");
     lab.write("go", "");

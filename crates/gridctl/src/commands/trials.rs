@@ -179,6 +179,19 @@ fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {
     Ok(Exit::Ok)
 }
 
+/// What is known of a trial that runs.
+fn now(trial: &TrialLine) -> String {
+    let host = trial.host.as_deref().map_or_else(String::new, |host| format!(" on {}", sanitise::line(host)));
+    let value = trial.progress.map_or_else(String::new, |(step, value)| {
+        format!("; the objective is {} at step {step}", number::plain(value.0))
+    });
+    format!(
+        "\nnow\n  attempt {} runs{host}{value}\n  gridctl logs -f {} shows what it prints\n",
+        trial.attempts.max(1),
+        trial.trial.short()
+    )
+}
+
 /// The state that `word` names.
 fn state(word: &str) -> Result<TrialState, Failure> {
     TrialState::named(word).ok_or_else(|| {
@@ -213,6 +226,9 @@ fn text(details: &TrialDetails, volume: &dyn Fn(&Record) -> Option<String>) -> S
     }
     for (name, value) in &trial.metrics {
         let _ = writeln!(out, "  {} = {}", sanitise::line(name), number::plain(value.0));
+    }
+    if trial.state == TrialState::Leased {
+        out.push_str(&now(trial));
     }
     if !attempts.is_empty() {
         out.push_str("\nattempts\n");
