@@ -183,6 +183,16 @@ impl Caller {
         Some(Self { wire, _tasks: tasks })
     }
 
+    /// Calls a method of gRPC with nothing; the answer's status, and that of gRPC.
+    pub(crate) async fn call(&mut self, path: &str) -> (u16, Option<String>) {
+        let request = Request::builder().method("POST").uri(path).header("host", "gridctl");
+        let request = request.header("content-type", "application/grpc").body(Full::default()).unwrap();
+        self.wire.ready().await.unwrap();
+        let response = self.wire.send_request(request).await.unwrap();
+        let status = response.headers().get("grpc-status").map(|it| it.to_str().unwrap().to_owned());
+        (response.status().as_u16(), status)
+    }
+
     /// Asks for a stream of events, and reads it to its end.
     pub(crate) async fn events(&mut self, path: &str, token: &str) -> String {
         let request = Request::builder().uri(path).header("host", "gridctl");

@@ -169,6 +169,41 @@ fn g35_g37_a_worker_speaks_as_the_one_of_its_certificate_and_not_as_the_one_that
     });
 }
 
+#[test]
+fn g54_other_protocols_are_refused_with_what_to_do_and_unknown_methods_are_none() {
+    const UNIMPLEMENTED: &str = "12";
+    const UNAUTHENTICATED: &str = "16";
+    let master = Master::start(&[]);
+    let token = Master::token_of(&std::fs::read_to_string(master.join_file()).unwrap());
+    runtime().block_on(async {
+        let mine = master.join(&token).await.unwrap();
+        for protocol in [0, 999, u32::MAX] {
+            let mut client = WorkerServiceClient::new(master.channel(Some(&mine)).await);
+            let hello = v1::Hello { protocol, ..hello(mine.worker.clone()) };
+            let said =
+                tokio_stream::iter([v1::WorkerMessage { say: Some(v1::worker_message::Say::Hello(hello)) }]);
+            let said = tokio_stream::StreamExt::chain(said, tokio_stream::pending());
+            let mut told = client.connect(said).await.unwrap().into_inner();
+            let first = told.message().await.unwrap().unwrap();
+            let Some(v1::master_message::Say::Refused(v1::Refused { why })) = first.say else {
+                panic!("{first:?}");
+            };
+            assert!(why.contains(&format!("speaks {protocol}")) && why.contains("same release"), "{why}");
+        }
+        let mut worker = Caller::connect(&master, Some(&mine)).await.unwrap();
+        let (_, status) = worker.call("/gridctl.v1.WorkerService/Nothing").await;
+        assert_eq!(status.as_deref(), Some(UNIMPLEMENTED));
+        let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+        let mut worker = Caller::connect(&master, Some(&mine)).await.unwrap();
+        assert_eq!(worker.call(reflection).await.0, 404, "there is no reflection");
+        for path in ["/gridctl.v1.WorkerService/Nothing", reflection] {
+            let mut nobody = Caller::connect(&master, None).await.unwrap();
+            let (_, status) = nobody.call(path).await;
+            assert_eq!(status.as_deref(), Some(UNAUTHENTICATED), "{path}");
+        }
+    });
+}
+
 fn hello(worker: Vec<u8>) -> v1::Hello {
     v1::Hello {
         protocol: gridctl_core::protocol::PROTOCOL,
