@@ -242,7 +242,9 @@ impl MetricsTail {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(error) => {
                     self.found = true;
-                    return Err(error);
+                    let is_link = fs::symlink_metadata(&self.path).is_ok_and(|meta| meta.is_symlink());
+                    let link = || io::Error::new(io::ErrorKind::InvalidData, "it is a symbolic link");
+                    return Err(if is_link { link() } else { error });
                 }
             };
         self.found = true;
