@@ -1,14 +1,13 @@
 //! `master.json`: how to reach the master of a data directory, for this user alone.
 //! Invariant: written and removed as a whole; a file that others may read is not trusted, for it holds the token.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs;
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use gridctl_core::id::Epoch;
-use rustix::fs::OFlags;
+use gridctl_storage::private::{self, PrivateFileError};
 use serde::{Deserialize, Serialize};
 
 /// The file's name in the data directory.
@@ -54,12 +53,9 @@ impl std::fmt::Debug for Advert {
 /// Why an advertisement is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum AdvertError {
-    /// Somebody else could have read or written it.
-    #[error("{} may be read or written by others, so it is not trusted", path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-    },
+    /// It is not there for its owner alone, or cannot be read.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
     /// It is not what a master writes.
     #[error("{} is not understood: {problem}", path.display())]
     Strange {
@@ -67,15 +63,6 @@ pub enum AdvertError {
         path: PathBuf,
         /// Why.
         problem: String,
-    },
-    /// It cannot be read.
-    #[error("cannot read {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
     },
 }
 
@@ -92,24 +79,8 @@ impl Advert {
     /// [`AdvertError`].
     pub fn read(dir: &Path) -> Result<Option<Self>, AdvertError> {
         let path = dir.join(ADVERT_FILE);
-        let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
-        let io = |source| AdvertError::Io { path: path.clone(), source };
-        let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io(error)),
-        };
-        let metadata = file.metadata().map_err(io)?;
+        let Some(text) = private::read_own(&path)? else { return Ok(None) };
         let strange = |problem: String| AdvertError::Strange { path: path.clone(), problem };
-        if !metadata.is_file() || metadata.len() > LONGEST {
-            return Err(strange("it is no small file".to_owned()));
-        }
-        let mine = rustix::process::geteuid().as_raw();
-        if metadata.mode() & 0o077 != 0 || (metadata.uid() != mine && metadata.uid() != 0) {
-            return Err(AdvertError::Exposed { path });
-        }
-        let mut text = String::new();
-        file.take(LONGEST).read_to_string(&mut text).map_err(io)?;
         serde_json::from_str(&text).map(Some).map_err(|error| strange(error.to_string()))
     }
 
@@ -123,13 +94,7 @@ impl Advert {
                 "what is there is not gridctl's: move it away, or name another data directory",
             ));
         }
-        let draft = dir.join(format!("{ADVERT_FILE}.new"));
-        remove(&draft)?;
-        let text = serde_json::to_string(self)?;
-        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
+        private::write(&path, &serde_json::to_string(self)?)
     }
 
     /// Whether it is the one in `dir`: another master's may be there, if the directory was
@@ -230,13 +195,13 @@ mod tests {
         advert().write(dir.path()).unwrap();
         let path = dir.path().join(ADVERT_FILE);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(Advert::read(dir.path()), Err(AdvertError::Exposed { .. })));
+        assert!(matches!(Advert::read(dir.path()), Err(AdvertError::File(PrivateFileError::Exposed { .. }))));
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
-        assert!(matches!(Advert::read(dir.path()), Err(AdvertError::Io { .. })));
+        assert!(matches!(Advert::read(dir.path()), Err(AdvertError::File(PrivateFileError::Io { .. }))));
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(matches!(Advert::read(dir.path()), Err(AdvertError::Strange { .. })));
+        assert!(matches!(Advert::read(dir.path()), Err(AdvertError::File(PrivateFileError::Strange { .. }))));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The master: the pure core, its journal, and everybody who talks to it.
 //! Invariant: durable before visible; one master for a data directory; nothing that a client says can end it.
 
+mod access_keeper;
 pub mod advert;
 pub mod api;
 mod begin;
@@ -12,7 +13,6 @@ mod error;
 mod event_loop;
 mod handle;
 mod identity;
-mod keeper;
 mod listen;
 mod live;
 mod message;

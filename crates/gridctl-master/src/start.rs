@@ -18,7 +18,7 @@ use crate::event_loop::MasterLoop;
 use crate::handle::Handle;
 use crate::listen;
 use crate::message::Message;
-use crate::serve::{self, Doors};
+use crate::serve::{self, Listeners};
 use crate::ship;
 use crate::soundness::SoundnessCheck;
 use crate::waiting::{self, Unshipped};
@@ -92,22 +92,22 @@ impl Master {
         let path = config.data_dir.join(advert::ADVERT_FILE);
         let file = |source| MasterError::File { doing: "write", path: path.clone(), source };
         let token = advert::token().map_err(file)?;
-        let doors = Doors::open(&config, unix, token.clone()).await?;
+        let listeners = Listeners::open(&config, unix, token.clone()).await?;
         let advert = Advert {
             pid: std::process::id(),
             epoch,
             socket,
-            tcp: doors.plain.as_ref().and_then(|tcp| tcp.local_addr().ok()),
-            url: doors.keeper.url(),
+            tcp: listeners.plain.as_ref().and_then(|tcp| tcp.local_addr().ok()),
+            url: listeners.keeper.url(),
             token,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             started_unix_ms: clock::unix_ms(),
         };
         let (ended, is_ended) = watch::channel(false);
-        if doors.keeper.tell_of_revoked(&handle).await.is_err() {
+        if listeners.keeper.tell_of_revoked(&handle).await.is_err() {
             return Err(failures.recv().await.unwrap_or_else(|| broken("loop")));
         }
-        let server = spawn(serve::serve(handle.clone(), doors, is_ended.clone()));
+        let server = spawn(serve::serve(handle.clone(), listeners, is_ended.clone()));
         advert.write(&config.data_dir).map_err(file)?;
         let shipping = spawn(ship::keep_on(handle.clone(), is_ended, failed));
         Ok(Running {

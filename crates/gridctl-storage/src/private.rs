@@ -37,11 +37,23 @@ pub enum PrivateFileError {
     },
 }
 
-/// The text of the file at `path`; `None` if there is none.
+/// The text of the file at `path`, this user's or root's; `None` if there is none. Root reads anybody's.
 ///
 /// # Errors
 /// [`PrivateFileError`].
 pub fn read(path: &Path) -> Result<Option<String>, PrivateFileError> {
+    read_as(path, rustix::process::geteuid().is_root())
+}
+
+/// The same, and root reads its own alone.
+///
+/// # Errors
+/// [`PrivateFileError`].
+pub fn read_own(path: &Path) -> Result<Option<String>, PrivateFileError> {
+    read_as(path, false)
+}
+
+fn read_as(path: &Path, of_anybody: bool) -> Result<Option<String>, PrivateFileError> {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
     let io = |source| PrivateFileError::Io { path: path.to_owned(), source };
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -54,7 +66,7 @@ pub fn read(path: &Path) -> Result<Option<String>, PrivateFileError> {
         return Err(PrivateFileError::Strange { path: path.to_owned() });
     }
     let me = rustix::process::geteuid().as_raw();
-    if metadata.mode() & 0o077 != 0 || (me != 0 && ![0, me].contains(&metadata.uid())) {
+    if metadata.mode() & 0o077 != 0 || !(of_anybody || [0, me].contains(&metadata.uid())) {
         return Err(PrivateFileError::Exposed { path: path.to_owned() });
     }
     let mut text = String::new();

@@ -1,7 +1,7 @@
 //! What people and programs ask of a master: the routes under `/api/v1/`, served on its listeners, and asked in process where there
 //! is no master. Invariant: a handler decodes, makes one call and encodes; what goes wrong is a [`Problem`](gridctl_core::view::Problem) with its remedy.
 
-mod doors;
+mod credentials;
 mod events;
 mod extract;
 mod output;
@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 use crate::handle::Handle;
 pub use crate::serve::{RULES, Rule};
 use crate::tasks::Tasks;
-pub(crate) use doors::doors;
+pub(crate) use credentials::credentials;
 use extract::{Document, Params};
 pub(crate) use problem::ApiError;
 

@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Response};
 use gridctl_core::sched::Refusal;
 use gridctl_core::view::Problem;
 
+use crate::access_keeper::AccessError;
 use crate::error::{AskError, chain};
-use crate::keeper::KeeperError;
 
 /// An answer of no.
 #[derive(Debug)]
@@ -42,14 +42,14 @@ impl From<AskError> for ApiError {
     }
 }
 
-impl From<KeeperError> for ApiError {
-    fn from(error: KeeperError) -> Self {
+impl From<AccessError> for ApiError {
+    fn from(error: AccessError) -> Self {
         let (status, code) = match &error {
-            KeeperError::Token => (StatusCode::UNAUTHORIZED, "token"),
-            KeeperError::TooMany | KeeperError::NoRoom(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many"),
-            KeeperError::Revoked(_) => (StatusCode::FORBIDDEN, "revoked"),
-            KeeperError::NoNetwork => (StatusCode::CONFLICT, "no_network"),
-            KeeperError::Master(_) => (StatusCode::INTERNAL_SERVER_ERROR, "access"),
+            AccessError::Token => (StatusCode::UNAUTHORIZED, "token"),
+            AccessError::TooMany | AccessError::NoRoom(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many"),
+            AccessError::Revoked(_) => (StatusCode::FORBIDDEN, "revoked"),
+            AccessError::NoNetwork => (StatusCode::CONFLICT, "no_network"),
+            AccessError::Master(_) => (StatusCode::INTERNAL_SERVER_ERROR, "access"),
         };
         Self::new(status, code, chain(&error))
     }

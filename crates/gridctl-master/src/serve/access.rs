@@ -15,8 +15,8 @@ use tonic::Status;
 
 use super::guests::GuestPass;
 use super::until;
+use crate::access_keeper::AccessKeeper;
 use crate::api::{self, ApiError};
-use crate::keeper::Keeper;
 
 /// How a connection came, and what its listener knows of the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,7 @@ enum Denied {
 }
 
 /// Lets in who may do what the request asks.
-pub(super) async fn admit(keeper: Arc<Keeper>, mut request: Request, next: Next) -> Response {
+pub(super) async fn admit(keeper: Arc<AccessKeeper>, mut request: Request, next: Next) -> Response {
     match check(&request, &keeper) {
         Ok(caller) => {
             if caller.peer.role.is_some()
@@ -114,7 +114,7 @@ pub(super) async fn admit(keeper: Arc<Keeper>, mut request: Request, next: Next)
     }
 }
 
-fn check(request: &Request, keeper: &Keeper) -> Result<Caller, Denied> {
+fn check(request: &Request, keeper: &AccessKeeper) -> Result<Caller, Denied> {
     let arrival = request.extensions().get::<Arrival>().copied();
     let nobody = Arrival { way: Way::Tls, proof: Proof::Nothing, from: None };
     let Arrival { way, proof, from } = arrival.unwrap_or(nobody);
@@ -158,7 +158,7 @@ fn need(request: &Request) -> Wanted {
 }
 
 /// How somebody is recognised by the token that a request shows.
-fn shown(headers: &HeaderMap, way: Way, keeper: &Keeper) -> Proof {
+fn shown(headers: &HeaderMap, way: Way, keeper: &AccessKeeper) -> Proof {
     let shown = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
     let Some(token) = shown.and_then(|value| value.strip_prefix(b"Bearer ")) else { return Proof::Nothing };
     match way {
@@ -248,7 +248,7 @@ mod tests {
     /// What becomes of a call by a loopback address without TLS, or by the Unix socket.
     fn asked(way: Way, headers: &[(&str, &str)]) -> Result<(), Denied> {
         let dir = tempfile::tempdir().unwrap();
-        let keeper = Keeper::open(dir.path(), "secret".to_owned(), None).unwrap();
+        let keeper = AccessKeeper::open(dir.path(), "secret".to_owned(), None).unwrap();
         let mut request = Request::new(Body::empty());
         let proof = if way == Way::Unix { Proof::Owner } else { Proof::Nothing };
         request.extensions_mut().insert(Arrival { way, proof, from: None });

@@ -3,8 +3,8 @@
 
 mod access;
 mod connection;
-mod doors;
 mod guests;
+mod listeners;
 mod until;
 mod worker;
 
@@ -30,16 +30,16 @@ use tokio_rustls::TlsAcceptor;
 use tonic::service::Routes;
 use tower::{ServiceExt as _, service_fn};
 
+use crate::access_keeper::AccessKeeper;
 use crate::api::{self, ApiError};
 use crate::handle::Handle;
 use crate::identity;
-use crate::keeper::Keeper;
 use crate::tasks::Tasks;
 use access::{Arrival, Way};
 pub use access::{RULES, Rule};
 use connection::{Connection, Socket};
-pub(crate) use doors::Doors;
 use guests::{GuestPass, Guests};
+pub(crate) use listeners::Listeners;
 
 /// Connections at a time.
 const CONNECTIONS: usize = 12_000;
@@ -75,8 +75,8 @@ struct Server {
 }
 
 /// Serves until `ended` says so.
-pub(crate) async fn serve(handle: Handle, doors: Doors, mut ended: watch::Receiver<bool>) {
-    let Doors { unix, plain, secure, keeper, join_file } = doors;
+pub(crate) async fn serve(handle: Handle, listeners: Listeners, mut ended: watch::Receiver<bool>) {
+    let Listeners { unix, plain, secure, keeper, join_file } = listeners;
     let server = Server {
         routes: routes(handle, Arc::clone(&keeper), ended.clone()),
         builder: builder(),
@@ -116,17 +116,17 @@ pub(crate) async fn serve(handle: Handle, doors: Doors, mut ended: watch::Receiv
 }
 
 /// Both protocols' routes behind the one layer that decides who may call.
-fn routes(handle: Handle, keeper: Arc<Keeper>, ended: watch::Receiver<bool>) -> Router {
+fn routes(handle: Handle, keeper: Arc<AccessKeeper>, ended: watch::Receiver<bool>) -> Router {
     let tasks = Tasks::default();
     let workers = worker::Workers::new(handle.clone(), Arc::clone(&keeper), (tasks, ended));
     let workers = WorkerServiceServer::new(workers)
         .max_decoding_message_size(limits::MAX_REQUEST_BYTES)
         .max_encoding_message_size(limits::MAX_RESPONSE_BYTES);
     let grpc = Routes::new(workers).prepare().into_axum_router();
-    let doors = api::doors(handle.clone(), Arc::clone(&keeper));
+    let credentials = api::credentials(handle.clone(), Arc::clone(&keeper));
     let admit = middleware::from_fn(move |request, next| access::admit(Arc::clone(&keeper), request, next));
     // tonic's router answers whatever it does not know, so the other one, which does that in JSON, takes its routes.
-    api::router(handle).merge(doors).merge(grpc.reset_fallback()).layer(admit)
+    api::router(handle).merge(credentials).merge(grpc.reset_fallback()).layer(admit)
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {

@@ -11,7 +11,7 @@ use axum::response::Response;
 use gridctl_core::access::Proof;
 use tokio_stream::Stream;
 
-use crate::keeper::Keeper;
+use crate::access_keeper::AccessKeeper;
 
 /// A body, and what ends it.
 struct Until {
@@ -31,7 +31,7 @@ impl Stream for Until {
 }
 
 /// The response, with an end if it is a stream of events. A worker's streams end themselves, with a reason.
-pub(super) fn let_out(response: Response, keeper: Arc<Keeper>, proof: Proof) -> Response {
+pub(super) fn let_out(response: Response, keeper: Arc<AccessKeeper>, proof: Proof) -> Response {
     let kind = response.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes());
     if proof == Proof::Owner || !kind.is_some_and(|kind| kind.starts_with(b"text/event-stream")) {
         return response;

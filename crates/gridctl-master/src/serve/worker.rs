@@ -22,9 +22,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::access::Caller;
 use super::over;
+use crate::access_keeper::{AccessError, AccessKeeper, Issued};
 use crate::handle::Handle;
 use crate::identity::PublicKey;
-use crate::keeper::{Issued, Keeper, KeeperError};
 use crate::message::{Line, Message, OUTGOING};
 use crate::tasks::Tasks;
 
@@ -40,7 +40,7 @@ const PACE: Duration = Duration::from_micros(500);
 /// The service.
 pub(crate) struct Workers {
     handle: Handle,
-    keeper: Arc<Keeper>,
+    keeper: Arc<AccessKeeper>,
     tasks: Tasks,
     ended: watch::Receiver<bool>,
 }
@@ -48,7 +48,7 @@ pub(crate) struct Workers {
 impl Workers {
     pub(crate) fn new(
         handle: Handle,
-        keeper: Arc<Keeper>,
+        keeper: Arc<AccessKeeper>,
         (tasks, ended): (Tasks, watch::Receiver<bool>),
     ) -> Self {
         Self { handle, keeper, tasks, ended }
@@ -184,14 +184,14 @@ fn identity(issued: Issued) -> Response<v1::Identity> {
     Response::new(v1::Identity { worker: worker.0.to_vec(), chain, lives_ms })
 }
 
-fn refused(error: KeeperError) -> Status {
+fn refused(error: AccessError) -> Status {
     let why = error.to_string();
     match error {
-        KeeperError::Token => Status::unauthenticated(why),
-        KeeperError::Revoked(_) => Status::permission_denied(why),
-        KeeperError::TooMany | KeeperError::NoRoom(_) => Status::resource_exhausted(why),
-        KeeperError::NoNetwork => Status::failed_precondition(why),
-        KeeperError::Master(error) => {
+        AccessError::Token => Status::unauthenticated(why),
+        AccessError::Revoked(_) => Status::permission_denied(why),
+        AccessError::TooMany | AccessError::NoRoom(_) => Status::resource_exhausted(why),
+        AccessError::NoNetwork => Status::failed_precondition(why),
+        AccessError::Master(error) => {
             tracing::error!(error = crate::chain(&error), "no certificate is given");
             Status::unavailable("the master cannot give a certificate now; its log says why")
         }
@@ -199,10 +199,10 @@ fn refused(error: KeeperError) -> Status {
 }
 
 /// Why a stream is ended that was let in.
-fn shut_out(keeper: &Keeper, caller: Caller) -> Status {
+fn shut_out(keeper: &AccessKeeper, caller: Caller) -> Status {
     match caller.proof {
         Proof::Certificate { worker, .. } if keeper.is_revoked(worker) => {
-            refused(KeeperError::Revoked(worker))
+            refused(AccessError::Revoked(worker))
         }
         // It comes back with the next one.
         _ => Status::unavailable("the certificate of this connection has expired"),
@@ -212,7 +212,7 @@ fn shut_out(keeper: &Keeper, caller: Caller) -> Status {
 /// Who is at the other end of a stream, and how it is told things.
 struct Door {
     caller: Caller,
-    keeper: Arc<Keeper>,
+    keeper: Arc<AccessKeeper>,
     say: mpsc::Sender<ToWorker>,
 }
 
@@ -229,7 +229,7 @@ async fn read(
         return Err(Status::permission_denied("`hello` names another worker than the certificate"));
     }
     if keeper.is_revoked(hello.worker) {
-        return Err(refused(KeeperError::Revoked(hello.worker)));
+        return Err(refused(AccessError::Revoked(hello.worker)));
     }
     let (hold, mut held) = oneshot::channel();
     let line = Line { say, _hold: hold };

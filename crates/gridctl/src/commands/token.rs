@@ -10,7 +10,6 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use crate::address;
 use crate::cli::{TokenCommand, TokenCreateArgs};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::table::TableColumns;
 use crate::output::{self, Format, number};
 use crate::settings::Settings;
 use crate::source::{DataSource, MasterSource};
@@ -75,24 +74,8 @@ fn print(tokens: &[TokenView], format: Format) -> Result<(), Failure> {
         let end = number::unix_ms(token.expires_unix_ms);
         vec![token.id.clone(), role.as_str().unwrap_or_default().to_owned(), end]
     };
-    match format {
-        Format::Json => output::json(&tokens),
-        Format::Jsonl => output::jsonl(tokens),
-        Format::Yaml => output::yaml(&tokens),
-        Format::Csv => {
-            let header = COLUMNS.map(|column| column.trim_start_matches('>').to_owned());
-            output::csv::print(&header, tokens.iter().map(cells))
-        }
-        Format::Table | Format::Wide if tokens.is_empty() => {
-            output::say("there is no token; `gridctl token create --role read` makes one");
-            Ok(())
-        }
-        Format::Table | Format::Wide => {
-            let mut columns = TableColumns::new(COLUMNS);
-            tokens.iter().for_each(|token| columns.row(cells(token)));
-            output::text(&columns.render())
-        }
-    }
+    let empty = "there is no token; `gridctl token create --role read` makes one";
+    output::list(tokens, format, (COLUMNS, cells), empty)
 }
 
 /// Keeps a token where commands find it that name the same master.

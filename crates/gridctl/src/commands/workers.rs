@@ -5,7 +5,6 @@ use serde_json::Value as Json;
 
 use crate::cli::WorkersCommand;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::table::TableColumns;
 use crate::output::{self, Format};
 use crate::settings::Settings;
 use crate::source::DataSource;
@@ -34,24 +33,8 @@ pub(crate) fn run(command: &WorkersCommand, settings: &Settings) -> Outcome {
 }
 
 fn print(workers: &[Json], format: Format) -> Result<(), Failure> {
-    match format {
-        Format::Json => output::json(&workers),
-        Format::Jsonl => output::jsonl(workers),
-        Format::Yaml => output::yaml(&workers),
-        Format::Csv => {
-            let header = COLUMNS.map(|column| column.trim_start_matches('>').to_owned());
-            output::csv::print(&header, workers.iter().map(cells))
-        }
-        Format::Table | Format::Wide if workers.is_empty() => {
-            output::say("no worker is connected; `gridctl worker` starts one");
-            Ok(())
-        }
-        Format::Table | Format::Wide => {
-            let mut columns = TableColumns::new(COLUMNS);
-            workers.iter().for_each(|worker| columns.row(cells(worker)));
-            output::text(&columns.render())
-        }
-    }
+    let empty = "no worker is connected; `gridctl worker` starts one";
+    output::list(workers, format, (COLUMNS, cells), empty)
 }
 
 const COLUMNS: [&str; 5] = ["worker", "host", "connected", "draining", ">leased"];

@@ -18,9 +18,9 @@ use crate::exit::Failure;
 /// How rows are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
-    /// TableColumns, as much as a person reads
+    /// A table, as much as a person reads
     Table,
-    /// TableColumns, everything
+    /// A table, everything
     Wide,
     /// One JSON array
     Json,
@@ -74,6 +74,34 @@ pub(crate) fn yaml(value: &impl Serialize) -> Result<(), Failure> {
         writeln!(out)?;
     }
     Ok(out.flush()?)
+}
+
+/// Prints a list in any of the formats: `columns` and `cells` make a table of it, and `empty` is said instead
+/// of an empty one.
+pub(crate) fn list<T: Serialize, const COLUMNS: usize>(
+    items: &[T],
+    format: Format,
+    (columns, cells): ([&str; COLUMNS], impl Fn(&T) -> Vec<String>),
+    empty: &str,
+) -> Result<(), Failure> {
+    match format {
+        Format::Json => json(&items),
+        Format::Jsonl => jsonl(items),
+        Format::Yaml => yaml(&items),
+        Format::Csv => {
+            let header = columns.map(|column| column.trim_start_matches('>').to_owned());
+            csv::print(&header, items.iter().map(cells))
+        }
+        Format::Table | Format::Wide if items.is_empty() => {
+            say(empty);
+            Ok(())
+        }
+        Format::Table | Format::Wide => {
+            let mut table = table::TableColumns::new(columns);
+            items.iter().for_each(|item| table.row(cells(item)));
+            text(&table.render())
+        }
+    }
 }
 
 /// Prints text that was made fit to be shown.

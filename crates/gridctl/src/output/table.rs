@@ -10,7 +10,7 @@ use super::{number, sanitise, terminal_width};
 const WIDEST: usize = 60;
 /// Cells are cut down to this, no further, before columns are left out.
 const CUT: usize = 16;
-/// TableColumns that are shown whatever the terminal.
+/// Columns that are shown whatever the terminal.
 const KEPT: usize = 2;
 
 /// Builds one table.

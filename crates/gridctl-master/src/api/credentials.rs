@@ -13,31 +13,34 @@ use gridctl_core::view::{TokenMade, TokenRequest, TokenView, Touched};
 
 use super::extract::Document;
 use super::{Answer, ApiError, ROOT, SMALL_BYTES, problem};
+use crate::access_keeper::AccessKeeper;
 use crate::handle::Handle;
-use crate::keeper::Keeper;
 
 /// What the handlers have.
 #[derive(Clone)]
-struct DoorsApi {
+struct CredentialsApi {
     handle: Handle,
-    keeper: Arc<Keeper>,
+    keeper: Arc<AccessKeeper>,
 }
 
 /// The routes.
-pub(crate) fn doors(handle: Handle, keeper: Arc<Keeper>) -> Router {
+pub(crate) fn credentials(handle: Handle, keeper: Arc<AccessKeeper>) -> Router {
     let api = Router::new()
         .route("/tokens", get(tokens).post(make))
         .route("/tokens/{token}/revoke", post(revoke))
         .route("/workers/{worker}/revoke", post(revoke_worker))
         .layer(DefaultBodyLimit::max(SMALL_BYTES));
-    Router::new().nest(ROOT, api).with_state(DoorsApi { handle, keeper })
+    Router::new().nest(ROOT, api).with_state(CredentialsApi { handle, keeper })
 }
 
-async fn tokens(State(api): State<DoorsApi>) -> Json<Vec<TokenView>> {
+async fn tokens(State(api): State<CredentialsApi>) -> Json<Vec<TokenView>> {
     Json(api.keeper.tokens())
 }
 
-async fn make(State(api): State<DoorsApi>, Document(request): Document<TokenRequest>) -> Answer<TokenMade> {
+async fn make(
+    State(api): State<CredentialsApi>,
+    Document(request): Document<TokenRequest>,
+) -> Answer<TokenMade> {
     let TokenRequest { role, life_ms } = request;
     let master = api.keeper.url();
     let (life, uses) = match role {
@@ -45,7 +48,7 @@ async fn make(State(api): State<DoorsApi>, Document(request): Document<TokenRequ
             let message = "no token makes an owner: the data directory's files do";
             return Err(ApiError::new(StatusCode::BAD_REQUEST, "role", message));
         }
-        Role::Worker if master.is_none() => return Err(crate::keeper::KeeperError::NoNetwork.into()),
+        Role::Worker if master.is_none() => return Err(crate::access_keeper::AccessError::NoNetwork.into()),
         Role::Worker => (JOIN_MS, Some(1)),
         Role::Read | Role::Submit | Role::Admin => (TOKEN_MS, None),
     };
@@ -53,12 +56,12 @@ async fn make(State(api): State<DoorsApi>, Document(request): Document<TokenRequ
     Ok(Json(TokenMade { token, view, master }))
 }
 
-async fn revoke(State(api): State<DoorsApi>, Path(token): Path<String>) -> Answer<Touched> {
+async fn revoke(State(api): State<CredentialsApi>, Path(token): Path<String>) -> Answer<Touched> {
     Ok(Json(Touched { touched: u64::from(api.keeper.revoke(token).await?) }))
 }
 
 /// The worker's stream ends, and its trials are granted to others.
-async fn revoke_worker(State(api): State<DoorsApi>, Path(worker): Path<String>) -> Answer<Touched> {
+async fn revoke_worker(State(api): State<CredentialsApi>, Path(worker): Path<String>) -> Answer<Touched> {
     let worker: WorkerId = worker.parse().map_err(|_| problem::not_found())?;
     let was_there = api.handle.workers().await?.iter().any(|known| known.worker == worker);
     api.keeper.revoke_worker(worker).await?;

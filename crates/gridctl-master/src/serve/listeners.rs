@@ -1,4 +1,4 @@
-//! What a master listens on, and who holds the doors.
+//! What a master listens on.
 //! Invariant: what others can reach is served with TLS; the handshake has an end, and a wrong certificate ends it.
 
 use std::path::PathBuf;
@@ -7,23 +7,23 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
+use crate::access_keeper::{AccessError, AccessKeeper, Network};
 use crate::clock;
 use crate::config::{Listen, MasterConfig};
 use crate::error::MasterError;
 use crate::identity::Authority;
-use crate::keeper::{Keeper, KeeperError, Network};
 use crate::listen;
 
-/// The listeners, and who holds them.
-pub(crate) struct Doors {
+/// The listeners, and who says whom they let in.
+pub(crate) struct Listeners {
     pub(crate) unix: UnixListener,
     pub(crate) plain: Option<TcpListener>,
     pub(crate) secure: Option<(TcpListener, TlsAcceptor)>,
-    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) keeper: Arc<AccessKeeper>,
     pub(crate) join_file: Option<PathBuf>,
 }
 
-impl Doors {
+impl Listeners {
     /// Listens where `config` says. `owner` is the token of who owns the data directory.
     pub(crate) async fn open(
         config: &MasterConfig,
@@ -32,10 +32,10 @@ impl Doors {
     ) -> Result<Self, MasterError> {
         let dir = &config.data_dir;
         let wanted = match &config.listen {
-            None => return Ok(Self::local(unix, None, Keeper::open(dir, owner, None)?)),
+            None => return Ok(Self::local(unix, None, AccessKeeper::open(dir, owner, None)?)),
             Some(Listen::Plain(address)) => {
                 let plain = Some(listen::tcp(*address).await?);
-                return Ok(Self::local(unix, plain, Keeper::open(dir, owner, None)?));
+                return Ok(Self::local(unix, plain, AccessKeeper::open(dir, owner, None)?));
             }
             Some(Listen::Secure(wanted)) => wanted,
         };
@@ -46,10 +46,10 @@ impl Doors {
         let address = listener.local_addr().unwrap_or(wanted.address);
         let place = wanted.advertise.clone().unwrap_or_else(|| listen::place(address));
         let network = Network { authority, life: wanted.certificate_life, place };
-        let keeper = Arc::new(Keeper::open(dir, owner, Some(network))?);
+        let keeper = Arc::new(AccessKeeper::open(dir, owner, Some(network))?);
         if let Some(path) = &wanted.join_file {
             keeper.write_join_file(path).await.map_err(|error| match error {
-                KeeperError::Master(error) => error,
+                AccessError::Master(error) => error,
                 error => MasterError::Identity { path: path.clone(), problem: error.to_string() },
             })?;
         }
@@ -57,7 +57,7 @@ impl Doors {
         Ok(Self { unix, plain: None, secure, keeper, join_file: wanted.join_file.clone() })
     }
 
-    fn local(unix: UnixListener, plain: Option<TcpListener>, keeper: Keeper) -> Self {
+    fn local(unix: UnixListener, plain: Option<TcpListener>, keeper: AccessKeeper) -> Self {
         Self { unix, plain, secure: None, keeper: Arc::new(keeper), join_file: None }
     }
 }

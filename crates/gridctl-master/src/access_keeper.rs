@@ -1,4 +1,4 @@
-//! Who holds the master's doors: tokens, the workers that were shut out, and the certificates that it gives.
+//! Who is let in by the master: tokens, the workers that were shut out, and the certificates that it gives.
 //! Invariant: what is given or taken back is on the disk before anybody hears of it.
 
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gridctl_core::access::{Credentials, FailureLimit, JOIN_MS, NoRoom, Peer, Proof, Role, TokenView};
+use gridctl_core::access::{self, Credentials, FailureLimit, JOIN_MS, NoRoom, Peer, Proof, Role, TokenView};
 use gridctl_core::id::WorkerId;
 use gridctl_storage::private;
 use tokio::sync::watch;
@@ -24,10 +24,12 @@ const LOOK: Duration = Duration::from_secs(2);
 /// A join file is written anew after so long.
 const REWRITE: Duration = Duration::from_secs(300);
 
-/// The doorkeeper.
-pub(crate) struct Keeper {
+/// Keeps who is let in.
+pub(crate) struct AccessKeeper {
     path: PathBuf,
     credentials: Mutex<Credentials>,
+    /// Held while a change is written. Whoever only looks does not wait for the disk.
+    changing: Mutex<()>,
     failures: Mutex<FailureLimit>,
     changed: watch::Sender<()>,
     /// What the owner shows on a loopback address without TLS.
@@ -53,7 +55,7 @@ pub(crate) struct Issued {
 
 /// Why somebody gets nothing.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum KeeperError {
+pub(crate) enum AccessError {
     #[error(
         "the join token opens nothing: it is wrong, has expired, or was used up; ask for another with `gridctl token create --role worker`, or use --join-file"
     )]
@@ -70,7 +72,7 @@ pub(crate) enum KeeperError {
     Master(#[from] MasterError),
 }
 
-impl Keeper {
+impl AccessKeeper {
     /// Reads what was given and taken back before.
     pub(crate) fn open(dir: &Path, owner: String, network: Option<Network>) -> Result<Self, MasterError> {
         let path = dir.join(FILE);
@@ -82,6 +84,7 @@ impl Keeper {
         Ok(Self {
             path,
             credentials: Mutex::new(credentials),
+            changing: Mutex::default(),
             failures: Mutex::default(),
             changed: watch::Sender::new(()),
             owner,
@@ -97,8 +100,7 @@ impl Keeper {
 
     /// Whether this is the owner's own token.
     pub(crate) fn is_owner(&self, secret: &[u8]) -> bool {
-        let owner = self.owner.as_bytes();
-        secret.len() == owner.len() && secret.iter().zip(owner).fold(0, |acc, (a, b)| acc | (a ^ b)) == 0
+        access::is_same_secret(secret, self.owner.as_bytes())
     }
 
     /// How somebody is recognised who shows this token.
@@ -145,16 +147,16 @@ impl Keeper {
         handle: &Handle,
         (secret, from): (String, IpAddr),
         key: PublicKey,
-    ) -> Result<Issued, KeeperError> {
-        let Network { authority, life, .. } = self.network.as_ref().ok_or(KeeperError::NoNetwork)?;
+    ) -> Result<Issued, AccessError> {
+        let Network { authority, life, .. } = self.network.as_ref().ok_or(AccessError::NoNetwork)?;
         let now = clock::now();
         if self.failures().is_over(now, from) {
-            return Err(KeeperError::TooMany);
+            return Err(AccessError::TooMany);
         }
         let taken = self.change(move |credentials| credentials.spend(secret.as_bytes(), clock::unix_ms()));
         if !taken.await? {
             self.failures().failed(now, from);
-            return Err(KeeperError::Token);
+            return Err(AccessError::Token);
         }
         let known = handle.workers().await.unwrap_or_default();
         let worker = loop {
@@ -169,10 +171,10 @@ impl Keeper {
     }
 
     /// The next certificate of a worker that has one.
-    pub(crate) fn renew(&self, worker: WorkerId, key: PublicKey) -> Result<Issued, KeeperError> {
-        let Network { authority, life, .. } = self.network.as_ref().ok_or(KeeperError::NoNetwork)?;
+    pub(crate) fn renew(&self, worker: WorkerId, key: PublicKey) -> Result<Issued, AccessError> {
+        let Network { authority, life, .. } = self.network.as_ref().ok_or(AccessError::NoNetwork)?;
         if self.is_revoked(worker) {
-            return Err(KeeperError::Revoked(worker));
+            return Err(AccessError::Revoked(worker));
         }
         let chain = authority.sign((worker, key), clock::unix_ms(), *life)?;
         Ok(Issued { worker, chain, life: *life })
@@ -184,7 +186,7 @@ impl Keeper {
         role: Role,
         life_ms: u64,
         uses: Option<u32>,
-    ) -> Result<(String, TokenView), KeeperError> {
+    ) -> Result<(String, TokenView), AccessError> {
         let path = self.path.clone();
         let failed = move |source| MasterError::File { doing: "write", path, source };
         let secret = advert::token().map_err(failed)?;
@@ -200,12 +202,12 @@ impl Keeper {
     }
 
     /// Takes a token back; false if there is none of this name.
-    pub(crate) async fn revoke(self: &Arc<Self>, id: String) -> Result<bool, KeeperError> {
+    pub(crate) async fn revoke(self: &Arc<Self>, id: String) -> Result<bool, AccessError> {
         Ok(self.change(move |credentials| credentials.revoke(&id)).await?)
     }
 
     /// Shuts a worker out for as long as any certificate of its can last.
-    pub(crate) async fn revoke_worker(self: &Arc<Self>, worker: WorkerId) -> Result<(), KeeperError> {
+    pub(crate) async fn revoke_worker(self: &Arc<Self>, worker: WorkerId) -> Result<(), AccessError> {
         let life = self.network.as_ref().map_or(LOOK, |network| network.life);
         let life_ms =
             u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(gridctl_core::access::CERTIFICATE_MS);
@@ -225,8 +227,8 @@ impl Keeper {
     }
 
     /// Writes a join token to the file at `path`.
-    pub(crate) async fn write_join_file(self: &Arc<Self>, path: &Path) -> Result<(), KeeperError> {
-        let url = self.url().ok_or(KeeperError::NoNetwork)?;
+    pub(crate) async fn write_join_file(self: &Arc<Self>, path: &Path) -> Result<(), AccessError> {
+        let url = self.url().ok_or(AccessError::NoNetwork)?;
         let (token, _) = self.make(Role::Worker, JOIN_MS, None).await?;
         let failed = |source| MasterError::File { doing: "write", path: path.to_owned(), source };
         private::write(path, &format!("{url}&token={token}\n")).map_err(failed)?;
@@ -240,29 +242,34 @@ impl Keeper {
     ) -> Result<T, MasterError> {
         let this = Arc::clone(self);
         let write = move || {
-            let mut credentials = this.credentials();
-            let mut next = credentials.clone();
+            let _alone = lock(&this.changing);
+            let before = this.credentials().clone();
+            let mut next = before.clone();
             let result = change(&mut next);
-            if next != *credentials {
+            if next != before {
                 let failed = |source| MasterError::File { doing: "write", path: this.path.clone(), source };
                 let text = serde_json::to_string(&next).map_err(|error| failed(error.into()))?;
                 private::write(&this.path, &text).map_err(failed)?;
-                *credentials = next;
+                *this.credentials() = next;
                 this.changed.send_replace(());
             }
             Ok(result)
         };
         let ended = tokio::task::spawn_blocking(write).await;
-        ended.map_err(|error| MasterError::Broken { part: "doorkeeper", why: error.to_string() })?
+        ended.map_err(|error| MasterError::Broken { part: "keeper of access", why: error.to_string() })?
     }
 
     fn credentials(&self) -> MutexGuard<'_, Credentials> {
-        self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.credentials)
     }
 
     fn failures(&self) -> MutexGuard<'_, FailureLimit> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.failures)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn random() -> Result<[u8; 5], MasterError> {
