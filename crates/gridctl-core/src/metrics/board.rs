@@ -9,8 +9,11 @@ use super::curve::MAX_POINTS;
 use super::file::{self, JsonLine};
 use super::line::{self, Line, is_between_cells};
 use super::near::{NearMisses, shown};
-use super::qualifier::{self, Qualifier, Section};
-use super::series::{Place, Series, Words};
+use super::peers;
+use super::qualifier::{self, Qualifier};
+use super::section::Section;
+use super::series::{Series, Words};
+use super::track::Place;
 use super::value::{Value, as_step, number_prefix, whole_value};
 use super::{Outcome, Patterns, Stream};
 use crate::record::{Channel, CurvePoint, Doubt, MetricValue};
@@ -142,7 +145,7 @@ impl Board {
         if line.is_cut() {
             self.cut = (self.cut.0 + 1, self.cut.1.max(line.length));
         }
-        Place { line: *number, end: line.end, peer: None }
+        Place { line: *number, end: line.end, ..Place::default() }
     }
 
     pub(super) fn output_line(&mut self, stream: Stream, raw: Line<'_>, file_size: &dyn Fn() -> u64) {
@@ -231,7 +234,7 @@ impl Board {
         let has_split = parsed.fields.iter().any(is_split);
         let said = has_split.then(|| qualifier::of_record(&line, line.find('{')? + 1)).flatten();
         let of_fold = |(name, value): &(Cow<'_, str>, Value)| match value {
-            Value::Number(value) if qualifier::is_peer(name) => as_step(*value),
+            Value::Number(value) if peers::is_peer(name) => as_step(*value),
             _ => None,
         };
         let peer = parsed.fields.iter().find_map(of_fold).and_then(|fold| u64::try_from(fold).ok());

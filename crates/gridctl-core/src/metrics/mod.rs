@@ -10,10 +10,13 @@ mod line;
 mod log;
 mod near;
 mod nested;
+mod peers;
 mod qualifier;
 mod read_by;
+mod section;
 mod series;
 mod text;
+mod track;
 mod value;
 
 use std::cell::OnceCell;

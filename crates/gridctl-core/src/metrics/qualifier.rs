@@ -82,12 +82,9 @@ const FILLERS: [&str; 16] = [
     "集",
 ];
 /// What may stand before a heading.
-const BEFORE_HEADING: [&str; 3] = ["final", "epoch", "on"];
+pub(super) const BEFORE_HEADING: [&str; 3] = ["final", "epoch", "on"];
 /// The most headings of one line.
 const MAX_HEADINGS: usize = 64;
-/// The longest line that may be a heading alone, in bytes, and the most words of it.
-const MAX_HEADING_LINE: usize = 80;
-const MAX_HEADING_WORDS: usize = 6;
 
 impl Qualifier {
     /// No word says anything.
@@ -130,8 +127,13 @@ impl Qualifier {
         (best || split.is_some()).then_some(Self { split: split.unwrap_or(Split::Unsaid), best })
     }
 
+    /// Whether this and the other say what numbers were measured on, and not the same.
+    pub(super) fn contradicts(self, other: Self) -> bool {
+        self.split != other.split && other.split != Split::Unsaid
+    }
+
     /// This, and what a word farther from the name says.
-    fn and(self, farther: Option<Self>) -> Self {
+    pub(super) fn and(self, farther: Option<Self>) -> Self {
         let Some(farther) = farther else { return self };
         let split = if self.split == Split::Unsaid { farther.split } else { self.split };
         Self { split, best: self.best || farther.best }
@@ -170,7 +172,7 @@ fn owner(before: &str) -> Option<Said> {
 }
 
 /// The word that `text` ends with, blanks aside, and where it begins; none that is a part of a longer name.
-fn last_word(text: &str) -> Option<(&str, usize)> {
+pub(super) fn last_word(text: &str) -> Option<(&str, usize)> {
     let text = text.trim_end_matches(is_blank);
     let last = text.chars().next_back().filter(|c| c.is_alphabetic())?;
     let same = |c: char| c.is_alphabetic() && is_cjk(c) == is_cjk(last);
@@ -190,7 +192,7 @@ fn last_word(text: &str) -> Option<(&str, usize)> {
     (!text[..from].ends_with(joins)).then_some((word, from))
 }
 
-fn is_filler(word: &str) -> bool {
+pub(super) fn is_filler(word: &str) -> bool {
     FILLERS.iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 
@@ -227,249 +229,6 @@ pub(super) fn under(headings: &[Heading], at: usize) -> Option<Said> {
     headings[..behind].last().map(|heading| (heading.said, heading.from))
 }
 
-/// A line that is a heading alone, and speaks of the lines below: `val:`, `"val": {`,
-/// `=== Validation ===`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Section {
-    pub(super) said: Qualifier,
-    indent: usize,
-    reach: Reach,
-}
-
-/// Which lines a section holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    /// Those that are set in farther.
-    Indented,
-    /// Those that are set in farther, if the next one is, and else all up to the next heading.
-    Open,
-    /// All up to the next heading.
-    Flat,
-}
-
-impl Section {
-    /// The section that a line of a stream is in, or begins.
-    pub(super) fn next(before: Option<Self>, line: &str) -> Option<Self> {
-        if before.is_none() && !may_be_heading(line) {
-            return None;
-        }
-        let line = line.trim_end();
-        let text = line.trim_start();
-        let indent = line.len() - text.len();
-        match heading_line(text) {
-            Some((Some(said), reach)) => return Some(Self { said, indent, reach }),
-            Some((None, _)) if before.is_some_and(|before| before.ends_at_heading(indent)) => return None,
-            _ => {}
-        }
-        let before = before?;
-        let is_inner = indent > before.indent;
-        match before.reach {
-            Reach::Indented => is_inner.then_some(before),
-            Reach::Open if is_inner => Some(Self { reach: Reach::Indented, ..before }),
-            Reach::Open | Reach::Flat => Some(Self { reach: Reach::Flat, ..before }),
-        }
-    }
-
-    fn ends_at_heading(self, indent: usize) -> bool {
-        self.reach != Reach::Indented && indent <= self.indent
-    }
-}
-
-/// Whether a line looks like a heading: most are none, which is seen at once.
-fn may_be_heading(line: &str) -> bool {
-    let bytes = line.trim_ascii().as_bytes();
-    let [first, .., last] = bytes else { return false };
-    let is_short = bytes.len() <= MAX_HEADING_LINE && !last.is_ascii_digit();
-    let is_decorated = !first.is_ascii_alphanumeric();
-    let is_key = matches!(last, b':' | b'{') || !last.is_ascii();
-    is_short
-        && (is_decorated || memchr::memchr(b'=', bytes).is_none())
-        && (is_decorated || is_key || bytes.len() <= MAX_HEADING_LINE / 2)
-}
-
-/// What a line that is a heading alone says, if anything, and of which lines; `None` if it is none.
-fn heading_line(text: &str) -> Option<(Option<Qualifier>, Reach)> {
-    if !may_be_heading(text) {
-        return None;
-    }
-    let last = text.chars().next_back()?;
-    let key = text.strip_suffix('{').map(|key| key.trim_end().strip_suffix(':').unwrap_or_default());
-    if let Some(key) = key {
-        let said = Qualifier::of(key.trim_matches(['"', '\'']));
-        return said.map(|said| (Some(said), Reach::Indented));
-    }
-    let is_decoration = |c: char| "=-*#_~+|[]<>".contains(c) || ('\u{2500}'..='\u{257f}').contains(&c);
-    let bare = text.trim_matches(|c: char| is_decoration(c) || is_blank(c));
-    let before = text.len() - text.trim_start_matches(is_decoration).len();
-    let is_banner = before > 1 || text.starts_with('#') || text.starts_with('[') && last == ']';
-    let is_key = last == ':' || last == '：';
-    let bare = bare.trim_end_matches([':', '：', '.', '…', '!']);
-    let has_value = |(at, sign): (usize, &str)| {
-        bare[at + sign.len()..]
-            .trim_start_matches(is_blank)
-            .starts_with(|c: char| c.is_ascii_digit() || c == '-')
-    };
-    if !bare.contains(char::is_alphabetic)
-        || bare.contains(['=', '%', ','])
-        || bare.match_indices([':', '：']).any(has_value)
-    {
-        return None;
-    }
-    let said = of_words(bare, !is_banner && !is_key);
-    let reach = if is_key && !is_banner { Reach::Open } else { Reach::Flat };
-    (is_banner || is_key || said.is_some()).then_some((said, reach))
-}
-
-/// What the words of a heading say; nothing, if two of them say different things, or if there is
-/// another word and there must be none.
-fn of_words(text: &str, is_strict: bool) -> Option<Qualifier> {
-    let mut said: Option<Qualifier> = None;
-    let mut is_counted = false;
-    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    for (nth, word) in words.enumerate() {
-        if nth == MAX_HEADING_WORDS {
-            return None;
-        }
-        if let Some(of_word) = Qualifier::of(word) {
-            if said.is_some_and(|said| said.split != of_word.split && of_word.split != Split::Unsaid) {
-                return None;
-            }
-            said = Some(said.map_or(of_word, |said| said.and(Some(of_word))));
-            is_counted = false;
-        } else if word.bytes().all(|byte| byte.is_ascii_digit()) {
-            if is_strict && !is_counted {
-                return None;
-            }
-        } else {
-            is_counted = is_filler(word);
-            if is_strict
-                && !is_counted
-                && !BEFORE_HEADING.iter().any(|known| known.eq_ignore_ascii_case(word))
-            {
-                return None;
-            }
-        }
-    }
-    said
-}
-
-/// Words before a number that say that others like it follow: `fold 3`.
-const PEERS: [&str; 4] = ["fold", "split", "seed", "repeat"];
-/// How far before a name they are looked for, in bytes.
-const NEAR_NAME: usize = 120;
-
-/// Whether numbers of this name tell values apart that stand side by side.
-pub(super) fn is_peer(name: &str) -> bool {
-    PEERS.iter().any(|known| known.eq_ignore_ascii_case(name))
-}
-
-/// The number of the fold, or the like, that the end of `before` names.
-pub(super) fn peer(before: &str) -> Option<u64> {
-    let from = before.ceil_char_boundary(before.len().saturating_sub(NEAR_NAME));
-    let mut text = &before[from..];
-    loop {
-        text = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let digits = &text[text.trim_end_matches(|c: char| c.is_ascii_digit()).len()..];
-        if digits.is_empty() {
-            return None;
-        }
-        text = &text[..text.len() - digits.len()];
-        let word = text.trim_end_matches([' ', '"', '\'', ':', '=', '#', '_', '-', '[', '(']);
-        let word = &word[word.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len()..];
-        if is_peer(word) {
-            return digits.parse().ok();
-        }
-    }
-}
-
-/// The number of the fold that a line speaks of which is a heading alone: `Fold 3/5`, `=== Fold 3 ===`.
-pub(super) fn peer_of_heading(line: &str) -> Option<u64> {
-    let first = line.bytes().find(u8::is_ascii_alphanumeric)?;
-    if line.len() > MAX_HEADING_LINE || !b"fsrFSR".contains(&first) || line.contains('.') {
-        return None;
-    }
-    let text = line.trim_matches(|c: char| !c.is_alphanumeric());
-    let word = text.bytes().take_while(u8::is_ascii_alphabetic).count();
-    let is_peer = is_peer(&text[..word]);
-    let counter = text[word..].trim_start_matches([' ', '#', ':', '_', '-']);
-    let digits = counter.bytes().take_while(u8::is_ascii_digit).count();
-    let rest = counter[digits..].trim_start_matches(|c: char| c.is_ascii_digit() || " /of".contains(c));
-    (is_peer && digits > 0 && rest.is_empty()).then(|| counter[..digits].parse().ok())?
-}
-
-/// Words before a name that say nothing of whose it is.
-const NEUTRAL: [&str; 44] = [
-    "the",
-    "a",
-    "an",
-    "and",
-    "with",
-    "final",
-    "overall",
-    "mean",
-    "average",
-    "avg",
-    "total",
-    "epoch",
-    "step",
-    "current",
-    "this",
-    "its",
-    "our",
-    "my",
-    "your",
-    "model",
-    "got",
-    "has",
-    "is",
-    "result",
-    "results",
-    "score",
-    "metric",
-    "metrics",
-    "info",
-    "debug",
-    "new",
-    "last",
-    "latest",
-    "reported",
-    "computed",
-    "cv",
-    "cross",
-    "validated",
-    "median",
-    "global",
-    "running",
-    "batch",
-    "iteration",
-    "at",
-];
-
-/// Words directly before a name that may say whose number it is, as `Random forest accuracy: 0.9`.
-pub(super) fn owner_words(before: &str) -> Option<&str> {
-    let from = before.ceil_char_boundary(before.len().saturating_sub(NEAR_NAME));
-    let near = before[from..].trim_end_matches(['"', '\'', '`']).trim_end_matches(is_blank);
-    let words = near.trim_end_matches(|c: char| c.is_alphabetic() || c == ' ' || c == '-');
-    let words = near[words.len()..].trim_start_matches([' ', '-']);
-    let is_apart = near.len() < before.len() && !words.is_empty();
-    let says = words.split([' ', '-']).filter(|word| !word.is_empty());
-    let is_neutral = says.clone().all(|word| NEUTRAL.iter().any(|known| known.eq_ignore_ascii_case(word)));
-    let is_summary = words.split([' ', '-']).any(is_summary);
-    (is_apart && !is_neutral && !is_summary).then_some(words)
-}
-
-/// Whether a word says that a number is made of others.
-fn is_summary(word: &str) -> bool {
-    ["final", "overall", "mean", "average", "avg", "total", "median"]
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(word))
-}
-
-/// Whether a name's number is made of others: `mean accuracy: 0.8`.
-pub(super) fn is_of_all(before: &str) -> bool {
-    last_word(before).is_some_and(|(word, _)| is_summary(word))
-}
-
 /// Names of what says in a record on what its numbers were measured.
 const SPLIT_KEYS: [&str; 8] =
     ["split", "phase", "mode", "stage", "subset", "partition", "dataset", "data_split"];
@@ -503,7 +262,9 @@ pub(super) fn of_record(line: &str, at: usize) -> Option<Qualifier> {
             return None;
         }
         let value = record[sign + 1..].trim_start_matches(quotes);
-        Qualifier::of(&value[..value.len() - value.trim_start_matches(part).len()])
+        let said = Qualifier::of(&value[..value.len() - value.trim_start_matches(part).len()]);
+        // `"mode": "random"` is no baseline.
+        said.filter(|said| said.split != Split::Baseline)
     })
 }
 

@@ -4,111 +4,12 @@
 use std::sync::Arc;
 
 use super::Seen;
-use super::curve::{Curve, MAX_POINTS, Tally};
-use super::near::shown;
+use super::curve::{MAX_POINTS, Tally};
+use super::peers::Owners;
 use super::qualifier::{Qualifier, TRAINING};
+use super::track::{Place, Track};
 use crate::record::{Channel, Doubt, MetricValue};
 use crate::spec::Report;
-
-/// What came of one metric by one way.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Track {
-    value: Option<f64>,
-    tally: Tally,
-    latest: Option<(Option<i64>, f64)>,
-    curve: Curve,
-    /// How many values there were.
-    pub(super) seen: u64,
-    /// Where the last one stood: the line's number, and the byte behind it.
-    pub(super) line: u64,
-    pub(super) end: u64,
-    /// The last value, if it could not be read, and where it stands.
-    unreadable: Option<String>,
-    peers: Peers,
-    /// The unit behind the last value, and whether there was ever another.
-    unit: Option<&'static str>,
-    has_units: bool,
-}
-
-/// Values that stand side by side, as those of folds do.
-#[derive(Debug, Clone, Copy, Default)]
-struct Peers {
-    /// The number of the last value's fold.
-    last: Option<u64>,
-    /// How many folds there were, and whether any two ended with different numbers.
-    count: u64,
-    before: Option<f64>,
-    differ: bool,
-}
-
-impl Peers {
-    /// A value of the fold of that number, or of none, comes behind the value `before`.
-    fn push(&mut self, peer: Option<u64>, before: Option<f64>, value: f64) {
-        if peer.is_some() && peer != self.last {
-            self.count += 1;
-            self.before = before.filter(|_| self.last.is_some());
-        }
-        let other = self.before.filter(|_| peer.is_some());
-        self.differ |= other.is_some_and(|other| MetricValue(other) != MetricValue(value));
-        self.last = peer;
-    }
-}
-
-impl Track {
-    fn is_empty(&self) -> bool {
-        self.value.is_none() && self.unreadable.is_none()
-    }
-
-    fn push(&mut self, report: Report, place: Place, step: Option<i64>, value: f64) {
-        self.peers.push(place.peer, self.latest.map(|(_, value)| value), value);
-        self.fold(report, value);
-        self.latest = Some((step, value));
-        self.seen = self.seen.saturating_add(1);
-        (self.line, self.end) = (place.line, place.end);
-        if report == Report::Last {
-            self.unreadable = None;
-        }
-        if let Some(step) = step {
-            self.curve.push(step, value);
-        }
-    }
-
-    /// Whether values come in several units, this one among them.
-    fn changes_unit(&mut self, unit: Option<&'static str>) -> bool {
-        let before = self.unit;
-        self.unit = unit.or(before);
-        self.has_units |= before.is_some() && self.unit != before;
-        self.has_units
-    }
-
-    fn push_unreadable(&mut self, place: Place, text: &str) {
-        (self.line, self.end) = (place.line, place.end);
-        self.unreadable = Some(shown(text));
-    }
-
-    fn fold(&mut self, report: Report, value: f64) {
-        self.value = Some(match (report, self.value) {
-            (Report::Min, Some(best)) => best.min(value),
-            (Report::Max, Some(best)) => best.max(value),
-            (Report::Mean, _) => {
-                self.tally.push(value);
-                self.tally.mean()
-            }
-            (Report::Last, _) | (_, None) => value,
-        });
-    }
-}
-
-/// Where a value stands in what was printed or written.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Place {
-    /// The line's number.
-    pub(super) line: u64,
-    /// The byte behind it, counted in the metrics file.
-    pub(super) end: u64,
-    /// The number of the fold that it is of.
-    pub(super) peer: Option<u64>,
-}
 
 /// A value's words, and how it stands there with them.
 #[derive(Debug, Clone, Copy)]
@@ -145,60 +46,6 @@ pub(super) struct Series {
     owners: Owners,
 }
 
-/// The most words before a name that are remembered.
-const MAX_OWNERS: usize = 16;
-
-/// Whose a name's numbers are, as far as unknown words directly before it say: `SVM accuracy: 0.8`.
-#[derive(Debug, Clone, Default)]
-struct Owners {
-    known: Vec<Owned>,
-    /// The words of the last value; none if it had none.
-    last: Option<usize>,
-    /// The last value without such words.
-    bare: Option<f64>,
-}
-
-#[derive(Debug, Clone)]
-struct Owned {
-    words: String,
-    value: f64,
-    /// Words, name and value.
-    text: String,
-}
-
-impl Owners {
-    fn push(&mut self, words: Option<&str>, value: f64, pair: impl FnOnce() -> String) {
-        self.last = None;
-        let Some(words) = words else {
-            self.bare = Some(value);
-            return;
-        };
-        let text = shown(&format!("{words} {}", pair()));
-        let owned = Owned { words: words.to_owned(), value, text };
-        match self.known.iter().position(|known| known.words.eq_ignore_ascii_case(words)) {
-            Some(place) => {
-                self.known[place] = owned;
-                self.last = Some(place);
-            }
-            None if self.known.len() < MAX_OWNERS => {
-                self.known.push(owned);
-                self.last = Some(self.known.len() - 1);
-            }
-            None => {}
-        }
-    }
-
-    /// The last value with its words, and what else `name` was, with another number.
-    fn doubtful(&self, name: &str) -> Option<(&Owned, String)> {
-        let last = &self.known[self.last?];
-        let differs = |other: f64| MetricValue(other) != MetricValue(last.value);
-        let other =
-            self.known.iter().rev().find(|other| differs(other.value)).map(|other| other.text.clone());
-        let bare = self.bare.filter(|bare| differs(*bare)).map(|bare| format!("{name}: {bare}"));
-        Some((last, other.or(bare)?))
-    }
-}
-
 /// Which values of a way count.
 #[derive(Debug, Clone, Copy)]
 struct Pick<'s> {
@@ -218,11 +65,6 @@ impl Series {
     /// Takes a value in. NaN is neither smallest nor largest beside any other value.
     pub(super) fn push(&mut self, channel: Channel, place: Place, step: Option<i64>, value: f64) {
         self.tracks[channel as usize].push(self.report, place, step, value);
-    }
-
-    /// Takes in the unit behind a value of text that came with its name alone; whether there are several.
-    pub(super) fn changes_unit(&mut self, channel: Channel, unit: Option<&'static str>) -> bool {
-        self.tracks[channel as usize].changes_unit(unit)
     }
 
     /// Takes in whose a value of text is that came with its name alone, as far as the words before it say.
@@ -426,13 +268,8 @@ impl Series {
 
     /// Whether the value is the last one of several that stand side by side.
     fn doubtful_peers(&self, taken: Channel, value: f64) -> Option<Doubt> {
-        let Peers { last, count, differ, .. } = self.track(taken).peers;
-        let is_one = last.is_some() && count > 1 && differ && self.report == Report::Last;
-        is_one.then(|| Doubt::OneOfSeveral {
-            metric: self.name.to_string(),
-            value: MetricValue(value),
-            count,
-        })
+        let count = self.track(taken).peers.side_by_side().filter(|_| self.report == Report::Last)?;
+        Some(Doubt::OneOfSeveral { metric: self.name.to_string(), value: MetricValue(value), count })
     }
 
     /// Whether words before the name leave a doubt of the value that was taken.
@@ -538,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_mean_is_of_all_explicit_values_with_their_spread_and_of_none_where_one_cannot_be_read() {
-        let at = |end| Place { line: 1, end, peer: None };
+        let at = |end| Place { line: 1, end, ..Place::default() };
         let mut series = Series::new("x".into(), Report::Mean);
         series.push(Channel::Stdout, at(0), None, 9.0);
         for (channel, end, value) in [(Channel::File, 10, 1.0), (Channel::Protocol, 20, 2.0)] {

@@ -8,8 +8,11 @@ use super::board::{Board, Row};
 use super::line::{self, Found};
 use super::near::{Missed, WIDE, shown};
 use super::nested::{self, Nested};
-use super::qualifier::{self, Heading, Qualifier, Said, Section};
-use super::series::{Place, Series, Words};
+use super::peers;
+use super::qualifier::{self, Heading, Qualifier, Said};
+use super::section::Section;
+use super::series::{Series, Words};
+use super::track::Place;
 use super::value::{Value, unit, whole_number, whole_value};
 use super::{Declared, Patterns};
 use crate::record::Channel;
@@ -62,29 +65,20 @@ impl TextLine<'_> {
             .or_else(section)
     }
 
-    /// Where the value of the name at `at` stands, with the fold that it is of.
-    fn place(&self, at: usize) -> Place {
-        let before = &self.text[..at];
-        let own = if self.may_say_more() { qualifier::peer(before) } else { None };
-        let peer = own.or(self.peer).filter(|_| !qualifier::is_of_all(before));
-        Place { peer, ..self.place }
+    /// Where the value of the name `name` at `at` stands, with the fold that it is of and its unit.
+    fn place(&self, at: usize, name: &str) -> Place {
+        let (before, behind) = (&self.text[..at], &self.text[at + name.len()..]);
+        let own = if self.may_say_more() { peers::peer(before) } else { None };
+        let peer = own.or(self.peer).filter(|_| !peers::is_of_all(before));
+        Place { peer, unit: line::after_separator(behind).and_then(unit), ..self.place }
     }
 
     /// Takes in a value that the name at `at` alone has.
     fn push_alone(&self, series: &mut Series, at: usize, value: Result<f64, &str>) {
-        let behind = line::after_separator(&self.text[at + series.name.len()..]);
-        if series.changes_unit(self.channel, behind.and_then(unit)) {
-            series.push_unreadable(
-                self.channel,
-                self.place,
-                &format!("{} (in several units)", &self.text[at..]),
-            );
-            return;
-        }
         match value {
             Ok(value) => {
-                series.push(self.channel, self.place(at), self.step(), value);
-                let (owner, name) = (qualifier::owner_words(&self.text[..at]), series.name.len());
+                series.push(self.channel, self.place(at, &series.name), self.step(), value);
+                let (owner, name) = (peers::owner_words(&self.text[..at]), series.name.len());
                 series.push_owner(owner, value, || pair(&self.text[at..], name));
             }
             Err(text) => series.push_unreadable(self.channel, self.place, text),
@@ -111,7 +105,8 @@ impl TextLine<'_> {
             if is_near { (&line[begin..end], Some([from - begin, at - begin])) } else { ("", None) };
         let words = Words { said, text: &shown(&text), line: kept, at };
         let value = value.map(|value| (self.step(), value));
-        series.push_with_words((self.channel, self.place(whole_at)), words, value);
+        let place = self.place(whole_at, &series.name);
+        series.push_with_words((self.channel, place), words, value);
     }
 }
 
@@ -139,7 +134,7 @@ impl Board {
         let section = &mut self.sections[usize::from(channel == Channel::Stderr)];
         *section = Section::next(*section, text);
         let peer = &mut self.peers[usize::from(channel == Channel::Stderr)];
-        *peer = qualifier::peer_of_heading(text).or(*peer);
+        *peer = peers::peer_of_heading(text).or(*peer);
         let line =
             TextLine { text, channel, place, step, headings, may_say_more, section: *section, peer: *peer };
         let mut missed = None;

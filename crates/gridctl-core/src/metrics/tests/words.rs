@@ -190,6 +190,9 @@ fn a_heading_alone_in_its_line_speaks_of_the_lines_below() {
         ("Training:\n  n: 3\naccuracy: 0.8\n", 0.8),
         ("train: 3\naccuracy: 0.8\n", 0.8),
         ("training done\naccuracy: 0.8\n", 0.8),
+        ("val accuracy: 0.7\n--- Training complete ---\naccuracy: 0.8\n", 0.8),
+        ("Training:\nval accuracy: 0.7\nAfter training:\naccuracy: 0.8\n", 0.8),
+        ("{\"mode\": \"random\", \"accuracy\": 0.8}\n", 0.8),
         ("[train accuracy: 0.9]\naccuracy: 0.8\n", 0.8),
     ] {
         assert_eq!(taken(output, ""), (Some(value), String::new()), "{output}");
@@ -285,6 +288,7 @@ fn a_number_in_another_unit_than_before_is_none() {
         ("accuracy: 850 ms\naccuracy: 1.2 s\naccuracy: 1.1 s\n", None),
         ("accuracy: 900 K\naccuracy: 1.2 M\n", None),
         ("accuracy: 1 s\naccuracy: 2 stars\n", Some(2.0)),
+        ("val accuracy: 850 ms\nval accuracy: 1.2 s\n", None),
     ] {
         let outcome = outcome_of(&patterns(Some(metric("accuracy")), vec![]), output, "");
         assert_eq!(outcome.objective, value, "{output}: {:?}", outcome.near_misses);
