@@ -205,7 +205,7 @@ fn options_in_other_letters_than_the_program_has_are_led_to_the_macro_for_them()
         (DASHES, "--n-trees=${params.n_trees}", ""),
         (UNDERSCORES, "${args_dashes}", "write \"${args}\""),
         (UNDERSCORES, "${args}", ""),
-        (&mixed, "${args}", "\"--n-trees=${params.n_trees}\""),
+        (&mixed, "${args}", "options, `n-trees` for `n_trees`, and write \"${args}\""),
         (both, "${args}", ""),
         (&respells, "${args}", ""),
         (none, "${args}", ""),
@@ -215,6 +215,9 @@ fn options_in_other_letters_than_the_program_has_are_led_to_the_macro_for_them()
         assert!(said.contains(help), "{code}{command}: {said}");
         assert_eq!(help.is_empty(), !said.contains("check::option"), "{code}{command}: {said}");
     }
+    let parameters = "n-trees: {values: [1, 2]}, lr_rate: {values: [1]}";
+    let said = said_of_options(&mixed, "python3, t.py, \"${args}\"", parameters);
+    assert!(!said.contains("check::option"), "what is offered is right: {said}");
     let hydra = "import hydra\n@hydra.main(config_path='.')\ndef main(cfg): pass\n";
     for (command, help) in [
         ("", "add \"${args_hydra}\" to"),

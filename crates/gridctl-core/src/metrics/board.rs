@@ -205,6 +205,8 @@ impl Board {
             numbers.iter().find(|(name, _)| *name == wanted).and_then(|(_, value)| as_step(*value))
         };
         let step = step_of("step").or_else(|| step_of("epoch"));
+        let fold = numbers.iter().find(|(name, _)| peers::is_peer(name)).and_then(|(_, fold)| as_step(*fold));
+        let place = Place { peer: fold.and_then(|fold| u64::try_from(fold).ok()), ..place };
         let given = Given { channel: Channel::Protocol, place, step, said, line: &whole };
         for (name, value) in numbers {
             self.take(name, &given, value);

@@ -3,7 +3,7 @@
 
 use super::advice::Advice;
 use super::line::{Found, Name};
-use super::qualifier::{self, Qualifier};
+use super::qualifier::{self, Qualifier, TRAINING};
 use super::value::{Value, is_blank, number_prefix, value_at};
 
 /// The most names that are remembered.
@@ -243,6 +243,12 @@ impl NearMisses {
                 && !part(bytes.get(at + length))
         });
         let Some(at) = found.filter(|at| line.is_char_boundary(*at)) else { return };
+        let words =
+            line[..line.floor_char_boundary(at + length + MAX_SHOWN)].split(|c: char| !c.is_alphanumeric());
+        if words.filter_map(Qualifier::of).any(|said| said.rank() >= TRAINING) {
+            // A pattern for it would be taken for one of the result.
+            return;
+        }
         let (text, advice) = self.in_prose.get_or_insert_default();
         if let Some(end) = advice.in_prose(line, at, length) {
             *text = shown(&line[at..end]);

@@ -80,9 +80,14 @@ impl Owners {
         }
     }
 
+    /// The last value, if it has such words.
+    pub(super) fn last(&self) -> Option<&Owned> {
+        self.last.map(|last| &self.known[last])
+    }
+
     /// The last value with its words, and what else `name` was, with another number.
     pub(super) fn doubtful(&self, name: &str) -> Option<(&Owned, String)> {
-        let last = &self.known[self.last?];
+        let last = self.last()?;
         let differs = |other: f64| MetricValue(other) != MetricValue(last.value);
         let other =
             self.known.iter().rev().find(|other| differs(other.value)).map(|other| other.text.clone());

@@ -28,13 +28,20 @@ pub(super) struct Qualifier {
 }
 
 /// Words, in lower case.
-const WORDS: [(&str, Split); 30] = [
+const WORDS: [(&str, Split); 37] = [
     ("train", Split::Train),
     ("training", Split::Train),
     ("val", Split::Val),
     ("valid", Split::Val),
     ("validation", Split::Val),
     ("validating", Split::Val),
+    ("validate", Split::Val),
+    ("validator", Split::Val),
+    ("trainer", Split::Train),
+    ("fit", Split::Train),
+    ("evaluator", Split::Eval),
+    ("tester", Split::Test),
+    ("holdout", Split::Test),
     ("test", Split::Test),
     ("testing", Split::Test),
     ("eval", Split::Eval),
@@ -82,7 +89,7 @@ const FILLERS: [&str; 16] = [
     "集",
 ];
 /// What may stand before a heading.
-pub(super) const BEFORE_HEADING: [&str; 3] = ["final", "epoch", "on"];
+pub(super) const BEFORE_HEADING: [&str; 4] = ["final", "epoch", "on", "the"];
 /// The most headings of one line.
 const MAX_HEADINGS: usize = 64;
 
@@ -297,6 +304,9 @@ fn heading(line: &str, from: usize, end: usize) -> Option<Heading> {
 
 /// Whether what follows a word makes a heading of it.
 fn is_headed(rest: &str) -> bool {
+    if let Some(behind) = rest.strip_prefix("...").or_else(|| rest.strip_prefix('…')) {
+        return behind.starts_with(is_blank);
+    }
     if rest.starts_with(|c: char| c.is_alphanumeric() || "_-./=".contains(c)) {
         return false;
     }
@@ -318,6 +328,7 @@ fn is_headed(rest: &str) -> bool {
             let value = behind.trim_start_matches(is_blank);
             number_prefix(value).is_none_or(|(_, end)| value[end..].starts_with(['%', '/']))
         }
+        ',' => has_filler && behind.starts_with(is_blank),
         '-' | '–' | '—' => behind.starts_with(|c: char| is_blank(c) || c == '>'),
         sign => ":：|│])>[({".contains(sign),
     }

@@ -1,12 +1,13 @@
 //! Lines that are headings alone, and speak of the lines below: `val:`, `"val": {`, `=== Validation ===`.
 //! Invariant: what most lines are, none, is seen at once; a heading speaks until the next one at the latest.
 
+use super::line::is_border;
 use super::qualifier::{BEFORE_HEADING, Qualifier, is_filler};
 use super::value::is_blank;
 
 /// The longest line that may be a heading alone, in bytes, and the most words of it.
 pub(super) const MAX_HEADING_LINE: usize = 80;
-const MAX_HEADING_WORDS: usize = 6;
+const MAX_HEADING_WORDS: usize = 8;
 /// Words of a heading that say that something has ended, and so nothing of what follows.
 const ENDINGS: [&str; 9] =
     ["complete", "completed", "done", "finished", "over", "ended", "end", "after", "took"];
@@ -92,7 +93,11 @@ fn heading_line(text: &str) -> Option<(Option<Qualifier>, Reach)> {
             .trim_start_matches(is_blank)
             .starts_with(|c: char| c.is_ascii_digit() || c == '-')
     };
-    if !bare.contains(char::is_alphabetic)
+    // A name and its number in the cells of a table.
+    let is_row =
+        bare.contains(is_border) && bare.ends_with(|c: char| c.is_ascii_digit()) && bare.contains('.');
+    if is_row
+        || !bare.contains(char::is_alphabetic)
         || bare.contains(['=', '%', ','])
         || bare.match_indices([':', '：']).any(has_value)
     {

@@ -255,7 +255,12 @@ impl Series {
     fn doubtful_owner(&self, taken: Channel, value: f64) -> Option<Doubt> {
         let is_text = matches!(taken, Channel::Stdout | Channel::Stderr);
         let of_name = self.pick(taken).is_some_and(|pick| pick.lane.is_none());
-        let (last, other) = self.owners.doubtful(&self.name).filter(|_| is_text && of_name)?;
+        let is_other = |lane: &&Lane| {
+            let differs = lane.track.value.map(MetricValue) != Some(MetricValue(value));
+            lane.channel == taken && lane.said.rank() < TRAINING && differs
+        };
+        let lane = || Some((self.owners.last()?, self.lanes.iter().rev().find(is_other)?.text.clone()));
+        let (last, other) = self.owners.doubtful(&self.name).or_else(lane).filter(|_| is_text && of_name)?;
         (self.report == Report::Last && MetricValue(last.value) == MetricValue(value)).then(|| {
             Doubt::Qualified {
                 metric: self.name.to_string(),

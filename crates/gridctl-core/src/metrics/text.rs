@@ -13,7 +13,7 @@ use super::qualifier::{self, Heading, Qualifier, Said};
 use super::section::Section;
 use super::series::{Series, Words};
 use super::track::Place;
-use super::value::{Value, unit, whole_number, whole_value};
+use super::value::{Value, number_prefix, unit, whole_number, whole_value};
 use super::{Declared, Patterns};
 use crate::record::Channel;
 
@@ -52,7 +52,11 @@ impl TextLine<'_> {
     /// The words that speak of the name `name` at `at`.
     fn said(&self, at: usize, name: &str) -> Option<Said> {
         let headings = || self.headings.get_or_init(|| qualifier::headings(self.text));
-        let behind = || qualifier::behind(&self.text[at + name.len()..]).map(|(said, _)| (said, at));
+        let behind = || {
+            let rest = &self.text[at + name.len()..];
+            let said = qualifier::behind(rest).or_else(|| qualifier::behind(behind_number(rest)?))?;
+            Some((said.0, at))
+        };
         let of_record = || {
             let said = self.may_say_more().then(|| qualifier::of_record(self.text, at))?;
             said.map(|said| (said, at))
@@ -108,6 +112,12 @@ impl TextLine<'_> {
         let place = self.place(whole_at, &series.name);
         series.push_with_words((self.channel, place), words, value);
     }
+}
+
+/// What stands behind the number that `rest` has after a sign.
+fn behind_number(rest: &str) -> Option<&str> {
+    let value = line::after_separator(rest)?;
+    number_prefix(value).map(|(_, end)| &value[end..])
 }
 
 /// A name, and what stands behind it up to the end of its value.

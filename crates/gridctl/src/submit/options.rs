@@ -134,15 +134,29 @@ fn spelling(
     let is_as_given = |option: &Declared<'_>| {
         option.axis.name.contains('_') && option.option == giving.spell(&option.axis.name)
     };
+    // No macro spells some with dashes and others without.
     let help = if declared.iter().any(is_as_given) {
+        let named: Vec<String> = declared.iter().filter_map(as_option).take(MOST_NAMED).collect();
         format!(
-            "write a word for each parameter in place of the macro, as \"{}=${{params.{}}}\"",
-            first.option, first.axis.name
+            "name the parameters as the program's options, {}, and write \"{}\"",
+            named.join(", "),
+            plain(instead)
         )
     } else {
         format!("write \"{instead}\"")
     };
     Some(Diagnostic::warning("check::option", message).help(help))
+}
+
+/// The name of a parameter by which a macro without dashes gives its option, if it has another one.
+fn as_option(option: &Declared<'_>) -> Option<String> {
+    let name = option.option.trim_start_matches('-');
+    (name != option.axis.name).then(|| format!("`{name}` for `{}`", option.axis.name))
+}
+
+/// The macro that leaves names as they are.
+fn plain(word: &str) -> String {
+    word.replace("args_dashes", "args")
 }
 
 /// Warns of options that are given values by `word`, and take none or cannot tell them apart.

@@ -178,6 +178,11 @@ fn a_heading_alone_in_its_line_speaks_of_the_lines_below() {
         ("Results on the test set:\naccuracy: 0.8\nResults on the training set:\naccuracy: 0.99\n", 0.8),
         ("Epoch 1/2 Validating...\naccuracy: 0.8\nEpoch 2/2 Training...\naccuracy: 0.99\n", 0.8),
         ("val:\n  accuracy: 0.8\ntrain:\n  accuracy: 0.99\n", 0.8),
+        ("Evaluating... accuracy: 0.8\nTraining... accuracy: 0.99\n", 0.8),
+        ("INFO evaluator: accuracy=0.8\nINFO trainer: accuracy=0.99\n", 0.8),
+        ("On the dev set, accuracy: 0.8\nOn the train set, accuracy: 0.99\n", 0.8),
+        ("accuracy: 0.8 (validation)\naccuracy: 0.99 (train)\n", 0.8),
+        ("┃ Validate metric ┃\n│ accuracy │ 0.8 │\n┃ Train metric ┃\n│ accuracy │ 0.99 │\n", 0.8),
         ("── Test ──\naccuracy: 0.8\n── Baseline ──\naccuracy: 0.5\n", 0.8),
     ];
     for (output, value) in train_and_val {
@@ -237,6 +242,8 @@ fn the_last_of_several_values_side_by_side_is_not_taken_without_being_said() {
         ("[{\"fold\":0,\"accuracy\":0.8},{\"fold\":1,\"accuracy\":0.7}]\n", "", "of 2"),
         ("{\"folds\":[{\"accuracy\":0.8},{\"accuracy\":0.7}]}\n", "", "of 2"),
         ("", "{\"fold\":0,\"accuracy\":0.8}\n{\"fold\":1,\"accuracy\":0.7}\n", "of 2"),
+        ("::metric fold=0 accuracy=0.8\n::metric fold=1 accuracy=0.7\n", "", "of 2"),
+        ("val accuracy: 0.8\nEMA accuracy: 0.7\n", "", "EMA accuracy: 0.7|val accuracy: 0.8"),
         ("seed=1 accuracy=0.8\nseed=2 accuracy=0.7\n", "", "of 2"),
         ("fold 1 val accuracy: 0.8\nfold 2 val accuracy: 0.7\n", "", "of 2"),
         (
@@ -269,6 +276,7 @@ fn prose_shares_and_names_in_other_words_get_advice_that_reads_them() {
         ("accuracy tensor(0.5)\n", 0.5),
         ("Test set: loss: 0.3, accuracy: 6759/10000 (68%)\n", 68.0),
         ("Accuracy of the network on the 10000 test images: 54 %\n", 54.0),
+        ("Accuracy on val images: 0.8\nAccuracy on train images: 0.99\n", 0.8),
         ("PR-AUC = 0.7\nthe Accuracy score = 0.8\n", 0.8),
     ] {
         let missed = outcome_of(&patterns(Some(metric("accuracy")), vec![]), output, "");
