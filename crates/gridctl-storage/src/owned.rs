@@ -74,8 +74,8 @@ impl OwnedDir {
             }
             match mark(path, note) {
                 Ok(Some(owned)) => return Ok(owned),
-                // Somebody took it for an abandoned one before it was locked.
-                Ok(None) | Err(Errno::NOENT | Errno::WOULDBLOCK) => {}
+                // Somebody took it for an abandoned one before it was locked, or made it anew.
+                Ok(None) | Err(Errno::NOENT | Errno::WOULDBLOCK | Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -207,7 +207,8 @@ fn look(path: &Path) -> Option<Found> {
             let owned = OwnedDir { path: path.to_owned(), note, marker };
             owned.is_there().then_some(Found::Abandoned(owned))
         }
-        Err(Errno::WOULDBLOCK) if written => {
+        // One that is empty is about to be written, or to be removed.
+        Err(Errno::WOULDBLOCK) if written || text.is_empty() => {
             Some(Found::Held { path: path.to_owned(), note: note.to_owned() })
         }
         _ => None,
@@ -397,6 +398,20 @@ mod tests {
             again.renew().unwrap();
             assert!(again.is_there() && again.note() == "next");
         }
+    }
+
+    #[test]
+    fn one_that_is_locked_before_it_is_written_is_waited_for() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("unwritten");
+        fs::create_dir(&path).unwrap();
+        let marker = File::create(path.join(MARKER)).unwrap();
+        flock(&marker, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(matches!(look(&path), Some(Found::Held { note, .. }) if note.is_empty()));
+        let error = OwnedDir::make(&path, "").unwrap_err();
+        assert_eq!(error.to_string(), "another process of gridctl uses it");
+        drop(marker);
+        assert!(OwnedDir::make(&path, "").unwrap().is_there());
     }
 
     #[test]
