@@ -44,6 +44,14 @@ pub(crate) struct Network {
     pub(crate) life: Duration,
     /// Where others reach the master: `host:port`.
     pub(crate) place: String,
+    /// Where workers reach it, which may be another network.
+    pub(crate) workers_place: String,
+}
+
+impl Network {
+    fn url(&self, place: &str) -> String {
+        format!("gridctl://{place}?pin={}", self.authority.pin())
+    }
 }
 
 /// A certificate for a worker.
@@ -92,10 +100,14 @@ impl AccessKeeper {
         })
     }
 
-    /// The address that others use: with the pin, and with no token.
+    /// The address that people use: with the pin, and with no token.
     pub(crate) fn url(&self) -> Option<String> {
-        let Network { authority, place, .. } = self.network.as_ref()?;
-        Some(format!("gridctl://{place}?pin={}", authority.pin()))
+        self.network.as_ref().map(|network| network.url(&network.place))
+    }
+
+    /// The address that workers use.
+    pub(crate) fn workers_url(&self) -> Option<String> {
+        self.network.as_ref().map(|network| network.url(&network.workers_place))
     }
 
     /// Whether this is the owner's own token.
@@ -228,7 +240,7 @@ impl AccessKeeper {
 
     /// Writes a join token to the file at `path`.
     pub(crate) async fn write_join_file(self: &Arc<Self>, path: &Path) -> Result<(), AccessError> {
-        let url = self.url().ok_or(AccessError::NoNetwork)?;
+        let url = self.workers_url().ok_or(AccessError::NoNetwork)?;
         let (token, _) = self.make(Role::Worker, JOIN_MS, None).await?;
         let failed = |source| MasterError::File { doing: "write", path: path.to_owned(), source };
         private::write(path, &format!("{url}&token={token}\n")).map_err(failed)?;

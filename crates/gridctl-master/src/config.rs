@@ -27,6 +27,8 @@ pub struct Secure {
     pub address: SocketAddr,
     /// Where others reach it, as `host:port`; `None`: at that address, or by this machine's name.
     pub advertise: Option<String>,
+    /// Where workers reach it, as `host:port`, if that is another place.
+    pub advertise_workers: Option<String>,
     /// A file in which a fresh token for workers is kept.
     pub join_file: Option<PathBuf>,
     /// How long a worker's certificate lives.

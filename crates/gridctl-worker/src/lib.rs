@@ -8,6 +8,7 @@ pub mod client;
 pub mod clock;
 pub mod connection;
 mod event_loop;
+pub mod health;
 pub mod isolate;
 mod join;
 pub mod leftovers;

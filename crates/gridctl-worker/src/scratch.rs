@@ -49,6 +49,12 @@ impl WorkDir {
         Ok(Self { dir, memory: path, owned: Mutex::new(owned) })
     }
 
+    /// The worker's directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
     /// Directories of the slot number `slot`: of its several sets the one with the number `set`.
     ///
     /// # Errors

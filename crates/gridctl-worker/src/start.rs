@@ -26,6 +26,7 @@ use crate::attempt::{KeptPlace, PreparedVersions, WorkerMachine};
 use crate::cgroup::CgroupSupport;
 use crate::clock;
 use crate::event_loop::{LoopEnd, MasterSide, Wish, WorkerLoop};
+use crate::health;
 use crate::join::{self, Join, JoinFileError};
 use crate::leftovers::{self, Traces};
 use crate::live::LiveOutputs;
@@ -156,6 +157,11 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     let gpus = config.gpus.clone().unwrap_or_else(resources::gpus);
     let machine = machine(&config, id, gpus)?;
     watchers.spawn(look_for_dead(config.work_dir.clone()));
+    match health::listen(machine.work.path()) {
+        Ok(listener) => drop(watchers.spawn(health::answer(listener))),
+        // A path that is too long for a socket, say: nothing else depends on it.
+        Err(error) => tracing::debug!("`gridctl health` will not find this worker: {error}"),
+    }
     let capacity = resources::capacity(config.slots, &machine.gpus, machine.cgroups.limit());
     let release = env!("CARGO_PKG_VERSION").to_owned();
     let worker = WorkerProfile { worker: id, host: config.host, release, capacity };

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use gridctl_master::{Advert, chain};
 use gridctl_storage::private;
-use gridctl_worker::Address;
 use gridctl_worker::tls::Pin;
+use gridctl_worker::{Address, JoinAddress};
 
 use crate::exit::Failure;
+use crate::settings::{Origin, Setting};
 
 /// A master, and what it wants to see.
 #[derive(Clone)]
@@ -20,6 +21,23 @@ pub(crate) struct MasterAddress {
     pub(crate) address: Address,
     /// What callers by TCP show.
     pub(crate) token: Option<String>,
+}
+
+/// The master that was named. A variable may hold the address with its token, as `gridctl token create --url` prints it; in
+/// arguments and files others could read that.
+pub(crate) fn of(setting: &Setting<String>) -> Result<MasterAddress, Failure> {
+    let text = &setting.value;
+    match (&setting.by, text.contains("token=")) {
+        (Origin::Variable(name), true) => {
+            let JoinAddress { address, token } = text.parse().map_err(|_| {
+                // What was set holds a token, and is not shown.
+                Failure::usage("master::address", format!("{name} is no master's address with a token"))
+                    .help("set it to what `gridctl token create --role submit --url` prints")
+            })?;
+            Ok(MasterAddress { address, token: Some(token) })
+        }
+        _ => named(text),
+    }
 }
 
 /// Reads an address that a person wrote. The token comes from `GRIDCTL_TOKEN`, or is the one that was saved.
@@ -32,7 +50,10 @@ pub(crate) fn named(text: &str) -> Result<MasterAddress, Failure> {
     };
     if text.contains("token=") {
         return Err(Failure::usage("master::address", "an address of a master has no token in it")
-            .help("leave `token=` out, and set GRIDCTL_TOKEN, or use `gridctl token save`; a worker joins with --join"));
+            .help(
+                "leave `token=` out, and set GRIDCTL_TOKEN, or use `gridctl token save`; the variable GRIDCTL_MASTER may \
+                 hold both; a worker joins with --join",
+            ));
     }
     let shown = crate::output::sanitise::short(text, 120);
     let address: Address =
@@ -56,9 +77,9 @@ fn saved(pin: Pin) -> Result<Option<String>, Failure> {
     private::read(&path).map_err(|error| Failure::error("token", chain(&error)))
 }
 
-/// Where the token for the master at `text` is kept.
-pub(crate) fn kept_token(text: &str) -> Result<PathBuf, Failure> {
-    let Address::Secure { pin, .. } = named(text)?.address else {
+/// Where the token for this master is kept.
+pub(crate) fn kept_token(master: &Setting<String>) -> Result<PathBuf, Failure> {
+    let Address::Secure { pin, .. } = of(master)?.address else {
         return Err(Failure::usage("token", "a master on this machine wants no token of you")
             .help("name one on another machine: GRIDCTL_MASTER='gridctl://HOST:PORT?pin=PIN'"));
     };
@@ -83,8 +104,16 @@ fn path_of(pin: Pin) -> Option<PathBuf> {
     Some(set("XDG_STATE_HOME").or_else(home)?.join("gridctl/tokens").join(pin.to_string()))
 }
 
+/// An address as it may be shown: without a token.
+pub(crate) fn without_secret(text: &str) -> String {
+    match text.find("token=") {
+        Some(at) => without_userinfo(&format!("{}token=***", &text[..at])),
+        None => without_userinfo(text),
+    }
+}
+
 /// What stands before an `@` may be a password.
-pub(crate) fn without_userinfo(text: &str) -> String {
+fn without_userinfo(text: &str) -> String {
     match (text.find("://"), text.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => format!("{}://***{}", &text[..scheme], &text[at..]),
         _ => text.to_owned(),
@@ -110,6 +139,26 @@ pub(crate) fn advertised(dir: &Path) -> Result<Option<MasterAddress>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c13_a_token_stands_in_the_variable_alone_and_is_never_shown() {
+        const PIN: &str = "pin=sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let variable = Origin::Variable("GRIDCTL_MASTER");
+        let set = |by: &Origin, value: String| Setting { value, by: by.clone() };
+        let whole = format!("gridctl://h:1?{PIN}&token=s3cret");
+        let found = of(&set(&variable, whole.clone())).ok().unwrap();
+        assert_eq!(found.token.as_deref(), Some("s3cret"));
+        assert_eq!(found.address.to_string(), format!("gridctl://h:1?{PIN}"));
+        for by in [Origin::Flag("--master"), Origin::File(PathBuf::from("gridctl.toml"))] {
+            assert!(of(&set(&by, whole.clone())).is_err(), "{by}");
+        }
+        for bad in ["http://127.0.0.1:1?token=s3cret", "gridctl://h:1?token=s3cret", "token=s3cret"] {
+            let failure = of(&set(&variable, bad.to_owned())).err().unwrap();
+            assert!(!format!("{failure:?}").contains("s3cret"), "{failure:?}");
+            assert!(!without_secret(bad).contains("s3cret"));
+        }
+        assert_eq!(without_secret(&whole), format!("gridctl://h:1?{PIN}&token=***"));
+    }
 
     #[test]
     fn c13_only_addresses_of_this_machine_are_taken() {

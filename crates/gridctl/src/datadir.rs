@@ -21,6 +21,12 @@ pub(crate) fn slots(dir: &Path) -> PathBuf {
     dir.join("work").join("slots")
 }
 
+/// Where a worker of the data directory `dir` has its slots' directories, if it was told `named`. A directory that a person
+/// names may hold what is the person's: ours is one of its own below it.
+pub(crate) fn work_dir(named: Option<&Path>, dir: &Path) -> PathBuf {
+    named.map_or_else(|| slots(dir), |named| named.join("gridctl-slots"))
+}
+
 /// Where to look.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DataDirChoice {

@@ -42,7 +42,10 @@ async fn make(
     Document(request): Document<TokenRequest>,
 ) -> Answer<TokenMade> {
     let TokenRequest { role, life_ms } = request;
-    let master = api.keeper.url();
+    let master = match role {
+        Role::Worker => api.keeper.workers_url(),
+        _ => api.keeper.url(),
+    };
     let (life, uses) = match role {
         Role::Owner => {
             let message = "no token makes an owner: the data directory's files do";

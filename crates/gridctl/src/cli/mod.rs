@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Rebuild(RebuildArgs),
     /// Say what this machine can do for trials, and what it lacks
     Doctor(DoctorArgs),
+    /// Say whether the master and the workers of the data directory answer: exit 0, or 5
+    Health(HealthArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }

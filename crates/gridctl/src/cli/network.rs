@@ -17,11 +17,14 @@ pub(crate) struct MasterArgs {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
     /// Do not encrypt: only for a loopback address, for browsers and for `ssh -L`
-    #[arg(long, requires = "listen", conflicts_with_all = ["advertise", "join_file"])]
+    #[arg(long, requires = "listen", conflicts_with_all = ["advertise", "advertise_workers", "join_file"])]
     pub(crate) plain: bool,
     /// Where others reach that address [default: the address, or this machine's name]
     #[arg(long, value_name = "HOST:PORT", requires = "listen", value_parser = place)]
     pub(crate) advertise: Option<String>,
+    /// Where workers reach it, if that is another place, on a network of their own [default: as for all others]
+    #[arg(long, value_name = "HOST:PORT", requires = "listen", value_parser = place)]
+    pub(crate) advertise_workers: Option<String>,
     /// Keep a fresh token for workers in this file: `gridctl worker --join-file FILE`
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub(crate) join_file: Option<PathBuf>,
@@ -85,6 +88,9 @@ pub(crate) struct TokenCreateArgs {
     /// How long it is good: 15 minutes at most for `worker`, a year for the others [default: 15m, 7d]
     #[arg(long = "for", value_name = "DURATION", value_parser = token_life)]
     pub(crate) life: Option<Duration>,
+    /// Print the master's address with the token in it, as GRIDCTL_MASTER takes it
+    #[arg(long)]
+    pub(crate) url: bool,
 }
 
 #[derive(Debug, Args)]

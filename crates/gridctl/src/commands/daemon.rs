@@ -18,9 +18,6 @@ use crate::settings::{self, LEVELS, Settings};
 use crate::source::{self, chain};
 use crate::{datadir, mark, own_output};
 
-/// The directory that a worker makes in the one that `--work-dir` names.
-const SLOTS: &str = "gridctl-slots";
-
 /// Runs the master.
 pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
     log_to_stderr(settings, "info")?;
@@ -36,6 +33,7 @@ pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
             false => Listen::Secure(Secure {
                 address,
                 advertise: args.advertise.clone(),
+                advertise_workers: args.advertise_workers.clone(),
                 join_file: args.join_file.clone(),
                 certificate_life: args.certificate_life,
             }),
@@ -112,9 +110,7 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
         id: id.map_err(|error: gridctl_core::id::IdError| Failure::usage("worker::id", error.to_string()))?,
         master,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        // A directory that a person names may hold what is the person's: ours is one of its own
-        // below it.
-        work_dir: args.work_dir.as_ref().map_or_else(|| datadir::slots(&dir), |dir| dir.join(SLOTS)),
+        work_dir: datadir::work_dir(args.work_dir.as_deref(), &dir),
         cache_dir: dir.join("cache"),
         slots: args.machine.slots,
         gpus: args.machine.gpus.clone().map(|list| list.0),

@@ -4,6 +4,7 @@
 pub(crate) mod check;
 pub(crate) mod daemon;
 pub(crate) mod doctor;
+pub(crate) mod health;
 pub(crate) mod leaderboard;
 pub(crate) mod logs;
 pub(crate) mod rebuild;

@@ -42,26 +42,43 @@ fn shown(text: &str) -> String {
 fn create(args: &TokenCreateArgs, master: &mut MasterSource) -> Result<(), Failure> {
     let life_ms = args.life.map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
     let role = Role::from(args.role);
-    let TokenMade { token, view, master } = master.make_token(&TokenRequest { role, life_ms })?;
+    let TokenMade { token, view, master: url } = master.make_token(&TokenRequest { role, life_ms })?;
     let end = number::unix_ms(view.expires_unix_ms);
-    match (role, master) {
-        (Role::Worker, Some(master)) => {
-            output::text(&format!("{master}&token={token}\n"))?;
+    match (role, url) {
+        (_, None) if args.url => {
+            master.revoke_token(&view.id)?;
+            return Err(Failure::error("token", "this master has no address that others could use")
+                .help("start it with --listen ADDRESS:PORT"));
+        }
+        (Role::Worker, Some(url)) => {
+            output::text(&format!("{url}&token={token}\n"))?;
             output::say(format_args!("joins one worker, until {end}: gridctl worker --join '...'"));
         }
-        (_, master) => {
+        (_, url) => tell(&token, &view, url.as_deref(), args.url)?,
+    }
+    Ok(())
+}
+
+/// Prints a person's token, alone or in the master's address, and says how it is used.
+fn tell(token: &str, view: &TokenView, master: Option<&str>, in_address: bool) -> Result<(), Failure> {
+    let end = number::unix_ms(view.expires_unix_ms);
+    let life = format!("good until {end}; `gridctl token revoke {}` takes it back", view.id);
+    match master {
+        Some(master) if in_address => {
+            output::text(&format!("{master}&token={token}\n"))?;
+            output::say(format_args!("{life}. A secret, for the variable GRIDCTL_MASTER alone"));
+        }
+        Some(master) => {
             output::text(&format!("{token}\n"))?;
-            let id = &view.id;
-            match master {
-                Some(master) => output::say(format_args!(
-                    "good until {end}; `gridctl token revoke {id}` takes it back. Where it is used:\n\
-                     export GRIDCTL_MASTER='{master}'\n\
-                     gridctl token save     # asks for it"
-                )),
-                None => {
-                    output::say(format_args!("good until {end}; `gridctl token revoke {id}` takes it back"))
-                }
-            }
+            output::say(format_args!(
+                "{life}. Where it is used:\n\
+                 export GRIDCTL_MASTER='{master}'\n\
+                 gridctl token save     # asks for it"
+            ));
+        }
+        None => {
+            output::text(&format!("{token}\n"))?;
+            output::say(life);
         }
     }
     Ok(())
@@ -84,7 +101,7 @@ fn save(settings: &Settings) -> Result<(), Failure> {
         Failure::usage("token", "no master is named, and a token is one master's")
             .help("set GRIDCTL_MASTER to the address that the master says when it starts")
     })?;
-    let path = address::kept_token(&master.value)?;
+    let path = address::kept_token(master)?;
     let token = asked()?;
     let token = token.trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_alphanumeric()) {

@@ -102,7 +102,7 @@ impl Settings {
         let dir =
             self.data_dir.stated.iter().map(|set| ("data_dir", set.value.display().to_string(), &set.by));
         let master =
-            self.master.iter().map(|set| ("master", crate::address::without_userinfo(&set.value), &set.by));
+            self.master.iter().map(|set| ("master", crate::address::without_secret(&set.value), &set.by));
         let log = self.log.iter().map(|set| ("log", set.value.clone(), &set.by));
         dir.chain(master).chain(log).collect()
     }

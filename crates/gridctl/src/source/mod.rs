@@ -60,7 +60,7 @@ impl DataSource {
     pub(crate) fn open(settings: &Settings, from: &Path) -> Result<Self, Failure> {
         let runtime = runtime::single()?;
         if let Some(master) = &settings.master {
-            let client = runtime.block_on(ApiClient::connect(&address::named(&master.value)?))?;
+            let client = runtime.block_on(ApiClient::connect(&address::of(master)?))?;
             let dir = settings.data_dir.find(from).ok();
             return Ok(Self { runtime, client, asked: Asked::NamedMaster, dir });
         }
@@ -284,7 +284,7 @@ async fn patiently<T>(answer: impl Future<Output = T>) -> T {
 /// The master that was named, or the data directory's.
 pub(crate) fn place(settings: &Settings, from: &Path) -> Result<MasterAddress, Failure> {
     if let Some(master) = &settings.master {
-        return address::named(&master.value);
+        return address::of(master);
     }
     let dir = settings.data_dir.find(from)?;
     address::advertised(&dir)?.ok_or_else(|| no_master(&dir))

@@ -8,6 +8,7 @@ mod crowd;
 mod lab;
 mod nodes;
 mod partition;
+mod places;
 mod roles;
 #[path = "../shift/mod.rs"]
 mod shift;
