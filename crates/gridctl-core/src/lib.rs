@@ -23,6 +23,7 @@ pub mod access;
 pub mod attempt;
 pub mod capacity;
 pub mod code;
+pub mod cost;
 pub mod expr;
 pub mod fleet;
 

@@ -71,6 +71,7 @@ fn dispatch(cli: Cli) -> Outcome {
     let settings = || Settings::new(cli.global);
     match cli.command {
         Command::Check(args) => commands::check::run(&args, &settings()?),
+        Command::Plan(args) => commands::plan::run(&args, &settings()?),
         Command::Run(args) => commands::run::run(&args, &settings()?),
         Command::Leaderboard(args) => commands::leaderboard::run(&args, &settings()?),
         Command::Status(args) => commands::status::run(&args, &settings()?),

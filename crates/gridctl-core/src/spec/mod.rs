@@ -10,6 +10,7 @@ mod drawn;
 mod fields;
 mod frozen;
 pub mod limits;
+mod machines;
 mod metric;
 mod names;
 mod numbers;
@@ -37,6 +38,7 @@ pub use check::{Context, KEYS, Parsed, parse};
 pub use diagnostic::{Diagnostic, Severity, SpecErrors, is_hostile, nearest};
 pub use drawn::{DRAWS, Drawn, Law};
 pub use frozen::BrokenSpec;
+pub use machines::MachineWishes;
 pub use names::derived as derived_name;
 pub use random::NO_COUNT;
 

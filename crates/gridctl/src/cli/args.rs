@@ -13,7 +13,7 @@ use crate::output::{Format, TextOrJson};
 /// Most trials that one worker holds at once.
 const MOST_SLOTS: i64 = 4_096;
 /// Most points that a random search draws.
-const MOST_POINTS: u64 = 1 << 62;
+pub(super) const MOST_POINTS: u64 = 1 << 62;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {

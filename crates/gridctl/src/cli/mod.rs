@@ -2,6 +2,7 @@
 //! Invariant: what comes out of here is within its range; texts that are no UTF-8 are refused except as paths.
 
 mod args;
+mod cloud;
 mod network;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use args::*;
+pub(crate) use cloud::*;
 pub(crate) use network::*;
 
 /// A distributed hyperparameter grid-search coordinator.
@@ -42,6 +44,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Show what a sweep file means: points, axes, the first trials; mistakes with their place
     Check(CheckArgs),
+    /// Say what a sweep would cost on machines of EC2, from prices that ship with gridctl
+    Plan(PlanArgs),
     /// Run a sweep here; the same command resumes it
     Run(RunArgs),
     /// Show the best points

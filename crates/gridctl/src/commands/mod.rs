@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod health;
 pub(crate) mod leaderboard;
 pub(crate) mod logs;
+pub(crate) mod plan;
 pub(crate) mod rebuild;
 pub(crate) mod run;
 pub(crate) mod status;

@@ -1,0 +1,99 @@
+//! What the commands take that are about machines of a cloud.
+//! Invariant: numbers have their range here, so that no command checks them again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::args::{MOST_POINTS, within};
+use crate::output::TextOrJson;
+
+/// Most machines that are planned for.
+const MOST_MACHINES: i64 = 10_000;
+/// A year.
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// The sweep file
+    pub(crate) file: PathBuf,
+    /// Workers on spot machines [default: as `workers.spot` says, else on demand]
+    #[arg(long)]
+    pub(crate) spot: bool,
+    /// How long a trial takes: 90s, 20m, 1.5h [default: the mean of earlier ones in the data directory]
+    #[arg(long, value_name = "DURATION", value_parser = trial_time)]
+    pub(crate) trial_time: Option<Duration>,
+    /// How long the machines are kept, whatever the trials take
+    #[arg(long = "for", value_name = "DURATION", value_parser = trial_time)]
+    pub(crate) kept: Option<Duration>,
+    /// How many machines work, if they are of the first type [default: `workers.count`, else 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_MACHINES))]
+    pub(crate) machines: Option<u32>,
+    /// A type of the workers' machines; once for each [default: `workers.instance`, else c6i.xlarge]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) instance: Vec<String>,
+    /// The type of the master's machine, which is on demand
+    #[arg(long, value_name = "TYPE", default_value = "c6i.large")]
+    pub(crate) master_type: String,
+    /// What a spot machine costs an hour, instead of the table's example: c5.xlarge=0.06
+    #[arg(long, value_name = "TYPE=DOLLARS", value_parser = spot_price)]
+    pub(crate) spot_price: Vec<SpotPrice>,
+    /// How often a spot machine is taken away, an hour
+    #[arg(long, value_name = "N", default_value = "0.05", allow_negative_numbers = true, value_parser = interruptions)]
+    pub(crate) interruptions: f64,
+    /// How many points a random search draws, where the file does not say it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_POINTS))]
+    pub(crate) count: Option<u64>,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: TextOrJson,
+}
+
+/// A price of a spot machine, in dollars an hour.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SpotPrice {
+    pub(crate) instance: String,
+    pub(crate) dollars: f64,
+}
+
+fn trial_time(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(1), YEAR)
+}
+
+fn spot_price(text: &str) -> Result<SpotPrice, String> {
+    let help = || "expected a type and dollars an hour, as in c5.xlarge=0.06".to_owned();
+    let (instance, dollars) = text.split_once('=').ok_or_else(help)?;
+    let dollars: f64 = dollars.trim_start_matches('$').parse().map_err(|_| help())?;
+    if instance.is_empty() || !(dollars > 0.0 && dollars < 1_000.0) {
+        return Err(help());
+    }
+    Ok(SpotPrice { instance: instance.to_owned(), dollars })
+}
+
+fn interruptions(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if (0.0..=60.0).contains(&number) => Ok(number),
+        _ => Err("expected a number from 0 to 60".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_and_rates_have_a_range() {
+        for text in
+            ["c5.xlarge", "=0.1", "c5.xlarge=", "c5.xlarge=-1", "c5.xlarge=NaN", "c5.xlarge=0", "a=1e9"]
+        {
+            assert!(spot_price(text).is_err(), "{text}");
+        }
+        let price = SpotPrice { instance: "c5.xlarge".to_owned(), dollars: 0.06 };
+        assert_eq!(spot_price("c5.xlarge=$0.06"), Ok(price));
+        for text in ["-1", "61", "NaN", "inf", ""] {
+            assert!(interruptions(text).is_err(), "{text}");
+        }
+        assert!(trial_time("0s").is_err() && trial_time("90").is_err() && trial_time("400d").is_err());
+    }
+}
