@@ -48,6 +48,16 @@ pub enum Notice {
         /// What the volume says.
         error: String,
     },
+    /// Attempts were ended by a fault of their machine, a slot that did not answer, say. Each was
+    /// tried again, and none cost its trial's budget for failures.
+    MachineFaults {
+        /// So many.
+        attempts: u64,
+        /// The trial of the last one.
+        last: TrialId,
+        /// What its fault was.
+        fault: String,
+    },
     /// One file of the workdir changed several times while more than one attempt ran there: they
     /// may disturb each other.
     MayDisturb {

@@ -37,7 +37,7 @@ pub use handle::Handle;
 pub use reading::{fold, reading, reading_beside_master};
 pub use rebuild::{RebuildFrom, Rebuilt, RebuiltSweep, rebuild};
 pub use start::{Master, Running, Stopped, run};
-pub use waiting::{Unshipped, waiting};
+pub use waiting::{Unshipped, damaged, waiting};
 
 #[cfg(test)]
 mod tests;

@@ -332,8 +332,15 @@ pub async fn run(config: MasterConfig, ready: impl FnOnce(&Advert)) -> Result<()
         error = running.failed() => return Err(error),
     }
     for left in running.stop().await?.unshipped {
-        let Unshipped { sweep, records, volume, why } = left;
-        tracing::warn!(sweep, records, volume, why, "records wait to be shipped by the next master");
+        let Unshipped { sweep, records, versions, volume, why } = left;
+        tracing::warn!(
+            sweep,
+            records,
+            versions,
+            volume,
+            why,
+            "records wait to be shipped by the next master"
+        );
     }
     Ok(())
 }

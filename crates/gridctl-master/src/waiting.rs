@@ -1,24 +1,27 @@
-//! What the results lack of a journal, with a master and without one.
+//! What the results lack of a journal, with a master and without one, and what is damaged in them.
 //! Invariant: nothing is written; where the results cannot be read, they lack every record.
 
 use std::path::Path;
 
 use gridctl_storage::journal::{Reader, StoreError};
-use gridctl_storage::results::Shipped;
+use gridctl_storage::results::{ResultsDamage, Shipped};
 
 use crate::compare;
+use crate::compare::ShipError;
 use crate::error::{MasterError, chain};
 use crate::handle::Handle;
 use crate::reading;
 use crate::ship::{self, ShipJob};
 
-/// Records that a sweep's results lack.
+/// What a sweep's results lack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unshipped {
     /// The sweep.
     pub sweep: String,
-    /// How many.
+    /// So many records.
     pub records: u64,
+    /// So many of its versions.
+    pub versions: u64,
     /// The results volume.
     pub volume: String,
     /// What keeps them from it.
@@ -36,6 +39,28 @@ pub fn waiting(dir: &Path, sweep: Option<&str>) -> Result<Vec<Unshipped>, Master
     let wanted = cargo.iter().filter(|cargo| sweep.is_none_or(|sweep| sweep == cargo.frozen.spec.name));
     let lacking = |cargo| lacking(cargo, reader.journal_id(), &reader, None);
     Ok(wanted.map(lacking).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+/// Calls `each` with the results volume and the damage, for all that the results of the sweeps in
+/// `dir` hold and that is not what the journal says. Results that cannot be read are passed over:
+/// [`waiting`] names them.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn damaged(dir: &Path, each: &mut dyn FnMut(&str, ResultsDamage)) -> Result<(), MasterError> {
+    let core = reading::fold(dir)?;
+    let reader = Reader::open(dir)?;
+    for job in ship::cargo(&core, dir) {
+        let volume = job.volume.to_string();
+        let results = compare::open(&job).map_err(ShipError::from);
+        let mut each = |damage| each(&volume, damage);
+        match results.and_then(|results| results.check(&reader, &job, &mut each)) {
+            Err(ShipError::Refused(error)) => return Err(*error),
+            Err(ShipError::Store(error)) => return Err(error.into()),
+            Err(ShipError::Volume(_)) | Ok(()) => {}
+        }
+    }
+    Ok(())
 }
 
 /// What a master could not ship.
@@ -64,6 +89,7 @@ pub(crate) async fn unanswered(handle: &Handle) -> Result<Vec<Unshipped>, Master
             Ok(Unshipped {
                 sweep,
                 records,
+                versions: 0,
                 volume: cargo.volume.to_string(),
                 why: "it does not answer".to_owned(),
             })
@@ -80,20 +106,23 @@ fn lacking(
     reader: &Reader,
     why: Option<String>,
 ) -> Result<Option<Unshipped>, StoreError> {
-    let shipped = compare::open(cargo).and_then(|results| results.shipped(journal));
+    let shipped = compare::open(cargo).and_then(|results| {
+        let kept = results.kept_versions()?.into_iter().filter(|version| *version <= cargo.version).count();
+        Ok((results.shipped(journal)?, u64::from(cargo.version) - kept as u64))
+    });
     let count = |after| reader.count_after(after, cargo.sweep.0);
-    let (records, found) = match shipped {
-        Ok(Shipped { last, gaps, .. }) => {
+    let (records, versions, found) = match shipped {
+        Ok((Shipped { last, gaps, .. }, versions)) => {
             let mut records = count(last)?;
             for (first, last) in gaps {
                 records += count(first - 1)? - count(last)?;
             }
-            (records, "no master has shipped them since".to_owned())
+            (records, versions, "no master has shipped them since".to_owned())
         }
-        Err(error) => (count(0)?, chain(&error)),
+        Err(error) => (count(0)?, 0, chain(&error)),
     };
     let sweep = cargo.frozen.spec.name.clone();
     let volume = cargo.volume.to_string();
     let why = why.unwrap_or(found);
-    Ok((records > 0).then_some(Unshipped { sweep, records, volume, why }))
+    Ok((records + versions > 0).then_some(Unshipped { sweep, records, versions, volume, why }))
 }

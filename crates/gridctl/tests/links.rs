@@ -5,7 +5,7 @@
 mod lab;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gridctl_core::points::Points;
 use gridctl_core::spec::{Context, parse};
@@ -205,4 +205,83 @@ fn one_more_value_after_twenty_thousand_costs_next_to_nothing() {
     assert_eq!((best(&[]), best(&["gridctl-data/results/j"])), (expected.to_vec(), expected.to_vec()));
     let again = lab.run(&["run", "j.yaml"]);
     assert!(again.stderr.contains("everything is known, 20,001 trials"), "{}", again.stderr);
+}
+
+/// The only file in `dir` of the results whose name begins so and ends so.
+fn file_of(lab: &Lab, dir: &str, (begin, end): (&str, &str)) -> PathBuf {
+    let dir = lab.data().join("results/j").join(dir);
+    let files = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+    let named = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with(begin) && name.ends_with(end)
+    };
+    let mut files: Vec<PathBuf> = files.filter(named).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.remove(0)
+}
+
+#[test]
+fn damage_in_the_results_is_found_by_doctor_and_made_good_as_it_says() {
+    let lab = Lab::new();
+    lab.write(".gridctlignore", "led\nok\n");
+    for values in ["[1, 2, 3]", "[5, 3, 2, 1]"] {
+        lab.write("j.yaml", sweep(values, ""));
+        assert_eq!(lab.run(&["run", "j.yaml", "-q", "--slots", "1"]).code, Some(0));
+    }
+    let whole = lab.run(&["doctor"]);
+    assert!(whole.stdout.contains("ok       results"), "{}", whole.stdout);
+    assert_eq!(whole.code, Some(0), "{}", whole.stdout);
+    let flip = |bytes: &mut Vec<u8>| bytes[40] ^= 1;
+    let cut = |bytes: &mut Vec<u8>| bytes.truncate(bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1);
+    let lose =
+        |bytes: &mut Vec<u8>| drop(bytes.drain(..bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1));
+    let empty = |bytes: &mut Vec<u8>| bytes.clear();
+    type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let all = ("", "");
+    let cases: [(&str, (&str, &str), Damage, &str); 8] = [
+        ("records", all, &flip, "the checksum of line 1 does not fit"),
+        ("records", all, &cut, "it is cut: it ends with record 1 and should end with 4"),
+        ("records", all, &lose, "of the records before 2, 1 are not there"),
+        ("records", all, &empty, "it is cut"),
+        ("versions", ("v2", ".json"), &flip, "v2.json: "),
+        ("versions", ("v1", ".yaml"), &flip, "v1.yaml: it does not say what the journal says"),
+        ("versions", ("v1", ".json"), &empty, "v1.json: "),
+        ("standings", ("v2", ".json"), &empty, "standings/v2-"),
+    ];
+    // One segment, whatever was shipped in pieces.
+    let merged = || {
+        let dir = lab.data().join("results/j/records");
+        let mut files: Vec<PathBuf> = fs::read_dir(&dir).unwrap().map(|it| it.unwrap().path()).collect();
+        files.sort();
+        if files.len() > 1 {
+            files.iter().for_each(|file| fs::remove_file(file).unwrap());
+            assert_eq!(lab.run(&["run", "j.yaml", "-q"]).code, Some(0));
+        }
+    };
+    for (dir, name, damage, said) in cases {
+        merged();
+        let file = file_of(&lab, dir, name);
+        let before = fs::read(&file).unwrap();
+        let mut bytes = before.clone();
+        damage(&mut bytes);
+        fs::write(&file, bytes).unwrap();
+        let found = lab.run(&["doctor"]);
+        let line = found.stdout.lines().find(|line| line.starts_with("problem  results")).unwrap_or_default();
+        assert!(line.contains(said) && found.code == Some(1), "{dir} {said}: {}", found.stdout);
+        let (_, remove) = line.split_once("remove ").unwrap();
+        let (files, _) = remove.split_once(", and the next").unwrap();
+        for file in files.split(" and ") {
+            fs::remove_file(lab.path().join(file.strip_prefix("[DIR]/").unwrap())).unwrap();
+        }
+        assert_eq!(lab.run(&["run", "j.yaml", "-q"]).code, Some(0));
+        let mended = lab.run(&["doctor"]);
+        assert_eq!(mended.code, Some(0), "{dir} {said}: {}", mended.stdout);
+        let now = fs::read(&file).unwrap_or_else(|_| panic!("{dir} {said}: {}", file.display()));
+        assert_eq!(now, before, "{dir} {said}");
+    }
+    fs::write(lab.data().join("journal.head"), "").unwrap();
+    let found = lab.run(&["doctor"]);
+    assert!(found.stdout.contains("problem  journal.head"), "{}", found.stdout);
+    assert_eq!(lab.run(&["run", "j.yaml", "-q"]).code, Some(0));
+    assert_eq!(lab.run(&["doctor"]).code, Some(0));
 }

@@ -235,3 +235,20 @@ parameters: {{x: {{min: 1, max: 5}}}}
             std::process::Command::new("chattr").args(["-R", "-i", left]).current_dir(lab.path()).output();
     }
 }
+
+#[test]
+fn a_trial_that_takes_its_worker_along_is_quarantined_and_the_last_words_say_what_that_is() {
+    let lab = Lab::new();
+    lab.write(
+        "q.yaml",
+        "command: [sh, -c, '[ $HP_X != 2 ] || { kill -9 $(ps -o ppid= -p $PPID); sleep 5; }; echo s=$HP_X']\n\
+         metric: {name: s, goal: maximize}\nparameters: {x: {values: [1, 2, 3]}}\n",
+    );
+    let done = lab.run(&["run", "q.yaml", "--slots", "1"]);
+    assert_eq!(done.code, Some(10), "{}", done.stderr);
+    for said in [", 2 succeeded, 1 quarantined", "`gridctl trials ls q --state quarantined` lists them"] {
+        assert!(done.stderr.contains(said), "{}", done.stderr);
+    }
+    let rows = lab.run(&["trials", "ls", "q", "--state", "quarantined", "-o", "csv"]).stdout;
+    assert_eq!(rows.lines().count(), 2, "{rows}");
+}

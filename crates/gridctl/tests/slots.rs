@@ -166,4 +166,8 @@ fn a_slot_that_does_not_answer_is_replaced_and_its_trial_ends_on_another() {
     let said = "the slot process did not answer for 2 s";
     assert!(shown.stdout.contains("worker_fault") && shown.stdout.contains(said), "{}", shown.stdout);
     assert!(fs::read_to_string(lab.path().join("log")).unwrap().contains(said));
+    let status: serde_json::Value = serde_json::from_str(&lab.run(&["status", "-o", "json"]).stdout).unwrap();
+    assert_eq!(status["notices"][0]["kind"], "machine_faults", "{status}");
+    let told = lab.run(&["status"]);
+    assert!(format!("{}{}", told.stdout, told.stderr).contains(said), "{told:?}");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Core;
 use super::breaker::{self, FAST_MS};
 use super::event::{Ended, Event, Next};
-use super::left_out::{LeftOut, Unsure};
+use super::left_out::{LeftOut, MachineFaults, Unsure};
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::step::{Conn, Effect, Outcome};
 use super::sweep::Sweep;
@@ -164,7 +164,7 @@ impl Core {
     }
 
     pub(super) fn apply_ended(&mut self, now: Time, ended: &Ended) {
-        let Ended { sweep, pos, lease, class, next, fast, objective, left_out, doubt } = ended;
+        let Ended { sweep, pos, lease, class, next, fast, objective, left_out, doubt, fault } = ended;
         self.leases.remove(lease);
         let Some(sweep) = self.sweeps.get_mut(sweep) else {
             return self.broken("an attempt ended in a sweep that is not there");
@@ -184,6 +184,7 @@ impl Core {
         sweep.score(*pos, *objective);
         LeftOut::add(&mut sweep.left_out, *pos, *left_out);
         Unsure::add(&mut sweep.unsure, *pos, doubt.as_ref());
+        MachineFaults::add(&mut sweep.faults, *pos, fault.as_deref());
         sweep.failures += u64::from(Budget::of(*class) == Some(Budget::Failures));
         sweep.lost += u64::from(matches!(class, Class::Lost | Class::Preempted | Class::WorkerFault));
         if !is_open {
@@ -209,6 +210,7 @@ pub(super) fn ended((sweep, pos): (SweepId, u64), report: &Report, next: Next) -
         objective: objective.filter(|_| has_succeeded),
         left_out: report.left_out,
         doubt: report.doubts.first().filter(|_| has_succeeded).cloned(),
+        fault: report.error.clone().filter(|_| report.class == Class::WorkerFault),
     })
 }
 

@@ -165,6 +165,9 @@ pub struct Ended {
     /// For a success: the first doubt about what was printed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt: Option<Doubt>,
+    /// What the machine's fault was, if one ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 fn is_zero(count: &u64) -> bool {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::breaker::Breaker;
-use super::left_out::{LeftOut, Unsure};
+use super::left_out::{LeftOut, MachineFaults, Unsure};
 use super::means::PartialMeans;
 use super::observed::Observed;
 use super::phase::SweepPhase;
@@ -25,7 +25,7 @@ use crate::protocol::FrozenSweep;
 
 /// The number that every snapshot begins with, as decimal digits in a line of their own. Raise it
 /// with every change of what is saved or of what it means.
-pub const SNAPSHOT_FORMAT: u32 = 2;
+pub const SNAPSHOT_FORMAT: u32 = 3;
 
 /// A snapshot that is not understood; the events that it stands for make up for it.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,7 @@ struct SweepRef<'a> {
     lost: u64,
     left_out: Option<LeftOut>,
     unsure: &'a Option<Unsure>,
+    faults: &'a Option<MachineFaults>,
     observed: &'a Observed,
     doubtful: &'a BTreeMap<WorkerId, Vec<u64>>,
     last_seq: u64,
@@ -106,6 +107,7 @@ struct SavedSweep {
     lost: u64,
     left_out: Option<LeftOut>,
     unsure: Option<Unsure>,
+    faults: Option<MachineFaults>,
     observed: Observed,
     doubtful: BTreeMap<WorkerId, Vec<u64>>,
     last_seq: u64,
@@ -137,6 +139,7 @@ impl Core {
             lost: sweep.lost,
             left_out: sweep.left_out,
             unsure: &sweep.unsure,
+            faults: &sweep.faults,
             observed: &sweep.observed,
             doubtful: &sweep.doubtful,
             last_seq: sweep.last_seq,
@@ -195,6 +198,7 @@ impl Core {
         sweep.lost = saved.lost;
         sweep.left_out = saved.left_out;
         sweep.unsure = saved.unsure;
+        sweep.faults = saved.faults;
         sweep.observed = saved.observed;
         sweep.doubtful = saved.doubtful;
         sweep.last_seq = saved.last_seq;

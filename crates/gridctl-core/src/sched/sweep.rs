@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::breaker::Breaker;
 use super::event::Next;
-use super::left_out::{LeftOut, Unsure};
+use super::left_out::{LeftOut, MachineFaults, Unsure};
 use super::means::PartialMeans;
 use super::observed::{Observed, SharedChanges};
 use super::phase::SweepPhase;
@@ -47,6 +47,8 @@ pub struct Sweep {
     pub(super) left_out: Option<LeftOut>,
     /// Attempts whose output can be read in two ways.
     pub(super) unsure: Option<Unsure>,
+    /// Attempts that a fault of their machine ended.
+    pub(super) faults: Option<MachineFaults>,
     /// What was seen beside outcomes.
     pub(super) observed: Observed,
     pub(super) shared_changes: SharedChanges,
@@ -80,6 +82,7 @@ impl Sweep {
             lost: 0,
             left_out: None,
             unsure: None,
+            faults: None,
             observed: Observed::default(),
             shared_changes: SharedChanges::default(),
             axes,

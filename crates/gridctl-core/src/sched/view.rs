@@ -1,7 +1,7 @@
 //! A sweep as people see it.
 //! Invariant: the states add up to the trials there are.
 
-use super::left_out::{LeftOut, Unsure};
+use super::left_out::{LeftOut, MachineFaults, Unsure};
 use super::phase::SweepPhase;
 use super::status::{Best, SweepStatus};
 use super::sweep::{ENDS_KEPT, Sweep};
@@ -61,7 +61,15 @@ impl Sweep {
             first: self.trial_id(first),
             doubt,
         });
-        left_out.into_iter().chain(unsure).chain(self.observed.notices(self.frozen.spec.isolate)).collect()
+        let faults = self.faults.clone().map(|MachineFaults { attempts, last, fault }| {
+            Notice::MachineFaults { attempts, last: self.trial_id(last), fault }
+        });
+        left_out
+            .into_iter()
+            .chain(unsure)
+            .chain(faults)
+            .chain(self.observed.notices(self.frozen.spec.isolate))
+            .collect()
     }
 
     /// Seconds that `left` trials take at the pace of the last ends, counted from the first grant while there are few; no fewer than

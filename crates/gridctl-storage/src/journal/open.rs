@@ -82,7 +82,8 @@ impl Opened {
     }
 }
 
-fn doubt(dir: &Path, head: Option<&Head>) -> Option<String> {
+/// Why it cannot be told whether the journal in `dir` is whole, when its head is this one.
+pub(crate) fn doubt(dir: &Path, head: Option<&Head>) -> Option<String> {
     let path = head::path(dir);
     let text = "is missing or not understood: whether the journal is as long as it was cannot be told";
     head.is_none().then(|| format!("{} {text}", path.display()))

@@ -192,6 +192,12 @@ impl Reader {
         head::read(dir).is_some_and(|head| head.is_closed)
     }
 
+    /// Why it cannot be told whether the journal in `dir`, which has events, is as long as it was.
+    #[must_use]
+    pub fn doubt(dir: &Path) -> Option<String> {
+        super::open::doubt(dir, head::read(dir).as_ref())
+    }
+
     /// What the chain of checksums is after event `seq`; `None` if there is no such event.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Invariant: the directory belongs to one sweep, by its uuid; nothing in it is ever changed, only added and, once replaced, removed.
 
 pub mod attempt;
+mod check;
 pub mod checkpoint;
 mod collect;
 mod epochs;
@@ -18,6 +19,7 @@ use gridctl_core::protocol::FrozenSweep;
 use serde::{Deserialize, Serialize};
 
 pub use attempt::{Limits, copy_files};
+pub use check::ResultsDamage;
 pub use checkpoint::{Checkpoint, Restored};
 pub use epochs::EpochClaim;
 pub use manifest::{FileEntry, Manifest, Skipped};
@@ -160,6 +162,15 @@ impl Results {
     /// As [`Volume::list`].
     pub fn whole_versions(&self) -> Result<Vec<u32>, VolumeError> {
         self.numbers("versions", |name| name.strip_prefix('v')?.strip_suffix(".json")?.parse().ok())
+    }
+
+    /// The versions that are kept in both ways, ascending.
+    ///
+    /// # Errors
+    /// As [`Volume::list`].
+    pub fn kept_versions(&self) -> Result<Vec<u32>, VolumeError> {
+        let texts = self.versions()?;
+        Ok(self.whole_versions()?.into_iter().filter(|version| texts.contains(version)).collect())
     }
 
     /// All that a version says.

@@ -277,15 +277,25 @@ fn read_segment(
     (after, each): (&mut u64, &mut dyn FnMut(Result<RecordLine, VolumeError>)),
 ) -> Result<(), VolumeError> {
     let mut lines = Lines::new(results, segment);
+    let mut last = 0;
     while let Some(line) = lines.next_line()? {
         match line {
-            Ok(line) if line.seq <= *after => {}
             Ok(line) => {
-                *after = line.seq;
-                each(Ok(line));
+                last = line.seq;
+                if line.seq > *after {
+                    *after = line.seq;
+                    each(Ok(line));
+                }
             }
-            Err(error) => each(Err(error)),
+            Err(error) => {
+                last = segment.last;
+                each(Err(error));
+            }
         }
+    }
+    if last < segment.last {
+        let what = format!("it is cut: it ends with record {last} and should end with {}", segment.last);
+        each(Err(VolumeError::Damaged { path: segment.path(results), what }));
     }
     Ok(())
 }

@@ -83,7 +83,7 @@ impl Results {
         journal: &str,
         records: &RecordRanges,
     ) -> Result<(), VolumeError> {
-        let path = self.path(&format!("standings/v{version}-{journal}.json"));
+        let path = self.standing_path(version, journal);
         let text = serde_json::to_string(records).expect("numbers");
         self.volume.put_new(&path, text.as_bytes()).map(drop)
     }
@@ -100,17 +100,25 @@ impl Results {
                 (of.parse() == Ok(version)).then(|| journal.to_owned())
             };
             let Some(journal) = of(&name) else { continue };
-            let path = self.path(&format!("standings/{name}"));
-            let bytes = self.volume.get(&path, 0..LARGEST_VERSION)?;
-            let damaged = |what: String| VolumeError::Damaged { path: path.clone(), what };
-            let records: RecordRanges =
-                serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-            if !records.is_ascending() {
-                return Err(damaged("its numbers do not ascend".to_owned()));
-            }
+            let records = self.standing_of(version, &journal)?;
             all.insert(journal, records);
         }
         Ok(VersionRecords(all))
+    }
+
+    /// Which records of one journal stand for a version.
+    pub(super) fn standing_of(&self, version: u32, journal: &str) -> Result<RecordRanges, VolumeError> {
+        let path = self.standing_path(version, journal);
+        let bytes = self.volume.get(&path, 0..LARGEST_VERSION)?;
+        let damaged = |what: String| VolumeError::Damaged { path: path.clone(), what };
+        let records: RecordRanges =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let fault = (!records.is_ascending()).then(|| damaged("its numbers do not ascend".to_owned()));
+        fault.map_or(Ok(records), Err)
+    }
+
+    pub(super) fn standing_path(&self, version: u32, journal: &str) -> String {
+        self.path(&format!("standings/v{version}-{journal}.json"))
     }
 
     /// The files that say which records stand for versions, whoever wrote them.

@@ -17,7 +17,7 @@ use crate::journal::{EventRow, OutcomeRow, Reader, StoreError};
 use crate::volume::VolumeError;
 
 /// Records of one shipment's segment.
-const SEGMENT: u64 = 2_048;
+pub(super) const SEGMENT: u64 = 2_048;
 
 /// A journal, as far as its records are shipped from it.
 pub trait ShipSource {
@@ -125,7 +125,7 @@ impl ResultsWriter {
                 first = upto + 1;
             }
         }
-        let kept = results.whole_versions()?;
+        let kept = results.kept_versions()?;
         let version = kept.iter().zip(1..).take_while(|(kept, all)| **kept == *all).count();
         let version = u32::try_from(version).unwrap_or(u32::MAX);
         Ok(Self { shipper, results, version, upto: 0 })
@@ -165,7 +165,7 @@ impl ResultsWriter {
 
 /// The versions of a sweep after number `after`, with what they say: those that were never the
 /// newest one for long are in the journal alone.
-fn versions(
+pub(super) fn versions(
     source: &dyn ShipSource,
     job: &ShipJob,
     after: u32,

@@ -1,11 +1,12 @@
 //! `gridctl doctor`: what this machine can do, and what it lacks.
-//! Invariant: only looks; whatever it says, it ends well.
+//! Invariant: only looks; its exit code says whether there is a problem.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use gridctl_storage::journal::fs_check::{self, FsKind};
 use gridctl_storage::journal::{HEAD_FILE, JOURNAL_FILE, Reader};
+use gridctl_storage::results::ResultsDamage;
 use gridctl_worker::cgroup::CgroupSupport;
 use gridctl_worker::resources;
 use serde_json::{Value as Json, json};
@@ -15,6 +16,9 @@ use crate::exit::{Exit, Outcome};
 use crate::output::{self, TextOrJson, number};
 use crate::settings::Settings;
 use crate::{address, datadir, source};
+
+/// So much damage is named, and the rest counted.
+const DAMAGE_SHOWN: usize = 10;
 
 /// One finding.
 struct Finding {
@@ -27,20 +31,22 @@ struct Finding {
 /// Runs the command.
 pub(crate) fn run(args: &DoctorArgs, settings: &Settings) -> Outcome {
     let findings = look(settings);
+    let has_problem = findings.iter().any(|finding| finding.how == "problem");
+    let exit = if has_problem { Exit::Error } else { Exit::Ok };
     if args.output == TextOrJson::Json {
         let list: Vec<Json> = findings
             .iter()
             .map(|finding| json!({"what": finding.what, "verdict": finding.how, "text": finding.text}))
             .collect();
         output::json(&list)?;
-        return Ok(Exit::Ok);
+        return Ok(exit);
     }
     let mut out = String::new();
     for Finding { what, how, text } in &findings {
         let _ = writeln!(out, "{how:<8} {what:<14} {}", output::sanitise::line(text));
     }
     output::text(&out)?;
-    Ok(Exit::Ok)
+    Ok(exit)
 }
 
 fn look(settings: &Settings) -> Vec<Finding> {
@@ -112,7 +118,9 @@ fn data_dir(settings: &Settings) -> Vec<Finding> {
     findings.push(master);
     if dir.join(JOURNAL_FILE).exists() || dir.join(HEAD_FILE).exists() {
         findings.push(journal(&dir));
+        findings.extend(head(&dir));
         findings.push(records(&dir));
+        findings.extend(results(&dir));
     }
     findings
 }
@@ -138,12 +146,52 @@ fn records(dir: &Path) -> Finding {
         Ok(left) if left.is_empty() => ("ok", "the results have every record".to_owned()),
         Ok(left) => {
             let one = |left: &gridctl_master::Unshipped| {
-                let records = number::of(left.records, "record");
-                format!("{records} of {} are not in {}: {}", left.sweep, left.volume, left.why)
+                let lack = output::sentence::lack(left);
+                format!("{lack} of {} are not in {}: {}", left.sweep, left.volume, left.why)
             };
             ("note", left.iter().map(one).collect::<Vec<_>>().join("; "))
         }
         Err(error) => ("problem", source::chain(&error)),
     };
     Finding { what: "records", how, text }
+}
+
+/// Whether it can be told that the journal is as long as it was.
+fn head(dir: &Path) -> Option<Finding> {
+    let doubt = Reader::doubt(dir).filter(|_| Reader::open(dir).is_ok())?;
+    let text = format!("{doubt}; the next master writes it again");
+    Some(Finding { what: "journal.head", how: "problem", text })
+}
+
+/// What of the results is not what the journal says.
+fn results(dir: &Path) -> Vec<Finding> {
+    let problem = |text| Finding { what: "results", how: "problem", text };
+    let (mut findings, mut more) = (Vec::new(), 0_u64);
+    let looked = gridctl_master::damaged(dir, &mut |volume, damage| {
+        if findings.len() < DAMAGE_SHOWN {
+            findings.push(problem(damaged(volume, &damage)));
+        } else {
+            more += 1;
+        }
+    });
+    if more > 0 {
+        findings.push(problem(format!("{more} more")));
+    }
+    // A journal that cannot be read was named above.
+    if looked.is_ok() && findings.is_empty() {
+        let text = "every record, version and standing is what the journal says".to_owned();
+        findings.push(Finding { what: "results", how: "ok", text });
+    }
+    findings
+}
+
+fn damaged(volume: &str, damage: &ResultsDamage) -> String {
+    let ResultsDamage { file, what, remove } = damage;
+    let help = if remove.is_empty() {
+        "another journal wrote it; `gridctl rebuild` leaves out what cannot be read".to_owned()
+    } else {
+        let files: Vec<String> = remove.iter().map(|file| format!("{volume}/{file}")).collect();
+        format!("remove {}, and the next `gridctl run` writes it again from the journal", files.join(" and "))
+    };
+    format!("{volume}/{file}: {what}: {help}")
 }

@@ -63,7 +63,7 @@ fn waiting(dir: &Path, sweep: &str) -> Option<Notice> {
     let look = move || say.send(gridctl_master::waiting(&dir, Some(&sweep)));
     std::thread::Builder::new().spawn(look).ok()?;
     let left = said.recv_timeout(LOOK).ok()?.ok()?.pop()?;
-    let error = format!("{} of {}: {}", number::of(left.records, "record"), left.sweep, left.why);
+    let error = format!("{} of {}: {}", sentence::lack(&left), left.sweep, left.why);
     Some(Notice::RecordsNotShipped { error })
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use gridctl_core::notice::Notice;
 use gridctl_core::record::{Channel, Doubt};
 use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase};
+use gridctl_master::Unshipped;
 
 use super::{number, sanitise};
 use crate::clock;
@@ -79,6 +80,13 @@ pub(crate) fn notice(notice: &Notice) -> String {
             sanitise::line(host),
             sanitise::line(error)
         ),
+        Notice::MachineFaults { attempts, last, fault } => format!(
+            "{} ended by a fault of the machine, at no cost to a trial's budget for failures: {} (as in \
+             `gridctl trials show {}`)",
+            number::of(*attempts, "attempt"),
+            sanitise::line(fault),
+            last.short()
+        ),
         Notice::MayDisturb { files, isolated: false } => format!(
             "trials that run together may disturb each other: {} changed several times while more than \
              one ran; `isolate: true` in the sweep file gives each slot a copy of the workdir",
@@ -99,16 +107,12 @@ pub(crate) fn notice(notice: &Notice) -> String {
              the last bit",
             names(axes)
         ),
-        Notice::MachineRests { host, fault } => format!(
-            "{} could not start a trial, rests and tries again: {}",
-            sanitise::line(host),
-            sanitise::line(fault)
-        ),
-        Notice::MachineGivenUp { host, fault } => format!(
-            "{} could not start trials and takes no more: {}",
-            sanitise::line(host),
-            sanitise::line(fault)
-        ),
+        Notice::MachineRests { host, fault } => {
+            of_machine(host, "could not start a trial, rests and tries again", fault)
+        }
+        Notice::MachineGivenUp { host, fault } => {
+            of_machine(host, "could not start trials and takes no more", fault)
+        }
         Notice::NoWorkerFits { cpu_milli, mem_mib, gpus } => {
             let processors = number::metric(f64::from(*cpu_milli) / 1000.0);
             format!(
@@ -117,6 +121,17 @@ pub(crate) fn notice(notice: &Notice) -> String {
             )
         }
     }
+}
+
+fn of_machine(host: &str, does: &str, fault: &str) -> String {
+    format!("{} {does}: {}", sanitise::line(host), sanitise::line(fault))
+}
+
+/// How much a sweep's results lack.
+pub(crate) fn lack(left: &Unshipped) -> String {
+    let records = (left.records > 0).then(|| number::of(left.records, "record"));
+    let versions = (left.versions > 0).then(|| number::of(left.versions, "version"));
+    records.into_iter().chain(versions).collect::<Vec<_>>().join(" and ")
 }
 
 /// Names of files or axes, fit to be shown.

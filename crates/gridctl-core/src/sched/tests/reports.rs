@@ -333,6 +333,26 @@ fn what_can_be_read_in_two_ways_is_a_notice_that_survives_a_restart() {
 }
 
 #[test]
+fn attempts_that_a_machine_ended_are_a_notice_with_the_last_fault_that_survives_a_restart() {
+    let (mut world, sweep, conn) = World::at_work(3, 3);
+    let grants = world.grants(conn);
+    for (grant, fault) in grants.iter().zip(["its slot was silent", "its disk was full"]) {
+        let error = Some(fault.to_owned());
+        world.report(conn, Report { error, ..ended(grant, Class::WorkerFault) });
+    }
+    world.report(conn, Report { error: Some("its own".to_owned()), ..ended(&grants[2], Class::Failed) });
+    let fault = "its disk was full".to_owned();
+    let notices = [Notice::MachineFaults { attempts: 2, last: grants[1].trial, fault }];
+    for saves in [false, true] {
+        if saves {
+            world.save();
+        }
+        world.restart();
+        assert_eq!(world.status(sweep).notices, notices, "saves: {saves}");
+    }
+}
+
+#[test]
 fn files_that_were_left_out_are_a_notice_that_survives_a_restart() {
     let (mut world, sweep, conn) = World::at_work(3, 3);
     let grants = world.grants(conn);

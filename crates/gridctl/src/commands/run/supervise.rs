@@ -153,7 +153,7 @@ async fn stop(
     let Some(left) = stopped.unshipped.into_iter().find(|left| left.sweep == sweep) else { return Ok(exit) };
     let message = format!(
         "{} of `{sweep}` could not be shipped to {}: {}",
-        number::of(left.records, "record"),
+        sentence::lack(&left),
         left.volume,
         left.why
     );
@@ -346,13 +346,18 @@ fn conclude(
         number::duration(progress.elapsed()),
         number::count(status.succeeded)
     );
-    let failed = status.failed + status.quarantined;
     let cancelled = match status.phase {
         SweepPhase::Closed(CloseReason::TargetReached) => "not needed",
         SweepPhase::Closed(CloseReason::CapReached) => "left out by run_cap",
         _ => "cancelled",
     };
-    for (count, what) in [(failed, "failed"), (status.cancelled, cancelled), (stands.known, "known before")] {
+    let counts = [
+        (status.failed, "failed"),
+        (status.quarantined, "quarantined"),
+        (status.cancelled, cancelled),
+        (stands.known, "known before"),
+    ];
+    for (count, what) in counts {
         if count > 0 {
             text = format!("{text}, {} {what}", number::count(count));
         }
@@ -365,12 +370,21 @@ fn conclude(
         output::say(format_args!("paused: {}", sentence::pause(reason)));
         let first = if reason.is_breaker() { "put it right, then " } else { "" };
         output::say(format_args!("  help: {first}go on with: {}", hint.run("")));
-    } else if failed > 0 {
-        output::say(format_args!(
-            "  help: `{}` lists the failed ones, `{}` tries them again",
-            hint.command(&format!("trials ls {} --state failed", status.sweep)),
-            hint.run("--retry-failed")
-        ));
+    } else {
+        let list = |state| hint.command(&format!("trials ls {} --state {state}", status.sweep));
+        let again = hint.run("--retry-failed");
+        if status.quarantined > 0 {
+            output::say(format_args!(
+                "  note: a trial is quarantined when its machine failed or vanished too often: `{}` lists them",
+                list("quarantined")
+            ));
+        }
+        if status.failed > 0 {
+            let failed = list("failed");
+            output::say(format_args!("  help: `{failed}` lists the failed ones, `{again}` tries them again"));
+        } else if status.quarantined > 0 {
+            output::say(format_args!("  help: `{again}` tries them again"));
+        }
     }
 }
 

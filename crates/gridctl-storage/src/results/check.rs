@@ -1,0 +1,178 @@
+//! Whether the results are what the journal says: each record, version and standing is read.
+//! Invariant: nothing is written. What is not there yet is no damage: it waits to be shipped.
+
+use super::writer::{SEGMENT, versions};
+use super::{RecordLine, Results, ShipJob, ShipSource};
+use crate::journal::{OutcomeRow, StoreError};
+use crate::volume::VolumeError;
+
+/// A file of the results that is not what it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResultsDamage {
+    /// Its path in the volume.
+    pub file: String,
+    /// What is wrong.
+    pub what: String,
+    /// Files of the volume that are written again from the journal once they are removed; none
+    /// where another journal wrote the file, and this one does not hold what was in it.
+    pub remove: Vec<String>,
+}
+
+impl Results {
+    /// Calls `each` with all damage that there is in versions, standings and records.
+    ///
+    /// # Errors
+    /// The journal or the volume cannot be read.
+    pub fn check<E: From<VolumeError> + From<StoreError>>(
+        &self,
+        source: &dyn ShipSource,
+        job: &ShipJob,
+        each: &mut dyn FnMut(ResultsDamage),
+    ) -> Result<(), E> {
+        self.check_versions::<E>(source, job, each)?;
+        self.check_records(source, job, each)
+    }
+
+    fn check_versions<E: From<VolumeError> + From<StoreError>>(
+        &self,
+        source: &dyn ShipSource,
+        job: &ShipJob,
+        each: &mut dyn FnMut(ResultsDamage),
+    ) -> Result<(), E> {
+        let newest = self.kept_versions()?.last().copied().unwrap_or(0);
+        for (version, frozen) in versions(source, job, 0)?.into_iter().filter(|(it, _)| *it <= newest) {
+            let whole = self.path(&format!("versions/v{version}.json"));
+            let text = self.path(&format!("versions/v{version}.yaml"));
+            let standing = self.standing_path(version, source.journal_id());
+            let mut damaged = |file: &String, found: Result<bool, VolumeError>| {
+                let Some(what) = difference(found)? else { return Ok::<_, E>(()) };
+                // A version is written again, with what stands for it, if its last file is gone.
+                let mut remove = vec![file.clone(), whole.clone()];
+                remove.dedup();
+                each(ResultsDamage { file: file.clone(), what, remove });
+                Ok(())
+            };
+            damaged(&whole, self.whole_version(version).map(|found| found == *frozen))?;
+            damaged(&text, self.version(version).map(|found| found == frozen.source))?;
+            let linked = source.linked(job.sweep, version)?;
+            if !linked.is_empty() {
+                let found = self.standing_of(version, source.journal_id());
+                damaged(&standing, found.map(|found| found == linked))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_records<E: From<VolumeError> + From<StoreError>>(
+        &self,
+        source: &dyn ShipSource,
+        job: &ShipJob,
+        each: &mut dyn FnMut(ResultsDamage),
+    ) -> Result<(), E> {
+        let mut rows =
+            Rows { source, job, held: Vec::new().into_iter(), after: 0, passed: 0, is_broken: false };
+        let mut failed: Option<E> = None;
+        let ours = format!("/{}-", source.journal_id());
+        let again = |file: &String| if file.contains(&ours) { vec![file.clone()] } else { Vec::new() };
+        self.records(&mut |line| {
+            if failed.is_some() {
+                return;
+            }
+            let damage = match line {
+                Ok(line) if line.journal != source.journal_id() => return,
+                Ok(line) => match rows.find(line.seq) {
+                    Ok(row) if !row.as_ref().is_some_and(|row| line.holds(&row.record)) => {
+                        (self.file_of(&line), format!("record {} is another one there", line.seq))
+                    }
+                    Ok(_) => match rows.missing() {
+                        0 => return,
+                        missing => (
+                            self.file_of(&line),
+                            format!("of the records before {}, {missing} are not there", line.seq),
+                        ),
+                    },
+                    Err(error) => {
+                        failed = Some(error.into());
+                        return;
+                    }
+                },
+                Err(VolumeError::Damaged { path, what }) => {
+                    rows.is_broken = true;
+                    // A file that is missing is shipped again.
+                    if path == self.path("records") {
+                        return;
+                    }
+                    (path, what)
+                }
+                Err(error) => {
+                    failed = Some(error.into());
+                    return;
+                }
+            };
+            let (file, what) = damage;
+            each(ResultsDamage { remove: again(&file), file, what });
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// The file that holds this record now.
+    fn file_of(&self, line: &RecordLine) -> String {
+        let segments = super::records::segments(self).unwrap_or_default();
+        let mut of_it = segments.get(&line.journal).into_iter().flatten();
+        let held = of_it.find(|segment| (segment.first..=segment.last).contains(&line.seq));
+        held.map_or_else(|| self.path("records"), |segment| segment.path(self))
+    }
+}
+
+/// What is wrong with a file that should say what the journal says.
+fn difference(found: Result<bool, VolumeError>) -> Result<Option<String>, VolumeError> {
+    match found {
+        Ok(true) => Ok(None),
+        Ok(false) => Ok(Some("it does not say what the journal says".to_owned())),
+        Err(VolumeError::NotFound { .. }) => Ok(Some("it is not there".to_owned())),
+        Err(VolumeError::Damaged { what, .. }) => Ok(Some(what)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The journal's rows of one sweep, read in pieces while their numbers ascend.
+struct Rows<'a> {
+    source: &'a dyn ShipSource,
+    job: &'a ShipJob,
+    held: std::vec::IntoIter<OutcomeRow>,
+    /// Everything up to this number was read.
+    after: u64,
+    /// So many rows were passed over since it was asked how many are missing.
+    passed: u64,
+    /// Damage was named since then, which explains them.
+    is_broken: bool,
+}
+
+impl Rows<'_> {
+    /// How many rows were passed over, for no reason that was named.
+    fn missing(&mut self) -> u64 {
+        let passed = std::mem::take(&mut self.passed);
+        if std::mem::take(&mut self.is_broken) { 0 } else { passed }
+    }
+
+    /// The row of this number, which is above all that were asked for before.
+    fn find(&mut self, seq: u64) -> Result<Option<OutcomeRow>, StoreError> {
+        loop {
+            while let Some(row) = self.held.next() {
+                if row.seq == seq {
+                    return Ok(Some(row));
+                }
+                if row.seq > seq {
+                    self.after = seq;
+                    self.held = Vec::new().into_iter();
+                    return Ok(None);
+                }
+                self.passed += 1;
+            }
+            let rows = self.source.outcomes_after(self.after, self.job.sweep, SEGMENT)?;
+            let Some(last) = rows.last() else { return Ok(None) };
+            self.after = last.seq;
+            self.held = rows.into_iter();
+        }
+    }
+}
