@@ -45,6 +45,8 @@ pub(super) struct Board {
     pub(super) sections: [Option<Section>; 2],
     /// The same for the fold that a heading named last.
     pub(super) peers: [Option<u64>; 2],
+    /// The same for the model.
+    pub(super) models: [Option<Arc<str>>; 2],
     /// Of each declared metric, the last row of a table that begins with its name and is not read.
     pub(super) rows: Vec<Option<Row>>,
 }
@@ -84,13 +86,19 @@ struct Given<'l> {
     step: Option<i64>,
     /// On what the line says that they were measured.
     said: Option<Qualifier>,
+    /// The model that the line says it is of.
+    model: Option<&'l str>,
     line: &'l str,
 }
 
 impl Given<'_> {
     fn push_to(&self, series: &mut Series, value: f64) {
         match self.said {
-            None => series.push(self.channel, self.place, self.step, value),
+            None => {
+                series.push(self.channel, self.place, self.step, value);
+                let name = Arc::clone(&series.name);
+                series.push_owner(self.channel, self.model, value, || format!("{name}: {value}"));
+            }
             Some(said) => {
                 let words = Words { said, text: &shown(self.line), line: "", at: None };
                 series.push_with_words((self.channel, self.place), words, Ok((self.step, value)));
@@ -112,6 +120,7 @@ impl Board {
             cut: (0, 0),
             sections: [None; 2],
             peers: [None; 2],
+            models: [None, None],
             rows: patterns.declared.iter().map(|_| None).collect(),
             patterns,
         }
@@ -207,7 +216,8 @@ impl Board {
         let step = step_of("step").or_else(|| step_of("epoch"));
         let fold = numbers.iter().find(|(name, _)| peers::is_peer(name)).and_then(|(_, fold)| as_step(*fold));
         let place = Place { peer: fold.and_then(|fold| u64::try_from(fold).ok()), ..place };
-        let given = Given { channel: Channel::Protocol, place, step, said, line: &whole };
+        let model = peers::model_of(&whole);
+        let given = Given { channel: Channel::Protocol, place, step, said, model, line: &whole };
         for (name, value) in numbers {
             self.take(name, &given, value);
         }
@@ -241,7 +251,8 @@ impl Board {
         };
         let peer = parsed.fields.iter().find_map(of_fold).and_then(|fold| u64::try_from(fold).ok());
         let place = Place { peer, ..place };
-        let given = Given { channel: Channel::File, place, step: parsed.step(), said, line: &line };
+        let (step, model) = (parsed.step(), peers::model_of(&line));
+        let given = Given { channel: Channel::File, place, step, said, model, line: &line };
         for (name, value) in &parsed.fields {
             match value {
                 Value::Number(value) => self.take(name, &given, *value),

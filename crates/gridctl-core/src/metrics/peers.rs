@@ -2,6 +2,7 @@
 //! words before the name.
 //! Invariant: what is remembered is bounded, and which value counts is not decided here.
 
+use super::line::after_separator;
 use super::near::shown;
 use super::qualifier::last_word;
 use super::section::MAX_HEADING_LINE;
@@ -192,6 +193,53 @@ pub(super) fn owner_words(before: &str) -> Option<&str> {
     let is_neutral = says.clone().all(|word| NEUTRAL.iter().any(|known| known.eq_ignore_ascii_case(word)));
     let is_summary = words.split([' ', '-']).any(is_summary);
     (is_apart && !is_neutral && !is_summary).then_some(words)
+}
+
+/// Keys whose text names a model, or the like: the numbers beside or below it are that one's.
+const MODEL_KEYS: [&str; 9] =
+    ["model", "model_name", "classifier", "clf", "estimator", "regressor", "algorithm", "algo", "learner"];
+/// The longest name of a model, in bytes.
+const MAX_MODEL: usize = 60;
+/// So many keys of a line are looked at.
+const MAX_KEYS: usize = 64;
+
+/// The model that a key of the line names: `"model": "svm"`, `model=svm`.
+pub(super) fn model_of(line: &str) -> Option<&str> {
+    let signs = memchr::memchr2_iter(b'=', b':', line.as_bytes()).take(MAX_KEYS);
+    signs.into_iter().find_map(|at| {
+        let key = line[..at].trim_end_matches(is_blank).trim_end_matches(['"', '\'']);
+        MODEL_KEYS.iter().find(|known| ends_with_word(key, known))?;
+        let value = after_separator(&line[at..])?;
+        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
+        let model = match quote {
+            Some(quote) => value[1..].split(quote).next()?,
+            None => value.split(|c: char| c.is_whitespace() || ",;|})]".contains(c)).next()?,
+        };
+        is_name_of_model(model).then_some(model)
+    })
+}
+
+/// The model that a line names which is a heading alone: `Model: Random forest`.
+pub(super) fn model_of_heading(line: &str) -> Option<&str> {
+    let first = line.bytes().find(u8::is_ascii_alphanumeric)?;
+    if line.len() > MAX_HEADING_LINE || !b"mcerlaMCERLA".contains(&first) {
+        return None;
+    }
+    let text = line.trim_matches(|c: char| !c.is_alphanumeric());
+    let word = text.bytes().take_while(|byte| byte.is_ascii_alphabetic() || *byte == b'_').count();
+    let is_key = MODEL_KEYS.iter().any(|known| known.eq_ignore_ascii_case(&text[..word]));
+    let model = after_separator(&text[word..]).filter(|_| is_key)?;
+    (!model.contains(['=', ':', ','])).then_some(model).filter(|model| is_name_of_model(model))
+}
+
+fn is_name_of_model(text: &str) -> bool {
+    text.len() <= MAX_MODEL && text.contains(char::is_alphabetic)
+}
+
+fn ends_with_word(text: &str, word: &str) -> bool {
+    let Some(from) = text.len().checked_sub(word.len()) else { return false };
+    let is_same = text.get(from..).is_some_and(|end| end.eq_ignore_ascii_case(word));
+    is_same && !text[..from].ends_with(|c: char| c.is_alphanumeric() || "_-./".contains(c))
 }
 
 /// Words that say that a number is made of others.

@@ -43,7 +43,8 @@ pub(super) struct Series {
     tracks: [Track; Channel::ALL.len()],
     /// In the order in which they began; at most one of each kind of words and way.
     lanes: Vec<Lane>,
-    owners: Owners,
+    /// Of what was given explicitly, and of text.
+    owners: [Owners; 2],
 }
 
 /// Which values of a way count.
@@ -59,7 +60,7 @@ struct Pick<'s> {
 
 impl Series {
     pub(super) fn new(name: Arc<str>, report: Report) -> Self {
-        Self { name, report, tracks: Default::default(), lanes: Vec::new(), owners: Owners::default() }
+        Self { name, report, tracks: Default::default(), lanes: Vec::new(), owners: Default::default() }
     }
 
     /// Takes a value in. NaN is neither smallest nor largest beside any other value.
@@ -67,9 +68,15 @@ impl Series {
         self.tracks[channel as usize].push(self.report, place, step, value);
     }
 
-    /// Takes in whose a value of text is that came with its name alone, as far as the words before it say.
-    pub(super) fn push_owner(&mut self, words: Option<&str>, value: f64, pair: impl FnOnce() -> String) {
-        self.owners.push(words, value, pair);
+    /// Takes in whose a value is that came with its name alone, as far as words or keys beside it say.
+    pub(super) fn push_owner(
+        &mut self,
+        channel: Channel,
+        words: Option<&str>,
+        value: f64,
+        pair: impl FnOnce() -> String,
+    ) {
+        self.owners[usize::from(is_text(channel))].push(words, value, pair);
     }
 
     /// Takes in that there was a value which cannot be read.
@@ -112,6 +119,9 @@ impl Series {
         let place = Channel::File as usize;
         self.tracks[place] = std::mem::take(&mut file.tracks[place]);
         self.lanes.append(&mut file.lanes);
+        if file.owners[0].last().is_some() {
+            self.owners[0] = std::mem::take(&mut file.owners[0]);
+        }
     }
 
     /// The way whose values count: those given explicitly, in order of arrival, before text on
@@ -253,14 +263,14 @@ impl Series {
 
     /// Whether the value is one of several models', or the like.
     fn doubtful_owner(&self, taken: Channel, value: f64) -> Option<Doubt> {
-        let is_text = matches!(taken, Channel::Stdout | Channel::Stderr);
+        let owners = &self.owners[usize::from(is_text(taken))];
         let of_name = self.pick(taken).is_some_and(|pick| pick.lane.is_none());
         let is_other = |lane: &&Lane| {
             let differs = lane.track.value.map(MetricValue) != Some(MetricValue(value));
             lane.channel == taken && lane.said.rank() < TRAINING && differs
         };
-        let lane = || Some((self.owners.last()?, self.lanes.iter().rev().find(is_other)?.text.clone()));
-        let (last, other) = self.owners.doubtful(&self.name).or_else(lane).filter(|_| is_text && of_name)?;
+        let lane = || Some((owners.last()?, self.lanes.iter().rev().find(is_other)?.text.clone()));
+        let (last, other) = owners.doubtful(&self.name).or_else(lane).filter(|_| of_name)?;
         (self.report == Report::Last && MetricValue(last.value) == MetricValue(value)).then(|| {
             Doubt::Qualified {
                 metric: self.name.to_string(),
@@ -347,6 +357,11 @@ impl Series {
         };
         if all.count == 0 { Vec::new() } else { all.thinned(limit) }
     }
+}
+
+/// Whether the way is one of the two streams.
+fn is_text(channel: Channel) -> bool {
+    matches!(channel, Channel::Stdout | Channel::Stderr)
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ struct TextLine<'l> {
     section: Option<Section>,
     /// The number of the fold that a heading before the line names.
     peer: Option<u64>,
+    /// The model that a heading before the line names.
+    model: Option<&'l str>,
 }
 
 impl TextLine<'_> {
@@ -82,8 +84,9 @@ impl TextLine<'_> {
         match value {
             Ok(value) => {
                 series.push(self.channel, self.place(at, &series.name), self.step(), value);
-                let (owner, name) = (peers::owner_words(&self.text[..at]), series.name.len());
-                series.push_owner(owner, value, || pair(&self.text[at..], name));
+                let owner = peers::owner_words(&self.text[..at]).or_else(|| peers::model_of(self.text));
+                let name = series.name.len();
+                series.push_owner(self.channel, owner.or(self.model), value, || pair(&self.text[at..], name));
             }
             Err(text) => series.push_unreadable(self.channel, self.place, text),
         }
@@ -145,8 +148,14 @@ impl Board {
         *section = Section::next(*section, text);
         let peer = &mut self.peers[usize::from(channel == Channel::Stderr)];
         *peer = peers::peer_of_heading(text).or(*peer);
-        let line =
-            TextLine { text, channel, place, step, headings, may_say_more, section: *section, peer: *peer };
+        let (section, peer) = (*section, *peer);
+        let model = &mut self.models[usize::from(channel == Channel::Stderr)];
+        if let Some(named) = peers::model_of_heading(text) {
+            *model = Some(named.into());
+        }
+        let model = model.clone();
+        let model = model.as_deref();
+        let line = TextLine { text, channel, place, step, headings, may_say_more, section, peer, model };
         let mut missed = None;
         for (nth, metric) in patterns.declared.iter().enumerate() {
             if metric.regex.is_some() {

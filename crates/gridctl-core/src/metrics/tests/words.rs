@@ -236,6 +236,9 @@ fn a_field_of_the_record_says_what_its_numbers_were_measured_on() {
 
 #[test]
 fn the_last_of_several_values_side_by_side_is_not_taken_without_being_said() {
+    let [svm, rf] = [("svm", 0.8), ("rf", 0.7)]
+        .map(|(model, value)| format!("{{\"model\": \"{model}\", \"accuracy\": {value}}}\n"));
+    let models = svm + &rf;
     for (stdout, file, doubts) in [
         ("fold 1 accuracy: 0.8\nfold 2 accuracy: 0.7\n", "", "of 2"),
         ("Fold 1/3\naccuracy: 0.8\nFold 2/3\naccuracy: 0.7\nFold 3/3\naccuracy: 0.7\n", "", "of 3"),
@@ -252,6 +255,24 @@ fn the_last_of_several_values_side_by_side_is_not_taken_without_being_said() {
             "Random forest accuracy: 0.7|SVM accuracy: 0.8",
         ),
         ("accuracy: 0.8\nknn accuracy: 0.7\n", "", "knn accuracy: 0.7|accuracy: 0.8"),
+        (
+            "Model: SVM\naccuracy: 0.8\nModel: A forest\naccuracy: 0.7\n",
+            "",
+            "A forest accuracy: 0.7|SVM accuracy: 0.8",
+        ),
+        ("model=svm accuracy=0.8\nmodel=rf accuracy=0.7\n", "", "rf accuracy=0.7|svm accuracy=0.8"),
+        (&models, "", "rf accuracy: 0.7|svm accuracy: 0.8"),
+        ("", &models, "rf accuracy: 0.7|svm accuracy: 0.8"),
+        (
+            "::metric clf=svm accuracy=0.8\n::metric clf=rf accuracy=0.7\n",
+            "",
+            "rf accuracy: 0.7|svm accuracy: 0.8",
+        ),
+        (
+            "Fold 1/2\ntrain accuracy: 0.9\nval accuracy: 0.8\nFold 2/2\ntrain accuracy: 1\nval accuracy: 0.7\n",
+            "",
+            "val accuracy: 0.7|train accuracy: 1;of 2",
+        ),
     ] {
         assert_eq!(taken(stdout, file), (Some(0.7), doubts.to_owned()), "{stdout}{file}");
     }
@@ -263,6 +284,10 @@ fn the_last_of_several_values_side_by_side_is_not_taken_without_being_said() {
         "SVM accuracy: 0.8\naccuracy: 0.7\n",
         "got accuracy: 0.6\nfinal accuracy: 0.7\n",
         "epoch 1 accuracy: 0.6\nepoch 2 accuracy: 0.7\n",
+        "Model: resnet\naccuracy: 0.6\naccuracy: 0.7\n",
+        "model=a accuracy=0.8\nmodel=b accuracy=0.6\naccuracy: 0.7\n",
+        "{\"model\": \"a\", \"accuracy\": 0.6}\n{\"model\": \"a\", \"accuracy\": 0.7}\n",
+        "Model: 3\naccuracy: 0.6\nModel: 4\naccuracy: 0.7\n",
     ] {
         assert_eq!(taken(stdout, ""), (Some(0.7), String::new()), "{stdout}");
     }
