@@ -226,6 +226,12 @@ impl Handle {
         self.tell(Message::Input(Input::Gone(worker))).await
     }
 
+    /// Asks a worker to kill itself; false if none of this name can be asked. What it held is lost, as with its machine.
+    #[must_use]
+    pub fn kill(&self, worker: WorkerId) -> bool {
+        self.shared.live.kill(worker)
+    }
+
     /// Pauses every sweep that is granted from, but the one of this name.
     ///
     /// # Errors

@@ -25,7 +25,16 @@ struct Hub {
 struct WorkerFeed {
     /// Which of its connections.
     number: u64,
-    wanted: watch::Sender<Vec<LeaseSeq>>,
+    wanted: watch::Sender<LiveWish>,
+}
+
+/// What is asked of a worker beside its trials.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct LiveWish {
+    /// Attempts whose output is wanted.
+    pub(crate) leases: Vec<LeaseSeq>,
+    /// It is to kill itself.
+    pub(crate) kill: bool,
 }
 
 /// One attempt's output.
@@ -53,12 +62,12 @@ pub(crate) struct Follower {
 }
 
 impl LiveHub {
-    /// A worker is there that can be asked; also for which leases, as that changes.
-    pub(crate) fn join(&self, worker: WorkerId) -> (Feed, watch::Receiver<Vec<LeaseSeq>>) {
+    /// A worker is there that can be asked; also what is asked of it, as that changes.
+    pub(crate) fn join(&self, worker: WorkerId) -> (Feed, watch::Receiver<LiveWish>) {
         let mut hub = self.lock();
         hub.last += 1;
         let number = hub.last;
-        let (wanted, wants) = watch::channel(hub.leases(worker));
+        let (wanted, wants) = watch::channel(LiveWish { leases: hub.leases(worker), kill: false });
         hub.workers.insert(worker, WorkerFeed { number, wanted });
         (Feed { hub: self.clone(), worker, number }, wants)
     }
@@ -76,6 +85,13 @@ impl LiveHub {
         Some(Follower { hub: self.clone(), of, output })
     }
 
+    /// Asks a worker to kill itself; false if none of this name can be asked.
+    pub(crate) fn kill(&self, worker: WorkerId) -> bool {
+        let hub = self.lock();
+        let feed = hub.workers.get(&worker);
+        feed.inspect(|feed| feed.wanted.send_modify(|wish| wish.kill = true)).is_some()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Hub> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,7 +104,7 @@ impl Hub {
 
     fn tell(&self, worker: WorkerId) {
         if let Some(feed) = self.workers.get(&worker) {
-            feed.wanted.send_replace(self.leases(worker));
+            feed.wanted.send_modify(|wish| wish.leases = self.leases(worker));
         }
     }
 }
@@ -137,7 +153,7 @@ mod tests {
         let (hostile, _) = hub.join(other);
         let (first, second) =
             (hub.follow(mine, LeaseSeq(7)).unwrap(), hub.follow(mine, LeaseSeq(7)).unwrap());
-        assert_eq!(*wants.borrow(), [LeaseSeq(7)]);
+        assert_eq!(wants.borrow().leases, [LeaseSeq(7)]);
         feed.put(LeaseSeq(7), (0, b"hello"), false);
         feed.put(LeaseSeq(8), (0, b"nobody follows this"), false);
         hostile.put(LeaseSeq(7), (0, b"forged"), true);
@@ -146,16 +162,18 @@ mod tests {
             assert!(!follower.output.borrow().is_over);
         }
         drop(first);
-        assert_eq!(*wants.borrow(), [LeaseSeq(7)]);
+        assert_eq!(wants.borrow().leases, [LeaseSeq(7)]);
         drop(second);
-        assert!(wants.borrow().is_empty() && hub.lock().followed.is_empty());
+        assert!(wants.borrow().leases.is_empty() && hub.lock().followed.is_empty());
         // A worker that connects again is told what is wanted; the old connection's end takes nothing away.
         let follower = hub.follow(mine, LeaseSeq(9)).unwrap();
         let (_again, wants) = hub.join(mine);
         drop(feed);
-        assert_eq!(*wants.borrow(), [LeaseSeq(9)]);
+        assert_eq!(wants.borrow().leases, [LeaseSeq(9)]);
         drop(follower);
-        assert!(wants.borrow().is_empty());
+        assert!(wants.borrow().leases.is_empty());
+        assert!(hub.kill(mine) && wants.borrow().kill);
+        assert!(!hub.kill(WorkerId([3; 5])), "nobody is there");
     }
 
     #[test]

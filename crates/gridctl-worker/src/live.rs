@@ -61,7 +61,8 @@ pub(crate) async fn serve(mut client: Client, worker: WorkerId, outputs: LiveOut
     loop {
         tokio::select! {
             message = asked.next() => match message {
-                Some(Ok(v1::LiveRequest { leases })) => {
+                Some(Ok(v1::LiveRequest { kill: true, .. })) => die(),
+                Some(Ok(v1::LiveRequest { leases, .. })) => {
                     let leases = leases.into_iter().take(MOST_FOLLOWED).map(LeaseSeq);
                     followed = leases.map(|it| (it, followed.get(&it).copied().unwrap_or(0))).collect();
                 }
@@ -72,6 +73,13 @@ pub(crate) async fn serve(mut client: Client, worker: WorkerId, outputs: LiveOut
             }
         }
     }
+}
+
+/// Ends this process as a failure of its machine would: nothing is told, and nothing is put in order.
+fn die() {
+    tracing::warn!("killed, as `gridctl chaos` asked for");
+    // A process may always kill itself.
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 
 /// Sends as much as there is room for; false if nothing more will come.

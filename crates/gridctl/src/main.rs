@@ -92,6 +92,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Train(args) => train(args),
         Command::Rebuild(args) => commands::rebuild::run(&args, &settings()?),
         Command::Doctor(args) => commands::doctor::run(&args, &settings()?),
+        Command::Chaos(args) => commands::chaos::run(&args, &settings()?),
         Command::Health(args) => commands::health::run(&args, &settings()?),
         Command::Completions(args) => {
             let mut script = Vec::new();

@@ -231,6 +231,8 @@ fn stands_for(page: &str, command: &str) -> Option<String> {
                 }
             }
         }
+        // `compose.rs` types what that page says.
+        ["docker", ..] => assert!(text("docs/containers.md").contains(command), "{page}: {command}"),
         [script] if script.starts_with(".ci/") => assert!(root().join(script).is_file(), "{page}: {command}"),
         ["export", "PATH=\"$PWD/target/release:$PATH\""] => {}
         _ => panic!("{page}: this test does not know what to make of `{command}`"),
@@ -303,6 +305,7 @@ fn pages() -> Vec<String> {
         "CONTRIBUTING.md",
         "docs/guide.md",
         "docs/network.md",
+        "docs/containers.md",
         "CHANGELOG.md",
     ];
     pages.map(str::to_owned).into_iter().chain(adr).collect()
@@ -343,7 +346,7 @@ fn the_architectures_commands_do_what_it_says() {
 
 #[test]
 fn every_path_that_the_documents_name_is_there() {
-    let tops = ["crates/", "proto/", "docs/", "bench/", ".ci/", ".cargo/", ".config/", "sweeps/"];
+    let tops = ["crates/", "proto/", "docs/", "deploy/", "bench/", ".ci/", ".cargo/", ".config/", "sweeps/"];
     let is_path = |word: &str| {
         tops.iter().any(|top| word.starts_with(top)) || ["deny.toml", "rust-toolchain.toml"].contains(&word)
     };

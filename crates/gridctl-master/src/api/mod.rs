@@ -16,6 +16,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use gridctl_core::id::WorkerId;
 use gridctl_core::sched::WorkerView;
 use gridctl_core::view::{
     DrainRequest, LATEST, Leaderboard, LeaderboardQuery, MAX_REQUEST_BYTES, RetryRequest, SteerRequest,
@@ -63,6 +64,7 @@ pub fn router(handle: Handle) -> Router {
         .nest("/sweeps/{sweep}", sweep)
         .route("/workers", get(workers))
         .route("/workers/drain", post(drain))
+        .route("/workers/{worker}/kill", post(kill))
         .layer(middleware::from_fn(bounded))
         .layer(DefaultBodyLimit::max(SMALL_BYTES));
     Router::new()
@@ -151,6 +153,11 @@ async fn drain(
 ) -> Result<StatusCode, ApiError> {
     api.handle.ask_to_drain(Duration::from_millis(request.grace_ms)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn kill(State(api): State<Api>, Path(worker): Path<String>) -> Answer<Touched> {
+    let worker: WorkerId = worker.parse().map_err(|_| problem::not_found())?;
+    Ok(Json(Touched { touched: u64::from(api.handle.kill(worker)) }))
 }
 
 /// Requests that say themselves that they are too large are not read, and answers that take too long are given up.

@@ -62,7 +62,7 @@ const SUBMIT: Need = Need::Person(Role::Submit);
 const ADMIN: Need = Need::Person(Role::Admin);
 
 /// Everything that is served, and to whom.
-pub const RULES: [Rule; 20] = [
+pub const RULES: [Rule; 21] = [
     rule("POST", "/gridctl.v1.WorkerService/Connect", Need::Work),
     rule("POST", "/gridctl.v1.WorkerService/Live", Need::Work),
     rule("POST", "/gridctl.v1.WorkerService/Join", Need::Nothing),
@@ -79,6 +79,7 @@ pub const RULES: [Rule; 20] = [
     rule("POST", "/api/v1/sweeps/{sweep}/steer", SUBMIT),
     rule("POST", "/api/v1/sweeps/{sweep}/retry", SUBMIT),
     rule("POST", "/api/v1/workers/drain", ADMIN),
+    rule("POST", "/api/v1/workers/{worker}/kill", ADMIN),
     rule("POST", "/api/v1/workers/{worker}/revoke", ADMIN),
     rule("GET", "/api/v1/tokens", ADMIN),
     rule("POST", "/api/v1/tokens", ADMIN),

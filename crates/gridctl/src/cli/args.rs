@@ -280,6 +280,23 @@ pub(crate) struct DoctorArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ChaosArgs {
+    /// This many workers at a time, drawn by lot
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) kill: u32,
+    /// Time from one to the next
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = chaos_every)]
+    pub(crate) every: Duration,
+    /// End after so many times [default: when interrupted]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) times: Option<u32>,
+}
+
+fn chaos_every(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(100), Duration::from_secs(86_400))
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
     /// Where slots have their directories, if the worker was told with its --work-dir
     #[arg(long, value_name = "DIR")]

@@ -1,6 +1,7 @@
 //! One module for each command: settings in, one call, output.
 //! Invariant: a command decides nothing that the core or a master decides.
 
+pub(crate) mod chaos;
 pub(crate) mod check;
 pub(crate) mod daemon;
 pub(crate) mod doctor;

@@ -21,6 +21,9 @@ use crate::source::{DataSource, target};
 /// The results volume is looked at for so long.
 const LOOK: Duration = Duration::from_secs(3);
 
+/// A master that has gone is waited for so long: one that is started again is back by then.
+const RETURN: Duration = Duration::from_secs(60);
+
 /// Runs the command.
 pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
     let (name, from) = target::sweep(args.sweep.as_deref(), settings)?;
@@ -48,11 +51,45 @@ pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
         watch(&status, args.output, &mut notices)?;
         return Ok(Exit::Ok);
     }
-    source.follow(&status.sweep, |status| {
-        watch(&status, args.output, &mut notices)?;
-        Ok(true)
-    })?;
+    follow(source, &status.sweep, (settings, &from), |status| watch(status, args.output, &mut notices))?;
     Ok(Exit::Ok)
+}
+
+/// Follows a sweep until it is over, though its master is started again meanwhile.
+fn follow(
+    mut source: DataSource,
+    sweep: &str,
+    (settings, from): (&Settings, &Path),
+    mut each: impl FnMut(&SweepStatus) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut is_over = false;
+    loop {
+        let ended = source.follow(sweep, |status| {
+            is_over = status.phase.is_closed();
+            each(&status)?;
+            Ok(true)
+        });
+        match ended {
+            Err(failure) if failure.exit != Exit::Unreachable => return Err(failure),
+            _ if is_over => return Ok(()),
+            _ => {}
+        }
+        output::say(format_args!("the master has gone; waiting {} s for it", RETURN.as_secs()));
+        source = returned(settings, from)?;
+    }
+}
+
+/// The master, once it answers again.
+fn returned(settings: &Settings, from: &Path) -> Result<DataSource, Failure> {
+    let mut looks = RETURN.as_secs();
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        match DataSource::master(settings, from).and_then(|_| DataSource::open(settings, from)) {
+            Err(failure) if failure.exit != Exit::Unreachable || looks <= 1 => return Err(failure),
+            Ok(source) if source.is_live() => return Ok(source),
+            _ => looks = looks.saturating_sub(1),
+        }
+    }
 }
 
 /// Whether records wait that no master ships; a results volume that does not answer is not waited

@@ -234,6 +234,11 @@ impl MasterSource {
         self.post(&["workers", &worker.to_string(), "revoke"], &())
     }
 
+    /// Has a worker kill itself.
+    pub(crate) fn kill_worker(&mut self, worker: WorkerId) -> Result<Touched, Failure> {
+        self.post(&["workers", &worker.to_string(), "kill"], &())
+    }
+
     /// Makes a token.
     pub(crate) fn make_token(&mut self, request: &TokenRequest) -> Result<TokenMade, Failure> {
         self.post(&["tokens"], request)
