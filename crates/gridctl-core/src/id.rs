@@ -122,6 +122,11 @@ base32_id!(TrialId);
 base32_id!(CodeHash);
 base32_id!(Fingerprint);
 base32_id!(WorkerId);
+base32_id!(PackHash);
+
+/// A pack of a sweep's code: the BLAKE3 hash of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PackHash(pub [u8; 32]);
 
 /// A worker process, drawn at random when it starts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -92,6 +92,13 @@ pub enum Notice {
         /// What it lacked.
         fault: String,
     },
+    /// A machine cannot prepare what the trials need before they start, and gets none of them.
+    CannotRun {
+        /// Its name.
+        host: String,
+        /// What it lacks, or the end of what said so.
+        why: String,
+    },
     /// No connected worker has what one trial asks for.
     NoWorkerFits {
         /// Thousandths of a processor.

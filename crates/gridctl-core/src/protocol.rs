@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
+use crate::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, PackHash, SweepId, Token, TrialId, WorkerId};
 use crate::machine::MachineHealth;
 use crate::output::Output;
 use crate::record::Report;
@@ -13,7 +13,7 @@ use crate::spec::{Resources, SweepSpec};
 use crate::value::Params;
 
 /// The protocol's version; a master refuses a worker of another one.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Attempts that a worker can hold: as many as one `Hello` can name.
 pub const MAX_HELD: usize = 65_536;
@@ -50,22 +50,54 @@ pub struct FrozenSweep {
     pub files: Vec<(String, String)>,
 }
 
-/// Where a version's code and data are on this machine.
+/// Where a version's code and data are found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sources {
-    /// The absolute directory of the sweep file, where trials start that have no workdir.
+    /// The absolute directory of the sweep file, where trials start that have no code.
     pub base: String,
-    /// The absolute directory of the code, if there is one.
-    pub workdir: Option<String>,
+    /// The code, if there is some.
+    #[serde(rename = "workdir")]
+    pub code: Option<Code>,
     /// The absolute directory of the data, if there is one.
     pub data: Option<String>,
 }
 
+/// Where code is found. Older versions of gridctl know directories alone, and refuse a pack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Code {
+    /// An absolute directory, which every worker sees.
+    Dir(String),
+    /// A pack that the master keeps: each attempt starts in a copy of what is in it.
+    Pack {
+        /// Its name.
+        pack: PackHash,
+    },
+}
+
 impl Sources {
-    /// The directory in which trials start.
+    /// The directory of the code, if it is one.
+    #[must_use]
+    pub fn workdir(&self) -> Option<&str> {
+        match &self.code {
+            Some(Code::Dir(dir)) => Some(dir),
+            Some(Code::Pack { .. }) | None => None,
+        }
+    }
+
+    /// The pack that the code is in, if it is in one.
+    #[must_use]
+    pub fn pack(&self) -> Option<PackHash> {
+        match &self.code {
+            Some(Code::Pack { pack }) => Some(*pack),
+            Some(Code::Dir(_)) | None => None,
+        }
+    }
+
+    /// The directory in which trials start whose code is in no pack.
     #[must_use]
     pub fn start_dir(&self) -> &str {
-        self.workdir.as_ref().unwrap_or(&self.base)
+        self.workdir().unwrap_or(&self.base)
     }
 }
 
@@ -117,7 +149,23 @@ pub struct Hello {
     pub draining: bool,
     /// How its machine is.
     pub health: MachineHealth,
+    /// Versions that it cannot run.
+    pub cannot_run: Vec<CannotRun>,
 }
+
+/// A version of a sweep that a worker cannot run, through no fault of any trial's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CannotRun {
+    /// The sweep.
+    pub sweep: SweepId,
+    /// The version.
+    pub version: u32,
+    /// What it lacks, or the end of what said so.
+    pub why: String,
+}
+
+/// So many versions that it cannot run are remembered by a worker, the last ones.
+pub const MAX_CANNOT_RUN: usize = 16;
 
 /// What changed. An empty one is a heartbeat.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -132,6 +180,8 @@ pub struct WorkerUpdate {
     pub draining: bool,
     /// How its machine is from now on.
     pub health: Option<MachineHealth>,
+    /// All versions that it cannot run from now on.
+    pub cannot_run: Option<Vec<CannotRun>>,
     /// It holds nothing and goes; the master closes.
     pub bye: bool,
     /// The master answers at once, if only with an empty update: a heartbeat asks, so that a dead

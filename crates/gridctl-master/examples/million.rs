@@ -74,7 +74,7 @@ fn sweep(data_dir: &Path, count: u64) -> Outcome<FrozenSweep> {
         spec: parsed.spec,
         source,
         file: None,
-        sources: Sources { base: data_dir.display().to_string(), workdir: None, data: None },
+        sources: Sources { base: data_dir.display().to_string(), code: None, data: None },
         output: Output::InDataDir,
         env: Vec::new(),
         code: CodeHash::of(&["million"]),
@@ -99,6 +99,7 @@ async fn worker(advert: &Advert, count: u64) -> Outcome<()> {
         prefetch: SLOTS,
         draining: false,
         health: MachineHealth::Fit,
+        cannot_run: Vec::new(),
     };
     for message in split::to_master(ToMaster::Hello(hello)) {
         say.send(message).await?;

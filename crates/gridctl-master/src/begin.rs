@@ -10,6 +10,7 @@ use gridctl_core::id::{Epoch, Time};
 use gridctl_core::sched::commit_pipeline::CommitPipeline;
 use gridctl_core::sched::{Core, Event, Timing};
 use gridctl_storage::journal::{EventRow, Group, Loaded, Options, Reader, SqliteStore, Store, StoreError};
+use gridctl_storage::pack::PackStore;
 use gridctl_storage::results::EpochClaim;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -131,6 +132,7 @@ fn begin_epoch(
         shared: Arc::new(Shared {
             readers: Readers::new(&data_dir),
             shipper: Shipper::new(start, &data_dir, Arc::clone(&outcomes)),
+            packs: PackStore::new(&data_dir),
             data_dir: data_dir.clone(),
             submitting: tokio::sync::Mutex::new(()),
             last_conn: AtomicU64::new(0),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use gridctl_core::id::Epoch;
+use gridctl_core::id::{Epoch, PackHash};
 use gridctl_core::leaderboard::LeaderboardError;
 use gridctl_core::sched::Refusal;
 use gridctl_storage::journal::StoreError;
@@ -394,6 +394,9 @@ pub enum AskError {
     /// The results volume.
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    /// The sweep's code is in a pack that nobody has brought.
+    #[error("the sweep's code is in the pack {0}, which this master does not have")]
+    NoPack(PackHash),
     /// The disk is full, and nothing can be decided until there is space again.
     #[error("{0}: nothing is decided until there is space again")]
     DiskFull(String),
@@ -441,6 +444,9 @@ impl AskError {
             }
             Self::NoBest(_) => {
                 Some("`gridctl trials ls` shows the trials that have begun, and how they ended".to_owned())
+            }
+            Self::NoPack(_) => {
+                Some("`gridctl submit FILE` brings it; by hand: `PUT /api/v1/packs/HASH` first".to_owned())
             }
             Self::DiskFull(_) => Some("free some space: the master goes on by itself".to_owned()),
             _ => None,

@@ -11,6 +11,7 @@ use gridctl_core::sched::{
     Answer, Conn, Core, Input, PauseReason, Refusal, Request, Steer, SweepState, SweepStatus, TrialPlace,
     WorkerView,
 };
+use gridctl_storage::pack::PackStore;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::AskError;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) data_dir: PathBuf,
     pub(crate) readers: Readers,
     pub(crate) shipper: Shipper,
+    pub(crate) packs: PackStore,
     /// One submission at a time: who is first claims the results.
     pub(crate) submitting: tokio::sync::Mutex<()>,
     pub(crate) last_conn: AtomicU64,

@@ -16,6 +16,7 @@ mod identity;
 mod listen;
 mod live;
 mod message;
+mod packs;
 mod prior_outcomes;
 mod query;
 mod reading;

@@ -8,6 +8,7 @@ use std::thread;
 
 use gridctl_core::sched::{Core, SweepStatus, Timing};
 use gridctl_storage::journal::Reader;
+use gridctl_storage::pack::PackStore;
 use tokio::sync::{mpsc, watch};
 
 use crate::begin::restore;
@@ -64,6 +65,7 @@ fn reading_as(dir: &Path, show: impl Fn(SweepStatus) -> SweepStatus) -> Result<H
         shared: Arc::new(Shared {
             readers: Readers::new(dir),
             shipper: Shipper::idle(dir),
+            packs: PackStore::new(dir),
             data_dir: dir.to_owned(),
             submitting: tokio::sync::Mutex::new(()),
             last_conn: AtomicU64::new(0),

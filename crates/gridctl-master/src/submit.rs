@@ -23,6 +23,11 @@ impl Handle {
     /// The grid or the results volume cannot be used, or the master is ending.
     pub async fn submit(&self, submit: SubmitRequest) -> Result<Submitted, AskError> {
         let SubmitRequest { mut frozen, changed, retry_failed, rerun } = submit;
+        if let Some(pack) = frozen.sources.pack()
+            && self.shared.packs.find(pack).is_none()
+        {
+            return Err(AskError::NoPack(pack));
+        }
         let _one_at_a_time = self.shared.submitting.lock().await;
         let name = frozen.spec.name.clone();
         let wanted = name.clone();

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use gridctl_core::id::{Epoch, Fingerprint, LeaseSeq, SweepId, Token, TrialId, WorkerId};
 use gridctl_core::machine::MachineHealth;
 use gridctl_core::protocol::{
-    Capacity, Grant, Hello, MasterUpdate, ToMaster, ToWorker, Welcome, WorkerUpdate,
+    CannotRun, Capacity, Grant, Hello, MAX_CANNOT_RUN, MasterUpdate, ToMaster, ToWorker, Welcome,
+    WorkerUpdate,
 };
 use gridctl_core::spec::Resources;
 
@@ -51,6 +52,7 @@ impl From<Hello> for v1::Hello {
             draining: hello.draining,
             reports_to_follow: 0,
             health: (!hello.health.is_fit()).then(|| hello.health.into()),
+            cannot_run: hello.cannot_run.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -70,7 +72,23 @@ impl TryFrom<v1::Hello> for Hello {
             prefetch: hello.prefetch,
             draining: hello.draining,
             health: hello.health.map(TryInto::try_into).transpose()?.unwrap_or_default(),
+            cannot_run: all("cannot_run", hello.cannot_run, MAX_CANNOT_RUN, TryInto::try_into)?,
         })
+    }
+}
+
+impl From<CannotRun> for v1::CannotRun {
+    fn from(CannotRun { sweep, version, why }: CannotRun) -> Self {
+        Self { sweep: sweep.0, version, why: clip(why) }
+    }
+}
+
+impl TryFrom<v1::CannotRun> for CannotRun {
+    type Error = FieldError;
+
+    fn try_from(it: v1::CannotRun) -> Result<Self, FieldError> {
+        let why = text("cannot_run.why", it.why, limits::MAX_TEXT_BYTES)?;
+        Ok(Self { sweep: SweepId(it.sweep), version: it.version, why })
     }
 }
 
@@ -153,6 +171,9 @@ impl From<WorkerUpdate> for v1::WorkerUpdate {
             bye: update.bye,
             ping: update.ping,
             health: update.health.map(Into::into),
+            cannot_run: update.cannot_run.map(|versions| v1::CannotRunList {
+                versions: versions.into_iter().map(Into::into).collect(),
+            }),
         }
     }
 }
@@ -170,6 +191,10 @@ impl TryFrom<v1::WorkerUpdate> for WorkerUpdate {
             bye: update.bye,
             ping: update.ping,
             health: update.health.map(TryInto::try_into).transpose()?,
+            cannot_run: update
+                .cannot_run
+                .map(|list| all("cannot_run", list.versions, MAX_CANNOT_RUN, TryInto::try_into))
+                .transpose()?,
         })
     }
 }

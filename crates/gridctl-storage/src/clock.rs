@@ -1,4 +1,5 @@
-//! The only place of this crate that reads clocks: for the time that a query may take, and for the date in the lock file.
+//! The only place of this crate that reads clocks: for the time that a query may take, for the date in the lock file, and for
+//! the age of packs.
 //! Invariant: no time read here reaches a decision about trials.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -13,4 +14,10 @@ pub(crate) fn now() -> Instant {
 #[expect(clippy::disallowed_methods, reason = "this is the crate's clock module")]
 pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Now, on the wall clock: for the times of files.
+#[expect(clippy::disallowed_methods, reason = "this is the crate's clock module")]
+pub(crate) fn wall() -> SystemTime {
+    SystemTime::now()
 }

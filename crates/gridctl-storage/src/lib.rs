@@ -5,6 +5,7 @@ mod clock;
 mod durable;
 pub mod journal;
 pub mod owned;
+pub mod pack;
 pub mod private;
 pub mod results;
 mod sparse;

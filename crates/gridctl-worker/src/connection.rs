@@ -54,6 +54,8 @@ pub(crate) struct MasterLink {
     to: mpsc::Sender<v1::WorkerMessage>,
     from: From,
     trouble: Trouble,
+    /// More can be asked on the same connection.
+    pub(crate) client: Client,
     /// Sends output that somebody follows.
     _live: JoinSet<()>,
 }
@@ -117,8 +119,9 @@ pub(crate) async fn connect(
     let mut live = JoinSet::new();
     live.spawn(live::serve(client.clone(), worker, outputs));
     let (to, messages) = mpsc::channel(MOST_WAITING);
+    let asks = client.clone();
     let open = async move { client.connect(ReceiverStream::new(messages)).await };
-    Ok(MasterLink { to, from: From::Opening(Box::pin(open)), trouble, _live: live })
+    Ok(MasterLink { to, from: From::Opening(Box::pin(open)), trouble, client: asks, _live: live })
 }
 
 /// The last cause, which says most.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gridctl_core::attempt::{StopReason, full_jitter};
 use gridctl_core::id::{LeaseSeq, Time};
-use gridctl_core::protocol::ToWorker;
+use gridctl_core::protocol::{CannotRun, ToWorker};
 use gridctl_core::worker::{AttemptStart, Farewell, GRACE_MS, WorkerAction, WorkerProtocol};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
@@ -19,6 +19,7 @@ use tonic::{Code, Status};
 use crate::address::{Address, Bearer};
 use crate::attempt::{Assignment, AttemptOrder, SlotKeeper, SlotNews, WorkerMachine, came_to};
 use crate::clock;
+use crate::code::{CodeStager, StagingEnd, StagingFault};
 use crate::connection::{Dial, LinkError, MasterLink, connect};
 use crate::join::{self, Identity, Join};
 
@@ -83,6 +84,7 @@ pub(crate) struct WorkerLoop {
     keepers: JoinSet<()>,
     work: HashMap<u32, UnboundedSender<Assignment>>,
     orders: HashMap<LeaseSeq, UnboundedSender<AttemptOrder>>,
+    code: CodeStager,
     say: UnboundedSender<SlotNews>,
     said: UnboundedReceiver<SlotNews>,
 }
@@ -91,6 +93,7 @@ impl WorkerLoop {
     pub(crate) fn new(machine: Arc<WorkerMachine>, master: MasterSide, worker: WorkerProtocol) -> Self {
         let (say, said) = mpsc::unbounded_channel();
         let renewing = renewal(&master.dial);
+        let code = CodeStager::new(machine.code.clone());
         Self {
             machine,
             master,
@@ -103,6 +106,7 @@ impl WorkerLoop {
             keepers: JoinSet::new(),
             work: HashMap::new(),
             orders: HashMap::new(),
+            code,
             say,
             said,
         }
@@ -121,6 +125,7 @@ impl WorkerLoop {
                 Some(ended) = self.keepers.join_next() => came_to(ended),
                 message = next(self.link.as_mut()) => self.told(message),
                 link = connected(self.connecting.as_mut()) => self.connected(link),
+                staged = self.code.next() => self.staged(staged),
                 identity = renewed(self.renewing.as_mut()) => self.renewed(identity),
                 Some(wish) = wishes.recv() => match wish {
                     Wish::Drain => self.worker.drain(clock::now(), StopReason::Drained, GRACE_MS),
@@ -143,11 +148,13 @@ impl WorkerLoop {
                 SlotNews::Progress { lease, step, value } => self.worker.progressed(lease, step, value),
                 SlotNews::Ended(report) => {
                     self.orders.remove(&report.token.lease);
+                    self.code.ended(report.token.lease);
                     self.worker.ended(clock::now(), *report);
                 }
                 SlotNews::Unpublished { lease, fault } => self.worker.unpublished(lease, &fault),
                 SlotNews::Withdrawn { lease } => {
                     self.orders.remove(&lease);
+                    self.code.ended(lease);
                     self.worker.withdrawn(clock::now(), lease);
                 }
             }
@@ -209,6 +216,7 @@ impl WorkerLoop {
         self.connecting = None;
         match link {
             Ok(link) => {
+                self.code.set_master(Some(link.client.clone()));
                 self.link = Some(link);
                 self.worker.connected(clock::now());
             }
@@ -226,7 +234,7 @@ impl WorkerLoop {
 
     fn lost(&mut self, why: &str) {
         tracing::info!("{}: {why}", self.master.dial.address);
-        self.link = None;
+        self.hang_up();
         self.away = clock::now();
         self.worker.disconnected();
     }
@@ -259,7 +267,7 @@ impl WorkerLoop {
                     WorkerAction::Connect => self.seek(),
                     WorkerAction::Reconnect => {
                         tracing::info!("{}: it is silent; connecting again", self.master.dial.address);
-                        self.link = None;
+                        self.hang_up();
                         self.away = clock::now();
                         self.seek();
                     }
@@ -279,14 +287,36 @@ impl WorkerLoop {
         }
     }
 
-    fn order(&self, lease: LeaseSeq, order: AttemptOrder) {
+    fn hang_up(&mut self) {
+        self.code.set_master(None);
+        self.link = None;
+    }
+
+    /// What attempts waited for is here, or cannot be: they are placed again, or go back.
+    fn staged(&mut self, StagingEnd { version, waiting, fault }: StagingEnd) {
+        let now = clock::now();
+        let Some(StagingFault { why, again_ms }) = fault else {
+            return waiting.into_iter().for_each(|lease| self.worker.withdrawn(now, lease));
+        };
+        tracing::warn!("a sweep cannot be run here: {why}");
+        let (sweep, version) = version;
+        self.worker.cannot_run(now, CannotRun { sweep, version, why }, again_ms, &waiting);
+    }
+
+    fn order(&mut self, lease: LeaseSeq, order: AttemptOrder) {
+        if self.code.withdraw(lease) {
+            return self.worker.withdrawn(clock::now(), lease);
+        }
         if let Some(orders) = self.orders.get(&lease) {
             // An attempt that has just ended is past being told anything.
             let _ = orders.send(order);
         }
     }
 
-    fn start(&mut self, start: Box<AttemptStart>) {
+    fn start(&mut self, mut start: Box<AttemptStart>) {
+        if !self.code.admit(&mut start) {
+            return;
+        }
         let (orders, ordered) = mpsc::unbounded_channel();
         self.orders.insert(start.grant.token.lease, orders);
         let number = start.slot;

@@ -13,20 +13,47 @@ use gridctl_core::code::CACHES;
 use gridctl_storage::owned::remove_tree;
 use ignore::{DirEntry, WalkBuilder};
 
+use crate::code::is_cached;
 use crate::scratch::named;
 
 /// Directories that a copy has as links: environments, version control, and what trackers keep.
 const LINKED: [&str; 7] = [".git", ".hg", ".venv", "venv", "node_modules", "wandb", "mlruns"];
 
+/// The entries of a workdir, one after the other.
+pub type WorkdirWalk = ignore::Walk;
+
 /// A walk through what belongs to a workdir: everything less `apart` (absolute paths), caches, and
 /// what `.gitignore` and `.gridctlignore` leave out.
-pub fn walk(dir: &Path, apart: &[PathBuf]) -> ignore::Walk {
-    let apart = apart.to_vec();
-    WalkBuilder::new(dir)
+pub fn walk(dir: &Path, apart: &[PathBuf]) -> WorkdirWalk {
+    let mut builder = WalkBuilder::new(dir);
+    builder.hidden(false).require_git(false).git_global(false).add_custom_ignore_filename(".gridctlignore");
+    belonging(builder, apart)
+}
+
+/// The same, where no ignore file counts that is not in the workdir itself: whoever has the workdir
+/// alone finds the same.
+pub fn walk_packed(dir: &Path, apart: &[PathBuf]) -> WorkdirWalk {
+    let mut builder = WalkBuilder::new(dir);
+    builder
         .hidden(false)
         .require_git(false)
         .git_global(false)
+        .parents(false)
         .add_custom_ignore_filename(".gridctlignore")
+        .sort_by_file_name(std::cmp::Ord::cmp);
+    belonging(builder, apart)
+}
+
+/// The same, where no ignore file counts at all: in what was unpacked.
+fn walk_unpacked(dir: &Path, apart: &[PathBuf]) -> WorkdirWalk {
+    let mut builder = WalkBuilder::new(dir);
+    builder.standard_filters(false);
+    belonging(builder, apart)
+}
+
+fn belonging(mut builder: WalkBuilder, apart: &[PathBuf]) -> WorkdirWalk {
+    let apart = apart.to_vec();
+    builder
         .filter_entry(move |entry| {
             belongs(entry) && (entry.depth() == 0 || !apart.iter().any(|path| path == entry.path()))
         })
@@ -88,7 +115,8 @@ impl Contents {
     pub fn of(dir: &Path, apart: &[PathBuf], data: Option<&Path>) -> io::Result<Self> {
         let mut entries = BTreeMap::new();
         let skipped: Vec<PathBuf> = apart.iter().cloned().chain(data.map(Path::to_owned)).collect();
-        for entry in walk(dir, &skipped) {
+        let walk = if is_cached(dir) { walk_unpacked(dir, &skipped) } else { walk(dir, &skipped) };
+        for entry in walk {
             let entry = entry.map_err(io::Error::other)?;
             let path = entry.path();
             let Ok(relative) = path.strip_prefix(dir) else { continue };
@@ -150,7 +178,8 @@ impl Contents {
 
 /// Where the link at `relative`, which says `target`, leads in a copy: one within the workdir stays
 /// within the copy, any other leads where it led.
-fn led(dir: &Path, relative: &Path, target: &Path) -> PathBuf {
+#[must_use]
+pub fn led(dir: &Path, relative: &Path, target: &Path) -> PathBuf {
     let above = relative.parent().unwrap_or(Path::new(""));
     let mut whole = PathBuf::new();
     for part in dir.join(above).join(target).components() {

@@ -6,6 +6,7 @@ mod attempt;
 pub mod cgroup;
 pub mod client;
 pub mod clock;
+mod code;
 pub mod connection;
 mod event_loop;
 pub mod health;

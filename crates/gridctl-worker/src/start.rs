@@ -249,12 +249,14 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Wor
     };
     let work = WorkDir::create(&work_dir, &name, &traces.to_note());
     let work = work.map_err(begin("make the worker's directory"))?;
+    let code = work_dir.parent().unwrap_or(&work_dir).join("code");
     let apart = [Some(work_dir), cache.parent().map(Path::to_owned)].into_iter().flatten().collect();
     Ok(WorkerMachine {
         workdirs: Arc::new(Workdirs::new(apart, config.own_output.clone())),
         gridctl: config.slot_program.path.to_string_lossy().into_owned(),
         body: SlotBody::Process(config.slot_program.clone()),
         cache,
+        code,
         gpus,
         mark,
         cgroups,

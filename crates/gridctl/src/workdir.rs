@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use gridctl_core::code::{NamedFiles, is_prose, is_source};
-use gridctl_worker::isolate::walk;
+use gridctl_worker::isolate::{WorkdirWalk, walk, walk_packed};
 
 use crate::exit::Failure;
 use crate::input::reason;
@@ -53,11 +53,23 @@ impl HashedWorkdir {
 /// results and data are not code) leave out. Files that the command names, `named`, count whatever
 /// they are called.
 pub(crate) fn hash(dir: &Path, apart: &[PathBuf], named: &NamedFiles) -> Result<HashedWorkdir, Failure> {
+    hash_walked(dir, walk(dir, apart), named)
+}
+
+/// The same of a workdir that is to be packed: what lies in it alone says what is left out.
+pub(crate) fn hash_packed(
+    dir: &Path,
+    apart: &[PathBuf],
+    named: &NamedFiles,
+) -> Result<HashedWorkdir, Failure> {
+    hash_walked(dir, walk_packed(dir, apart), named)
+}
+
+fn hash_walked(dir: &Path, walk: WorkdirWalk, named: &NamedFiles) -> Result<HashedWorkdir, Failure> {
     let fail = |path: &Path, error: &io::Error| {
         Failure::error("workdir", format!("cannot read {}: {}", path.display(), reason(error)))
             .help("make it readable, or name it in .gridctlignore if it is no part of the code")
     };
-    let walk = walk(dir, apart);
     let written = own_output::files_of(rustix::process::getpid());
     let mut hashed = HashedWorkdir::default();
     for entry in walk {

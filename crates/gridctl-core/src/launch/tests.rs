@@ -35,7 +35,7 @@ fn frozen(command: &[&str]) -> FrozenSweep {
         spec,
         source: String::new(),
         file: None,
-        sources: crate::protocol::Sources { base: "/home/me".into(), workdir: None, data: None },
+        sources: crate::protocol::Sources { base: "/home/me".into(), code: None, data: None },
         output: crate::output::Output::InDataDir,
         env: vec![("MODE".into(), "fast".into()), ("HF_TOKEN".into(), "hf".into())],
         code: CodeHash([0; 10]),

@@ -83,7 +83,7 @@ impl FrozenSweep {
     /// that they are code; and, if `new_too` and nothing else is different, those that it has not.
     /// If nothing is different then, this has the code of `old`. Returns the files, by name.
     pub fn leave_beside(&mut self, old: &Self, written: &BTreeSet<String>, new_too: bool) -> Vec<String> {
-        let has_workdir = |frozen: &Self| frozen.sources.workdir.is_some();
+        let has_workdir = |frozen: &Self| frozen.sources.code.is_some();
         if self.code == old.code || old.files.is_empty() || has_workdir(self) != has_workdir(old) {
             return Vec::new();
         }

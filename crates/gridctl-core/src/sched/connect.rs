@@ -9,7 +9,15 @@ use super::step::{Conn, Effect};
 use super::trial::Trial;
 use super::worker::{Link, Worker};
 use crate::id::{LeaseSeq, SweepId, Time, Token, TrialId, WorkerId};
-use crate::protocol::{Hello, MasterUpdate, PROTOCOL, ToWorker, Welcome, WorkerUpdate};
+use crate::protocol::{
+    CannotRun, Hello, MAX_CANNOT_RUN, MasterUpdate, PROTOCOL, ToWorker, Welcome, WorkerUpdate,
+};
+
+/// As many as a worker may say.
+fn bounded(mut cannot_run: Vec<CannotRun>) -> Vec<CannotRun> {
+    cannot_run.truncate(MAX_CANNOT_RUN);
+    cannot_run
+}
 
 impl Core {
     /// A worker connected and said who it is.
@@ -50,6 +58,7 @@ impl Core {
         worker.deadline = deadline;
         worker.draining = hello.draining;
         worker.health = hello.health.clone();
+        worker.cannot_run = bounded(hello.cannot_run.clone());
         let link = Link {
             conn,
             capacity: hello.capacity,
@@ -141,6 +150,9 @@ impl Core {
         if let Some(health) = update.health {
             self.given_up.on_health(id, &worker.host, &health);
             worker.health = health;
+        }
+        if let Some(cannot_run) = update.cannot_run {
+            worker.cannot_run = bounded(cannot_run);
         }
         if let (Some(link), Some(prefetch)) = (worker.link.as_mut(), update.prefetch) {
             link.prefetch = prefetch.min(MAX_PREFETCH);

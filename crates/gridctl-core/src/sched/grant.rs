@@ -3,12 +3,12 @@
 
 use super::Core;
 use super::event::Event;
+use super::sweep::Sweep;
 use super::trial::{Lease, Trial, TrialPhase};
 use super::worker::Worker;
 use crate::id::{Fingerprint, LeaseSeq, SweepId, Time, Token, WorkerId};
 use crate::points::Points;
 use crate::protocol::Grant;
-use crate::spec::Resources;
 use std::sync::Arc;
 
 /// How many trials of the queue are looked at for one that suits a worker.
@@ -90,7 +90,9 @@ impl Core {
             if !worker.is_open() {
                 return false;
             }
-            let fits = self.sweeps.get(&sweep).is_some_and(|sweep| worker.fits(&sweep.frozen.spec.resources));
+            let fits = self.sweeps.get(&sweep).is_some_and(|sweep| {
+                worker.fits(&sweep.frozen.spec.resources) && worker.why_not(sweep.id, sweep.version).is_none()
+            });
             if fits && let Some(pos) = self.pick(now, (sweep, id), budget) {
                 self.lease(now, sweep, pos, id);
                 budget.grants -= 1;
@@ -111,11 +113,10 @@ impl Core {
         let sweep = self.sweeps.get(&sweep_id)?;
         let suits = |pos: &u64| {
             let Some(trial) = sweep.trials.get(*pos) else { return false };
-            let resources = &sweep.frozen.spec.resources;
             let elsewhere = trial
                 .avoid
                 .as_ref()
-                .is_some_and(|host| *host == worker.host && self.has_other_host(host, resources));
+                .is_some_and(|host| *host == worker.host && self.has_other_host(host, sweep));
             !elsewhere && (!trial.goes_alone() || worker.leases.is_empty())
         };
         let ready = sweep.trials.ready().take(LOOKED_AT).find(suits);
@@ -132,10 +133,13 @@ impl Core {
         ahead.found.then_some(ahead.upto)
     }
 
-    /// Whether a machine other than `host` takes trials of this size.
-    fn has_other_host(&self, host: &str, wanted: &Resources) -> bool {
-        let other =
-            |worker: &Worker| worker.is_open() && worker.host != *host && worker.could_ever_hold(wanted);
+    /// Whether a machine other than `host` takes trials of this sweep.
+    fn has_other_host(&self, host: &str, sweep: &Sweep) -> bool {
+        let suits = |worker: &Worker| {
+            worker.could_ever_hold(&sweep.frozen.spec.resources)
+                && worker.why_not(sweep.id, sweep.version).is_none()
+        };
+        let other = |worker: &Worker| worker.is_open() && worker.host != *host && suits(worker);
         self.workers.values().any(other)
     }
 

@@ -170,7 +170,7 @@ mod tests {
             spec,
             source,
             file: None,
-            sources: Sources { base: "/".to_owned(), workdir: None, data: None },
+            sources: Sources { base: "/".to_owned(), code: None, data: None },
             output: crate::output::Output::InDataDir,
             env: Vec::new(),
             code: CodeHash::of(&["code"]),

@@ -56,7 +56,7 @@ pub use self::step::{
 pub use self::sweep::Sweep;
 pub use self::worker::WorkerView;
 use self::worker::{Held, Worker};
-use crate::id::{Epoch, LeaseSeq, SweepId, Time, TrialId, WorkerId};
+use crate::id::{Epoch, LeaseSeq, PackHash, SweepId, Time, TrialId, WorkerId};
 use crate::machine::MachineHealth;
 use crate::notice::Notice;
 use crate::protocol::{MasterUpdate, ToWorker};
@@ -300,6 +300,7 @@ impl Core {
         if !sweep.phase.is_closed() {
             status.notices.extend(self.unfit_machines());
             status.notices.extend(self.given_up.notices());
+            status.notices.extend(self.unable_machines(sweep));
         }
         let wanted = &sweep.frozen.spec.resources;
         if sweep.phase.is_running()
@@ -324,6 +325,25 @@ impl Core {
         };
         let connected = self.workers.values().filter(|worker| worker.link.is_some());
         connected.filter_map(rests).take(MOST_UNFIT)
+    }
+
+    /// Packs that some sweep's present version is in.
+    #[must_use]
+    pub fn packs(&self) -> BTreeSet<PackHash> {
+        self.sweeps.values().filter_map(|sweep| sweep.frozen.sources.pack()).collect()
+    }
+
+    /// Machines that cannot run this version, each with what it lacks.
+    fn unable_machines(&self, sweep: &Sweep) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for worker in self.workers.values().filter(|worker| worker.link.is_some()) {
+            let Some(why) = worker.why_not(sweep.id, sweep.version) else { continue };
+            let notice = Notice::CannotRun { host: worker.host.clone(), why: why.to_owned() };
+            if !notices.contains(&notice) && notices.len() < MOST_UNFIT {
+                notices.push(notice);
+            }
+        }
+        notices
     }
 
     /// Trials of a sweep that have begun and are not settled.

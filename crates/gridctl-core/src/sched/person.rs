@@ -14,6 +14,7 @@ use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::retry::Retrying;
 use super::step::{Answer, Conn, Copied, Effect, Linked, Refusal, Request, Steer, Submission};
 use super::sweep::Sweep;
+use super::worker::Worker;
 use crate::id::{SweepId, Time};
 use crate::metrics;
 use crate::points::Points;
@@ -73,9 +74,13 @@ impl Core {
 
     /// The version's places are other ones from now on, and workers that know the old ones hear it.
     fn locate(&mut self, now: Time, (id, version): (SweepId, u32), frozen: Arc<FrozenSweep>) {
-        let links = self.workers.values().filter_map(|worker| worker.link.as_ref());
-        let conns: Vec<Conn> =
-            links.filter(|link| link.told.contains(&(id, version))).map(|link| link.conn).collect();
+        // Who could not run it where it was may do so now.
+        let knows = |worker: &&Worker| {
+            let told = worker.link.as_ref().is_some_and(|link| link.told.contains(&(id, version)));
+            told || worker.why_not(id, version).is_some()
+        };
+        let links = self.workers.values().filter(knows).filter_map(|worker| worker.link.as_ref());
+        let conns: Vec<Conn> = links.map(|link| link.conn).collect();
         for conn in conns {
             self.outbox(conn).sweeps.push((id, version, Arc::clone(&frozen)));
         }

@@ -10,7 +10,7 @@ use super::step::Conn;
 use crate::capacity::Used;
 use crate::id::{LeaseSeq, SweepId, Time, WorkerId};
 use crate::machine::MachineHealth;
-use crate::protocol::{Capacity, MAX_HELD};
+use crate::protocol::{CannotRun, Capacity, MAX_HELD};
 use crate::spec::Resources;
 
 /// A worker that is connected, or whose leases have not expired.
@@ -28,6 +28,8 @@ pub(super) struct Worker {
     pub(super) alone: u32,
     pub(super) draining: bool,
     pub(super) health: MachineHealth,
+    /// Versions that it cannot run.
+    pub(super) cannot_run: Vec<CannotRun>,
     pub(super) breaker: WorkerBreaker,
 }
 
@@ -63,6 +65,7 @@ impl Worker {
             alone: 0,
             draining: false,
             health: MachineHealth::Fit,
+            cannot_run: Vec::new(),
             breaker: WorkerBreaker::default(),
         }
     }
@@ -91,6 +94,12 @@ impl Worker {
     /// that the worker holds in advance.
     pub(super) fn fits(&self, wanted: &Resources) -> bool {
         self.link.as_ref().is_some_and(|link| link.capacity.admits(&self.used, wanted, link.prefetch))
+    }
+
+    /// Why it cannot run this version, if it cannot.
+    pub(super) fn why_not(&self, sweep: SweepId, version: u32) -> Option<&str> {
+        let found = self.cannot_run.iter().find(|it| (it.sweep, it.version) == (sweep, version));
+        found.map(|it| it.why.as_str())
     }
 
     /// Whether an attempt that takes `wanted` could be granted to it when it holds nothing.

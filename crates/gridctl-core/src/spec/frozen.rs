@@ -13,7 +13,7 @@ use super::{Axis, AxisValues, MetricSpec, Repeats, SweepSpec, cloud, limits, met
 use crate::expr::Expr;
 use crate::launch;
 use crate::points::Points;
-use crate::protocol::FrozenSweep;
+use crate::protocol::{FrozenSweep, Sources};
 use crate::value::Value;
 
 /// A document that breaks a rule which every checked sweep keeps; it names the first such rule.
@@ -190,8 +190,9 @@ impl<'de> Deserialize<'de> for FrozenSweep {
 
 /// Checks what a frozen sweep says beside its spec: directories and variables that a process gets.
 fn surroundings(frozen: &FrozenSweep) -> Verdict {
-    let dirs = [&frozen.sources.workdir, &frozen.sources.data].into_iter().flatten();
-    for dir in dirs.chain([&frozen.sources.base]) {
+    let Sources { base, data, .. } = &frozen.sources;
+    let dirs = frozen.sources.workdir().into_iter().chain(data.as_deref());
+    for dir in dirs.chain([base.as_str()]) {
         ensure(dir.starts_with('/') && sound(dir), || format!("{dir:.80?} is no absolute directory"))?;
     }
     ensure(frozen.env.len() <= limits::VARIABLES, || format!("{} variables", frozen.env.len()))?;

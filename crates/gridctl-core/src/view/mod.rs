@@ -10,6 +10,7 @@ pub use self::ask::{
     TokenRequest, TrialsQuery,
 };
 pub use crate::access::TokenView;
+use crate::id::PackHash;
 use crate::leaderboard::Row;
 use crate::record::Record;
 pub use crate::sched::status::{Best, SweepState, SweepStatus};
@@ -131,6 +132,15 @@ pub struct OutputEvent {
 pub struct Touched {
     /// So many sweeps or trials.
     pub touched: u64,
+}
+
+/// A pack that a master has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackKept {
+    /// Its name.
+    pub pack: PackHash,
+    /// Its bytes.
+    pub bytes: u64,
 }
 
 /// Why a request was not carried out.

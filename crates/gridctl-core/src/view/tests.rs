@@ -59,6 +59,7 @@ fn notice() -> impl Strategy<Value = Notice> {
         vec(".{0,9}", 0..3).prop_map(|axes| Notice::MayBeUnread { axes }),
         (".{0,9}", ".{0,20}").prop_map(|(host, fault)| Notice::MachineRests { host, fault }),
         (".{0,9}", ".{0,20}").prop_map(|(host, fault)| Notice::MachineGivenUp { host, fault }),
+        (".{0,9}", ".{0,20}").prop_map(|(host, why)| Notice::CannotRun { host, why }),
         fits.prop_map(|(cpu_milli, mem_mib, gpus)| Notice::NoWorkerFits { cpu_milli, mem_mib, gpus }),
     ]
 }

@@ -5,6 +5,7 @@
 
 mod action;
 mod admit;
+mod cannot_run;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +15,12 @@ use crate::attempt::StopReason;
 use crate::capacity::Used;
 use crate::id::{Epoch, LeaseSeq, SweepId, Time, WorkerId};
 use crate::machine::{MachineHealth, MachineWatch};
-use crate::protocol::{Capacity, FrozenSweep, Grant, Hello, PROTOCOL, ToMaster, ToWorker, WorkerUpdate};
+use crate::protocol::{
+    CannotRun, Capacity, FrozenSweep, Grant, Hello, PROTOCOL, ToMaster, ToWorker, WorkerUpdate,
+};
 use crate::record::Report;
+
+use cannot_run::UnrunnableVersions;
 
 pub use action::{AttemptStart, Farewell, WorkerAction};
 
@@ -57,6 +62,7 @@ pub struct WorkerProtocol {
     /// Attempts that are over, and what keeps their files from being published.
     unpublished: BTreeMap<LeaseSeq, String>,
     sweeps: BTreeMap<(SweepId, u32), Arc<FrozenSweep>>,
+    unrunnable: UnrunnableVersions,
     used: Used,
     /// What has its processor, its memory and its GPUs: the fronts.
     slots: BTreeMap<u32, WaitingLine>,
@@ -87,6 +93,8 @@ struct MasterContact {
     prefetch: u32,
     /// The health that the master knows.
     health: MachineHealth,
+    /// The versions of which the master knows that they cannot be run here.
+    cannot_run: Vec<CannotRun>,
 }
 
 #[derive(Debug)]
@@ -124,6 +132,7 @@ impl WorkerProtocol {
             progress: BTreeMap::new(),
             unpublished: BTreeMap::new(),
             sweeps: BTreeMap::new(),
+            unrunnable: UnrunnableVersions::default(),
             used: Used::default(),
             slots: BTreeMap::new(),
             gpus: BTreeSet::new(),
@@ -158,8 +167,15 @@ impl WorkerProtocol {
     /// A connection stands: the whole truth is said on it first.
     pub fn connected(&mut self, now: Time) {
         let (prefetch, health) = (self.prefetch, self.health());
-        self.link =
-            Some(MasterContact { welcomed: false, heard: now, said: now, prefetch, health: health.clone() });
+        let cannot_run = self.unrunnable.list();
+        self.link = Some(MasterContact {
+            welcomed: false,
+            heard: now,
+            said: now,
+            prefetch,
+            health: health.clone(),
+            cannot_run: cannot_run.clone(),
+        });
         self.unsent.clear();
         self.out.push(WorkerAction::Send(ToMaster::Hello(Hello {
             protocol: PROTOCOL,
@@ -176,6 +192,7 @@ impl WorkerProtocol {
             prefetch,
             draining: self.draining.is_some(),
             health,
+            cannot_run,
         })));
     }
 
@@ -309,6 +326,7 @@ impl WorkerProtocol {
         if self.exiting {
             return;
         }
+        self.unrunnable.tick(now);
         if !self.machine.is_fit() {
             self.machine.tick(now);
             self.admit(now);
@@ -407,15 +425,24 @@ impl WorkerProtocol {
         let gathers = has_work && now.ms_since(link.said) < GATHER_MS;
         let prefetch = (link.prefetch != self.prefetch).then_some(self.prefetch);
         let health = Some(health).filter(|health| *health != link.health);
-        let is_news = health.is_some() || (!gathers && (prefetch.is_some() || !self.unsent.is_empty()));
+        let cannot_run = self.unrunnable.list();
+        let cannot_run = Some(cannot_run).filter(|list| *list != link.cannot_run);
+        let is_news = health.is_some()
+            || cannot_run.is_some()
+            || (!gathers && (prefetch.is_some() || !self.unsent.is_empty()));
         if done || is_news {
             link.prefetch = self.prefetch;
             if let Some(health) = &health {
                 link.health = health.clone();
             }
+            if let Some(cannot_run) = &cannot_run {
+                link.cannot_run.clone_from(cannot_run);
+            }
             let unsent = std::mem::take(&mut self.unsent);
             let reports = unsent.iter().filter_map(|lease| self.reports.get(lease).cloned()).collect();
-            self.say(now, WorkerUpdate { reports, prefetch, health, bye: done, ..WorkerUpdate::default() });
+            let update =
+                WorkerUpdate { reports, prefetch, health, cannot_run, bye: done, ..Default::default() };
+            self.say(now, update);
         }
         if done {
             self.exit(farewell);

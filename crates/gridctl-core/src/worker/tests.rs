@@ -8,6 +8,7 @@
 )]
 
 mod ahead;
+mod cannot_run;
 mod life;
 mod link;
 mod machine;
@@ -212,6 +213,7 @@ impl Shell {
             all.progress.extend(update.progress);
             all.prefetch = update.prefetch.or(all.prefetch);
             all.health = update.health.or(all.health);
+            all.cannot_run = update.cannot_run.or(all.cannot_run);
             all.draining |= update.draining;
             all.bye |= update.bye;
             all.ping |= update.ping;
@@ -256,7 +258,7 @@ fn sweep() -> Arc<FrozenSweep> {
         spec,
         source: String::new(),
         file: None,
-        sources: Sources { base: "/".to_owned(), workdir: None, data: None },
+        sources: Sources { base: "/".to_owned(), code: None, data: None },
         output: crate::output::Output::InDataDir,
         env: Vec::new(),
         code: CodeHash::of(&[]),

@@ -16,6 +16,7 @@ impl WorkerProtocol {
             for held in waiting.filter(|held| (held.grant.sweep, held.grant.version) == (sweep, version)) {
                 held.sweep = Arc::clone(&frozen);
             }
+            self.unrunnable.forget((sweep, version));
             self.sweeps.insert((sweep, version), frozen);
         }
         for lease in update.recorded {
@@ -51,7 +52,7 @@ impl WorkerProtocol {
             Some(_) if !self.config.capacity.could_hold(&grant.resources) => {
                 Some((Class::WorkerFault, "the trial asks for more than this worker has"))
             }
-            Some(_) => None,
+            Some(_) => self.refusal((grant.sweep, grant.version)),
         };
         match (known, refused) {
             (Some(sweep), None) => {

@@ -5,6 +5,7 @@ mod credentials;
 mod events;
 mod extract;
 mod output;
+mod packs;
 mod problem;
 
 use std::sync::Arc;
@@ -67,8 +68,12 @@ pub fn router(handle: Handle) -> Router {
         .route("/workers/{worker}/kill", post(kill))
         .layer(middleware::from_fn(bounded))
         .layer(DefaultBodyLimit::max(SMALL_BYTES));
+    // These take as long as they have to, and set limits of their own.
+    let packs = Router::new()
+        .route("/packs/{pack}", get(packs::find).put(packs::bring))
+        .layer(DefaultBodyLimit::disable());
     Router::new()
-        .nest(ROOT, api)
+        .nest(ROOT, api.merge(packs))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(middleware::map_response(headers))

@@ -73,6 +73,7 @@ fn kind(error: &AskError) -> (StatusCode, &'static str) {
         AskError::PageToken(_) => (StatusCode::BAD_REQUEST, "page_token"),
         AskError::Volume(error) if error.is_retryable() => (StatusCode::SERVICE_UNAVAILABLE, "results"),
         AskError::Volume(_) => (StatusCode::CONFLICT, "results"),
+        AskError::NoPack(_) => (StatusCode::CONFLICT, "no_pack"),
         AskError::DiskFull(_) => (StatusCode::INSUFFICIENT_STORAGE, "journal_full"),
         AskError::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
         AskError::Master(_) => (StatusCode::CONFLICT, "behind"),

@@ -62,9 +62,10 @@ const SUBMIT: Need = Need::Person(Role::Submit);
 const ADMIN: Need = Need::Person(Role::Admin);
 
 /// Everything that is served, and to whom.
-pub const RULES: [Rule; 21] = [
+pub const RULES: [Rule; 24] = [
     rule("POST", "/gridctl.v1.WorkerService/Connect", Need::Work),
     rule("POST", "/gridctl.v1.WorkerService/Live", Need::Work),
+    rule("POST", "/gridctl.v1.WorkerService/FetchPack", Need::Work),
     rule("POST", "/gridctl.v1.WorkerService/Join", Need::Nothing),
     rule("POST", "/gridctl.v1.WorkerService/Renew", Need::Certificate),
     rule("GET", "/api/v1/sweeps", READ),
@@ -76,6 +77,8 @@ pub const RULES: [Rule; 21] = [
     rule("GET", "/api/v1/sweeps/{sweep}/trials/{trial}/output", READ),
     rule("GET", "/api/v1/workers", READ),
     rule("POST", "/api/v1/sweeps", SUBMIT),
+    rule("GET", "/api/v1/packs/{pack}", SUBMIT),
+    rule("PUT", "/api/v1/packs/{pack}", SUBMIT),
     rule("POST", "/api/v1/sweeps/{sweep}/steer", SUBMIT),
     rule("POST", "/api/v1/sweeps/{sweep}/retry", SUBMIT),
     rule("POST", "/api/v1/workers/drain", ADMIN),

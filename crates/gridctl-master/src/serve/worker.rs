@@ -9,12 +9,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use gridctl_core::access::Proof;
-use gridctl_core::id::{LeaseSeq, WorkerId};
+use gridctl_core::id::{LeaseSeq, PackHash, WorkerId};
 use gridctl_core::live::PIECE;
 use gridctl_core::protocol::{ToMaster, ToWorker};
 use gridctl_core::sched::Conn;
 use gridctl_proto::split::{self, StreamOpening};
 use gridctl_proto::{FieldError, v1};
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -37,6 +38,9 @@ const SILENCE: Duration = Duration::from_secs(120);
 const BURST: u32 = 2_000;
 /// One update in this time, over a while.
 const PACE: Duration = Duration::from_micros(500);
+/// Bytes of a pack that go together, and how many such pieces wait for a worker that is slow.
+const PACK_PIECE: usize = 128 << 10;
+const PIECES: usize = 4;
 
 /// The service.
 pub(crate) struct Workers {
@@ -115,6 +119,28 @@ impl v1::worker_service_server::WorkerService for Workers {
         Ok(Response::new(ReceiverStream::new(asked)))
     }
 
+    type FetchPackStream = PackPieces;
+
+    async fn fetch_pack(&self, request: Request<v1::PackRequest>) -> Result<Response<PackPieces>, Status> {
+        let caller = caller(&request)?;
+        let pack = PackHash(request.into_inner().pack.try_into().map_err(|bytes: Vec<u8>| {
+            Status::from(FieldError::new("pack", format!("has {} bytes, not 32", bytes.len())))
+        })?);
+        let ending = |_| Status::unavailable("the master is ending");
+        let found = self.handle.open_pack(pack).await.map_err(ending)?;
+        let found = found.ok_or_else(|| Status::not_found("this master does not have the pack"))?;
+        let (say, pieces) = mpsc::channel(PIECES);
+        let (keeper, mut ended) = (Arc::clone(&self.keeper), self.ended.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = send_pack(found.file, say) => {}
+                () = keeper.over(caller.proof) => {}
+                () = over(&mut ended) => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(pieces)))
+    }
+
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::Identity>, Status> {
         let from = caller(&request)?.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let v1::JoinRequest { token, public_key } = request.into_inner();
@@ -127,6 +153,25 @@ impl v1::worker_service_server::WorkerService for Workers {
         let worker = worker.ok_or_else(|| Status::permission_denied("no certificate names a worker"))?;
         let key = public(&request.into_inner().public_key)?;
         self.keeper.renew(worker, key).map(identity).map_err(refused)
+    }
+}
+
+type PackPieces = ReceiverStream<Result<v1::PackPiece, Status>>;
+
+/// Sends a pack's bytes as fast as the worker takes them.
+async fn send_pack(file: std::fs::File, say: mpsc::Sender<Result<v1::PackPiece, Status>>) {
+    let mut file = tokio::fs::File::from_std(file);
+    loop {
+        let mut data = Vec::with_capacity(PACK_PIECE);
+        let piece = match (&mut file).take(PACK_PIECE as u64).read_to_end(&mut data).await {
+            Ok(0) => return,
+            Ok(_) => Ok(v1::PackPiece { data }),
+            Err(error) => Err(Status::internal(format!("the pack cannot be read: {error}"))),
+        };
+        let is_last = piece.is_err();
+        if say.send(piece).await.is_err() || is_last {
+            return;
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn frozen(name: &str, points: u64, dir: &Path) -> FrozenSweep {
         spec,
         source: format!("name: {name}\n"),
         file: None,
-        sources: Sources { base: dir.display().to_string(), workdir: None, data: None },
+        sources: Sources { base: dir.display().to_string(), code: None, data: None },
         output: Output::At(VolumeUrl::Dir(dir.join("results"))),
         env: Vec::new(),
         code: CodeHash([1; 10]),
@@ -160,6 +160,7 @@ pub(crate) fn hello(id: u8, slots: u32) -> Hello {
         prefetch: 0,
         draining: false,
         health: MachineHealth::Fit,
+        cannot_run: Vec::new(),
     }
 }
 

@@ -150,6 +150,7 @@ fn large(worker: u8) -> Hello {
         prefetch: u32::MAX,
         draining: false,
         health: MachineHealth::Fit,
+        cannot_run: Vec::new(),
     }
 }
 

@@ -7,7 +7,8 @@ use gridctl_core::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, SweepId, Token, T
 use gridctl_core::machine::MachineHealth;
 use gridctl_core::output::{Output, VolumeUrl};
 use gridctl_core::protocol::{
-    Capacity, FrozenSweep, Grant, Hello, MasterUpdate, Sources, ToWorker, Welcome, WorkerUpdate,
+    CannotRun, Capacity, Code, FrozenSweep, Grant, Hello, MasterUpdate, Sources, ToWorker, Welcome,
+    WorkerUpdate,
 };
 use gridctl_core::record::{Channel, Class, CurvePoint, Doubt, Exit, MetricValue, Report};
 use gridctl_core::spec::{self, Resources};
@@ -95,6 +96,11 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
     })
 }
 
+fn cannot_run() -> impl Strategy<Value = Vec<CannotRun>> {
+    let one = (any::<u32>(), any::<u32>(), ".{0,20}");
+    vec(one.prop_map(|(sweep, version, why)| CannotRun { sweep: SweepId(sweep), version, why }), 0..3)
+}
+
 pub(crate) fn health() -> impl Strategy<Value = MachineHealth> {
     prop_oneof![
         Just(MachineHealth::Fit),
@@ -108,8 +114,8 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
     let capacity = any::<(u32, u64, u32, u32)>();
     let held = vec((token(), any::<u32>().prop_map(SweepId), trial()), 0..4);
     let who = (any::<u32>(), ".{0,20}", any::<[u8; 5]>(), ".{0,20}");
-    (who, capacity, held, vec(report(), 0..3), any::<(u32, bool)>(), health()).prop_map(
-        |(who, capacity, held, reports, rest, health)| Hello {
+    (who, capacity, held, vec(report(), 0..3), any::<(u32, bool)>(), (health(), cannot_run())).prop_map(
+        |(who, capacity, held, reports, rest, (health, cannot_run))| Hello {
             protocol: who.0,
             release: who.1,
             worker: WorkerId(who.2),
@@ -125,16 +131,18 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
             prefetch: rest.0,
             draining: rest.1,
             health,
+            cannot_run,
         },
     )
 }
 
 pub(crate) fn worker_update() -> impl Strategy<Value = WorkerUpdate> {
     let progress = vec((any::<u64>().prop_map(LeaseSeq), any::<i64>(), any::<f64>()), 0..4);
-    let news = (option::of(any::<u32>()), option::of(health()));
+    let news = (option::of(any::<u32>()), option::of(health()), option::of(cannot_run()));
     (vec(report(), 0..3), progress, news, any::<(bool, bool, bool)>()).prop_map(
-        |(reports, progress, (prefetch, health), (draining, bye, ping))| WorkerUpdate {
+        |(reports, progress, (prefetch, health, cannot_run), (draining, bye, ping))| WorkerUpdate {
             health,
+            cannot_run,
             reports,
             progress,
             prefetch,
@@ -194,7 +202,7 @@ pub(crate) fn frozen() -> FrozenSweep {
         spec: spec::parse(file, &spec::Context { file_stem: "wine", count: None }).expect("no mistakes").spec,
         source: "name: wine\n".to_owned(),
         file: None,
-        sources: Sources { base: "/tmp".to_owned(), workdir: Some("/tmp".to_owned()), data: None },
+        sources: Sources { base: "/tmp".to_owned(), code: Some(Code::Dir("/tmp".to_owned())), data: None },
         output: Output::At(VolumeUrl::Dir("/tmp/results".into())),
         env: vec![("A".to_owned(), "1".to_owned())],
         code: CodeHash([3; 10]),

@@ -106,6 +106,7 @@ fn plain_hello(reports: Vec<Report>) -> Hello {
         prefetch: 1,
         draining: false,
         health: MachineHealth::Fit,
+        cannot_run: Vec::new(),
     }
 }
 

@@ -38,7 +38,7 @@ impl World {
             spec: spec(sweep, count, self.plan.seed.is_multiple_of(2)),
             source: String::new(),
             file: None,
-            sources: Sources { base: "/".to_owned(), workdir: None, data: None },
+            sources: Sources { base: "/".to_owned(), code: None, data: None },
             output: Output::InDataDir,
             env: Vec::new(),
             code: CodeHash::of(&[if submitted > 1 { "other code" } else { "code" }]),

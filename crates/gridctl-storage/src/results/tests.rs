@@ -34,7 +34,7 @@ fn frozen(source: &str) -> FrozenSweep {
         spec: gridctl_core::spec::parse(file, &context).unwrap().spec,
         source: source.to_owned(),
         file: None,
-        sources: gridctl_core::protocol::Sources { base: "/base".to_owned(), workdir: None, data: None },
+        sources: gridctl_core::protocol::Sources { base: "/base".to_owned(), code: None, data: None },
         output: Output::InDataDir,
         env: Vec::new(),
         code: gridctl_core::id::CodeHash([7; 10]),

@@ -49,6 +49,8 @@ pub(crate) struct WorkerMachine {
     /// What `gridctl` means as the first word of a command.
     pub(crate) gridctl: String,
     pub(crate) cache: PathBuf,
+    /// Where workers of this machine keep the code of sweeps.
+    pub(crate) code: PathBuf,
     /// The GPUs, as `CUDA_VISIBLE_DEVICES` names them.
     pub(crate) gpus: Vec<String>,
     /// The mark of this worker's trainers, to which the slot's number is added.

@@ -133,6 +133,15 @@ impl WorkerService for Service {
         Ok(Response::new(Box::pin(tokio_stream::pending())))
     }
 
+    type FetchPackStream = Pin<Box<dyn Stream<Item = Result<v1::PackPiece, Status>> + Send>>;
+
+    async fn fetch_pack(
+        &self,
+        _: Request<v1::PackRequest>,
+    ) -> Result<Response<Self::FetchPackStream>, Status> {
+        Err(Status::not_found("this master keeps no packs"))
+    }
+
     async fn join(&self, _: Request<v1::JoinRequest>) -> Result<Response<v1::Identity>, Status> {
         Err(Status::failed_precondition("this master is on the same machine"))
     }
@@ -219,7 +228,7 @@ impl World {
             spec,
             source: String::new(),
             file: None,
-            sources: gridctl_core::protocol::Sources { base: path(self.dir()), workdir: None, data: None },
+            sources: gridctl_core::protocol::Sources { base: path(self.dir()), code: None, data: None },
             output: Output::At(VolumeUrl::Dir(output.clone())),
             env: Vec::new(),
             code: CodeHash::of(&[script]),

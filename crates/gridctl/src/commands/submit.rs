@@ -13,6 +13,8 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, number};
 use crate::settings::Settings;
 use crate::source::DataSource;
+use crate::submit::freeze::RunPlace;
+use crate::submit::pack::{self, PackedCode};
 use crate::submit::{self as sweep, CheckedFile, freeze, precheck, preview, reads};
 
 /// Runs the command.
@@ -22,8 +24,16 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
     checked.show_warnings();
     let mut master = DataSource::master(settings, &checked.file.base)?;
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
-    let frozen = prepare(&checked, &dir)?;
+    let place = if master.is_here { RunPlace::Here } else { RunPlace::Elsewhere };
+    let mut frozen = prepare(&checked, &dir, place)?;
     let unread = reads::unread(&frozen, &preview::points(&frozen)?);
+    if place == RunPlace::Elsewhere {
+        let PackedCode { pack, bytes, size } = pack::pack(&mut frozen, &checked.file, &dir)?;
+        let packed = number::bytes(bytes.len() as u64);
+        let code = format!("the code, {} ({packed} packed),", number::of(size.files, "file"));
+        let went = if master.bring(pack, bytes)? { "is at the master already" } else { "went to the master" };
+        output::say(format_args!("{code} {went}"));
+    }
     let mut submit = request(frozen, &args.again);
     let answer = match master.submit(&submit)? {
         Submitted::CodeChanged { version, lines, succeeded, failed, disturbed } => {
@@ -68,7 +78,7 @@ fn stands(status: &SweepStatus, known: Option<u64>) -> String {
 }
 
 /// Everything that can be said about a sweep without a master: resolved, checked against this machine's files, and marked.
-pub(crate) fn prepare(checked: &CheckedFile, dir: &DataDir) -> Result<FrozenSweep, Failure> {
+pub(crate) fn prepare(checked: &CheckedFile, dir: &DataDir, place: RunPlace) -> Result<FrozenSweep, Failure> {
     let source = &checked.file.source;
     if let Some(problem) = &checked.unstartable {
         return Err(Failure::new(Exit::Usage, problem.clone()).within(source));
@@ -89,7 +99,7 @@ pub(crate) fn prepare(checked: &CheckedFile, dir: &DataDir) -> Result<FrozenSwee
     }
     let points = preview::points(&frozen)?;
     precheck::command(&frozen, &points, source)?;
-    if let Some(warning) = freeze::seal(&mut frozen, dir)? {
+    if let Some(warning) = freeze::seal(&mut frozen, dir, place)? {
         diagnose::print(&warning, None);
     }
     Ok(frozen)

@@ -113,6 +113,7 @@ pub(crate) fn notice(notice: &Notice) -> String {
         Notice::MachineGivenUp { host, fault } => {
             of_machine(host, "could not start trials and takes no more", fault)
         }
+        Notice::CannotRun { host, why } => cannot_run(host, why),
         Notice::NoWorkerFits { cpu_milli, mem_mib, gpus } => {
             let processors = number::metric(f64::from(*cpu_milli) / 1000.0);
             format!(
@@ -132,6 +133,16 @@ pub(crate) fn lack(left: &Unshipped) -> String {
     let records = (left.records > 0).then(|| number::of(left.records, "record"));
     let versions = (left.versions > 0).then(|| number::of(left.versions, "version"));
     records.into_iter().chain(versions).collect::<Vec<_>>().join(" and ")
+}
+
+/// What a machine says that cannot run a sweep; it may be the end of a log.
+fn cannot_run(host: &str, why: &str) -> String {
+    let why: Vec<_> = why.trim_end().lines().map(sanitise::line).collect();
+    format!(
+        "{} cannot run this sweep, and gets no trials of it: {}",
+        sanitise::line(host),
+        why.join("\n    ")
+    )
 }
 
 /// Names of files or axes, fit to be shown.
@@ -233,7 +244,13 @@ impl NoticeTeller {
 
 /// Whether a notice is of something that was seen and stays as it is, so that once is enough.
 fn is_once(notice: &Notice) -> bool {
-    matches!(notice, Notice::MayDisturb { .. } | Notice::MayHaveDisturbed { .. } | Notice::MayBeUnread { .. })
+    matches!(
+        notice,
+        Notice::MayDisturb { .. }
+            | Notice::MayHaveDisturbed { .. }
+            | Notice::MayBeUnread { .. }
+            | Notice::CannotRun { .. }
+    )
 }
 
 fn is_same_kind(one: &Notice, other: &Notice) -> bool {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use gridctl_core::id::PackHash;
 use gridctl_core::spec::Diagnostic;
 use gridctl_core::view::{MAX_ANSWER_BYTES, Problem};
 use gridctl_master::api::ROOT;
@@ -31,6 +32,10 @@ use crate::exit::{Exit, Failure};
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// A submission looks up what is known, which may take a while.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// Code that is brought goes at so many bytes a second at least.
+const SLOWEST: u64 = 64 << 10;
+/// What a master says that does not have a pack.
+const NO_PACK: &str = "no_pack";
 /// Events come at least every two seconds.
 const SILENCE: Duration = Duration::from_secs(20);
 /// What stands in a path as it is.
@@ -108,6 +113,35 @@ impl ApiClient {
         understood(if answer.is_empty() { b"null" } else { &answer })
     }
 
+    /// Whether the master has the pack.
+    pub(crate) async fn has_pack(&mut self, pack: PackHash) -> Result<bool, Failure> {
+        let uri = route(&["packs", &pack.to_string()]);
+        let asked = async {
+            let response = self.exchange(Method::GET, &uri, (Bytes::new(), "")).await?;
+            let status = response.status();
+            match problem_of(response).await {
+                _ if status.is_success() => Ok(true),
+                Some(problem) if status == StatusCode::NOT_FOUND && problem.code == NO_PACK => Ok(false),
+                problem => Err(refused(status, problem)),
+            }
+        };
+        tokio::time::timeout(ANSWER_WITHIN, asked).await.map_err(|_| no_answer("it is silent"))?
+    }
+
+    /// Brings a pack.
+    pub(crate) async fn bring_pack(&mut self, pack: PackHash, bytes: Bytes) -> Result<(), Failure> {
+        let uri = route(&["packs", &pack.to_string()]);
+        let within = ANSWER_WITHIN + Duration::from_secs(bytes.len() as u64 / SLOWEST);
+        let brought = async {
+            let response = self.exchange(Method::PUT, &uri, (bytes, "application/octet-stream")).await?;
+            let status = response.status();
+            let problem = problem_of(response).await;
+            if status.is_success() { Ok(()) } else { Err(refused(status, problem)) }
+        };
+        let brought = tokio::time::timeout(within, brought).await;
+        brought.map_err(|_| no_answer("the code is on its way for too long"))?
+    }
+
     /// The events of a route, each handed to `each`, until they end or `each` says no.
     pub(crate) async fn follow<T: DeserializeOwned>(
         &mut self,
@@ -140,9 +174,24 @@ impl ApiClient {
 
     /// The answer to one request, if it is no refusal.
     async fn send(&mut self, method: Method, uri: &str, body: Bytes) -> Result<Response<Body>, Failure> {
+        let response = self.exchange(method, uri, (body, "application/json")).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        Err(refused(status, problem_of(response).await))
+    }
+
+    /// The answer to one request, whatever it is.
+    async fn exchange(
+        &mut self,
+        method: Method,
+        uri: &str,
+        (body, kind): (Bytes, &'static str),
+    ) -> Result<Response<Body>, Failure> {
         let mut request = Request::builder().method(method).uri(uri).header(HOST, self.host.clone());
         if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/json");
+            request = request.header(CONTENT_TYPE, kind);
         }
         if let Some(bearer) = &self.bearer {
             request = request.header(AUTHORIZATION, bearer.clone());
@@ -164,14 +213,15 @@ impl ApiClient {
                 Err(never) => match never {},
             },
         };
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        Err(refused(status, serde_json::from_slice(&body).ok()))
+        Ok(response)
     }
+}
+
+/// What is wrong, where the answer says so. The whole answer is read.
+async fn problem_of(response: Response<Body>) -> Option<Problem> {
+    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    serde_json::from_slice(&body).ok()
 }
 
 /// A connection to `address`, and what to call the other end.

@@ -9,7 +9,7 @@ pub(crate) mod target;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gridctl_core::id::WorkerId;
+use gridctl_core::id::{PackHash, WorkerId};
 use gridctl_core::sched::Steer;
 use gridctl_core::spec::Diagnostic;
 use gridctl_core::view::{
@@ -20,6 +20,7 @@ use gridctl_core::view::{
 pub(crate) use gridctl_master::chain;
 use gridctl_master::{Handle, MasterError};
 use gridctl_storage::journal::living_master;
+use gridctl_worker::Address;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
@@ -90,7 +91,8 @@ impl DataSource {
             let dir = settings.data_dir.find(from).ok().filter(|_| settings.master.is_none());
             dir.and_then(|dir| unreachable(&dir)).unwrap_or(failure)
         })?;
-        Ok(MasterSource { runtime, client })
+        let is_here = matches!(place.address, Address::Unix(_));
+        Ok(MasterSource { runtime, client, is_here })
     }
 
     /// Whether a master answers, and not just the journal.
@@ -198,6 +200,8 @@ fn named(sweep: &str) -> &str {
 pub(crate) struct MasterSource {
     runtime: Runtime,
     client: ApiClient,
+    /// It is asked by its socket, and sees the files that are seen here.
+    pub(crate) is_here: bool,
 }
 
 impl MasterSource {
@@ -205,6 +209,15 @@ impl MasterSource {
     pub(crate) fn status(&mut self, sweep: &str) -> Result<SweepStatus, Failure> {
         let route = api::route(&["sweeps", named(sweep)]);
         self.runtime.block_on(patiently(self.client.get(&route, &())))
+    }
+
+    /// Brings a pack, unless the master has it; whether it had it.
+    pub(crate) fn bring(&mut self, pack: PackHash, bytes: Vec<u8>) -> Result<bool, Failure> {
+        if self.runtime.block_on(patiently(self.client.has_pack(pack)))? {
+            return Ok(true);
+        }
+        self.runtime.block_on(self.client.bring_pack(pack, bytes.into()))?;
+        Ok(false)
     }
 
     /// Submits a sweep.

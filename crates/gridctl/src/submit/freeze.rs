@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use gridctl_core::code::{NamedFiles, is_source};
 use gridctl_core::id::CodeHash;
 use gridctl_core::output::{Output, VolumeUrl};
-use gridctl_core::protocol::{FrozenSweep, Sources};
+use gridctl_core::protocol::{Code, FrozenSweep, Sources};
 use gridctl_core::spec::{Diagnostic, SweepSpec};
 use gridctl_worker::isolate::Contents;
 
@@ -16,6 +16,15 @@ use super::{CheckedFile, at_key, naming};
 use crate::datadir::DataDir;
 use crate::exit::{Exit, Failure, SourceText};
 use crate::workdir;
+
+/// Where trials are to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RunPlace {
+    /// Where the workdir is seen.
+    Here,
+    /// On machines that get it packed.
+    Elsewhere,
+}
 
 /// A variable of the caller, by name.
 pub(crate) type Caller<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -84,7 +93,7 @@ pub(crate) fn resolve(
         file: Some(naming::relative_file(file, dir)),
         sources: Sources {
             base: text(&file.base)?,
-            workdir: workdir.as_deref().map(text).transpose()?,
+            code: workdir.as_deref().map(text).transpose()?.map(Code::Dir),
             data: data.as_deref().map(text).transpose()?,
         },
         output,
@@ -97,13 +106,21 @@ pub(crate) fn resolve(
 }
 
 /// Hashes workdir and data, and marks the code. Returns a warning where that is much to look through.
-pub(crate) fn seal(frozen: &mut FrozenSweep, data_dir: &DataDir) -> Result<Option<Diagnostic>, Failure> {
+pub(crate) fn seal(
+    frozen: &mut FrozenSweep,
+    data_dir: &DataDir,
+    place: RunPlace,
+) -> Result<Option<Diagnostic>, Failure> {
     let mut warning = None;
     let mut digest = String::new();
-    if let Some(dir) = &frozen.sources.workdir {
+    if let Some(dir) = frozen.sources.workdir() {
         let apart =
             [apart(frozen, data_dir), frozen.sources.data.iter().map(PathBuf::from).collect()].concat();
-        let hashed = workdir::hash(Path::new(dir), &apart, &NamedFiles::of(&frozen.spec))?;
+        let named = NamedFiles::of(&frozen.spec);
+        let hashed = match place {
+            RunPlace::Here => workdir::hash(Path::new(dir), &apart, &named)?,
+            RunPlace::Elsewhere => workdir::hash_packed(Path::new(dir), &apart, &named)?,
+        };
         digest = hashed.digest();
         warning = hashed.is_large().map(|size| {
             Diagnostic::warning("workdir", format!("the workdir {dir} is large: {size}"))
@@ -128,7 +145,7 @@ pub(crate) fn seal(frozen: &mut FrozenSweep, data_dir: &DataDir) -> Result<Optio
 }
 
 /// Directories that are no part of the workdir, wherever they are.
-fn apart(frozen: &FrozenSweep, data_dir: &DataDir) -> Vec<PathBuf> {
+pub(super) fn apart(frozen: &FrozenSweep, data_dir: &DataDir) -> Vec<PathBuf> {
     let volume = frozen.output.volume_in(&data_dir.journal);
     volume.local_dir().map(Path::to_owned).into_iter().chain([data_dir.journal.clone()]).collect()
 }

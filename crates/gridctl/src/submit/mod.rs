@@ -5,6 +5,7 @@ mod declarations;
 pub(crate) mod freeze;
 pub(crate) mod naming;
 mod options;
+pub(crate) mod pack;
 pub(crate) mod precheck;
 pub(crate) mod preview;
 pub(crate) mod reads;

@@ -26,7 +26,7 @@ pub(crate) fn unread(frozen: &FrozenSweep, points: &Points) -> Vec<Diagnostic> {
     if spec.command.first().is_some_and(|first| first == "gridctl") {
         return Vec::new();
     }
-    let code = match &frozen.sources.workdir {
+    let code = match frozen.sources.workdir() {
         Some(dir) => texts(Path::new(dir)),
         // All of the program is in the command.
         None if spec.command.iter().any(|word| word == "-c") => Texts { all: Vec::new(), cut: false },

@@ -7,6 +7,7 @@ mod crowd;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod nodes;
+mod packs;
 mod partition;
 mod places;
 mod roles;

@@ -34,7 +34,7 @@ pub(super) fn coded(spec: SweepSpec, code: &str) -> FrozenSweep {
         spec,
         source: String::new(),
         file: None,
-        sources: crate::protocol::Sources { base: "/sweeps".to_owned(), workdir: None, data: None },
+        sources: crate::protocol::Sources { base: "/sweeps".to_owned(), code: None, data: None },
         output: crate::output::Output::InDataDir,
         env: Vec::new(),
         code: CodeHash::of(&[code]),
@@ -71,6 +71,7 @@ pub(super) fn hello(number: u8, host: &str, slots: u32) -> Hello {
         prefetch: 0,
         draining: false,
         health: MachineHealth::Fit,
+        cannot_run: Vec::new(),
     }
 }
 

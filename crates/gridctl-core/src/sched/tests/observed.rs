@@ -6,7 +6,7 @@ use crate::code::FileChange;
 fn with_files(code: &str, files: &[(&str, &str)]) -> FrozenSweep {
     let files = files.iter().map(|(path, mark)| ((*path).to_owned(), (*mark).to_owned())).collect();
     let mut frozen = coded(spec("a", 3), code);
-    frozen.sources.workdir = Some("/w".to_owned());
+    frozen.sources.code = Some(crate::protocol::Code::Dir("/w".to_owned()));
     FrozenSweep { files, ..frozen }
 }
 

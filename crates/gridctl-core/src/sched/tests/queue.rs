@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::expr::Expr;
+use crate::protocol::CannotRun;
 use crate::spec::{AxisValues, Drawn, Law, SequenceSpec};
 use crate::value::Value;
 
@@ -354,4 +355,32 @@ fn a_version_is_told_once_on_a_connection_and_before_its_grants() {
     let held = [&second, &heard.grants[0]];
     let conn = world.open(Hello { capacity: hello(1, "", 3).capacity, ..back(1, held, []) });
     assert_eq!(world.heard(conn).sweeps.len(), 1, "a new connection knows nothing");
+}
+
+#[test]
+fn a_worker_that_cannot_run_a_version_gets_none_of_it_and_no_trial_waits_for_it() {
+    let (mut world, sweep, first) = World::at_work(10, 1);
+    let second = world.join(2, "host-2", 1);
+    let (grant, other) = (world.grant(first), world.grant(second));
+    let cannot = CannotRun { sweep, version: 1, why: "no compiler".to_owned() };
+    let update = |cannot_run: &[CannotRun], reports: Vec<Report>| {
+        Box::new(WorkerUpdate { cannot_run: Some(cannot_run.to_vec()), reports, ..WorkerUpdate::default() })
+    };
+    let back = Report { unbegun: true, ..ended(&other, Class::Drained) };
+    world.feed([Input::Said(second, update(std::slice::from_ref(&cannot), vec![back]))]);
+    assert_eq!(world.grants(second), []);
+    let notice = Notice::CannotRun { host: "host-2".to_owned(), why: "no compiler".to_owned() };
+    assert_eq!(world.status(sweep).notices, [notice]);
+    // What failed on the one that can is tried there again: there is no other machine for it.
+    world.report(first, ended(&grant, Class::Failed));
+    for _ in 0..20 {
+        world.pass(60_000, &[first, second]);
+        if let Some(grant) = world.grants(first).pop() {
+            world.report(first, ended(&grant, Class::Succeeded));
+        }
+    }
+    assert_eq!((world.status(sweep).succeeded, world.grants(second)), (10, vec![]));
+    assert_eq!(world.classes().iter().filter(|class| **class == Class::Failed).count(), 1);
+    let (_, next) = (world.submit(spec("b", 2)), world.grants(second));
+    assert_eq!(next.len(), 1, "other sweeps are as before");
 }

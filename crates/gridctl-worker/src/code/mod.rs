@@ -1,0 +1,252 @@
+//! What a version of a sweep needs on this machine before any of its trials starts: its code,
+//! fetched from the master and unpacked once.
+//! Invariant: an attempt is handed to its slot only when all of that is there; while it waits for it,
+//! it can be withdrawn at any time.
+
+mod cache;
+mod fetch;
+
+use std::collections::{HashMap, HashSet};
+use std::future::pending;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gridctl_core::id::{LeaseSeq, PackHash, SweepId};
+use gridctl_core::protocol::{Code, FrozenSweep};
+use gridctl_core::worker::AttemptStart;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
+
+use crate::connection::Client;
+use cache::{CacheEntry, CodeCache, CodeDir, VacantDir};
+
+pub(crate) use cache::is_cached;
+
+/// Versions that are kept ready though no attempt of theirs runs.
+const MOST_IDLE: usize = 4;
+/// Between looks at a directory that another worker of this machine prepares.
+const LOOK: Duration = Duration::from_millis(200);
+/// What another machine or a disk lacked is asked for again after so long, in milliseconds.
+const AGAIN_MS: u64 = 30_000;
+
+/// A version of a sweep.
+pub(crate) type VersionKey = (SweepId, u32);
+
+/// Why a version cannot be run here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StagingFault {
+    /// For people.
+    pub(crate) why: String,
+    /// It may be otherwise after so many milliseconds.
+    pub(crate) again_ms: Option<u64>,
+}
+
+impl StagingFault {
+    fn passing(why: impl std::fmt::Display) -> Self {
+        Self { why: why.to_string(), again_ms: Some(AGAIN_MS) }
+    }
+
+    fn lasting(why: impl std::fmt::Display) -> Self {
+        Self { why: why.to_string(), again_ms: None }
+    }
+}
+
+/// What staging came to, for the attempts that waited for it.
+#[derive(Debug)]
+pub(crate) struct StagingEnd {
+    pub(crate) version: VersionKey,
+    pub(crate) waiting: Vec<LeaseSeq>,
+    pub(crate) fault: Option<StagingFault>,
+}
+
+type Staged = (VersionKey, Result<CodeDir, StagingFault>);
+
+/// The versions that are ready here, or are being made so.
+#[derive(Debug)]
+pub(crate) struct CodeStager {
+    cache: CodeCache,
+    master: watch::Sender<Option<Client>>,
+    versions: HashMap<VersionKey, StagedVersion>,
+    tasks: JoinSet<Staged>,
+}
+
+#[derive(Debug)]
+struct StagedVersion {
+    /// As the master says it.
+    from: Arc<FrozenSweep>,
+    state: StagingState,
+}
+
+#[derive(Debug)]
+enum StagingState {
+    Going { waiting: Vec<LeaseSeq> },
+    Ready { here: Arc<FrozenSweep>, users: HashSet<LeaseSeq>, _dir: CodeDir },
+}
+
+impl CodeStager {
+    /// None yet; directories are made in `dir`.
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self {
+            cache: CodeCache::new(dir),
+            master: watch::Sender::new(None),
+            versions: HashMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Where the master can be asked from now on, if it can be.
+    pub(crate) fn set_master(&self, client: Option<Client>) {
+        self.master.send_replace(client);
+    }
+
+    /// Whether the attempt may be handed to its slot, with its sweep as it is found here. If not, it
+    /// waits until [`Self::next`] says what became of it.
+    pub(crate) fn admit(&mut self, start: &mut AttemptStart) -> bool {
+        let Some(pack) = start.sweep.sources.pack() else { return true };
+        let (version, lease) = ((start.grant.sweep, start.grant.version), start.grant.token.lease);
+        if self.versions.get(&version).is_some_and(|known| known.from.sources != start.sweep.sources) {
+            self.versions.remove(&version);
+        }
+        match self.versions.get_mut(&version).map(|known| &mut known.state) {
+            Some(StagingState::Ready { here, users, .. }) => {
+                users.insert(lease);
+                start.sweep = Arc::clone(here);
+                true
+            }
+            Some(StagingState::Going { waiting }) => {
+                waiting.push(lease);
+                false
+            }
+            None => {
+                let (cache, master) = (self.cache.clone(), self.master.subscribe());
+                self.tasks.spawn(async move { (version, stage(cache, master, pack).await) });
+                let state = StagingState::Going { waiting: vec![lease] };
+                self.versions.insert(version, StagedVersion { from: Arc::clone(&start.sweep), state });
+                false
+            }
+        }
+    }
+
+    /// Whether the attempt waited here, which it does no more.
+    pub(crate) fn withdraw(&mut self, lease: LeaseSeq) -> bool {
+        self.versions.values_mut().any(|version| match &mut version.state {
+            StagingState::Going { waiting } => {
+                let place = waiting.iter().position(|waits| *waits == lease);
+                place.map(|place| waiting.swap_remove(place)).is_some()
+            }
+            StagingState::Ready { .. } => false,
+        })
+    }
+
+    /// The attempt is over.
+    pub(crate) fn ended(&mut self, lease: LeaseSeq) {
+        for version in self.versions.values_mut() {
+            if let StagingState::Ready { users, .. } = &mut version.state {
+                users.remove(&lease);
+            }
+        }
+    }
+
+    /// What staging came to next; never, while nothing is staged.
+    pub(crate) async fn next(&mut self) -> StagingEnd {
+        loop {
+            let (version, staged) = match self.tasks.join_next().await {
+                Some(Ok(staged)) => staged,
+                Some(Err(error)) => resume_unwind(error.into_panic()),
+                None => return pending().await,
+            };
+            if let Some(end) = self.settle(version, staged) {
+                return end;
+            }
+        }
+    }
+
+    fn settle(&mut self, version: VersionKey, staged: Result<CodeDir, StagingFault>) -> Option<StagingEnd> {
+        // It may have moved meanwhile, and then is staged again.
+        let known = self.versions.get_mut(&version)?;
+        let StagingState::Going { waiting } = &mut known.state else { return None };
+        let waiting = std::mem::take(waiting);
+        let fault = match staged {
+            Ok(dir) => {
+                let here = Arc::new(found_in(&known.from, dir.files()));
+                known.state = StagingState::Ready { here, users: HashSet::new(), _dir: dir };
+                self.forget_idle(version);
+                None
+            }
+            Err(fault) => {
+                self.versions.remove(&version);
+                Some(fault)
+            }
+        };
+        Some(StagingEnd { version, waiting, fault })
+    }
+
+    /// Lets go of versions that nothing runs of, if there are many; but for the newest.
+    fn forget_idle(&mut self, newest: VersionKey) {
+        let is_idle = |version: &StagedVersion| matches!(&version.state, StagingState::Ready { users, .. } if users.is_empty());
+        let idle = self.versions.iter().filter(|(key, version)| **key != newest && is_idle(version));
+        let idle: Vec<VersionKey> = idle.map(|(key, _)| *key).collect();
+        for key in idle.iter().skip(MOST_IDLE) {
+            self.versions.remove(key);
+        }
+    }
+}
+
+/// The version with its code in the directory `files`, of which each attempt gets a copy.
+fn found_in(frozen: &FrozenSweep, files: &Path) -> FrozenSweep {
+    let mut here = frozen.clone();
+    here.sources.code = Some(Code::Dir(files.to_string_lossy().into_owned()));
+    here.spec.isolate = true;
+    here
+}
+
+/// Makes the code of a pack ready, once for all workers that share the directory.
+async fn stage(
+    cache: CodeCache,
+    master: watch::Receiver<Option<Client>>,
+    pack: PackHash,
+) -> Result<CodeDir, StagingFault> {
+    let vacant = match enter(&cache, pack.to_string()).await? {
+        Ok(ready) => return Ok(ready),
+        Err(vacant) => vacant,
+    };
+    tracing::info!("fetching the code {pack}");
+    let mut draft = fetch::fetch(master, pack, &vacant.draft()).await?;
+    let unpacked = spawn_blocking(move || {
+        let files = vacant.files();
+        let (file, size) = draft.verify(pack)?;
+        gridctl_storage::pack::unpack(file, &files)?;
+        Ok((vacant, size))
+    });
+    let unpacked: Result<_, gridctl_storage::pack::PackError> =
+        unpacked.await.map_err(StagingFault::passing)?;
+    let (vacant, size) = unpacked.map_err(|error| match error.is_disk() {
+        true => StagingFault::passing(format!("its code cannot be unpacked: {error}")),
+        false => StagingFault::lasting(format!("its code is not unpacked: {error}")),
+    })?;
+    tracing::info!("the code {pack} is here: {} files, {} bytes", size.files, size.bytes);
+    let finished = spawn_blocking(move || {
+        let dir = vacant.finish();
+        cache.clear();
+        dir
+    });
+    let finished = finished.await.map_err(StagingFault::passing)?;
+    finished.map_err(|error| StagingFault::passing(format!("its code cannot be kept: {error}")))
+}
+
+/// The directory of this name, once nobody else prepares it: ready, or to be prepared.
+async fn enter(cache: &CodeCache, name: String) -> Result<Result<CodeDir, VacantDir>, StagingFault> {
+    loop {
+        let (cache, name) = (cache.clone(), name.clone());
+        let entry = spawn_blocking(move || cache.enter(&name)).await.map_err(StagingFault::passing)?;
+        let entry =
+            entry.map_err(|error| StagingFault::passing(format!("no directory for its code: {error}")))?;
+        match entry {
+            CacheEntry::Ready(dir) => return Ok(Ok(dir)),
+            CacheEntry::Vacant(vacant) => return Ok(Err(vacant)),
+            CacheEntry::Busy => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
