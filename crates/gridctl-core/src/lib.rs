@@ -22,6 +22,7 @@
 pub mod access;
 pub mod attempt;
 pub mod capacity;
+pub mod cloud;
 pub mod code;
 pub mod cost;
 pub mod expr;

@@ -1,4 +1,5 @@
-//! The one clock of the fleet. Invariant: it never goes back.
+//! The clocks of the fleet. Invariant: what is waited for is counted on one that never goes back; the wall's is asked for nothing
+//! but dates that machines of a cloud bear.
 
 use gridctl_core::id::Time;
 use tokio::time::Instant;
@@ -24,4 +25,11 @@ impl Clock {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Seconds since 1970, for the dates that machines bear.
+#[cfg(feature = "ec2")]
+#[expect(clippy::disallowed_methods, reason = "a date is told by the wall's clock alone")]
+pub(crate) fn wall_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -1,9 +1,11 @@
 //! Carries out what the core's fleet plan wants. There is one kind of fleet so far: processes on
-//! this machine.
+//! this machine. With the feature `ec2`, [`ec2`] looks at machines of EC2, and ends them.
 //! Invariant: a fleet that is gone leaves no worker behind: each one holds a pipe to it, and ends
 //! when that closes.
 
 mod clock;
+#[cfg(feature = "ec2")]
+pub mod ec2;
 mod local;
 
 use std::path::PathBuf;

@@ -94,6 +94,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Doctor(args) => commands::doctor::run(&args, &settings()?),
         Command::Chaos(args) => commands::chaos::run(&args, &settings()?),
         Command::Health(args) => commands::health::run(&args, &settings()?),
+        Command::Down(args) => commands::cloud::down(&args),
+        Command::Gc(args) => commands::cloud::gc(&args),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "gridctl", &mut script);

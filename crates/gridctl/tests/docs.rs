@@ -303,6 +303,7 @@ fn pages() -> Vec<String> {
         "README.md",
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
+        "docs/aws.md",
         "docs/guide.md",
         "docs/network.md",
         "docs/containers.md",

@@ -120,3 +120,18 @@ fn trials_too_long_for_spot_machines_are_warned_of() {
     let never = json(&lab, &["demo.yaml", "--spot", "--trial-time", "40d"]);
     assert_eq!(fleet(&never, "c5.xlarge")["cost"], Json::Null);
 }
+
+#[test]
+#[cfg(not(feature = "ec2"))]
+fn a_gridctl_without_ec2_says_how_to_get_one_that_has_it() {
+    let lab = Lab::new();
+    for args in [["down", "wine"].as_slice(), &["down", "--all"], &["gc"], &["doctor", "--aws"]] {
+        let done = lab.run(args);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""), "{args:?}");
+        assert!(done.stderr.contains("was built without EC2"), "{}", done.stderr);
+        assert!(done.stderr.contains("--features ec2"), "{}", done.stderr);
+    }
+    let bad = lab.run(&["gc", "--region", "us-east-1.evil.example"]);
+    assert_eq!(bad.code, Some(2));
+    assert!(bad.stderr.contains("regions look like us-east-1"), "{}", bad.stderr);
+}

@@ -274,6 +274,12 @@ pub(crate) struct RebuildArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
+    /// Look at the account of AWS: credentials, region, image, network, what gridctl has there
+    #[arg(long)]
+    pub(crate) aws: bool,
+    /// A region of AWS [default: AWS_REGION, else the profile's]
+    #[arg(long, value_name = "REGION", requires = "aws", value_parser = super::cloud::region)]
+    pub(crate) region: Option<String>,
     /// How to print it
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: TextOrJson,

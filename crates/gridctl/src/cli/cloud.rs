@@ -50,6 +50,41 @@ pub(crate) struct PlanArgs {
     pub(crate) output: TextOrJson,
 }
 
+/// Where in AWS, and whose.
+#[derive(Debug, Args)]
+pub(crate) struct CloudArgs {
+    /// A region of AWS; once for each [default: AWS_REGION, else the profile's]
+    #[arg(long, value_name = "REGION", value_parser = region)]
+    pub(crate) region: Vec<String>,
+    /// Also what other callers of this account have made
+    #[arg(long)]
+    pub(crate) any_owner: bool,
+    /// How long to wait until it is gone
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = patience)]
+    pub(crate) wait: Duration,
+    /// How to print what is left
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: TextOrJson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DownArgs {
+    /// The sweep, by its name
+    #[arg(conflicts_with = "all")]
+    pub(crate) sweep: Option<String>,
+    /// Every sweep
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) cloud: CloudArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    #[command(flatten)]
+    pub(crate) cloud: CloudArgs,
+}
+
 /// A price of a spot machine, in dollars an hour.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SpotPrice {
@@ -59,6 +94,17 @@ pub(crate) struct SpotPrice {
 
 fn trial_time(text: &str) -> Result<Duration, String> {
     within(text, Duration::from_millis(1), YEAR)
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_secs(1), Duration::from_secs(86_400))
+}
+
+/// A region's name becomes part of a host's: nothing else is let through.
+pub(super) fn region(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let good = (3..=32).contains(&text.len()) && text.bytes().all(plain) && text.contains('-');
+    if good { Ok(text.to_owned()) } else { Err("regions look like us-east-1".to_owned()) }
 }
 
 fn spot_price(text: &str) -> Result<SpotPrice, String> {
@@ -94,6 +140,10 @@ mod tests {
         for text in ["-1", "61", "NaN", "inf", ""] {
             assert!(interruptions(text).is_err(), "{text}");
         }
+        for text in ["", "us", "US-EAST-1", "us-east-1.evil.example", "us-east-1/x", "a b-c"] {
+            assert!(region(text).is_err(), "{text}");
+        }
+        assert_eq!(region("us-gov-west-1"), Ok("us-gov-west-1".to_owned()));
         assert!(trial_time("0s").is_err() && trial_time("90").is_err() && trial_time("400d").is_err());
     }
 }

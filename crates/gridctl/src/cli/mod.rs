@@ -91,6 +91,10 @@ pub(crate) enum Command {
     Chaos(ChaosArgs),
     /// Say whether the master and the workers of the data directory answer: exit 0, or 5
     Health(HealthArgs),
+    /// End what a sweep has on EC2, look again, and print what is left
+    Down(DownArgs),
+    /// End what is on EC2 beyond its time: what any crash left behind
+    Gc(GcArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }

@@ -21,16 +21,16 @@ use crate::{address, datadir, source};
 const DAMAGE_SHOWN: usize = 10;
 
 /// One finding.
-struct Finding {
-    what: &'static str,
+pub(crate) struct Finding {
+    pub(crate) what: &'static str,
     /// `ok`, `note` or `problem`.
-    how: &'static str,
-    text: String,
+    pub(crate) how: &'static str,
+    pub(crate) text: String,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &DoctorArgs, settings: &Settings) -> Outcome {
-    let findings = look(settings);
+    let findings = if args.aws { super::cloud::look(args.region.clone())? } else { look(settings) };
     let has_problem = findings.iter().any(|finding| finding.how == "problem");
     let exit = if has_problem { Exit::Error } else { Exit::Ok };
     if args.output == TextOrJson::Json {

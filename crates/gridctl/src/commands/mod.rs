@@ -3,6 +3,7 @@
 
 pub(crate) mod chaos;
 pub(crate) mod check;
+pub(crate) mod cloud;
 pub(crate) mod daemon;
 pub(crate) mod doctor;
 pub(crate) mod health;

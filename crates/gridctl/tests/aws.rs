@@ -1,0 +1,201 @@
+//! `down`, `gc` and `doctor --aws`, against moto, which stands in for AWS. It wants `pip install 'moto[server]'`, for `python3`
+//! or for the Python that GRIDCTL_TEST_MOTO names.
+//! Invariant: whatever a command says is gone, moto does not show any more, and what is not gridctl's it shows still.
+#![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
+
+mod lab;
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use lab::{Done, Lab, skipped};
+use serde_json::Value as Json;
+
+/// What each script begins with.
+const PRELUDE: &str = "
+import boto3, os, sys, time
+kw = dict(endpoint_url=os.environ['AWS_ENDPOINT_URL'], region_name='us-east-1', aws_access_key_id='x', aws_secret_access_key='y')
+ec2, iam = boto3.client('ec2', **kw), boto3.client('iam', **kw)
+me = boto3.client('sts', **kw).get_caller_identity()['Arn']
+image = ec2.describe_images(Owners=['amazon'])['Images'][0]['ImageId']
+later = int(time.time()) + 7200
+def tags(kind, sweep, role='worker', owner=me, expires=later):
+    tags = {'sweep': sweep, 'role': role, 'owner': owner, 'expires': str(expires)}
+    return dict(TagSpecifications=[dict(ResourceType=kind, Tags=[dict(Key='gridctl:' + k, Value=v) for k, v in tags.items()])])
+def run(count, **more):
+    return [i['InstanceId'] for i in ec2.run_instances(ImageId=image, MinCount=count, MaxCount=count, **more)['Instances']]
+def left():
+    all = [i for r in ec2.describe_instances()['Reservations'] for i in r['Instances'] if i['State']['Name'] == 'running']
+    named = lambda i: next((t['Value'] for t in i.get('Tags', []) if t['Key'] == 'gridctl:sweep'), 'none')
+    return ' '.join(sorted(named(i) for i in all))
+";
+
+/// A stand-in for AWS; gone with the guard.
+struct Moto {
+    python: String,
+    server: Child,
+    endpoint: String,
+}
+
+impl Moto {
+    fn start(lab: &Lab) -> Option<Self> {
+        let python = std::env::var("GRIDCTL_TEST_MOTO").unwrap_or_else(|_| "python3".to_owned());
+        let mut has = Command::new(&python);
+        has.args(["-c", "import moto.server, boto3"]).stdout(Stdio::null()).stderr(Stdio::null());
+        if !has.status().is_ok_and(|status| status.success()) {
+            skipped(
+                "AWS: no moto for python3 (pip install 'moto[server]'), nor for what GRIDCTL_TEST_MOTO names",
+            );
+            return None;
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut server = Command::new(&python);
+        server.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
+        let server = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let moto = Self { python, server, endpoint: format!("http://127.0.0.1:{port}") };
+        lab.until("moto answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Some(moto)
+    }
+
+    /// What a script prints that has [`PRELUDE`] before it.
+    fn script(&self, script: &str) -> String {
+        let mut python = Command::new(&self.python);
+        python.arg("-c").arg(format!("{PRELUDE}{script}")).env("AWS_ENDPOINT_URL", &self.endpoint);
+        let done = python.output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    }
+
+    fn run(&self, lab: &Lab, args: &[&str]) -> Done {
+        let mut command = lab.command(args);
+        let keys = [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y"), ("AWS_REGION", "us-east-1")];
+        lab.finish(command.envs(keys).env("AWS_ENDPOINT_URL", &self.endpoint))
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn down_ends_what_bears_the_sweeps_name_and_nothing_else() {
+    let lab = Lab::new();
+    let Some(moto) = Moto::start(&lab) else { return };
+    moto.script(
+        "
+run(1, **tags('instance', 'wine', role='master')); run(54, **tags('instance', 'wine'))
+run(1, **tags('instance', 'beer')); run(1, **tags('instance', 'wine', owner='arn:aws:iam::1:user/other')); run(1)
+ec2.create_launch_template(LaunchTemplateName='a', LaunchTemplateData={'ImageId': image}, **tags('launch-template', 'wine'))
+ec2.create_security_group(GroupName='a', Description='x', **tags('security-group', 'wine'))
+ec2.create_volume(AvailabilityZone='us-east-1a', Size=8, **tags('volume', 'wine'))",
+    );
+    let unnamed = moto.run(&lab, &["down"]);
+    assert_eq!(unnamed.code, Some(2), "{}", unnamed.stderr);
+    assert!(unnamed.stderr.contains("there are beer (1 thing), wine (59 things)"), "{}", unnamed.stderr);
+    let done = moto.run(&lab, &["down", "wine"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(done.stdout, "what is left of wine in us-east-1: nothing\n");
+    assert!(done.stderr.contains("ending 1 launch template, 55 instances"), "{}", done.stderr);
+    assert!(done.stderr.contains("1 thing of other callers"), "{}", done.stderr);
+    let left = "print(left(), len(ec2.describe_launch_templates()['LaunchTemplates']), len(ec2.describe_security_groups(GroupNames=['a'])['SecurityGroups']) if 'a' in [g['GroupName'] for g in ec2.describe_security_groups()['SecurityGroups']] else 0, len(ec2.describe_volumes(Filters=[dict(Name='tag-key', Values=['gridctl:sweep'])])['Volumes']))";
+    assert_eq!(moto.script(left), "beer none wine 0 0 0");
+    let all = moto.run(&lab, &["down", "--all", "--any-owner", "-o", "json"]);
+    assert_eq!(all.code, Some(0), "{}", all.stderr);
+    let json: Json = serde_json::from_str(&all.stdout).unwrap();
+    assert_eq!(json, serde_json::json!({"regions": ["us-east-1"], "left": [], "of_others": 0}));
+    assert_eq!(moto.script("print(left())"), "none");
+}
+
+#[test]
+fn gc_ends_what_is_beyond_its_time_in_every_region_that_is_named() {
+    let lab = Lab::new();
+    let Some(moto) = Moto::start(&lab) else { return };
+    moto.script(
+        "
+run(2, **tags('instance', 'old', expires=1000)); run(1, **tags('instance', 'new')); run(1, **tags('instance', 'odd', expires='soon'))
+kw['region_name'] = 'eu-west-1'; ec2 = boto3.client('ec2', **kw)
+image = ec2.describe_images(Owners=['amazon'])['Images'][0]['ImageId']
+run(1, **tags('instance', 'old', expires=1000))",
+    );
+    let seen = moto.run(&lab, &["doctor", "--aws"]);
+    assert_eq!(seen.code, Some(1), "what is beyond its time is a problem");
+    assert!(seen.stdout.contains("2 of these beyond their time: `gridctl gc` ends them"), "{}", seen.stdout);
+    let done = moto.run(&lab, &["gc", "--region", "us-east-1", "--region", "eu-west-1"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(done.stdout, "what is left of gridctl beyond its time in us-east-1, eu-west-1: nothing\n");
+    assert!(done.stderr.contains("eu-west-1: ending 1 instance"), "{}", done.stderr);
+    assert_eq!(moto.script("print(left())"), "new odd");
+}
+
+#[test]
+fn what_cannot_be_ended_is_listed_and_the_rest_is_ended() {
+    let lab = Lab::new();
+    let Some(moto) = Moto::start(&lab) else { return };
+    let held = moto.script(
+        "
+held = run(1, **tags('instance', 'wine'))[0]; run(3, **tags('instance', 'wine'))
+ec2.modify_instance_attribute(InstanceId=held, DisableApiTermination={'Value': True}); print(held)",
+    );
+    let done = moto.run(&lab, &["down", "wine", "--wait", "5s"]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stdout.starts_with("what is left of wine:\n"), "{}", done.stdout);
+    assert!(done.stdout.contains(&held) && done.stdout.lines().count() == 3, "{}", done.stdout);
+    assert!(done.stderr.contains(&format!("{held} cannot be ended yet")), "{}", done.stderr);
+    assert_eq!(moto.script("print(left())"), "wine");
+}
+
+#[test]
+fn doctor_says_what_an_account_has_and_lacks() {
+    let lab = Lab::new();
+    let Some(moto) = Moto::start(&lab) else { return };
+    let lacks = moto.run(&lab, &["doctor", "--aws"]);
+    assert_eq!(lacks.code, Some(0), "{}", lacks.stderr);
+    let lines: Vec<&str> = lacks.stdout.lines().collect();
+    for (line, begin) in lines.iter().zip(["ok ", "ok ", "note ", "ok ", "ok ", "ok "]) {
+        assert!(line.starts_with(begin), "{}", lacks.stdout);
+    }
+    assert!(lines[0].contains("account 123456789012, as arn:aws:"), "{}", lines[0]);
+    assert!(lines[2].contains("create-service-linked-role"), "{}", lines[2]);
+    moto.script("iam.create_role(RoleName='AWSServiceRoleForEC2Spot', AssumeRolePolicyDocument='{}')");
+    let has = moto.run(&lab, &["doctor", "--aws", "--region", "us-west-2", "-o", "json"]);
+    let findings: Vec<Json> = serde_json::from_str(&has.stdout).unwrap();
+    assert_eq!((&findings[1]["text"], &findings[2]["verdict"]), (&"us-west-2".into(), &"ok".into()));
+}
+
+#[test]
+fn without_region_credentials_or_network_it_says_so() {
+    let lab = Lab::new();
+    let none = [("HOME", "/nowhere"), ("AWS_EC2_METADATA_DISABLED", "true")];
+    let keys = [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "verysecret")];
+    let region = [("AWS_REGION", "us-east-1")];
+    let nobody = [("AWS_ENDPOINT_URL", "http://127.0.0.1:1")];
+    let run = |args: &[&str], sets: &[&[(&str, &str)]]| {
+        let mut command = lab.command(args);
+        for set in sets {
+            command.envs(set.iter().copied());
+        }
+        let done = lab.finish(&mut command);
+        assert!(!done.stderr.contains("verysecret") && !done.stdout.contains("verysecret"));
+        done
+    };
+    let cases: [(&[&[(&str, &str)]], &str, &str); 3] = [
+        (&[&none], "no region of AWS is named", "set AWS_REGION"),
+        (&[&none, &region], "no credentials for AWS were found", "aws configure"),
+        (
+            &[&none, &region, &keys, &nobody],
+            "AWS cannot be reached for GetCallerIdentity",
+            "look at the network",
+        ),
+    ];
+    for (sets, error, help) in cases {
+        let done = run(&["down", "wine"], sets);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(1), ""), "{error}");
+        assert!(done.stderr.contains(error) && done.stderr.contains(help), "{}", done.stderr);
+        let doctor = run(&["doctor", "--aws"], sets);
+        assert_eq!(doctor.code, Some(1));
+        assert!(doctor.stdout.starts_with("problem ") && doctor.stdout.contains(error), "{}", doctor.stdout);
+    }
+}
