@@ -39,6 +39,7 @@ pub mod output;
 pub mod points;
 pub mod protocol;
 pub mod record;
+pub mod s3_url;
 pub mod sched;
 pub mod secrets;
 pub mod slot;

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::s3_url::{BadS3Url, S3Url, SCHEME};
 use crate::spec::limits::TEXT_BYTES;
 
 /// The results volume of a sweep that names none, as a path in the master's data directory.
@@ -19,6 +20,8 @@ pub const DEFAULT_OUTPUT: &str = "results";
 pub enum VolumeUrl {
     /// An absolute directory, as the machine names it that opens it.
     Dir(PathBuf),
+    /// What lies beneath a prefix of a bucket.
+    S3(S3Url),
 }
 
 impl VolumeUrl {
@@ -27,6 +30,7 @@ impl VolumeUrl {
     pub fn local_dir(&self) -> Option<&Path> {
         match self {
             Self::Dir(dir) => Some(dir),
+            Self::S3(_) => None,
         }
     }
 
@@ -41,24 +45,36 @@ impl fmt::Display for VolumeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dir(dir) => dir.display().fmt(f),
+            Self::S3(url) => url.fmt(f),
         }
     }
 }
 
 /// A text that is no address of a results volume.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no results volume that this gridctl can open: it opens absolute directories")]
-pub struct BadVolumeUrl {
-    /// The text, shortened.
-    pub text: String,
+pub enum BadVolumeUrl {
+    /// No absolute directory.
+    #[error(
+        "{text:?} is no results volume that this gridctl can open: it opens absolute directories and `s3://` addresses"
+    )]
+    Unknown {
+        /// The text, shortened.
+        text: String,
+    },
+    /// No address in S3.
+    #[error(transparent)]
+    S3(#[from] BadS3Url),
 }
 
 impl FromStr for VolumeUrl {
     type Err = BadVolumeUrl;
 
     fn from_str(text: &str) -> Result<Self, BadVolumeUrl> {
+        if text.starts_with(SCHEME) {
+            return Ok(Self::S3(text.parse()?));
+        }
         let sound = text.starts_with('/') && text.len() <= TEXT_BYTES && !text.contains('\0');
-        let bad = || BadVolumeUrl { text: text.chars().take(80).collect() };
+        let bad = || BadVolumeUrl::Unknown { text: text.chars().take(80).collect() };
         sound.then(|| Self::Dir(text.into())).ok_or_else(bad)
     }
 }
@@ -121,18 +137,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_an_absolute_directory_and_reads_back() {
-        for text in ["results", "/data/results", "/"] {
+    fn an_address_is_an_absolute_directory_or_in_s3_and_reads_back() {
+        for text in ["results", "/data/results", "/", "s3://bucket/results"] {
             let output = Output::try_from(text.to_owned()).unwrap();
             assert_eq!(String::from(output.clone()), text);
             let json = serde_json::to_string(&output).unwrap();
             assert_eq!(serde_json::from_str::<Output>(&json).unwrap(), output);
         }
         let long = format!("/{}", "x".repeat(TEXT_BYTES));
-        for text in ["", "here", "./results", "s3://bucket/results", "file:///results", "/a\0b", &long] {
+        for text in ["", "here", "./results", "file:///results", "/a\0b", &long] {
             let refused = Output::try_from(text.to_owned()).unwrap_err();
             assert!(refused.to_string().contains("absolute directories"), "{refused}");
         }
+        let refused = Output::try_from("s3://b/results".to_owned()).unwrap_err();
+        assert!(refused.to_string().contains("a bucket's name"), "{refused}");
     }
 
     #[test]

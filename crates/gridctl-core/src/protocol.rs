@@ -9,6 +9,7 @@ use crate::id::{CodeHash, Epoch, Fingerprint, LeaseSeq, PackHash, SweepId, Token
 use crate::machine::MachineHealth;
 use crate::output::Output;
 use crate::record::Report;
+use crate::s3_url::S3Url;
 use crate::spec::{Resources, SweepSpec};
 use crate::value::Params;
 
@@ -48,6 +49,17 @@ pub struct FrozenSweep {
     /// path, the data as the sweep file names it, each with its hash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<(String, String)>,
+}
+
+impl FrozenSweep {
+    /// Where the data lies in S3, and the version that was found there, if it does.
+    #[must_use]
+    pub fn s3_data(&self) -> Option<(S3Url, &str)> {
+        let name = self.spec.data.as_ref()?;
+        let url = name.parse().ok()?;
+        let (_, version) = self.files.iter().find(|(file, _)| file == name)?;
+        Some((url, version))
+    }
 }
 
 /// Where a version's code and data are found.

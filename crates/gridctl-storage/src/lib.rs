@@ -2,6 +2,7 @@
 //! Invariant: what a call here has acknowledged survives a crash, and what was damaged is reported, never returned as data.
 
 mod clock;
+pub mod dataset;
 mod durable;
 pub mod journal;
 pub mod owned;

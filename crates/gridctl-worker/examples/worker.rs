@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         host: "test".to_owned(),
         work_dir: dir.join("work"),
         cache_dir: dir.join("cache"),
+        datasets: dir.join("datasets"),
         slots: Some(slots),
         gpus: None,
         mark: dir.display().to_string(),

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
 use crate::address::{Address, Bearer};
-use crate::attempt::{Assignment, AttemptOrder, SlotKeeper, SlotNews, WorkerMachine, came_to};
+use crate::attempt::{Assignment, AttemptOrder, SlotKeeper, SlotNews, WorkerMachine, bring, came_to};
 use crate::clock;
 use crate::code::{CodeStager, StagingEnd, StagingFault};
 use crate::connection::{Dial, LinkError, MasterLink, connect};
@@ -82,6 +82,8 @@ pub(crate) struct WorkerLoop {
     away: Time,
     failures: u32,
     keepers: JoinSet<()>,
+    /// Attempts whose data is on its way.
+    staging: JoinSet<()>,
     work: HashMap<u32, UnboundedSender<Assignment>>,
     orders: HashMap<LeaseSeq, UnboundedSender<AttemptOrder>>,
     code: CodeStager,
@@ -104,6 +106,7 @@ impl WorkerLoop {
             away: clock::now(),
             failures: 0,
             keepers: JoinSet::new(),
+            staging: JoinSet::new(),
             work: HashMap::new(),
             orders: HashMap::new(),
             code,
@@ -123,6 +126,7 @@ impl WorkerLoop {
                 Some(said) = self.said.recv() => self.hear(said),
                 // None ends while its channel is open, but by a panic: this worker is then no good.
                 Some(ended) = self.keepers.join_next() => came_to(ended),
+                Some(brought) = self.staging.join_next() => came_to(brought),
                 message = next(self.link.as_mut()) => self.told(message),
                 link = connected(self.connecting.as_mut()) => self.connected(link),
                 staged = self.code.next() => self.staged(staged),
@@ -327,8 +331,15 @@ impl WorkerLoop {
             keepers.spawn(SlotKeeper::new(Arc::clone(machine), number, say.clone()).serve(assignments));
             work
         });
+        let is_in_s3 = start.sweep.s3_data().is_some();
+        let assignment = Assignment { start, orders: ordered, data: None };
+        if is_in_s3 {
+            let datasets = Arc::clone(&machine.datasets);
+            self.staging.spawn(bring(datasets, assignment, (work.clone(), say.clone())));
+            return;
+        }
         // A slot ends only when this end of its channel does.
-        let _ = work.send(Assignment { start, orders: ordered });
+        let _ = work.send(assignment);
     }
 
     /// Ends all slots: gently where nothing goes on in them; one whose pipe closes ends whatever it
@@ -339,6 +350,7 @@ impl WorkerLoop {
         if let Some(link) = self.link.take().filter(|_| gently) {
             link.close().await;
         }
+        self.staging.shutdown().await;
         self.work.clear();
         if gently {
             let keepers = &mut self.keepers;

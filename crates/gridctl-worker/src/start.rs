@@ -22,7 +22,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinSet;
 
 use crate::address::{Address, Bearer};
-use crate::attempt::{KeptPlace, PreparedVersions, WorkerMachine};
+use crate::attempt::{Datasets, KeptPlace, PreparedVersions, WorkerMachine};
 use crate::cgroup::CgroupSupport;
 use crate::clock;
 use crate::event_loop::{LoopEnd, MasterSide, Wish, WorkerLoop};
@@ -68,6 +68,8 @@ pub struct WorkerConfig {
     /// `<data-dir>/work/slots`: there the worker makes a directory of its own, and removes that at
     /// the end. Of what else is there only the directories of dead workers are removed.
     pub work_dir: PathBuf,
+    /// `<data-dir>/datasets`: data that was fetched from S3, stays as long as there is room.
+    pub datasets: PathBuf,
     /// `<data-dir>/cache`: `GRID_CACHE_DIR`, stays.
     pub cache_dir: PathBuf,
     /// Exactly so many trials at once; `None`: as many as fit.
@@ -227,6 +229,7 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Wor
         std::path::absolute(path).map_err(begin(format!("find the directory {}", path.display())))
     };
     let (work_dir, cache) = (absolute(&config.work_dir)?, absolute(&config.cache_dir)?);
+    let datasets = Arc::new(Datasets::new(&absolute(&config.datasets)?));
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -257,6 +260,7 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Wor
         body: SlotBody::Process(config.slot_program.clone()),
         cache,
         code,
+        datasets,
         gpus,
         mark,
         cgroups,

@@ -27,6 +27,11 @@ pub(crate) fn work_dir(named: Option<&Path>, dir: &Path) -> PathBuf {
     named.map_or_else(|| slots(dir), |named| named.join("gridctl-slots"))
 }
 
+/// Where data is that was fetched from S3.
+pub(crate) fn datasets(dir: &Path) -> PathBuf {
+    dir.join("datasets")
+}
+
 /// Where to look.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DataDirChoice {

@@ -6,6 +6,7 @@ use super::limits;
 use super::settings::{duration, unit};
 use super::units;
 use super::yaml::{Kind, Tree};
+use crate::s3_url::{BadS3Url, S3Url};
 use crate::value::Value;
 
 /// The keys that end up in [`super::SweepSpec::unserved`].
@@ -92,27 +93,12 @@ fn aws(check: &mut Checker<'_>, tree: &Tree) -> Option<()> {
 
 /// Whether `address` is `s3://bucket/prefix`; else the error.
 pub(super) fn s3(check: &mut Checker<'_>, what: &str, address: &str, tree: &Tree) -> bool {
-    let rest = address.strip_prefix("s3://");
-    let (bucket, key) = rest.map_or(("", ""), |rest| rest.split_once('/').unwrap_or((rest, "")));
-    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let good = (3..=63).contains(&bucket.len())
-        && bucket.chars().all(|c| edge(c) || matches!(c, '.' | '-'))
-        && bucket.starts_with(edge)
-        && bucket.ends_with(edge)
-        && !bucket.contains("..")
-        && key.len() <= 1_024
-        && !key.contains(char::is_control)
-        && !key.split('/').any(|part| part == "." || part == "..");
-    if !good {
-        refuse(
-            check,
-            what,
-            tree,
-            "it is no address of a bucket",
-            "addresses look like `s3://my-bucket/some/prefix/`",
-        );
-    }
-    good
+    let problem = match address.parse::<S3Url>() {
+        Ok(_) => return true,
+        Err(BadS3Url { why, .. }) => why,
+    };
+    refuse(check, what, tree, problem, "addresses look like `s3://my-bucket/some/prefix/`");
+    false
 }
 
 fn notify(check: &mut Checker<'_>, tree: &Tree) -> Option<()> {

@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::{Entry, Published, Put, Volume, VolumeError, check_path};
+use super::{Entry, Published, Put, Volume, VolumeError, check_listed, check_path};
 use crate::sparse::SparseWriter;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -197,7 +197,7 @@ impl Volume for DirVolume {
     }
 
     fn list(&self, path: &str) -> Result<Vec<Entry>, VolumeError> {
-        check_path(path)?;
+        check_listed(path)?;
         let dir = match self.directory(path, false) {
             Ok(dir) => dir,
             Err(VolumeError::NotFound { .. }) => return Ok(Vec::new()),

@@ -1,8 +1,10 @@
 //! What can be wrong with a results volume, one variant for each different reaction.
-//! Invariant: `NoSpace` and `Io` lost nothing and may be tried again; every other one stays as it
-//! is until a person acts.
+//! Invariant: what is retryable lost nothing and may be tried again; every other one stays as it is
+//! until a person acts.
 
 use std::io;
+
+use super::S3Problem;
 
 /// Why the volume did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,22 @@ pub enum VolumeError {
         /// What the system says.
         why: String,
     },
+    /// S3 did not do what was asked.
+    #[error("s3://{bucket}: {call} failed: {problem}")]
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// What was asked, as AWS names it.
+        call: &'static str,
+        /// What is wrong.
+        problem: S3Problem,
+    },
+    /// This gridctl cannot talk to S3.
+    #[error("{url} cannot be opened: this gridctl was built without S3")]
+    WithoutS3 {
+        /// The address.
+        url: String,
+    },
     /// The system failed, perhaps only for now.
     #[error("`{path}` in the results volume failed")]
     Io {
@@ -80,7 +98,11 @@ impl VolumeError {
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::NoSpace { .. } | Self::Io { .. })
+        match self {
+            Self::NoSpace { .. } | Self::Io { .. } => true,
+            Self::S3 { problem, .. } => problem.is_retryable(),
+            _ => false,
+        }
     }
 
     /// Whether the same call fails whatever becomes of the volume.
@@ -103,6 +125,10 @@ impl VolumeError {
             Self::Conflict { .. } => "two masters may be writing here: let one of them end",
             Self::Damaged { .. } => {
                 "the disk or another program changed it; the journal, if there is one, has the outcomes"
+            }
+            Self::S3 { problem, .. } => return problem.help(),
+            Self::WithoutS3 { .. } => {
+                "`cargo build --release` of gridctl has S3; `--no-default-features` needs `--features s3`"
             }
             Self::NotFound { .. } | Self::BadPath { .. } | Self::Io { .. } => return None,
         })

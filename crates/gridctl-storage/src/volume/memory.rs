@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::dir::hex;
-use super::{Entry, Published, Put, Volume, VolumeError, check_path};
+use super::{Entry, Published, Put, Volume, VolumeError, check_listed, check_path};
 
 /// How a volume fails for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,7 +137,7 @@ impl Inner {
 
     /// Files beneath `path`: what follows its slash, and their size.
     fn below<'a>(&'a self, path: &str) -> impl Iterator<Item = (&'a str, u64)> {
-        let above = format!("{path}/");
+        let above = if path.is_empty() { String::new() } else { format!("{path}/") };
         let files = self
             .files
             .range(above.clone()..)
@@ -182,7 +182,7 @@ impl Volume for MemoryVolume {
     }
 
     fn list(&self, path: &str) -> Result<Vec<Entry>, VolumeError> {
-        check_path(path)?;
+        check_listed(path)?;
         let inner = self.called();
         let mut entries: BTreeMap<&str, (u64, bool)> = BTreeMap::new();
         for (rest, size) in inner.below(path) {

@@ -6,6 +6,9 @@
 pub mod dir;
 mod error;
 pub mod memory;
+#[cfg(feature = "s3")]
+pub mod s3;
+mod s3_problem;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +21,7 @@ use gridctl_core::output::VolumeUrl;
 pub use dir::DirVolume;
 pub use error::VolumeError;
 pub use memory::{MemoryVolume, VolumeFault};
+pub use s3_problem::S3Problem;
 
 /// The longest path that every kind of volume takes.
 pub const LONGEST_PATH: usize = 1_024;
@@ -78,7 +82,8 @@ pub trait Volume: Send + Sync {
     /// [`VolumeError::NotFound`].
     fn get(&self, path: &str, range: Range<u64>) -> Result<Vec<u8>, VolumeError>;
 
-    /// What lies directly beneath `path`, sorted by name; nothing if there is no such directory.
+    /// What lies directly beneath `path`, or in all if that is empty, sorted by name; nothing if
+    /// there is no such directory.
     ///
     /// # Errors
     /// [`VolumeError::Obstructed`], [`VolumeError::Io`].
@@ -94,10 +99,15 @@ pub trait Volume: Send + Sync {
 /// Opens the volume at `url`, which must be there.
 ///
 /// # Errors
-/// [`VolumeError::NotFound`] if it is not; [`VolumeError::Obstructed`], [`VolumeError::NotAllowed`].
+/// [`VolumeError::NotFound`] if it is not; [`VolumeError::Obstructed`], [`VolumeError::NotAllowed`];
+/// [`VolumeError::S3`], [`VolumeError::WithoutS3`].
 pub fn open(url: &VolumeUrl) -> Result<Arc<dyn Volume>, VolumeError> {
     match url {
         VolumeUrl::Dir(dir) => Ok(Arc::new(DirVolume::open(dir)?)),
+        #[cfg(feature = "s3")]
+        VolumeUrl::S3(url) => Ok(Arc::new(s3::S3Volume::open(url)?)),
+        #[cfg(not(feature = "s3"))]
+        VolumeUrl::S3(url) => Err(VolumeError::WithoutS3 { url: url.to_string() }),
     }
 }
 
@@ -108,7 +118,16 @@ pub fn open(url: &VolumeUrl) -> Result<Arc<dyn Volume>, VolumeError> {
 pub fn create(url: &VolumeUrl) -> Result<Arc<dyn Volume>, VolumeError> {
     match url {
         VolumeUrl::Dir(dir) => Ok(Arc::new(DirVolume::create(dir)?)),
+        #[cfg(feature = "s3")]
+        VolumeUrl::S3(url) => Ok(Arc::new(s3::S3Volume::create(url)?)),
+        #[cfg(not(feature = "s3"))]
+        VolumeUrl::S3(url) => Err(VolumeError::WithoutS3 { url: url.to_string() }),
     }
+}
+
+/// Whether `path` can be listed.
+fn check_listed(path: &str) -> Result<(), VolumeError> {
+    if path.is_empty() { Ok(()) } else { check_path(path) }
 }
 
 /// Whether `path` is relative and made of names that mean the same on every kind of volume.

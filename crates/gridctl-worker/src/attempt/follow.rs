@@ -12,6 +12,7 @@ use gridctl_core::protocol::Grant;
 use gridctl_core::record::Exit;
 use gridctl_core::spec::signal_number;
 use gridctl_core::worker;
+use gridctl_storage::dataset::StagedDataset;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::spawn_blocking;
 
@@ -47,6 +48,8 @@ pub(super) struct FollowedAttempt {
     stay: Option<WorkdirStay>,
     pub(super) orders: UnboundedReceiver<AttemptOrder>,
     pub(super) said: UnboundedSender<SlotNews>,
+    /// What it reads stays here as long as it runs.
+    _data: Option<Arc<StagedDataset>>,
     look_at: Time,
     progress: Option<(i64, f64)>,
 }
@@ -94,6 +97,7 @@ impl FollowedAttempt {
             said: said.clone(),
             workdirs: Arc::clone(&machine.workdirs),
             stay: None,
+            _data: prepared.data.clone(),
             start,
             scratch,
             orders,

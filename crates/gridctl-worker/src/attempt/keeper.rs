@@ -146,7 +146,7 @@ impl SlotKeeper {
 
     /// Prepares an attempt and hands it to the slot, which starts it when it can; or publishes what
     /// an earlier one at this trial left.
-    async fn take(&mut self, Assignment { start, orders }: Assignment) {
+    async fn take(&mut self, Assignment { start, orders, data }: Assignment) {
         if let Some(kept) = self.machine.kept.find(&start).await {
             let said = self.said.clone();
             self.ending.spawn(async move { (kept.end_attempt(start, orders, said).await, None) });
@@ -158,7 +158,7 @@ impl SlotKeeper {
         };
         self.next_id += 1;
         let id = self.next_id;
-        let prepared = match prepare::prepare(&self.machine, id, &start, &mut scratch).await {
+        let prepared = match prepare::prepare(&self.machine, (id, &start, data), &mut scratch).await {
             Ok(Ok(prepared)) => prepared,
             Ok(Err(text)) => {
                 return self.say(Box::new(report::not_started(&start.grant, text)), Some(scratch));

@@ -2,6 +2,7 @@
 //! Invariant: every attempt ends in exactly one report, and its files are published before that
 //! report leaves.
 
+mod data;
 mod end;
 mod follow;
 mod keeper;
@@ -22,6 +23,7 @@ use gridctl_core::attempt::StopReason;
 use gridctl_core::id::LeaseSeq;
 use gridctl_core::record::Report;
 use gridctl_core::worker::AttemptStart;
+use gridctl_storage::dataset::StagedDataset;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinError;
 
@@ -32,6 +34,7 @@ use crate::scratch::WorkDir;
 use crate::slot::SlotBody;
 use crate::workdir::Workdirs;
 
+pub(crate) use data::{Datasets, bring};
 pub(crate) use keeper::SlotKeeper;
 pub(crate) use kept::KeptPlace;
 pub(crate) use prepare::PreparedVersions;
@@ -51,6 +54,7 @@ pub(crate) struct WorkerMachine {
     pub(crate) cache: PathBuf,
     /// Where workers of this machine keep the code of sweeps.
     pub(crate) code: PathBuf,
+    pub(crate) datasets: Arc<Datasets>,
     /// The GPUs, as `CUDA_VISIBLE_DEVICES` names them.
     pub(crate) gpus: Vec<String>,
     /// The mark of this worker's trainers, to which the slot's number is added.
@@ -99,6 +103,8 @@ impl WorkerMachine {
 pub(crate) struct Assignment {
     pub(crate) start: Box<AttemptStart>,
     pub(crate) orders: UnboundedReceiver<AttemptOrder>,
+    /// Its data, where that was fetched.
+    pub(crate) data: Option<Arc<StagedDataset>>,
 }
 
 /// What is said to an attempt.

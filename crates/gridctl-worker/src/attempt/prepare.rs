@@ -12,6 +12,7 @@ use gridctl_core::output::Output;
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::secrets::Secrets;
 use gridctl_core::worker;
+use gridctl_storage::dataset::StagedDataset;
 use tokio::task::spawn_blocking;
 
 use super::WorkerMachine;
@@ -109,6 +110,8 @@ pub(super) struct Prepared {
     pub(super) version: Arc<PreparedVersion>,
     pub(super) restored: RestoredCheckpoint,
     pub(super) start: TrainerStart,
+    /// Its data, where that was fetched.
+    pub(super) data: Option<Arc<StagedDataset>>,
 }
 
 /// Empty directories, but for the newest published checkpoint, files of parameters, and what to
@@ -116,8 +119,7 @@ pub(super) struct Prepared {
 /// started.
 pub(super) async fn prepare(
     machine: &WorkerMachine,
-    id: u64,
-    start: &worker::AttemptStart,
+    (id, start, data): (u64, &worker::AttemptStart, Option<Arc<StagedDataset>>),
     scratch: &mut Scratch,
 ) -> Result<Result<Prepared, String>, AttemptFault> {
     let version = machine.versions.get(&start.sweep, machine.body.environment_base());
@@ -128,7 +130,7 @@ pub(super) async fn prepare(
     scratch.clean().map_err(AttemptFault::scratch)?;
     let restored = publish::restore(&start.sweep, &start.grant, &scratch.checkpoint).await;
     let restored = restored.map_err(AttemptFault::restore)?;
-    let site = site(machine, start, &version, scratch);
+    let site = site(machine, start, (&version, data.as_deref()), scratch);
     let launch = Launch::new(&start.sweep, &start.grant, &site);
     let (argv, env) = match launch.argv_and_env(&version.base) {
         Ok(both) => both,
@@ -141,7 +143,8 @@ pub(super) async fn prepare(
         false => PathBuf::from(workdir(&start.sweep)),
     };
     let cwd = machine.body.mounts().inside(&cwd);
-    Ok(Ok(Prepared { version, restored, start: TrainerStart { id, argv, env, cwd, by_ms: start.by.0 } }))
+    let start = TrainerStart { id, argv, env, cwd, by_ms: start.by.0 };
+    Ok(Ok(Prepared { version, restored, start, data }))
 }
 
 /// The directory of the code, where trials start.
@@ -180,7 +183,7 @@ async fn isolated(
 fn site(
     machine: &WorkerMachine,
     start: &worker::AttemptStart,
-    version: &PreparedVersion,
+    (version, data): (&PreparedVersion, Option<&StagedDataset>),
     scratch: &Scratch,
 ) -> Site {
     let mounts = machine.body.mounts();
@@ -196,7 +199,10 @@ fn site(
         output_dir: text(&scratch.output),
         checkpoint_dir: text(&scratch.checkpoint),
         cache_dir: text(&machine.cache),
-        data_dir: start.sweep.sources.data.as_ref().map(|dir| text(Path::new(dir))),
+        data_dir: data
+            .map(StagedDataset::path)
+            .or(start.sweep.sources.data.as_deref().map(Path::new))
+            .map(text),
         cpus: resources.cpu_milli.div_ceil(1000),
         mem_mib: resources.mem_mib,
         gpus: gpus.cloned().collect(),

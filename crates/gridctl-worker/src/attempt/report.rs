@@ -41,6 +41,10 @@ impl AttemptFault {
         Self::unbegun(format!("cannot restore the checkpoint: {text}"))
     }
 
+    pub(super) fn data(text: &str) -> Self {
+        Self::unbegun(format!("cannot get the data: {text}"))
+    }
+
     pub(super) fn cgroup(error: io::Error) -> Self {
         Self::unbegun(format!("cannot set the slot's memory limit: {error}"))
     }

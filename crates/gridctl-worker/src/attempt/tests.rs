@@ -32,6 +32,7 @@ pub(crate) fn machine(dir: &Path, checkpoint_every_ms: u64) -> WorkerMachine {
         gridctl: "gridctl".to_owned(),
         cache: dir.join("cache"),
         code: dir.join("code"),
+        datasets: Arc::new(Datasets::new(&dir.join("datasets"))),
         gpus: Vec::new(),
         mark: dir.display().to_string(),
         cgroups: CgroupSupport::None { why: "a test".to_owned() },
@@ -79,7 +80,7 @@ impl Room {
         let (orders, ordered) = mpsc::unbounded_channel();
         self.orders = Some(orders);
         let start = self.start(script);
-        self.work.send(Assignment { start, orders: ordered }).unwrap();
+        self.work.send(Assignment { start, orders: ordered, data: None }).unwrap();
     }
 
     fn start(&mut self, script: &str) -> Box<AttemptStart> {
@@ -374,7 +375,7 @@ async fn an_attempt_that_comes_to_the_front_because_another_is_too_late_can_be_s
     let mut room = Room::new(300_000);
     let (_late, ordered) = mpsc::unbounded_channel();
     let start = Box::new(AttemptStart { by: Time(0), ..*room.start("echo acc=1") });
-    room.work.send(Assignment { start, orders: ordered }).unwrap();
+    room.work.send(Assignment { start, orders: ordered, data: None }).unwrap();
     room.begin("sleep 300");
     let order = AttemptOrder::Stop { reason: StopReason::Cancelled, grace_ms: 0 };
     room.orders.as_ref().unwrap().send(order).unwrap();

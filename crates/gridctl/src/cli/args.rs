@@ -267,7 +267,7 @@ pub(crate) struct DrainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RebuildArgs {
-    /// A results volume, or one sweep's directory in it; once for each
+    /// A results volume, or one sweep's directory in it; once for each; `s3://` addresses as well
     #[arg(long, value_name = "DIR", required = true)]
     pub(crate) from: Vec<PathBuf>,
 }

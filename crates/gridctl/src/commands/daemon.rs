@@ -112,6 +112,7 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         work_dir: datadir::work_dir(args.work_dir.as_deref(), &dir),
         cache_dir: dir.join("cache"),
+        datasets: datadir::datasets(&dir),
         slots: args.machine.slots,
         gpus: args.machine.gpus.clone().map(|list| list.0),
         mark: mark::of(&dir),

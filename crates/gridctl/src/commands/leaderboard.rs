@@ -24,7 +24,7 @@ pub(crate) fn run(args: &LeaderboardArgs, settings: &Settings) -> Outcome {
         ..asked(args.k)
     };
     let (board, notices) = match target::resolve(args.sweep.as_deref(), settings)? {
-        LeaderboardTarget::Results(dir) => (results::leaderboard(&dir, &query)?, Vec::new()),
+        LeaderboardTarget::Results(place) => (results::leaderboard(&place, &query)?, Vec::new()),
         LeaderboardTarget::Sweep { name, from } => {
             let mut source = DataSource::open(settings, &from)?;
             let board = all(&mut source, &name, &query)?;

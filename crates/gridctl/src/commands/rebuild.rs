@@ -3,11 +3,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use gridctl_core::output::{Output, VolumeUrl};
+use gridctl_core::s3_url::{S3Url, SCHEME};
 use gridctl_master::{RebuildFrom, RebuiltSweep};
 use gridctl_storage::journal::Options;
-use gridctl_storage::results::CLAIM;
+use gridctl_storage::results::{CLAIM, Results};
+use gridctl_storage::volume::{self, Volume, VolumeError};
 
 use crate::cli::RebuildArgs;
 use crate::datadir::DataDir;
@@ -76,13 +79,16 @@ fn left_out(sweeps: &[RebuiltSweep]) -> Outcome {
 /// The sweeps whose results are in `place`: a results volume, or one sweep's directory in it.
 fn results_in(place: &Path, dir: &DataDir) -> Result<Vec<RebuildFrom>, Failure> {
     let shown = output::sanitise::short(&place.display().to_string(), 200);
-    let fail = |error: std::io::Error| {
-        Failure::usage("rebuild::from", format!("cannot read {shown}: {}", reason(&error)))
-    };
     let none = || {
         Failure::usage("rebuild::from", format!("{shown} holds no results of a sweep")).help(
             "results are in <output>/<sweep>, by default gridctl-data/results/<sweep>: name either directory",
         )
+    };
+    if let Some(address) = place.to_str().filter(|text| text.starts_with(SCHEME)) {
+        return results_in_s3(address, none);
+    }
+    let fail = |error: std::io::Error| {
+        Failure::usage("rebuild::from", format!("cannot read {shown}: {}", reason(&error)))
     };
     let place = place.canonicalize().map_err(fail)?;
     let has_claim = |dir: &Path| dir.join(CLAIM).is_file();
@@ -102,4 +108,36 @@ fn results_in(place: &Path, dir: &DataDir) -> Result<Vec<RebuildFrom>, Failure> 
     };
     let found: Option<Vec<RebuildFrom>> = sweeps.into_iter().map(from).collect();
     found.filter(|found| !found.is_empty()).ok_or_else(none)
+}
+
+/// The same, of an address in S3.
+fn results_in_s3(address: &str, none: impl Fn() -> Failure) -> Result<Vec<RebuildFrom>, Failure> {
+    let url = source::results::s3_url(address)?;
+    let failed = |error: VolumeError| {
+        Failure::error("rebuild::from", source::chain(&error)).maybe_help(error.help().map(str::to_owned))
+    };
+    let from = |volume: VolumeUrl, sweep: String| RebuildFrom {
+        output: Output::At(volume.clone()),
+        url: volume,
+        sweep,
+    };
+    let volume = |url: &S3Url| volume::open(&VolumeUrl::S3(url.clone())).map_err(failed);
+    let has_claim = |open: &Arc<dyn Volume>, sweep: &str| match Results::of_name(Arc::clone(open), sweep) {
+        Ok(_) => Ok(true),
+        Err(VolumeError::NotFound { .. } | VolumeError::BadPath { .. }) => Ok(false),
+        Err(error) => Err(failed(error)),
+    };
+    if let Some((above, sweep)) = url.split_last()
+        && has_claim(&volume(&above)?, &sweep)?
+    {
+        return Ok(vec![from(VolumeUrl::S3(above), sweep)]);
+    }
+    let open = volume(&url)?;
+    let mut found = Vec::new();
+    for entry in open.list("").map_err(failed)?.into_iter().filter(|entry| entry.is_dir) {
+        if has_claim(&open, &entry.name)? {
+            found.push(from(VolumeUrl::S3(url.clone()), entry.name));
+        }
+    }
+    Some(found).filter(|found| !found.is_empty()).ok_or_else(none)
 }

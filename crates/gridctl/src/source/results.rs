@@ -1,8 +1,9 @@
-//! What is read from results directories: a leaderboard without journal or master, from the records that were shipped; and where the
+//! What is read from results volumes: a leaderboard without journal or master, from the records that were shipped; and where the
 //! files of an attempt are. Invariant: only the newest version counts, and of each trial its newest generation; damaged lines are
 //! said, not hidden.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use gridctl_core::leaderboard::{Board, Brief, Layout, Query};
 use gridctl_core::output::VolumeUrl;
 use gridctl_core::points::Points;
 use gridctl_core::record::{Record, TrialState};
+use gridctl_core::s3_url::{BadS3Url, S3Url};
 use gridctl_core::spec::{Context, Diagnostic, Goal, SweepSpec};
 use gridctl_core::view::{Leaderboard, LeaderboardQuery};
 use gridctl_storage::results::{RecordLine, Results};
@@ -43,19 +45,69 @@ fn fail(error: VolumeError) -> Failure {
     Failure::error("results", super::chain(&error)).maybe_help(error.help().map(str::to_owned))
 }
 
-/// The best points of the results in `dir`.
-pub(crate) fn leaderboard(dir: &Path, query: &LeaderboardQuery) -> Result<Leaderboard, Failure> {
-    let dir = dir.canonicalize().map_err(|error| {
-        Failure::error("results", format!("cannot read {}: {}", dir.display(), crate::input::reason(&error)))
+/// The results of one sweep in a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ResultsPlace {
+    /// The volume.
+    pub(crate) url: VolumeUrl,
+    /// The sweep's name in it.
+    pub(crate) sweep: String,
+}
+
+impl ResultsPlace {
+    /// The results in the directory `dir`.
+    pub(crate) fn in_dir(dir: &Path) -> Result<Self, Failure> {
+        let dir = dir.canonicalize().map_err(|error| {
+            let why = crate::input::reason(&error);
+            Failure::error("results", format!("cannot read {}: {why}", dir.display()))
+        })?;
+        let name = dir.file_name().and_then(|name| name.to_str());
+        let (Some(root), Some(name)) = (dir.parent(), name) else {
+            return Err(Failure::usage("results", format!("{} is no directory of results", dir.display())));
+        };
+        Ok(Self { url: VolumeUrl::Dir(root.to_owned()), sweep: name.to_owned() })
+    }
+
+    /// The results at an address in S3.
+    pub(crate) fn in_s3(address: &str) -> Result<Self, Failure> {
+        let url = s3_url(address)?;
+        let Some((volume, sweep)) = url.split_last() else {
+            return Err(Failure::usage("results", format!("{url} is a whole bucket"))
+                .help("the results of a sweep are in <output>/<sweep>: add the sweep's name"));
+        };
+        Ok(Self { url: VolumeUrl::S3(volume), sweep })
+    }
+}
+
+impl fmt::Display for ResultsPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.url.of_sweep(&self.sweep).fmt(f)
+    }
+}
+
+/// The address, as a person wrote it.
+pub(crate) fn s3_url(address: &str) -> Result<S3Url, Failure> {
+    address.parse().map_err(|error: BadS3Url| {
+        let shown = crate::output::sanitise::short(&error.text, 80);
+        Failure::usage("s3::address", format!("`{shown}` is no address in S3: {}", error.why))
+            .help("addresses look like `s3://my-bucket/some/prefix/`")
+    })
+}
+
+/// The best points of the results at `place`.
+pub(crate) fn leaderboard(place: &ResultsPlace, query: &LeaderboardQuery) -> Result<Leaderboard, Failure> {
+    let name = &place.sweep;
+    let volume = volume::open(&place.url).map_err(fail)?;
+    let results = Results::of_name(volume, name).map_err(|error| match error {
+        VolumeError::NotFound { .. } => {
+            Failure::error("results", format!("{place} holds no results of a sweep"))
+                .help("the results of a sweep are in <output>/<sweep>")
+        }
+        error => fail(error),
     })?;
-    let (Some(root), Some(name)) = (dir.parent(), dir.file_name().and_then(|name| name.to_str())) else {
-        return Err(Failure::usage("results", format!("{} is no directory of results", dir.display())));
-    };
-    let volume = volume::open(&VolumeUrl::Dir(root.to_owned())).map_err(fail)?;
-    let results = Results::of_name(volume, name).map_err(fail)?;
     let versions = results.versions().map_err(fail)?;
     let Some(version) = versions.last().copied() else {
-        return Err(Failure::error("results", format!("{} holds no version of a sweep yet", dir.display())));
+        return Err(Failure::error("results", format!("{place} holds no version of a sweep yet")));
     };
     let text = results.version(version).map_err(fail)?;
     let spec = gridctl_core::spec::parse(text.as_bytes(), &Context { file_stem: name, count: None })
@@ -70,7 +122,7 @@ pub(crate) fn leaderboard(dir: &Path, query: &LeaderboardQuery) -> Result<Leader
     .map_err(|error| Failure::usage("leaderboard::query", error.to_string()))?;
     let (newest, damaged) = newest(&results, version, &spec)?;
     if damaged > 0 {
-        let message = format!("{damaged} damaged records in {} were left out", dir.display());
+        let message = format!("{damaged} damaged records in {place} were left out");
         diagnose::print(&Diagnostic::warning("results::damaged", message), None);
     }
     let layout = Layout::of(&spec);

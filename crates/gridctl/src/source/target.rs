@@ -1,8 +1,11 @@
-//! What a person means by a sweep: a name, a sweep file, or a results directory.
+//! What a person means by a sweep: a name, a sweep file, or its results in a directory or in S3.
 //! Invariant: a name never becomes a path; what is neither is refused with what it could have been.
 
 use std::path::{Path, PathBuf};
 
+use gridctl_core::s3_url::SCHEME;
+
+use super::results::ResultsPlace;
 use crate::exit::Failure;
 use crate::settings::Settings;
 use crate::submit;
@@ -17,8 +20,8 @@ pub(crate) enum LeaderboardTarget {
         /// Where to look for the data directory.
         from: PathBuf,
     },
-    /// A directory of results: `<output>/<sweep>`.
-    Results(PathBuf),
+    /// The results of one sweep: `<output>/<sweep>`.
+    Results(ResultsPlace),
 }
 
 /// What `text` means, or the latest sweep for none.
@@ -27,9 +30,12 @@ pub(crate) fn resolve(text: Option<&Path>, settings: &Settings) -> Result<Leader
     let Some(path) = text else { return Ok(here("")) };
     let shown = crate::output::sanitise::short(&path.display().to_string(), 80);
     let written = path.to_str().unwrap_or_default();
+    if written.starts_with(SCHEME) {
+        return ResultsPlace::in_s3(written).map(LeaderboardTarget::Results);
+    }
     if path.is_dir() && (path.join("sweep.json").is_file() || !is_name(written)) {
         if path.join("sweep.json").is_file() {
-            return Ok(LeaderboardTarget::Results(path.to_owned()));
+            return ResultsPlace::in_dir(path).map(LeaderboardTarget::Results);
         }
         return Err(Failure::usage("sweep::target", format!("{shown} holds no results of a sweep")).help(
             "the results of a sweep are in <output>/<sweep>, by default gridctl-data/results/<sweep>",
@@ -53,10 +59,11 @@ pub(crate) fn resolve(text: Option<&Path>, settings: &Settings) -> Result<Leader
 pub(crate) fn sweep(text: Option<&Path>, settings: &Settings) -> Result<(String, PathBuf), Failure> {
     match resolve(text, settings)? {
         LeaderboardTarget::Sweep { name, from } => Ok((name, from)),
-        LeaderboardTarget::Results(dir) => {
-            Err(Failure::usage("sweep::target", format!("{} is a results directory", dir.display()))
-                .help("name the sweep, or its file; `gridctl leaderboard` alone reads results directories"))
-        }
+        LeaderboardTarget::Results(place) => Err(Failure::usage(
+            "sweep::target",
+            format!("{place} holds results, and no master is known by them"),
+        )
+        .help("name the sweep, or its file; `gridctl leaderboard` alone reads results as they lie")),
     }
 }
 
@@ -105,7 +112,16 @@ mod tests {
         std::fs::write(dir.path().join("sweep.json"), "{}").unwrap();
         assert_eq!(
             resolve(Some(dir.path()), &settings).unwrap(),
-            LeaderboardTarget::Results(dir.path().to_owned())
+            LeaderboardTarget::Results(ResultsPlace::in_dir(dir.path()).unwrap())
         );
+        let place = resolve(Some(Path::new("s3://bucket/sweeps/wine/")), &settings).unwrap();
+        assert!(
+            matches!(&place, LeaderboardTarget::Results(place) if place.to_string() == "s3://bucket/sweeps/wine")
+        );
+        for (bad, why) in [("s3://bucket", "<output>/<sweep>"), ("s3://B/wine", "a bucket's name")] {
+            let failure = resolve(Some(Path::new(bad)), &settings).unwrap_err();
+            let said = format!("{:?}", failure.problems);
+            assert!(failure.exit == crate::exit::Exit::Usage && said.contains(why), "{said}");
+        }
     }
 }

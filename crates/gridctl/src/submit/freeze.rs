@@ -10,11 +10,13 @@ use gridctl_core::id::CodeHash;
 use gridctl_core::output::{Output, VolumeUrl};
 use gridctl_core::protocol::{Code, FrozenSweep, Sources};
 use gridctl_core::spec::{Diagnostic, SweepSpec};
+use gridctl_storage::dataset::{self, DatasetError};
 use gridctl_worker::isolate::Contents;
 
 use super::{CheckedFile, at_key, naming};
 use crate::datadir::DataDir;
 use crate::exit::{Exit, Failure, SourceText};
+use crate::source::results::s3_url;
 use crate::workdir;
 
 /// Where trials are to run.
@@ -67,7 +69,8 @@ pub(crate) fn resolve(
             text(&dir)?;
             Output::At(VolumeUrl::Dir(dir))
         }
-        _ => {
+        Some(address) => Output::At(VolumeUrl::S3(s3_url(address)?)),
+        None => {
             text(&dir.results)?;
             dir.output()
         }
@@ -133,6 +136,11 @@ pub(crate) fn seal(
         data = workdir::data_version(Path::new(path))?;
         frozen.files.push((name.clone(), data.clone()));
     }
+    if let Some(address) = frozen.spec.data.clone().filter(|data| data.contains("://")) {
+        let listed = dataset::list(&s3_url(&address)?).map_err(|error| data_failure(&error))?;
+        data = listed.version();
+        frozen.files.push((address, data.clone()));
+    }
     let spec = &frozen.spec;
     let (command, program) = (json(&spec.command), json(&(&spec.program, &spec.env_prefix)));
     let env = json(&frozen.env);
@@ -142,6 +150,12 @@ pub(crate) fn seal(
     let parts = [&*command, &*program, &*env, image, &*digest, &*data];
     frozen.code = CodeHash::of(&parts.into_iter().chain(isolate).collect::<Vec<_>>());
     Ok(warning)
+}
+
+/// What is wrong with data in S3.
+pub(crate) fn data_failure(error: &DatasetError) -> Failure {
+    Failure::usage("sweep::data", format!("`data`: {}", crate::source::chain(error)))
+        .maybe_help(error.help().map(str::to_owned))
 }
 
 /// Directories that are no part of the workdir, wherever they are.

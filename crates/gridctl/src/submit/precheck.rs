@@ -28,9 +28,10 @@ pub(crate) fn served(frozen: &FrozenSweep, source: &Arc<SourceText>) -> Result<V
         errors.push(at_key(problem, source, "image"));
     }
     for (key, value) in [("data", &spec.data), ("output", &spec.output)] {
-        if value.as_ref().is_some_and(|value| value.contains("://")) {
-            let problem = Diagnostic::error("run::not_served", format!("`{key}`: S3 is not served yet"))
-                .help("name a directory of this machine");
+        if !cfg!(feature = "s3") && value.as_ref().is_some_and(|value| value.contains("://")) {
+            let message = format!("`{key}` is in S3, and this gridctl was built without it");
+            let problem = Diagnostic::error("run::without_s3", message)
+                .help("build it with `--features s3`, which is on by default, or name a directory");
             errors.push(at_key(problem, source, key));
         }
     }

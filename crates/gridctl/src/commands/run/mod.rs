@@ -3,6 +3,7 @@
 //! however it ends, no process is left and the same command goes on.
 
 pub(crate) mod changed;
+mod data;
 mod failure;
 mod interrupt;
 pub(crate) mod progress;
@@ -62,6 +63,8 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     dir.make()?;
     let dir = dir.journal.canonicalize().unwrap_or(dir.journal);
     let slots = capacity.at_once(&frozen.spec.resources);
+    // It stays here until the last trial has ended.
+    let _data = data::stage(&frozen, &dir, args.quiet)?;
     let points = preview::points(&frozen)?;
     let unread = reads::unread(&frozen, &points);
     let trials = preview::count(&points);
