@@ -95,7 +95,7 @@ impl WorkerLoop {
     pub(crate) fn new(machine: Arc<WorkerMachine>, master: MasterSide, worker: WorkerProtocol) -> Self {
         let (say, said) = mpsc::unbounded_channel();
         let renewing = renewal(&master.dial);
-        let code = CodeStager::new(machine.code.clone());
+        let code = CodeStager::new(Arc::clone(&machine));
         Self {
             machine,
             master,

@@ -261,6 +261,7 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Wor
         cache,
         code,
         datasets,
+        is_elsewhere: matches!(config.master, MasterPlace::Join(_)),
         gpus,
         mark,
         cgroups,

@@ -66,6 +66,9 @@ impl FrozenSweep {
         if self.spec.isolate != new.spec.isolate {
             lines.push(format!("isolate: {} -> {}", self.spec.isolate, new.spec.isolate));
         }
+        if self.spec.setup != new.spec.setup {
+            lines.push("setup: changed".to_owned());
+        }
         named("env", &self.env, &new.env, &mut lines);
         if self.spec.data != new.spec.data {
             let show = |data: &Option<String>| data.clone().unwrap_or_else(|| "none".to_owned());
@@ -125,8 +128,8 @@ impl FrozenSweep {
     /// Whether all that makes the code's mark is the same, but for files.
     fn has_parts_of(&self, other: &Self) -> bool {
         let parts = |frozen: &Self| {
-            let SweepSpec { command, program, env_prefix, image, isolate, .. } = frozen.spec.clone();
-            (command, program, env_prefix, image, isolate, frozen.env.clone())
+            let SweepSpec { command, program, env_prefix, image, isolate, setup, .. } = frozen.spec.clone();
+            (command, program, env_prefix, image, isolate, setup, frozen.env.clone())
         };
         parts(self) == parts(other)
     }

@@ -189,6 +189,7 @@ fn spec(
         retry: settings::retry(check, fields.get("retry")),
         workdir: fields.get("workdir").and_then(|tree| settings::workdir(check, tree)),
         isolate: fields.get("isolate").and_then(|tree| check.boolean("`isolate`", tree)).unwrap_or(false),
+        setup: fields.get("setup").and_then(|tree| check.text("`setup`", tree).map(str::to_owned)),
         data: fields.get("data").and_then(|tree| settings::place(check, "`data`", tree)),
         output: fields.get("output").and_then(|tree| settings::place(check, "`output`", tree)),
         image,

@@ -1,4 +1,4 @@
-//! Keys that this version checks and cannot serve yet: images, setup, fleets, money, credentials, notices.
+//! Keys that this version checks and cannot serve yet: images, fleets, money, credentials, notices.
 //! Invariant: what is kept of them has the shape that the service will need, so that a file that passes now passes then.
 
 use super::diagnostic::{Checker, Diagnostic, shown};
@@ -10,13 +10,12 @@ use crate::s3_url::{BadS3Url, S3Url};
 use crate::value::Value;
 
 /// The keys that end up in [`super::SweepSpec::unserved`].
-pub(super) const UNSERVED: &[&str] = &["setup", "workers", "budget", "deadline", "aws", "notify", "efs"];
+pub(super) const UNSERVED: &[&str] = &["workers", "budget", "deadline", "aws", "notify", "efs"];
 
 /// Checks `key`; returns its value if it is sound.
 pub(super) fn read(check: &mut Checker<'_>, key: &str, tree: &Tree) -> Option<Value> {
     let what = format!("`{key}`");
     let sound = match key {
-        "setup" => check.text(&what, tree).is_some(),
         "deadline" => duration(check, &what, tree).is_some(),
         "budget" => {
             let text = check.scalar(&what, tree)?;

@@ -138,8 +138,15 @@ impl SweepSpec {
         ensure(self.command.first().is_none_or(|first| !first.trim().is_empty()), || {
             "an empty command".to_owned()
         })?;
-        let texts =
-            [&self.program, &self.workdir, &self.data, &self.output, &self.image, &self.preempt_signal];
+        let texts = [
+            &self.program,
+            &self.workdir,
+            &self.setup,
+            &self.data,
+            &self.output,
+            &self.image,
+            &self.preempt_signal,
+        ];
         let texts = texts
             .into_iter()
             .flatten()

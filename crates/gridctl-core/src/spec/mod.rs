@@ -107,6 +107,9 @@ pub struct SweepSpec {
     /// Each slot works in a copy of the workdir of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub isolate: bool,
+    /// What a machine runs once, by the shell in the workdir, before it runs trials of this code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<String>,
     /// The data, as the file says it: a path or an `s3://` address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
@@ -119,7 +122,7 @@ pub struct SweepSpec {
     /// A signal sent at once when a machine is about to be taken (`SIGUSR1`, say).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preempt_signal: Option<String>,
-    /// Keys that are checked but not served yet (`setup`, `workers`, `budget`, `deadline`, `aws`, `notify`, `efs`), each with its value as JSON.
+    /// Keys that are checked but not served yet (`workers`, `budget`, `deadline`, `aws`, `notify`, `efs`), each with its value as JSON.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unserved: Vec<(String, Value)>,
 }

@@ -52,6 +52,8 @@ pub(crate) struct WorkerMachine {
     /// What `gridctl` means as the first word of a command.
     pub(crate) gridctl: String,
     pub(crate) cache: PathBuf,
+    /// The master may be on another machine.
+    pub(crate) is_elsewhere: bool,
     /// Where workers of this machine keep the code of sweeps.
     pub(crate) code: PathBuf,
     pub(crate) datasets: Arc<Datasets>,

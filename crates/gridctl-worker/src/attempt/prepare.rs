@@ -32,7 +32,7 @@ pub(crate) struct PreparedVersion {
     frozen: Arc<FrozenSweep>,
     pub(super) patterns: Arc<Patterns>,
     /// The values that are masked in what trainers print.
-    pub(super) secrets: Arc<Secrets>,
+    pub(crate) secrets: Arc<Secrets>,
     base: BaseEnv,
     interpreter: &'static str,
 }
@@ -53,7 +53,7 @@ impl PreparedVersion {
     }
 
     /// The environment that all its trials build upon, with the mark of the slot.
-    pub(super) fn environment(&self, mark: &str) -> Vec<(String, String)> {
+    pub(crate) fn environment(&self, mark: &str) -> Vec<(String, String)> {
         let own = |name: &str| name != MARK_VARIABLE;
         let inherited = self.base.iter().filter(|(name, _)| own(name));
         let mut env: Vec<_> = inherited.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -86,7 +86,7 @@ impl PreparedVersions {
         Self { caller: caller.filter_map(text).collect(), ready: Mutex::new(Vec::new()) }
     }
 
-    pub(super) fn get(
+    pub(crate) fn get(
         &self,
         frozen: &Arc<FrozenSweep>,
         base: EnvironmentBase,

@@ -33,6 +33,7 @@ pub(crate) fn machine(dir: &Path, checkpoint_every_ms: u64) -> WorkerMachine {
         cache: dir.join("cache"),
         code: dir.join("code"),
         datasets: Arc::new(Datasets::new(&dir.join("datasets"))),
+        is_elsewhere: false,
         gpus: Vec::new(),
         mark: dir.display().to_string(),
         cgroups: CgroupSupport::None { why: "a test".to_owned() },

@@ -1,10 +1,11 @@
 //! What a version of a sweep needs on this machine before any of its trials starts: its code,
-//! fetched from the master and unpacked once.
+//! fetched from the master and unpacked once, and its `setup`, run once.
 //! Invariant: an attempt is handed to its slot only when all of that is there; while it waits for it,
 //! it can be withdrawn at any time.
 
 mod cache;
 mod fetch;
+mod setup;
 
 use std::collections::{HashMap, HashSet};
 use std::future::pending;
@@ -13,12 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gridctl_core::id::{LeaseSeq, PackHash, SweepId};
+use gridctl_core::id::{CodeHash, LeaseSeq, PackHash, SweepId};
 use gridctl_core::protocol::{Code, FrozenSweep};
 use gridctl_core::worker::AttemptStart;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 
+use crate::attempt::WorkerMachine;
 use crate::connection::Client;
 use cache::{CacheEntry, CodeCache, CodeDir, VacantDir};
 
@@ -66,6 +68,7 @@ type Staged = (VersionKey, Result<CodeDir, StagingFault>);
 /// The versions that are ready here, or are being made so.
 #[derive(Debug)]
 pub(crate) struct CodeStager {
+    machine: Arc<WorkerMachine>,
     cache: CodeCache,
     master: watch::Sender<Option<Client>>,
     versions: HashMap<VersionKey, StagedVersion>,
@@ -86,10 +89,11 @@ enum StagingState {
 }
 
 impl CodeStager {
-    /// None yet; directories are made in `dir`.
-    pub(crate) fn new(dir: PathBuf) -> Self {
+    /// None yet.
+    pub(crate) fn new(machine: Arc<WorkerMachine>) -> Self {
         Self {
-            cache: CodeCache::new(dir),
+            cache: CodeCache::new(machine.code.clone()),
+            machine,
             master: watch::Sender::new(None),
             versions: HashMap::new(),
             tasks: JoinSet::new(),
@@ -104,7 +108,10 @@ impl CodeStager {
     /// Whether the attempt may be handed to its slot, with its sweep as it is found here. If not, it
     /// waits until [`Self::next`] says what became of it.
     pub(crate) fn admit(&mut self, start: &mut AttemptStart) -> bool {
-        let Some(pack) = start.sweep.sources.pack() else { return true };
+        let is_plain = start.sweep.sources.pack().is_none() && start.sweep.spec.setup.is_none();
+        if is_plain && missing(&self.machine, &start.sweep).is_none() {
+            return true;
+        }
         let (version, lease) = ((start.grant.sweep, start.grant.version), start.grant.token.lease);
         if self.versions.get(&version).is_some_and(|known| known.from.sources != start.sweep.sources) {
             self.versions.remove(&version);
@@ -121,7 +128,14 @@ impl CodeStager {
             }
             None => {
                 let (cache, master) = (self.cache.clone(), self.master.subscribe());
-                self.tasks.spawn(async move { (version, stage(cache, master, pack).await) });
+                let (machine, sweep) = (Arc::clone(&self.machine), Arc::clone(&start.sweep));
+                self.tasks.spawn(async move {
+                    let staged = match missing(&machine, &sweep) {
+                        Some(what) => Err(StagingFault::passing(what)),
+                        None => stage(cache, master, (machine, sweep)).await,
+                    };
+                    (version, staged)
+                });
                 let state = StagingState::Going { waiting: vec![lease] };
                 self.versions.insert(version, StagedVersion { from: Arc::clone(&start.sweep), state });
                 false
@@ -170,7 +184,10 @@ impl CodeStager {
         let waiting = std::mem::take(waiting);
         let fault = match staged {
             Ok(dir) => {
-                let here = Arc::new(found_in(&known.from, dir.files()));
+                let here = match known.from.sources.pack() {
+                    Some(_) => Arc::new(found_in(&known.from, dir.files())),
+                    None => Arc::clone(&known.from),
+                };
                 known.state = StagingState::Ready { here, users: HashSet::new(), _dir: dir };
                 self.forget_idle(version);
                 None
@@ -202,16 +219,69 @@ fn found_in(frozen: &FrozenSweep, files: &Path) -> FrozenSweep {
     here
 }
 
-/// Makes the code of a pack ready, once for all workers that share the directory.
+/// What a version names that is not on this machine. On the master's own, whatever is missing there
+/// is its trials' to find.
+fn missing(machine: &WorkerMachine, sweep: &FrozenSweep) -> Option<String> {
+    let sources = &sweep.sources;
+    let dir = sources.pack().is_none().then(|| sources.start_dir());
+    let dir = dir.filter(|dir| machine.is_elsewhere && !Path::new(dir).is_dir());
+    if let Some(dir) = dir {
+        return Some(format!(
+            "it has no directory {dir}: submit the sweep by GRIDCTL_MASTER, so that its code travels, or share \
+             the directory"
+        ));
+    }
+    let data = sources.data.as_ref().filter(|data| machine.is_elsewhere && !Path::new(data).exists());
+    data.map(|data| format!("it does not have the data {data}: copy it there, or share it"))
+}
+
+/// The name of the directory in which a version is made ready: equal content has an equal one.
+fn name_of(sweep: &FrozenSweep) -> String {
+    let pack = sweep.sources.pack().map(|pack| pack.to_string()).unwrap_or_default();
+    let Some(setup) = &sweep.spec.setup else { return pack };
+    // Machines that share the directory have an environment each.
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let here = if pack.is_empty() { sweep.sources.start_dir() } else { "" };
+    let files: &[(String, String)] = if pack.is_empty() { &sweep.files } else { &[] };
+    let texts = [&pack, here, setup, &machine];
+    let pairs = sweep.env.iter().chain(files).flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+    let texts: Vec<&str> = texts.into_iter().chain(pairs).collect();
+    format!("{}-setup", CodeHash::of(&texts))
+}
+
+/// Makes a version ready, once for all workers that share the directory.
 async fn stage(
     cache: CodeCache,
     master: watch::Receiver<Option<Client>>,
-    pack: PackHash,
+    (machine, sweep): (Arc<WorkerMachine>, Arc<FrozenSweep>),
 ) -> Result<CodeDir, StagingFault> {
-    let vacant = match enter(&cache, pack.to_string()).await? {
+    let mut vacant = match enter(&cache, name_of(&sweep)).await? {
         Ok(ready) => return Ok(ready),
         Err(vacant) => vacant,
     };
+    let mut dir = PathBuf::from(sweep.sources.start_dir());
+    if let Some(pack) = sweep.sources.pack() {
+        vacant = unpack(master, pack, vacant).await?;
+        dir = vacant.files();
+    }
+    if let Some(command) = &sweep.spec.setup {
+        setup::run(&machine, &sweep, (command, &dir)).await?;
+    }
+    let finished = spawn_blocking(move || {
+        let dir = vacant.finish();
+        cache.clear();
+        dir
+    });
+    let finished = finished.await.map_err(StagingFault::passing)?;
+    finished.map_err(|error| StagingFault::passing(format!("its code cannot be kept: {error}")))
+}
+
+/// Fetches the code of a pack, and unpacks it.
+async fn unpack(
+    master: watch::Receiver<Option<Client>>,
+    pack: PackHash,
+    vacant: VacantDir,
+) -> Result<VacantDir, StagingFault> {
     tracing::info!("fetching the code {pack}");
     let mut draft = fetch::fetch(master, pack, &vacant.draft()).await?;
     let unpacked = spawn_blocking(move || {
@@ -227,13 +297,7 @@ async fn stage(
         false => StagingFault::lasting(format!("its code is not unpacked: {error}")),
     })?;
     tracing::info!("the code {pack} is here: {} files, {} bytes", size.files, size.bytes);
-    let finished = spawn_blocking(move || {
-        let dir = vacant.finish();
-        cache.clear();
-        dir
-    });
-    let finished = finished.await.map_err(StagingFault::passing)?;
-    finished.map_err(|error| StagingFault::passing(format!("its code cannot be kept: {error}")))
+    Ok(vacant)
 }
 
 /// The directory of this name, once nobody else prepares it: ready, or to be prepared.

@@ -148,7 +148,10 @@ pub(crate) fn seal(
     // Scores of trials that disturbed each other are not those of trials apart.
     let isolate = spec.isolate.then_some("isolate");
     let parts = [&*command, &*program, &*env, image, &*digest, &*data];
-    frozen.code = CodeHash::of(&parts.into_iter().chain(isolate).collect::<Vec<_>>());
+    // With other libraries the scores are others.
+    let setup = spec.setup.as_ref().map(|setup| format!("setup {setup}"));
+    let parts = parts.into_iter().chain(isolate).chain(setup.as_deref());
+    frozen.code = CodeHash::of(&parts.collect::<Vec<_>>());
     Ok(warning)
 }
 

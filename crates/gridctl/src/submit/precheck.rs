@@ -14,7 +14,7 @@ use super::{at_key, freeze, preview};
 use crate::exit::{Exit, Failure, SourceText};
 
 /// Keys without which a trial would not be what its author means.
-const REFUSED: [&str; 3] = ["setup", "aws", "efs"];
+const REFUSED: [&str; 2] = ["aws", "efs"];
 
 /// Looks for what `run` cannot do yet. Keys that it can leave out come back as warnings.
 pub(crate) fn served(frozen: &FrozenSweep, source: &Arc<SourceText>) -> Result<Vec<Diagnostic>, Failure> {
@@ -39,12 +39,8 @@ pub(crate) fn served(frozen: &FrozenSweep, source: &Arc<SourceText>) -> Result<V
     let idle = spec.preempt_signal.as_ref().map(|_| "preempt_signal");
     for key in spec.unserved.iter().map(|(key, _)| key.as_str()).chain(idle) {
         if REFUSED.contains(&key) {
-            let help = match key {
-                "setup" => "run it yourself once, take it out of the file, and start again",
-                _ => "take it out of the file",
-            };
-            let problem =
-                Diagnostic::error("run::not_served", format!("`{key}` is not served yet")).help(help);
+            let problem = Diagnostic::error("run::not_served", format!("`{key}` is not served yet"))
+                .help("take it out of the file");
             errors.push(at_key(problem, source, key));
         } else {
             let problem = Diagnostic::warning("run::ignored", format!("`{key}` has no effect here yet"));
@@ -126,6 +122,10 @@ pub(crate) fn command(
     };
     let preview = preview::of(frozen, points, index, &base)
         .map_err(|error| failure(Diagnostic::error("run::command", error.to_string()).help(error.help())))?;
+    // It may make what is not there yet.
+    if frozen.spec.setup.is_some() {
+        return Ok(());
+    }
     let cwd = Path::new(frozen.sources.start_dir());
     let own = preview.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_str());
     let path = own.or_else(|| base.get("PATH")).unwrap_or_default();

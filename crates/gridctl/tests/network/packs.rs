@@ -79,16 +79,54 @@ fn a_directory_that_is_gone_before_any_worker_starts_runs_as_on_one_machine() {
     assert_eq!(done.code, Some(0), "{done:?}");
     let board = master.lab.finish(&mut person(&master, &submit, &["leaderboard", "-k", "0"]));
     assert_eq!((board.code, board.stdout), (Some(0), expected.stdout), "{}", board.stderr);
-    let unpacked = |machine: &str| {
-        let said = ["first", "second", "third"].map(|name| master.said_by(name));
-        let code = master.lab.path().join(machine).join("work/code");
-        let ready = fs::read_dir(code).into_iter().flatten().flatten();
-        (ready.filter(|it| it.path().join("ready").is_file()).count(), said)
-    };
-    let said = unpacked("machine-a").1;
-    assert_eq!((unpacked("machine-a").0, unpacked("machine-b").0), (1, 1), "{said:?}");
+    let said = ["first", "second", "third"].map(|name| master.said_by(name));
+    assert_eq!((ready(&master, "machine-a"), ready(&master, "machine-b")), (1, 1), "{said:?}");
     let fetched = said.iter().map(|said| said.matches("fetching the code").count()).sum::<usize>();
     assert!((1..=2).contains(&fetched), "once a machine: {said:?}");
+}
+
+/// Directories of code that are ready on a machine.
+fn ready(master: &Master, machine: &str) -> usize {
+    let code = master.lab.path().join(machine).join("work/code");
+    let dirs = fs::read_dir(code).into_iter().flatten().flatten();
+    dirs.filter(|dir| dir.path().join("ready").is_file()).count()
+}
+
+#[test]
+fn setup_runs_once_a_machine_and_where_it_fails_that_is_said_with_its_log_and_costs_no_trial_anything() {
+    let mut master = Master::start(&[]);
+    laptop(&master.lab);
+    let setup = "setup: 'case $PWD in *machine-b*) echo no compiler here; exit 3;; esac; sleep 0.3; \
+                 echo 3 > made; echo once >> $LEDGER'\n";
+    let sweep = SWEEP.replace("[./train.sh]", "[sh, -c, 'test $(cat made) = 3 && ./train.sh']");
+    let ledger = master.lab.path().join("setups");
+    master.lab.write("laptop/sweep.yaml", format!("{setup}env: {{LEDGER: {}}}\n{sweep}", ledger.display()));
+    let (submit, _) = master.token(&["--role", "submit"]);
+    let done = master.lab.finish(&mut person(&master, &submit, &["submit", "sweep.yaml"]));
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let status =
+        |master: &Master| master.lab.finish(&mut person(master, &submit, &["status", "-o", "json"])).stdout;
+
+    worker(&mut master, "bad", "../machine-b");
+    master.lab.until("the machine says why", || status(&master).contains("no compiler here"));
+    let told = status(&master);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let told = told.as_array().map_or(&told, |all| &all[0]);
+    let counts = ["pending", "succeeded", "failed", "failures"].map(|name| told[name].as_u64());
+    assert_eq!(counts, [Some(30), Some(0), Some(0), Some(0)], "{told}");
+    let shown = master.lab.finish(&mut person(&master, &submit, &["status"]));
+    let shown = shown.stdout + &shown.stderr;
+    assert!(shown.contains("`setup` failed (exit 3)") && shown.contains("no compiler here"), "{shown}");
+
+    worker(&mut master, "first", "../machine-a");
+    worker(&mut master, "second", "../machine-a");
+    let done = master.lab.finish(&mut person(&master, &submit, &["status", "-w"]));
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let told = status(&master);
+    assert!(told.contains("\"succeeded\": 30") && told.contains("\"failures\": 0"), "{told}");
+    assert_eq!((master.lab.ledger("setups").len(), ready(&master, "machine-a")), (1, 1));
+    assert_eq!(ready(&master, "machine-b"), 0);
+    assert_eq!(master.said_by("bad").matches("cannot be run here").count(), 1, "{}", master.said_by("bad"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -13,6 +14,9 @@ use super::lab::{self, Lab, now};
 /// Cut for longer than this, a worker's trials are granted to others.
 const LEASE: &str = "3s";
 
+/// How many nets this process has made.
+static MADE: AtomicU32 = AtomicU32::new(0);
+
 /// A master's machine, and two more.
 struct Net {
     number: u32,
@@ -22,7 +26,8 @@ struct Net {
 impl Net {
     /// `None` where this user may make no network namespaces.
     fn new() -> Option<Self> {
-        let net = Self { number: std::process::id(), children: Vec::new() };
+        let number = std::process::id() * 8 + MADE.fetch_add(1, Ordering::Relaxed);
+        let net = Self { number, children: Vec::new() };
         let n = net.number % 250;
         let made = net.ip(&["netns", "add", &net.name(0)]);
         if !made {
@@ -61,10 +66,8 @@ impl Net {
         done.is_ok_and(|status| status.success())
     }
 
-    /// Starts a command on a machine.
-    fn start(&mut self, machine: u32, lab: &Lab, name: &str, args: &[&str]) -> usize {
-        let dir = lab.path().join(name);
-        fs::create_dir_all(&dir).unwrap();
+    /// A command on a machine.
+    fn command(&self, machine: u32, lab: &Lab, args: &[&str]) -> Command {
         let plain = lab.command(args);
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name(machine)]).arg(plain.get_program()).args(plain.get_args());
@@ -74,10 +77,19 @@ impl Net {
                 None => command.env_remove(name),
             };
         }
+        command.current_dir(lab.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts a command on a machine.
+    fn start(&mut self, machine: u32, lab: &Lab, name: &str, args: &[&str]) -> usize {
+        let dir = lab.path().join(name);
+        fs::create_dir_all(&dir).unwrap();
+        let mut command = self.command(machine, lab, args);
         let dir = if name == "master" { lab.path().to_owned() } else { dir };
         let errors =
             File::options().create(true).append(true).open(lab.path().join(name).join("err")).unwrap();
-        command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        command.current_dir(dir).stdout(Stdio::null()).stderr(errors);
         self.children.push(command.spawn().unwrap());
         self.children.len() - 1
     }
@@ -156,4 +168,35 @@ fn a_worker_that_is_cut_off_past_its_lease_and_a_master_that_is_killed_change_no
     lab.until("every record is shipped", || successes() >= 60);
     assert_eq!(successes(), 60);
     assert_eq!(said().matches("joined").count(), 1, "{}", said());
+}
+
+#[test]
+fn a_directory_of_one_machine_runs_on_another_that_sees_the_master_alone() {
+    let Some(mut net) = Net::new() else {
+        return lab::skipped("machines are apart: this user may make no network namespaces");
+    };
+    let lab = Lab::new();
+    lab.script("laptop/train.sh", "#!/bin/sh\necho s=$((HP_X * 7 % 31))\n");
+    lab.write(
+        "laptop/sweep.yaml",
+        "name: travels\ncommand: [./train.sh]\nmetric: {name: s, goal: maximize}\n\
+         parameters: {x: {min: 1, max: 20}}\n",
+    );
+    let expected = lab.run(&["run", "laptop/sweep.yaml", "--data-dir", "own-data", "-k", "0"]);
+    assert_eq!(expected.code, Some(0), "{}", expected.stderr);
+    let place = format!("10.214.{}.1:7070", net.number % 250);
+    net.start(0, &lab, "master", &["master", "--listen", &place, "--join-file", "join"]);
+    lab.until("the master serves", || lab.run(&["workers", "ls"]).code == Some(0));
+    let token = lab.run(&["token", "create", "--role", "submit"]);
+    let url = token.stderr.split('\'').nth(1).unwrap_or_default().to_owned();
+    let mut submit = net.command(2, &lab, &["submit", "sweep.yaml"]);
+    submit.current_dir(lab.path().join("laptop")).env("GRIDCTL_DATA_DIR", lab.path().join("laptop-data"));
+    submit.env("GRIDCTL_MASTER", url).env("GRIDCTL_TOKEN", token.stdout.trim());
+    let done = lab.finish(&mut submit);
+    assert!(done.code == Some(0) && done.stderr.contains("went to the master"), "{}", done.stderr);
+    fs::remove_dir_all(lab.path().join("laptop")).unwrap();
+    net.start(1, &lab, "worker", &["worker", "--slots", "2", "--join-file", "../join", "--data-dir", "own"]);
+    assert_eq!(lab.run(&["status", "-w"]).code, Some(0));
+    let board = lab.run(&["leaderboard", "-k", "0"]);
+    assert_eq!((board.code, board.stdout), (Some(0), expected.stdout), "{}", board.stderr);
 }

@@ -72,8 +72,9 @@ fn the_whole_contract_is_read() {
     assert_eq!(spec.timeout_ms, Some(7_200_000));
     assert_eq!((spec.retry.on_exit_codes, spec.retry.fatal_exit_codes), (vec![76], vec![64]));
     assert_eq!(spec.preempt_signal.as_deref(), Some("SIGUSR1"));
+    assert_eq!(spec.setup.as_deref(), Some("pip install -r requirements.txt"));
     let unserved: Vec<_> = spec.unserved.iter().map(|(key, _)| key.as_str()).collect();
-    assert_eq!(unserved, ["setup", "workers", "budget", "deadline", "aws", "notify"]);
+    assert_eq!(unserved, ["workers", "budget", "deadline", "aws", "notify"]);
 }
 
 #[test]

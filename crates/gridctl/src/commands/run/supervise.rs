@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gridctl_core::id::{SweepId, Time};
-use gridctl_core::notice::ResultsPatience;
+use gridctl_core::notice::{Notice, ResultsPatience};
 use gridctl_core::points::Count;
 use gridctl_core::record::Record;
 use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase, SweepStatus};
@@ -306,6 +306,12 @@ async fn follow(
         watch.notices.due(&status.notices).iter().for_each(|line| progress.say(line));
         if patience.is_over(Time(millis(began.elapsed())), &status.notices) && !is_watched {
             pause(&handle, PauseReason::ResultsFull).await?;
+            continue;
+        }
+        // Every worker is on this machine: what one cannot prepare, none can.
+        let cannot_run = |notice: &Notice| matches!(notice, Notice::CannotRun { .. });
+        if status.phase.is_running() && status.leased == 0 && status.notices.iter().any(cannot_run) {
+            pause(&handle, PauseReason::NoFitMachine).await?;
             continue;
         }
         let mut fleet_event = None;
