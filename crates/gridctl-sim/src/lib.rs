@@ -3,6 +3,7 @@
 //! step are stepped.
 
 pub mod audit;
+mod cloud;
 mod durable;
 pub mod plan;
 mod queue;
@@ -10,5 +11,6 @@ mod trainer;
 mod world;
 
 pub use audit::Violation;
+pub use cloud::{CloudReport, simulate_cloud};
 pub use plan::{Fault, Plan};
 pub use world::{Report, simulate};

@@ -1,0 +1,177 @@
+//! The plan, call by call; what many calls come to is played by the simulator.
+
+use super::*;
+
+const NOW: Time = Time(1_000_000);
+const MANY: Demand = Demand { backlog: 1_000, at_once: 8 };
+
+fn pool(zone: &str, spot: u64) -> Pool {
+    Pool { instance: "c6i.xlarge".to_owned(), zone: zone.to_owned(), slots: 4, spot, on_demand: 170_000 }
+}
+
+fn fleet(caps: Caps, fallback: bool) -> MachineFleet {
+    MachineFleet::new(vec![pool("a", 70_000), pool("b", 60_000)], caps, fallback)
+}
+
+fn wide() -> Caps {
+    Caps::new(100, None, 0)
+}
+
+/// Decides, applies, and returns the calls, without looks.
+fn step(fleet: &mut MachineFleet, now: Time, demand: Demand) -> Vec<CloudCall> {
+    let records = fleet.decide(now, now.0, demand);
+    records.iter().for_each(|record| fleet.apply(now, record));
+    let calls = fleet.calls(now, demand);
+    calls.into_iter().filter(|call| *call != CloudCall::Look).collect()
+}
+
+fn launch(calls: &[CloudCall]) -> Launch {
+    match calls {
+        [CloudCall::Launch(launch)] => launch.clone(),
+        other => panic!("no launch: {other:?}"),
+    }
+}
+
+fn answer(fleet: &mut MachineFleet, now: Time, id: LaunchId, answer: LaunchAnswer) {
+    let records = fleet.on_answer(now, id, answer);
+    records.iter().for_each(|record| fleet.apply(now, record));
+}
+
+fn ids(names: &[&str]) -> Vec<MachineId> {
+    names.iter().map(|name| MachineId((*name).to_owned())).collect()
+}
+
+/// A fleet of two machines that work.
+fn two(caps: Caps) -> MachineFleet {
+    let mut fleet = fleet(caps, false);
+    let asked = launch(&step(&mut fleet, NOW, MANY));
+    assert_eq!(
+        (asked.pool(), asked.market(), asked.count()),
+        (1, Market::Spot, 2),
+        "the cheapest, for 8 at once"
+    );
+    answer(&mut fleet, NOW, asked.id(), LaunchAnswer::Started(ids(&["i-1", "i-2"])));
+    for id in ids(&["i-1", "i-2"]) {
+        fleet.on_worker(&id, true);
+    }
+    assert_eq!((step(&mut fleet, NOW, MANY), fleet.machines(), fleet.hold()), (vec![], 2, None));
+    fleet
+}
+
+#[test]
+fn a_pool_without_capacity_is_left_alone_for_three_minutes_and_on_demand_only_where_allowed() {
+    for fallback in [false, true] {
+        let mut fleet = fleet(wide(), fallback);
+        for pool in [1, 0] {
+            let asked = launch(&step(&mut fleet, NOW, MANY));
+            assert_eq!((asked.pool(), asked.market()), (pool, Market::Spot));
+            answer(&mut fleet, NOW, asked.id(), LaunchAnswer::NoCapacity);
+        }
+        let calls = step(&mut fleet, NOW.after_ms(COOL_DOWN_MS - 1), MANY);
+        if fallback {
+            assert_eq!(launch(&calls).market(), Market::OnDemand);
+        } else {
+            assert_eq!((calls, fleet.hold()), (vec![], Some(Hold::Capacity)));
+            assert_eq!(launch(&step(&mut fleet, NOW.after_ms(COOL_DOWN_MS), MANY)).market(), Market::Spot);
+        }
+    }
+}
+
+#[test]
+fn a_launch_without_an_answer_is_asked_for_again_under_its_token_and_counts_until_then() {
+    let mut fleet = fleet(Caps::new(2, None, 0), false);
+    let asked = launch(&step(&mut fleet, NOW, MANY));
+    let more = Demand { at_once: 800, ..MANY };
+    assert_eq!((step(&mut fleet, NOW, more), fleet.hold()), (vec![], Some(Hold::Machines)));
+    answer(&mut fleet, NOW, asked.id(), LaunchAnswer::Lost);
+    assert_eq!(step(&mut fleet, NOW.after_ms(BACKOFF_MS.0 - 1), more), []);
+    assert_eq!(launch(&step(&mut fleet, NOW.after_ms(BACKOFF_MS.0), more)), asked);
+    // Another master, from the journal.
+    let mut next = super::tests::fleet(Caps::new(2, None, 0), false);
+    next.apply(Time(5), &FleetRecord::Intended(asked.clone()));
+    assert_eq!(launch(&step(&mut next, Time(5), more)), asked);
+    // Nobody wants it any more: it is not asked for again, and not forgotten before it would have been seen.
+    let mut late = super::tests::fleet(Caps::new(2, None, 0), false);
+    let none = Demand { backlog: 0, at_once: 8 };
+    late.apply(NOW, &FleetRecord::Intended(asked.clone()));
+    assert_eq!(late.calls(NOW, none), [CloudCall::Look]);
+    assert_eq!(late.on_look(NOW, Some(vec![]), none), []);
+    let then = NOW.after_ms(VISIBLE_MS);
+    assert_eq!(late.calls(then, none), [CloudCall::Look]);
+    assert_eq!(late.on_look(then, Some(vec![]), none), [FleetRecord::Settled(asked.id())]);
+}
+
+#[test]
+fn no_launch_passes_the_cap_on_money_and_what_lives_is_ended_before_it() {
+    // Two machines for 0.06 an hour; an hour is kept for their end.
+    let caps = Caps::new(100, Some(MICROS), 3_600_000);
+    let mut fleet = two(caps);
+    let hours = |hours: u64| NOW.after_ms(hours * 3_600_000);
+    assert_eq!(step(&mut fleet, hours(7), MANY), []);
+    assert!((840_000..840_010).contains(&fleet.spent()), "{}", fleet.spent());
+    let calls = step(&mut fleet, hours(8), MANY);
+    assert_eq!(calls, [CloudCall::Terminate(ids(&["i-1", "i-2"]))]);
+    assert_eq!((step(&mut fleet, hours(8), MANY), fleet.hold()), (vec![], Some(Hold::Budget)));
+    let mut poor = super::tests::fleet(Caps::new(100, Some(10_000), 3_600_000), false);
+    assert_eq!((step(&mut poor, NOW, MANY), poor.hold()), (vec![], Some(Hold::Budget)));
+}
+
+#[test]
+fn what_was_spent_survives_the_master() {
+    let mut fleet = fleet(Caps::new(100, Some(MICROS), 0), false);
+    for record in [
+        FleetRecord::Billed { spent: 900_000, wall_ms: 10_000 },
+        FleetRecord::Intended(Launch { id: LaunchId(1), pool: 1, market: Market::Spot, count: 2 }),
+        FleetRecord::Started(MachineId("i-1".to_owned()), LaunchId(1)),
+        FleetRecord::Settled(LaunchId(1)),
+    ] {
+        fleet.apply(NOW, &record);
+    }
+    fleet.resume(NOW, 10_000 + 3_600_000);
+    assert_eq!(fleet.spent(), 960_000, "one machine lived through the hour without a master");
+}
+
+#[test]
+fn a_machine_that_is_to_be_taken_away_is_replaced_at_once_and_a_false_notice_ends_it_later() {
+    let mut fleet = two(wide());
+    fleet.on_notice(NOW, &MachineId("i-1".to_owned()));
+    let asked = launch(&step(&mut fleet, NOW, MANY));
+    assert_eq!(asked.count(), 1);
+    answer(&mut fleet, NOW, asked.id(), LaunchAnswer::Started(ids(&["i-3"])));
+    fleet.on_worker(&MachineId("i-3".to_owned()), true);
+    assert_eq!(step(&mut fleet, NOW.after_ms(DOOMED_MS - 1), MANY), []);
+    assert_eq!(step(&mut fleet, NOW.after_ms(DOOMED_MS), MANY), [CloudCall::Terminate(ids(&["i-1"]))]);
+}
+
+#[test]
+fn idle_machines_go_when_the_backlog_shrinks_and_all_when_it_is_empty() {
+    let mut fleet = two(wide());
+    fleet.on_worker(&MachineId("i-2".to_owned()), false);
+    assert_eq!(step(&mut fleet, NOW, Demand { backlog: 5, at_once: 8 }), [], "five need both");
+    assert_eq!(
+        step(&mut fleet, NOW, Demand { backlog: 4, at_once: 8 }),
+        [CloudCall::Terminate(ids(&["i-2"]))]
+    );
+    assert_eq!(
+        step(&mut fleet, NOW, Demand { backlog: 0, at_once: 8 }),
+        [CloudCall::Terminate(ids(&["i-1"]))]
+    );
+}
+
+#[test]
+fn machines_that_never_work_are_ended_and_three_of_them_hold_the_fleet() {
+    let mut fleet = fleet(wide(), false);
+    let one = Demand { backlog: 1_000, at_once: 4 };
+    let mut now = NOW;
+    for number in 0..NEVER_JOINED {
+        let id = format!("i-{number}");
+        let asked = launch(&step(&mut fleet, now, one));
+        answer(&mut fleet, now, asked.id(), LaunchAnswer::Started(ids(&[&id])));
+        now = now.after_ms(JOIN_MS);
+        assert_eq!(step(&mut fleet, now, one), [CloudCall::Terminate(ids(&[&id]))]);
+        fleet.apply(now, &FleetRecord::Gone(MachineId(id)));
+    }
+    assert_eq!((step(&mut fleet, now, one), fleet.hold()), (vec![], Some(Hold::NeverJoined)));
+    fleet.on_resume();
+    launch(&step(&mut fleet, now, one));
+}
