@@ -215,8 +215,9 @@ fn stands_for(page: &str, command: &str) -> Option<String> {
         ["cargo", "quickstart"] => {
             let config = text(".cargo/config.toml");
             let alias = config.lines().find_map(|line| line.strip_prefix("quickstart = \"")).unwrap();
-            let args = alias.strip_prefix("run --release --locked --package gridctl -- ").unwrap();
-            return Some(format!("gridctl {}", args.trim_end_matches('"')));
+            let (build, args) = alias.trim_end_matches('"').split_once(" -- ").unwrap();
+            assert!(build.starts_with("run --release --locked --package gridctl"), "{build}");
+            return Some(format!("gridctl {args}"));
         }
         ["cargo", "test"] => {
             assert!(text(".ci/run").contains("cargo test --locked\n"), "CI tests something else")
