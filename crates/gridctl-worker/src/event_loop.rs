@@ -351,6 +351,7 @@ impl WorkerLoop {
             link.close().await;
         }
         self.staging.shutdown().await;
+        self.code.stop().await;
         self.work.clear();
         if gently {
             let keepers = &mut self.keepers;

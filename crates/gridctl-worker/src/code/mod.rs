@@ -163,6 +163,11 @@ impl CodeStager {
         }
     }
 
+    /// Gives up whatever is being made ready.
+    pub(crate) async fn stop(&mut self) {
+        self.tasks.shutdown().await;
+    }
+
     /// What staging came to next; never, while nothing is staged.
     pub(crate) async fn next(&mut self) -> StagingEnd {
         loop {
@@ -255,7 +260,8 @@ async fn stage(
     master: watch::Receiver<Option<Client>>,
     (machine, sweep): (Arc<WorkerMachine>, Arc<FrozenSweep>),
 ) -> Result<CodeDir, StagingFault> {
-    let mut vacant = match enter(&cache, name_of(&sweep)).await? {
+    let name = name_of(&sweep);
+    let mut vacant = match enter(&cache, name.clone()).await? {
         Ok(ready) => return Ok(ready),
         Err(vacant) => vacant,
     };
@@ -265,7 +271,7 @@ async fn stage(
         dir = vacant.files();
     }
     if let Some(command) = &sweep.spec.setup {
-        setup::run(&machine, &sweep, (command, &dir)).await?;
+        setup::run(&machine, &sweep, (command, &dir, &name)).await?;
     }
     let finished = spawn_blocking(move || {
         let dir = vacant.finish();

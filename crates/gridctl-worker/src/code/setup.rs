@@ -28,17 +28,18 @@ const DRAIN: Duration = Duration::from_millis(200);
 const SHOWN_BYTES: usize = 6_000;
 const SHOWN_LINES: usize = 40;
 
-/// Runs `command` in `dir`.
+/// Runs `command` in `dir`, for the directory of code of this name.
 pub(super) async fn run(
     machine: &Arc<WorkerMachine>,
     sweep: &Arc<FrozenSweep>,
-    (command, dir): (&str, &Path),
+    (command, dir, name): (&str, &Path, &str),
 ) -> Result<(), StagingFault> {
     let version = machine.versions.get(sweep, machine.body.environment_base());
     let version = version.map_err(StagingFault::lasting)?;
     let begun = |error: io::Error| StagingFault::passing(format!("`setup` cannot be started: {error}"));
     tracing::info!("`setup` begins: {command}");
-    let mark = format!("{}/setup", machine.mark);
+    // Two sweeps may be set up at once, and neither ends what the other started.
+    let mark = format!("{}/setup-{name}", machine.mark);
     let (process, output) =
         SetupProcess::start(machine, (command, dir), (mark.clone(), version.environment(&mark)))
             .map_err(begun)?;
