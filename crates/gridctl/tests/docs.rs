@@ -232,7 +232,7 @@ fn stands_for(page: &str, command: &str) -> Option<String> {
                 }
             }
         }
-        // `compose.rs` types what that page says.
+        // The tests of `compose` type what that page says.
         ["docker", ..] => assert!(text("docs/containers.md").contains(command), "{page}: {command}"),
         [script] if script.starts_with(".ci/") => assert!(root().join(script).is_file(), "{page}: {command}"),
         ["export", "PATH=\"$PWD/target/release:$PATH\""] => {}

@@ -2,145 +2,20 @@
 //! containers, and leaves nothing. The images hold the binary of this very build.
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
 
+mod digits;
+#[path = "../lab/mod.rs"]
 mod lab;
 #[expect(dead_code, reason = "no file stands in the page of containers")]
+#[path = "../page/mod.rs"]
 mod page;
+mod project;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use lab::{Done, Lab, skipped};
+use lab::skipped;
+use project::{Project, lacking, root};
 use serde_json::Value as Json;
-
-/// A trial that fails costs its outcome: what happens to containers must not count as a failure.
-const SWEEP: &str = "command: [sh, -c, 'sleep 0.25; echo s=$((HP_X * 37 % 101))']
-metric: {name: s, goal: maximize}
-retry: {max_failures: 0}
-parameters: {x: {min: 1, max: 100}}
-";
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
-
-/// Why no image can be built and no project started here.
-fn lacking() -> Option<&'static str> {
-    let works =
-        |args: &[&str]| Command::new("docker").args(args).output().is_ok_and(|it| it.status.success());
-    let base = "debian:13-slim";
-    if !works(&["info"]) {
-        return Some("no Docker daemon answers");
-    }
-    if !works(&["compose", "version"]) || !works(&["buildx", "version"]) {
-        return Some("Docker has no compose or buildx plugin");
-    }
-    let has_base = works(&["image", "inspect", base]) || works(&["pull", "--quiet", base]);
-    (!has_base).then_some("the image debian:13-slim is neither here nor to be had")
-}
-
-/// A directory as a clone of the repository would be, with a binary to be taken, and a project of its own.
-struct Project {
-    lab: Lab,
-    name: String,
-    port: u16,
-}
-
-impl Project {
-    fn new(what: &str) -> Self {
-        let lab = Lab::new();
-        for file in ["Dockerfile.master", "Dockerfile.worker", ".dockerignore", "deploy/compose.yaml"] {
-            lab.write(file, fs::read(root().join(file)).unwrap());
-        }
-        lab.write("sweeps/crowd.yaml", SWEEP);
-        for name in ["wine-forest", "wine-logistic"] {
-            let whole = fs::read_to_string(root().join(format!("sweeps/{name}.yaml"))).unwrap();
-            lab.write(&format!("sweeps/{name}.yaml"), format!("{whole}\nrun_cap: 4\n"));
-        }
-        fs::create_dir(lab.path().join("dist")).unwrap();
-        let binary = lab.path().join("dist/gridctl");
-        fs::copy(env!("CARGO_BIN_EXE_gridctl"), &binary).unwrap();
-        // A test's binary is large for what it says to a debugger; without `strip` it is sent as it is.
-        drop(Command::new("strip").arg("--strip-debug").arg(&binary).output());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { lab, name: format!("gridctl-test-{}-{what}", std::process::id()), port }
-    }
-
-    /// A command that sees this project, its images and its port.
-    fn with_project(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(self.lab.path()).env("COMPOSE_PROJECT_NAME", &self.name);
-        command.env("GRIDCTL_BINARY", "dist/gridctl").env("GRIDCTL_PORT", self.port.to_string());
-        command.env("GRIDCTL_MASTER_IMAGE", format!("{}-master", self.name));
-        command.env("GRIDCTL_WORKER_IMAGE", format!("{}-worker", self.name));
-        command
-    }
-
-    fn docker(&self, args: &[&str]) -> Done {
-        let mut command = self.with_project("docker");
-        command.args(args).env("SWEEP", "/sweeps/crowd.yaml").env("GRIDCTL_LEASE_TTL", "6s");
-        self.lab.finish(&mut command)
-    }
-
-    fn compose(&self, args: &[&str]) -> Done {
-        self.docker(&[&["compose", "-f", "deploy/compose.yaml"], args].concat())
-    }
-
-    /// What a command says that must succeed.
-    fn said(&self, args: &[&str]) -> String {
-        let done = self.docker(args);
-        assert_eq!(done.code, Some(0), "docker {args:?}: {}", done.stderr);
-        done.stdout.trim().to_owned()
-    }
-
-    /// `gridctl` beside the master.
-    fn inside(&self, args: &[&str]) -> Done {
-        self.compose(&[&["exec", "-T", "master", "gridctl"], args].concat())
-    }
-
-    fn json(&self, args: &[&str]) -> Json {
-        serde_json::from_str(&self.inside(args).stdout).unwrap_or_default()
-    }
-
-    fn containers(&self, service: &str) -> Vec<String> {
-        let done = self.compose(&["ps", "-a", "-q", service]);
-        done.stdout.lines().map(str::to_owned).collect()
-    }
-
-    /// The trials of the worker in this container; its host is called as the container's id begins.
-    fn held_in(&self, container: &str) -> u64 {
-        let workers = self.json(&["workers", "ls", "-o", "json"]);
-        let is_there = |worker: &&Json| worker["host"] == container[..12];
-        let worker = workers.as_array().unwrap().iter().find(is_there).unwrap();
-        worker["leased"].as_u64().unwrap()
-    }
-
-    fn succeeded(&self) -> u64 {
-        self.json(&["status", "-o", "json"])["succeeded"].as_u64().unwrap_or(0)
-    }
-
-    /// What Docker has of this project, and of `volumes`.
-    fn left(&self, volumes: &[String]) -> Vec<String> {
-        let label = format!("label=com.docker.compose.project={}", self.name);
-        let listed = [&["ps", "-a", "-q"][..], &["volume", "ls", "-q"], &["network", "ls", "-q"]]
-            .map(|list| self.said(&[list, &["--filter", &label]].concat()));
-        let mut left: Vec<String> = listed.iter().flat_map(|list| list.lines()).map(str::to_owned).collect();
-        let all = self.said(&["volume", "ls", "-q"]);
-        left.extend(volumes.iter().filter(|volume| all.lines().any(|there| there == *volume)).cloned());
-        left
-    }
-}
-
-impl Drop for Project {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", self.compose(&["logs", "--no-color", "--tail", "40"]).stdout);
-        }
-        self.compose(&["--profile", "chaos", "down", "-v", "--timeout", "1", "--rmi", "all"]);
-    }
-}
 
 /// What a container may do.
 fn assert_confined(project: &Project, container: &str) {
@@ -181,10 +56,10 @@ fn assert_one_outcome_each(project: &Project) {
 
 #[test]
 fn a_sweep_on_four_workers_of_which_two_are_killed_ends_as_gridctl_run_does_and_down_leaves_nothing() {
-    if let Some(why) = lacking() {
+    if let Some(why) = lacking("debian:13-slim") {
         return skipped(&format!("the compose file's sweep ends as `gridctl run` does: {why}"));
     }
-    let project = Project::new("kills");
+    let project = Project::new("kills", "/sweeps/crowd.yaml");
     let run = ["run", "sweeps/crowd.yaml", "--data-dir", "own-data", "-k", "0", "--slots", "32", "--quiet"];
     let expected = project.lab.run(&run);
     assert_eq!(expected.code, Some(0), "{}", expected.stderr);
@@ -231,15 +106,29 @@ fn a_sweep_on_four_workers_of_which_two_are_killed_ends_as_gridctl_run_does_and_
     assert_eq!(project.left(&volumes), Vec::<String>::new());
 }
 
-/// The host's command line gets in with one variable.
+/// The host's command line gets in with one variable, and takes a directory with it that no container has ever seen.
 fn from_outside(project: &Project, expected: &str) {
     let url = project.inside(&["token", "create", "--role", "submit", "--url"]);
     assert_eq!(url.code, Some(0), "{}", url.stderr);
     let place = format!("gridctl://127.0.0.1:{}?pin=", project.port);
     assert!(url.stdout.starts_with(&place), "people come by the published port");
-    let mut command = project.lab.command(&["leaderboard", "-k", "0"]);
-    let board = project.lab.finish(command.env("GRIDCTL_MASTER", url.stdout.trim()));
-    assert_eq!((board.code, board.stdout.as_str()), (Some(0), expected), "{}", board.stderr);
+    let said = |args: &[&str]| {
+        let mut command = project.lab.command(args);
+        let done = project.lab.finish(command.env("GRIDCTL_MASTER", url.stdout.trim()));
+        assert_eq!(done.code, Some(0), "{args:?}: {}", done.stderr);
+        done.stdout
+    };
+    assert_eq!(said(&["leaderboard", "crowd", "-k", "0"]), expected);
+    project.lab.write("laptop/own.sh", "echo s=$((HP_X * 7 % 31))\n");
+    project.lab.write(
+        "laptop/own.yaml",
+        "command: [sh, own.sh]\nmetric: {name: s, goal: maximize}\nparameters: {x: {min: 1, max: 30}}\n",
+    );
+    let run = project.lab.run(&["run", "laptop/own.yaml", "--data-dir", "own-data", "-k", "0", "--quiet"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    said(&["submit", "laptop/own.yaml"]);
+    said(&["status", "own", "-w"]);
+    assert_eq!(said(&["leaderboard", "own", "-k", "0"]), run.stdout);
 }
 
 /// A worker that kills itself is started again by Docker, which does not do that for one that it has killed itself.
@@ -259,10 +148,10 @@ fn one_kills_itself(project: &Project, workers: &[String]) {
 /// and images have names of their own.
 #[test]
 fn the_pages_commands_do_what_it_says() {
-    if let Some(why) = lacking() {
+    if let Some(why) = lacking("debian:13-slim") {
         return skipped(&format!("the commands of docs/containers.md do what it says: {why}"));
     }
-    let project = Project::new("page");
+    let project = Project::new("page", "/sweeps/wine-forest.yaml");
     let mine = |image: &str| format!("{}-my-{image}", project.name);
     project.said(&["tag", "debian:13-slim", &mine("train")]);
     let page = fs::read_to_string(root().join("docs/containers.md")).unwrap();
