@@ -25,7 +25,7 @@ use std::sync::Arc;
 use clap::{CommandFactory as _, Parser as _};
 use gridctl_core::sched::Steer;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, TrialsCommand};
 use crate::exit::{Exit, Outcome};
 use crate::settings::Settings;
 
@@ -77,6 +77,15 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Status(args) => commands::status::run(&args, &settings()?),
         Command::Logs(args) => commands::logs::run(&args, &settings()?),
         Command::Trials(command) => commands::trials::run(&command, &settings()?),
+        Command::Fetch(args) => commands::fetch::run(&args, &settings()?),
+        Command::Export(args) => commands::export::run(&args, &settings()?),
+        Command::Ls(args) => commands::trials::run(&TrialsCommand::Ls(args), &settings()?),
+        Command::Show(args) => commands::trials::run(&TrialsCommand::Show(args), &settings()?),
+        Command::Best(args) => commands::trials::best(args, &settings()?),
+        Command::Version => {
+            output::text(&Cli::command().render_version())?;
+            Ok(Exit::Ok)
+        }
         Command::Submit(args) => commands::submit::run(&args, &settings()?),
         Command::Pause(args) => commands::steer::run(&args, Steer::Pause, &settings()?),
         Command::Resume(args) => commands::steer::run(&args, Steer::Resume, &settings()?),

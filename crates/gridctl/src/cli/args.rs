@@ -4,8 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Subcommand, ValueEnum};
 use gridctl_core::id::{IdError, WorkerId};
+use gridctl_core::record::TrialState;
 use gridctl_core::view;
 
 use crate::output::{Format, TextOrJson};
@@ -34,10 +36,20 @@ pub(crate) struct CheckArgs {
     pub(crate) output: TextOrJson,
 }
 
+impl CheckArgs {
+    /// Everything that `check` says of a sweep file.
+    pub(crate) fn of(file: &Path, count: Option<u64>) -> Self {
+        Self { file: Some(file.to_owned()), macros: false, log: None, count, output: TextOrJson::Text }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The sweep file
     pub(crate) file: PathBuf,
+    /// Only show what would be tried, as `gridctl check` does
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// How many points a random search draws, where the file does not say it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_POINTS))]
     pub(crate) count: Option<u64>,
@@ -63,7 +75,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MachineArgs {
     /// This many trials at once [default: as many as fit the processors]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_SLOTS))]
+    #[arg(long, short_alias = 'j', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST_SLOTS))]
     pub(crate) slots: Option<u32>,
     /// The GPUs to use, as CUDA_VISIBLE_DEVICES names them: 0,1 [default: all that the driver shows]
     #[arg(long, value_name = "LIST", value_parser = gpu_list)]
@@ -155,6 +167,11 @@ pub(crate) struct TrialArgs {
 }
 
 impl TrialArgs {
+    /// The best one of this sweep.
+    pub(crate) fn best(sweep: Option<PathBuf>) -> Self {
+        Self { trial: "best".to_owned(), of: sweep, sweep: None }
+    }
+
     /// Its sweep, if that was given.
     pub(crate) fn sweep(&self) -> Option<&Path> {
         self.of.as_deref().or(self.sweep.as_deref())
@@ -180,12 +197,20 @@ pub(crate) enum TrialsCommand {
     Retry(TrialsRetryArgs),
 }
 
+/// The states of trials, and what people call the one that is `leased`.
+fn states() -> PossibleValuesParser {
+    let state = |state: TrialState| PossibleValue::new(state.as_str());
+    let with_alias =
+        |value: PossibleValue| if value.matches("leased", false) { value.alias("running") } else { value };
+    PossibleValuesParser::new(TrialState::ALL.map(state).map(with_alias))
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct TrialsLsArgs {
     /// A sweep's name or a sweep file [default: the latest sweep]
     pub(crate) sweep: Option<PathBuf>,
     /// Only trials in this state
-    #[arg(long, value_name = "STATE", value_parser = ["pending", "leased", "succeeded", "failed", "quarantined", "cancelled"])]
+    #[arg(long, value_name = "STATE", value_parser = states())]
     pub(crate) state: Option<String>,
     /// How to print it
     #[arg(short, long, value_enum, default_value = "table")]
@@ -205,6 +230,47 @@ pub(crate) struct TrialsShowArgs {
     /// Everything that is known of it
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BestArgs {
+    /// A sweep's name or a sweep file [default: the latest sweep]
+    pub(crate) sweep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
+    pub(crate) trial: String,
+    /// A directory that is made, or is empty [default: SWEEP-TRIAL here]
+    pub(crate) dir: Option<PathBuf>,
+    /// Its sweep: a name or a sweep file [default: the latest sweep]
+    #[arg(long, value_name = "SWEEP")]
+    pub(crate) sweep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// A sweep's name or a sweep file [default: the latest sweep]
+    pub(crate) sweep: Option<PathBuf>,
+    /// A row for each attempt instead of each trial
+    #[arg(long, conflicts_with = "curves")]
+    pub(crate) attempts: bool,
+    /// A row for each step of each metric of the last attempts
+    #[arg(long)]
+    pub(crate) curves: bool,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "csv")]
+    pub(crate) output: ExportFormat,
+}
+
+/// What other programs read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// A header and rows
+    Csv,
+    /// A JSON object a line
+    Jsonl,
 }
 
 #[derive(Debug, Args)]

@@ -57,6 +57,22 @@ pub(crate) enum Command {
     /// List trials, show one, or try some again
     #[command(subcommand)]
     Trials(TrialsCommand),
+    /// Copy a trial's files, its model for example, into a directory
+    Fetch(FetchArgs),
+    /// Print every trial for other programs: parameters, metrics, states
+    Export(ExportArgs),
+    /// The same as `trials ls`
+    #[command(hide = true)]
+    Ls(TrialsLsArgs),
+    /// The same as `trials show`
+    #[command(hide = true, alias = "why")]
+    Show(TrialsShowArgs),
+    /// The same as `trials show best`
+    #[command(hide = true)]
+    Best(BestArgs),
+    /// The same as `--version`
+    #[command(hide = true)]
+    Version,
     /// Submit a sweep to a running master; its workers run it
     Submit(SubmitArgs),
     /// Start no more trials of a sweep; those that are running finish

@@ -6,6 +6,8 @@ pub(crate) mod check;
 pub(crate) mod cloud;
 pub(crate) mod daemon;
 pub(crate) mod doctor;
+pub(crate) mod export;
+pub(crate) mod fetch;
 pub(crate) mod health;
 pub(crate) mod leaderboard;
 pub(crate) mod logs;

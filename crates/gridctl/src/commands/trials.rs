@@ -12,7 +12,7 @@ use gridctl_core::view::{TrialDetails, TrialsQuery};
 use serde_json::json;
 use signal_hook::consts::SIGXFSZ;
 
-use crate::cli::{TrialsCommand, TrialsLsArgs, TrialsRetryArgs, TrialsShowArgs};
+use crate::cli::{BestArgs, TrialArgs, TrialsCommand, TrialsLsArgs, TrialsRetryArgs, TrialsShowArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::table::TableColumns;
 use crate::output::{self, Format, csv, number, rows, sanitise, sentence};
@@ -32,24 +32,45 @@ pub(crate) fn run(command: &TrialsCommand, settings: &Settings) -> Outcome {
     }
 }
 
+/// Shows the best trial.
+pub(crate) fn best(args: BestArgs, settings: &Settings) -> Outcome {
+    let which = TrialArgs::best(args.sweep);
+    show(&TrialsShowArgs { which, command: false, env: false, json: false }, settings)
+}
+
+/// What is done with a page of trials.
+pub(crate) type OnPage<'a> = &'a mut dyn FnMut(&mut DataSource, Vec<TrialLine>) -> Result<(), Failure>;
+
+/// Calls `each` with the trials that have begun, those in this state if one is given, page by page.
+pub(crate) fn pages(
+    source: &mut DataSource,
+    (sweep, state): (&str, Option<TrialState>),
+    each: OnPage<'_>,
+) -> Result<(), Failure> {
+    let mut query = TrialsQuery { state, page_size: PAGE, page_token: String::new() };
+    loop {
+        let page = source.trials(sweep, &query)?;
+        each(source, page.trials)?;
+        if page.next.is_empty() {
+            return Ok(());
+        }
+        query.page_token = page.next;
+    }
+}
+
 fn list(args: &TrialsLsArgs, settings: &Settings) -> Outcome {
     let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
     let mut source = DataSource::open(settings, &from)?;
     let state = args.state.as_deref().filter(|word| !word.is_empty()).map(state).transpose()?;
-    let mut query = TrialsQuery { state, page_size: PAGE, page_token: String::new() };
     let mut all = Vec::new();
-    loop {
-        let page = source.trials(&sweep, &query)?;
+    pages(&mut source, (&sweep, state), &mut |_, trials| {
         if args.output == Format::Jsonl {
-            output::jsonl(&page.trials)?;
+            output::jsonl(&trials)?;
         } else {
-            all.extend(page.trials);
+            all.extend(trials);
         }
-        if page.next.is_empty() {
-            break;
-        }
-        query.page_token = page.next;
-    }
+        Ok(())
+    })?;
     match args.output {
         Format::Jsonl => {}
         Format::Json => output::json(&all)?,
@@ -65,7 +86,7 @@ fn list(args: &TrialsLsArgs, settings: &Settings) -> Outcome {
 }
 
 /// Names of parameters, in the order of their first appearance.
-fn names(trials: &[TrialLine], only_differing: bool) -> Vec<String> {
+pub(crate) fn names(trials: &[TrialLine], only_differing: bool) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (name, _) in trials.iter().flat_map(|trial| trial.params.iter()) {
         if !names.iter().any(|known| known == name) {
@@ -194,6 +215,7 @@ fn now(trial: &TrialLine) -> String {
 
 /// The state that `word` names.
 fn state(word: &str) -> Result<TrialState, Failure> {
+    let word = if word == "running" { TrialState::Leased.as_str() } else { word };
     TrialState::named(word).ok_or_else(|| {
         let words = TrialState::ALL.map(TrialState::as_str).join(", ");
         let shown = sanitise::short(word, 40);

@@ -18,9 +18,9 @@ use gridctl_storage::journal::{self, Reader};
 use gridctl_worker::cgroup::CgroupSupport;
 use gridctl_worker::resources;
 
-use super::leaderboard;
 use super::submit::{prepare, request};
-use crate::cli::RunArgs;
+use super::{check, leaderboard};
+use crate::cli::{CheckArgs, RunArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Format, number};
 use crate::runtime;
@@ -38,6 +38,9 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
             "`run` has a master of its own, and --master names another",
         )
         .help("`gridctl submit FILE --master URL` gives the sweep to that one"));
+    }
+    if args.dry_run {
+        return check::run(&CheckArgs::of(&args.file, args.count), settings);
     }
     submit::check_again(&args.again)?;
     let checked = submit::check(&args.file, &settings.data_dir, args.count)?;

@@ -1,0 +1,71 @@
+//! `gridctl fetch`: the files of a trial, copied from the results and compared with their hashes.
+//! Invariant: nothing that is there already is changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gridctl_core::record::{Class, Record};
+
+use crate::cli::FetchArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::input::reason;
+use crate::output::{self, number, sanitise};
+use crate::settings::Settings;
+use crate::source::{DataSource, chain, results, target};
+
+use super::trials;
+
+/// Runs the command.
+pub(crate) fn run(args: &FetchArgs, settings: &Settings) -> Outcome {
+    let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
+    let mut source = DataSource::open(settings, &from)?;
+    let details = source.trial(&sweep, &args.trial)?;
+    trials::say_repeat(&mut source, &details, &args.trial);
+    let (trial, sweep) = (details.trial.trial, &details.sweep);
+    let record = newest(&details.attempts).ok_or_else(|| {
+        let message = format!("trial {} of {sweep} has left no files", trial.short());
+        Failure::error("fetch::no_files", message).help(
+            "a trainer leaves what it writes below $GRID_OUTPUT_DIR; `gridctl logs` shows what it printed",
+        )
+    })?;
+    let fail = |error| Failure::error("fetch", chain(&error));
+    let volume = results::of_attempt(source.dir.as_deref(), record)?;
+    let manifest = volume.attempt_manifest(trial, record.report.token).map_err(fail)?.ok_or_else(|| {
+        Failure::error(
+            "fetch::no_files",
+            format!("the files of trial {} are not in its results", trial.short()),
+        )
+    })?;
+    let name = || PathBuf::from(format!("{sweep}-{}", trial.short()));
+    let dir = settings.cwd.join(args.dir.clone().unwrap_or_else(name));
+    make_empty(&dir)?;
+    volume.fetch_attempt(&manifest, &dir).map_err(fail)?;
+    output::say(format_args!(
+        "{} of trial {} of {}, {} bytes: in {}",
+        number::of(manifest.files.len() as u64, "file"),
+        trial.short(),
+        sanitise::line(sweep),
+        number::count(manifest.bytes()),
+        sanitise::line(&dir.display().to_string())
+    ));
+    Ok(Exit::Ok)
+}
+
+/// The newest attempt that left files; of those that succeeded, if any did.
+fn newest(attempts: &[Record]) -> Option<&Record> {
+    let with_files = attempts.iter().rev().filter(|record| record.report.files > 0);
+    with_files.clone().find(|record| record.report.class == Class::Succeeded).or(with_files.clone().next())
+}
+
+fn make_empty(dir: &Path) -> Result<(), Failure> {
+    let shown = sanitise::line(&dir.display().to_string()).into_owned();
+    let fail = |error: std::io::Error| {
+        Failure::error("fetch::dir", format!("cannot make {shown}: {}", reason(&error)))
+    };
+    fs::create_dir_all(dir).map_err(fail)?;
+    if fs::read_dir(dir).map_err(fail)?.next().is_some() {
+        return Err(Failure::usage("fetch::dir", format!("{shown} is not empty"))
+            .help("name another directory: `gridctl fetch TRIAL DIR`"));
+    }
+    Ok(())
+}
