@@ -5,9 +5,10 @@ use std::path::Path;
 
 use gridctl_storage::journal::{Reader, StoreError};
 use gridctl_storage::results::{ResultsDamage, Shipped};
+use gridctl_storage::volume::VolumeError;
 
 use crate::compare;
-use crate::compare::ShipError;
+use crate::compare::{Journal, ShipError};
 use crate::error::{MasterError, chain};
 use crate::handle::Handle;
 use crate::reading;
@@ -42,23 +43,30 @@ pub fn waiting(dir: &Path, sweep: Option<&str>) -> Result<Vec<Unshipped>, Master
 }
 
 /// Calls `each` with the results volume and the damage, for all that the results of the sweeps in
-/// `dir` hold and that is not what the journal says. Results that cannot be read are passed over:
-/// [`waiting`] names them.
+/// `dir` hold and that is not what the journal says, or that keeps a master from them.
 ///
 /// # Errors
 /// The journal cannot be read.
 pub fn damaged(dir: &Path, each: &mut dyn FnMut(&str, ResultsDamage)) -> Result<(), MasterError> {
     let core = reading::fold(dir)?;
     let reader = Reader::open(dir)?;
-    for job in ship::cargo(&core, dir) {
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let journal = Journal { name: reader.journal_id(), data_dir: &dir, epoch: core.epoch(), reader: &reader };
+    for job in ship::cargo(&core, &dir) {
         let volume = job.volume.to_string();
-        let results = compare::open(&job).map_err(ShipError::from);
         let mut each = |damage| each(&volume, damage);
-        match results.and_then(|results| results.check(&reader, &job, &mut each)) {
-            Err(ShipError::Refused(error)) => return Err(*error),
+        let looked = compare::open(&job).map_err(ShipError::from).and_then(|results| {
+            compare::one(&journal, &job, &results)?;
+            results.check(&reader, &job, &mut each)
+        });
+        let (file, what, remove) = match looked {
+            Ok(()) => continue,
             Err(ShipError::Store(error)) => return Err(error.into()),
-            Err(ShipError::Volume(_)) | Ok(()) => {}
-        }
+            Err(ShipError::Refused(error)) => (job.frozen.spec.name.clone(), chain(&*error), Vec::new()),
+            Err(ShipError::Volume(VolumeError::Damaged { path, what })) => (path.clone(), what, vec![path]),
+            Err(ShipError::Volume(error)) => (job.frozen.spec.name.clone(), chain(&error), Vec::new()),
+        };
+        each(ResultsDamage { file, what, remove });
     }
     Ok(())
 }

@@ -132,6 +132,20 @@ fn s23_typos_are_refused_with_a_suggestion() {
 }
 
 #[test]
+fn a_sweep_of_which_no_point_is_left_is_refused_however_large_it_was() {
+    let lab = Lab::new();
+    let large = "  a: {min: 1, max: 1000}\n  b: {min: 1, max: 1000000}\n  c: {min: 1, max: 1000000}";
+    for (what, axes) in [("small", "  a: {values: [1, 2]}"), ("large", large)] {
+        lab.write("s.yaml", self::axes(axes) + "exclude: ['a >= 1']\n");
+        for command in ["check", "run"] {
+            let done = lab.run(&[command, "s.yaml"]);
+            let (code, said) = (done.code, done.stderr.contains("no point is left: every one is excluded"));
+            assert_eq!((code, said), (Some(2), true), "{what} {command}: {}", done.stderr);
+        }
+    }
+}
+
+#[test]
 fn s24_words_that_older_yaml_turns_into_other_things_stay_what_they_are() {
     let lab = Lab::new();
     lab.write(

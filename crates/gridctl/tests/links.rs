@@ -129,8 +129,7 @@ fn results_that_say_what_stands_for_a_version_in_words_that_are_none_are_refused
     assert_eq!(lab.run(&["run", "j.yaml", "-q"]).code, Some(0));
     lab.write("j.yaml", sweep("[1, 2, 3]", ""));
     assert_eq!(lab.run(&["run", "j.yaml", "-q"]).code, Some(0));
-    let standings = lab.data().join("results/j/standings");
-    let file = fs::read_dir(&standings).unwrap().next().unwrap().unwrap().path();
+    let file = file_of(&lab, "standings", ("v2-", ".json"));
     for text in ["", "{\"records\":[[3,1]]}", "{\"records\":[[1,2],[2,3]]}"] {
         fs::write(&file, text).unwrap();
         let board = lab.run(&["leaderboard", "gridctl-data/results/j", "-o", "json"]);
@@ -284,4 +283,86 @@ fn damage_in_the_results_is_found_by_doctor_and_made_good_as_it_says() {
     assert!(found.stdout.contains("problem  journal.head"), "{}", found.stdout);
     assert_eq!(lab.run(&["run", "j.yaml", "-q"]).code, Some(0));
     assert_eq!(lab.run(&["doctor"]).code, Some(0));
+}
+
+/// A sweep of two versions, and what was shipped of it.
+fn shipped_twice(lab: &Lab) {
+    lab.write(".gridctlignore", "led\nok\n");
+    for values in ["[1, 2, 3]", "[5, 3, 2, 1]"] {
+        lab.write("j.yaml", sweep(values, ""));
+        assert_eq!(lab.run(&["run", "j.yaml", "-q", "--slots", "1"]).code, Some(0));
+    }
+}
+
+#[test]
+fn a_leaderboard_of_results_that_lack_a_part_says_so_and_fails() {
+    for (dir, name, said) in [
+        ("standings", ("v2-", ".json"), "does not say which records stand for version 2"),
+        ("versions", ("v2", ".yaml"), "v2.yaml"),
+        ("records", ("", "-1-3.jsonl"), "records 1 to 3 are missing"),
+        ("records", ("", "-4-4.jsonl"), ""),
+    ] {
+        let lab = Lab::new();
+        shipped_twice(&lab);
+        if fs::read_dir(lab.data().join("results/j/records")).unwrap().count() != 2 {
+            continue;
+        }
+        fs::remove_file(file_of(&lab, dir, name)).unwrap();
+        let board = lab.run(&["leaderboard", "gridctl-data/results/j", "-k", "0"]);
+        // Nothing tells the last file, if it is lost, from one that was never shipped.
+        let code = if said.is_empty() { 0 } else { 1 };
+        assert_eq!(board.code, Some(code), "{dir} {name:?}: {}{}", board.stdout, board.stderr);
+        assert!(board.stderr.contains(said), "{dir} {name:?}: {}", board.stderr);
+        assert_eq!(lab.run(&["leaderboard"]).code, Some(0), "the journal has everything");
+    }
+    let lab = Lab::new();
+    shipped_twice(&lab);
+    assert_eq!(lab.run(&["leaderboard", "gridctl-data/results/j"]).code, Some(0));
+}
+
+#[test]
+fn doctor_finds_no_fault_in_a_project_that_was_moved_and_names_files_that_were_mixed_up() {
+    let lab = Lab::new();
+    fs::create_dir(lab.path().join("old")).unwrap();
+    lab.write("old/j.yaml", sweep("[1, 2, 3]", "")).write("old/.gridctlignore", "led\nok\n");
+    let at = |dir: &str, args: &[&str]| lab.finish(lab.command(args).current_dir(lab.path().join(dir)));
+    assert_eq!(at("old", &["run", "j.yaml", "-q"]).code, Some(0));
+    fs::rename(lab.path().join("old"), lab.path().join("new")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(at("new", &["run", "j.yaml", "-q"]).code, Some(0));
+        let doctor = at("new", &["doctor"]);
+        assert_eq!(doctor.code, Some(0), "{}", doctor.stdout);
+    }
+
+    let lab = Lab::new();
+    shipped_twice(&lab);
+    let records = lab.data().join("results/j/records");
+    let mut files: Vec<PathBuf> = fs::read_dir(&records).unwrap().map(|it| it.unwrap().path()).collect();
+    files.sort();
+    if let [first, second] = &files[..] {
+        fs::copy(second, first).unwrap();
+        let doctor = lab.run(&["doctor"]);
+        let name = first.file_name().unwrap().to_str().unwrap();
+        assert!(
+            doctor.code == Some(1)
+                && doctor.stdout.contains(&format!("remove [DIR]/gridctl-data/results/j/records/{name}")),
+            "{}",
+            doctor.stdout
+        );
+        fs::remove_file(first).unwrap();
+        assert_eq!(lab.run(&["run", "j.yaml", "-q"]).code, Some(0));
+        assert_eq!(lab.run(&["doctor"]).code, Some(0));
+    }
+    fs::write(lab.data().join("results/j/sweep.json"), "").unwrap();
+    let doctor = lab.run(&["doctor"]);
+    assert!(
+        doctor.code == Some(1) && doctor.stdout.contains("remove [DIR]/gridctl-data/results/j/sweep.json"),
+        "{}",
+        doctor.stdout
+    );
+    fs::remove_file(lab.data().join("results/j/sweep.json")).unwrap();
+    assert_eq!(lab.run(&["run", "j.yaml", "-q"]).code, Some(0));
+    assert_eq!(lab.run(&["doctor"]).code, Some(0));
+    fs::write(lab.data().join("results/j/epochs/900"), "{}").unwrap();
+    assert_eq!(lab.run(&["doctor"]).code, Some(1), "a master would be refused");
 }

@@ -42,7 +42,7 @@ fn the_files_of_a_trial_are_fetched_whole_and_replace_nothing() {
     let trial = fs::read_dir(&published).unwrap().map(|it| it.unwrap().path());
     for trial in trial {
         for attempt in fs::read_dir(trial).unwrap() {
-            let model = attempt.unwrap().path().join("sub/model");
+            let model = attempt.unwrap().path().join("files/sub/model");
             if model.is_file() {
                 fs::write(model, "m9\n").unwrap();
             }

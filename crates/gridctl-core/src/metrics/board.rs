@@ -256,12 +256,13 @@ impl Board {
         for (name, value) in &parsed.fields {
             match value {
                 Value::Number(value) => self.take(name, &given, *value),
-                Value::Unreadable => {
+                // A text or a truth value is not what was declared, and the value before is not the last.
+                Value::Unreadable | Value::Prose | Value::Label => {
                     if let Some(series) = self.series.iter_mut().find(|series| *series.name == **name) {
                         series.push_unreadable(Channel::File, place, &line);
                     }
                 }
-                Value::Prose | Value::Label | Value::Null => {}
+                Value::Null => {}
             }
         }
         self.paths_in_file(&line, &parsed, place);

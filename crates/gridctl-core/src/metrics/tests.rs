@@ -210,6 +210,9 @@ fn a_last_value_that_cannot_be_read_is_not_passed_over_for_an_older_one() {
             vec![(File, "{\"acc\":\"95%\"}\n"), (Stdout, "::metric acc=0.9\n")],
             "saw `{\"acc\":\"95%\"}`",
         ),
+        (&plain, vec![(File, "{\"acc\":0.9}\n{\"acc\":true}\n")], "is not a plain number"),
+        (&plain, vec![(File, "{\"acc\":0.9}\n{\"acc\":\"bad\"}\n")], "is not a plain number"),
+        (&plain, vec![(File, "{\"acc\":0.9,\"acc\":\"\"}\n")], "is not a plain number"),
     ];
     for (patterns, parts, told) in unknown {
         let outcome = said(patterns, &parts);

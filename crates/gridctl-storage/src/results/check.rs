@@ -1,6 +1,8 @@
 //! Whether the results are what the journal says: each record, version and standing is read.
 //! Invariant: nothing is written. What is not there yet is no damage: it waits to be shipped.
 
+use gridctl_core::protocol::FrozenSweep;
+
 use super::writer::{SEGMENT, versions};
 use super::{RecordLine, Results, ShipJob, ShipSource};
 use crate::journal::{OutcomeRow, StoreError};
@@ -13,8 +15,8 @@ pub struct ResultsDamage {
     pub file: String,
     /// What is wrong.
     pub what: String,
-    /// Files of the volume that are written again from the journal once they are removed; none
-    /// where another journal wrote the file, and this one does not hold what was in it.
+    /// Files of the volume that are written again from the journal once they are removed, if that is
+    /// so.
     pub remove: Vec<String>,
 }
 
@@ -52,13 +54,11 @@ impl Results {
                 each(ResultsDamage { file: file.clone(), what, remove });
                 Ok(())
             };
-            damaged(&whole, self.whole_version(version).map(|found| found == *frozen))?;
+            damaged(&whole, self.whole_version(version).map(|found| says_the_same(&found, &frozen)))?;
             damaged(&text, self.version(version).map(|found| found == frozen.source))?;
             let linked = source.linked(job.sweep, version)?;
-            if !linked.is_empty() {
-                let found = self.standing_of(version, source.journal_id());
-                damaged(&standing, found.map(|found| found == linked))?;
-            }
+            let found = self.standing_of(version, source.journal_id());
+            damaged(&standing, found.map(|found| found == linked))?;
         }
         Ok(())
     }
@@ -73,7 +73,19 @@ impl Results {
             Rows { source, job, held: Vec::new().into_iter(), after: 0, passed: 0, is_broken: false };
         let mut failed: Option<E> = None;
         let ours = format!("/{}-", source.journal_id());
-        let again = |file: &String| if file.contains(&ours) { vec![file.clone()] } else { Vec::new() };
+        let mut told = String::new();
+        let mut tell = |file: String, what: String| {
+            if file == told {
+                return;
+            }
+            told.clone_from(&file);
+            if file.contains(&ours) {
+                each(ResultsDamage { remove: vec![file.clone()], file, what });
+            } else {
+                let what = format!("{what}; another journal wrote it, and `gridctl rebuild` leaves it out");
+                each(ResultsDamage { remove: Vec::new(), file, what });
+            }
+        };
         self.records(&mut |line| {
             if failed.is_some() {
                 return;
@@ -109,8 +121,7 @@ impl Results {
                     return;
                 }
             };
-            let (file, what) = damage;
-            each(ResultsDamage { remove: again(&file), file, what });
+            tell(damage.0, damage.1);
         })?;
         failed.map_or(Ok(()), Err)
     }
@@ -122,6 +133,11 @@ impl Results {
         let held = of_it.find(|segment| (segment.first..=segment.last).contains(&line.seq));
         held.map_or_else(|| self.path("records"), |segment| segment.path(self))
     }
+}
+
+/// Whether both are one version; where its code and data lie may have changed since.
+fn says_the_same(one: &FrozenSweep, other: &FrozenSweep) -> bool {
+    one.is_same(other) && (&one.source, &one.uuid) == (&other.source, &other.uuid)
 }
 
 /// What is wrong with a file that should say what the journal says.

@@ -78,6 +78,11 @@ impl Segment {
         results.path(&format!("records/{}-{}-{}.jsonl", self.journal, self.first, self.last))
     }
 
+    /// Whether a record of this number belongs in it.
+    fn may_hold(&self, line: &RecordLine) -> bool {
+        (self.first..=self.last).contains(&line.seq)
+    }
+
     fn holds(&self, other: &Self) -> bool {
         self != other && self.first <= other.first && other.last <= self.last
     }
@@ -280,6 +285,14 @@ fn read_segment(
     let mut last = 0;
     while let Some(line) = lines.next_line()? {
         match line {
+            Ok(line) if !segment.may_hold(&line) => {
+                last = segment.last;
+                let what = format!(
+                    "its name says records {} to {}, and it holds record {}",
+                    segment.first, segment.last, line.seq
+                );
+                each(Err(VolumeError::Damaged { path: segment.path(results), what }));
+            }
             Ok(line) => {
                 last = line.seq;
                 if line.seq > *after {
@@ -305,9 +318,9 @@ fn is_whole(results: &Results, segment: &Segment) -> bool {
     let (mut lines, mut last) = (Lines::new(results, segment), 0);
     loop {
         match lines.next_line() {
-            Ok(Some(Ok(line))) => last = line.seq,
+            Ok(Some(Ok(line))) if segment.may_hold(&line) => last = line.seq,
             Ok(None) => return last == segment.last,
-            Ok(Some(Err(_))) | Err(_) => return false,
+            Ok(Some(_)) | Err(_) => return false,
         }
     }
 }

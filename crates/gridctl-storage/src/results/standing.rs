@@ -91,7 +91,7 @@ impl Results {
     /// Which records stand for a version beside its own.
     ///
     /// # Errors
-    /// [`VolumeError::Damaged`] if one of the files cannot be understood.
+    /// [`VolumeError::Damaged`] if one of the files cannot be understood, or none is there.
     pub fn standing(&self, version: u32) -> Result<VersionRecords, VolumeError> {
         let mut all = BTreeMap::new();
         for name in self.standing_names()? {
@@ -102,6 +102,10 @@ impl Results {
             let Some(journal) = of(&name) else { continue };
             let records = self.standing_of(version, &journal)?;
             all.insert(journal, records);
+        }
+        if all.is_empty() {
+            let what = format!("it does not say which records stand for version {version}");
+            return Err(VolumeError::Damaged { path: self.path("standings"), what });
         }
         Ok(VersionRecords(all))
     }

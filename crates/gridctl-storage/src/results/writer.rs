@@ -189,7 +189,8 @@ pub(super) fn versions(
     Ok(versions)
 }
 
-/// Keeps which records stand for a version, if others than its own do.
+/// Keeps which records stand for a version beside its own. Where none do that is kept too, so that
+/// a file which is lost is missed.
 ///
 /// # Errors
 /// As [`ResultsWriter::open`].
@@ -199,10 +200,7 @@ pub fn put_standing<E: From<VolumeError> + From<StoreError>>(
     (sweep, version): (SweepId, u32),
 ) -> Result<(), E> {
     let records = source.linked(sweep, version)?;
-    if !records.is_empty() {
-        results.put_standing(version, source.journal_id(), &records)?;
-    }
-    Ok(())
+    Ok(results.put_standing(version, source.journal_id(), &records)?)
 }
 
 /// Records of a sweep after one number, up to another one: at most those of one segment.

@@ -187,11 +187,10 @@ fn results(dir: &Path) -> Vec<Finding> {
 
 fn damaged(volume: &str, damage: &ResultsDamage) -> String {
     let ResultsDamage { file, what, remove } = damage;
-    let help = if remove.is_empty() {
-        "another journal wrote it; `gridctl rebuild` leaves out what cannot be read".to_owned()
-    } else {
-        let files: Vec<String> = remove.iter().map(|file| format!("{volume}/{file}")).collect();
-        format!("remove {}, and the next `gridctl run` writes it again from the journal", files.join(" and "))
+    let files: Vec<String> = remove.iter().map(|file| format!("{volume}/{file}")).collect();
+    let help = match files.join(" and ") {
+        none if none.is_empty() => String::new(),
+        files => format!(": remove {files}, and the next `gridctl run` writes it again from the journal"),
     };
-    format!("{volume}/{file}: {what}: {help}")
+    format!("{volume}/{file}: {what}{help}")
 }

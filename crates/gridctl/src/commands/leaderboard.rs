@@ -23,8 +23,13 @@ pub(crate) fn run(args: &LeaderboardArgs, settings: &Settings) -> Outcome {
         sort: args.sort.clone().unwrap_or_default(),
         ..asked(args.k)
     };
+    let mut is_whole = true;
     let (board, notices) = match target::resolve(args.sweep.as_deref(), settings)? {
-        LeaderboardTarget::Results(place) => (results::leaderboard(&place, &query)?, Vec::new()),
+        LeaderboardTarget::Results(place) => {
+            let board;
+            (board, is_whole) = results::leaderboard(&place, &query)?;
+            (board, Vec::new())
+        }
         LeaderboardTarget::Sweep { name, from } => {
             let mut source = DataSource::open(settings, &from)?;
             let board = all(&mut source, &name, &query)?;
@@ -36,7 +41,8 @@ pub(crate) fn run(args: &LeaderboardArgs, settings: &Settings) -> Outcome {
     if !board.rows.is_empty() {
         doubts(&notices);
     }
-    Ok(Exit::Ok)
+    // Better ones may be among what could not be read.
+    Ok(if is_whole { Exit::Ok } else { Exit::Error })
 }
 
 /// Says why numbers that are shown may not be what was meant.
@@ -106,8 +112,9 @@ fn remarks(board: &Leaderboard, shown: u64, metric: &str) {
         output::say(format_args!("to beat: {} {value}", sanitise::line(&name)));
     }
     if let Some(tied) = tied(&board.rows) {
+        let more = if tied == board.rows.len() as u64 && tied < board.total { " or more" } else { "" };
         output::say(format_args!(
-            "{} share the best value; the first in the file's order is called best",
+            "{}{more} share the best value; the first in the file's order is called best",
             number::of(tied, "point")
         ));
     }

@@ -22,6 +22,9 @@ use super::fold;
 use crate::diagnose;
 use crate::exit::Failure;
 
+/// So much of what is damaged is named.
+const DAMAGE_SHOWN: usize = 5;
+
 /// The results that have what this attempt published, by the journal in the data directory.
 pub(crate) fn of_attempt(dir: Option<&Path>, record: &Record) -> Result<Results, Failure> {
     let unknown =
@@ -94,8 +97,11 @@ pub(crate) fn s3_url(address: &str) -> Result<S3Url, Failure> {
     })
 }
 
-/// The best points of the results at `place`.
-pub(crate) fn leaderboard(place: &ResultsPlace, query: &LeaderboardQuery) -> Result<Leaderboard, Failure> {
+/// The best points of the results at `place`, and whether all that was shipped there could be read.
+pub(crate) fn leaderboard(
+    place: &ResultsPlace,
+    query: &LeaderboardQuery,
+) -> Result<(Leaderboard, bool), Failure> {
     let name = &place.sweep;
     let volume = volume::open(&place.url).map_err(fail)?;
     let results = Results::of_name(volume, name).map_err(|error| match error {
@@ -105,8 +111,8 @@ pub(crate) fn leaderboard(place: &ResultsPlace, query: &LeaderboardQuery) -> Res
         }
         error => fail(error),
     })?;
-    let versions = results.versions().map_err(fail)?;
-    let Some(version) = versions.last().copied() else {
+    let kept = [results.versions().map_err(fail)?, results.whole_versions().map_err(fail)?];
+    let Some(version) = kept.into_iter().flatten().max() else {
         return Err(Failure::error("results", format!("{place} holds no version of a sweep yet")));
     };
     let text = results.version(version).map_err(fail)?;
@@ -121,8 +127,13 @@ pub(crate) fn leaderboard(place: &ResultsPlace, query: &LeaderboardQuery) -> Res
     )
     .map_err(|error| Failure::usage("leaderboard::query", error.to_string()))?;
     let (newest, damaged) = newest(&results, version, &spec)?;
-    if damaged > 0 {
-        let message = format!("{damaged} damaged records in {place} were left out");
+    let is_whole = damaged.is_empty();
+    for what in damaged.iter().take(DAMAGE_SHOWN) {
+        let message = format!("left out of what {place} holds: {what}");
+        diagnose::print(&Diagnostic::warning("results::damaged", message), None);
+    }
+    if damaged.len() > DAMAGE_SHOWN {
+        let message = format!("left out: {} more", damaged.len() - DAMAGE_SHOWN);
         diagnose::print(&Diagnostic::warning("results::damaged", message), None);
     }
     let layout = Layout::of(&spec);
@@ -133,7 +144,7 @@ pub(crate) fn leaderboard(place: &ResultsPlace, query: &LeaderboardQuery) -> Res
     let mut board = Board::new(layout, query);
     newest.into_values().for_each(|brief| board.add(brief));
     let page = board.finish().map_err(|error| Failure::usage("leaderboard::query", error.to_string()))?;
-    Ok(Leaderboard {
+    let board = Leaderboard {
         sweep: spec.name,
         version,
         metric,
@@ -141,24 +152,28 @@ pub(crate) fn leaderboard(place: &ResultsPlace, query: &LeaderboardQuery) -> Res
         rows: page.rows,
         total: page.total,
         mixed_code: page.mixed_code,
-    })
+    };
+    Ok((board, is_whole))
 }
 
-/// What counts for a version of each trial, its newest generation; and how many records are
-/// damaged.
+/// What counts for a version of each trial, its newest generation; and what is damaged.
 fn newest(
     results: &Results,
     version: u32,
     spec: &SweepSpec,
-) -> Result<(BTreeMap<TrialId, Brief>, u64), Failure> {
+) -> Result<(BTreeMap<TrialId, Brief>, Vec<String>), Failure> {
     let standing = results.standing(version).map_err(fail)?;
     let points = Points::new(Arc::new(spec.clone()))
         .map_err(|error| Failure::error("results", format!("versions/v{version}.yaml: {error}")))?;
-    let (mut newest, mut damaged) = (BTreeMap::new(), 0);
+    let (mut newest, mut damaged) = (BTreeMap::new(), Vec::new());
     let mut add = |line: Result<RecordLine, VolumeError>| {
-        let Some((record, line)) = line.ok().and_then(|line| Some((line.record().ok()?, line))) else {
-            damaged += 1;
-            return;
+        let read = line.map_err(|error| super::chain(&error)).and_then(|line| {
+            let record = line.record();
+            record.map(|record| (record, line)).map_err(|error| super::chain(&error))
+        });
+        let (record, line) = match read {
+            Ok(read) => read,
+            Err(what) => return damaged.push(what),
         };
         if matches!(record.state, TrialState::Pending | TrialState::Leased) {
             return;

@@ -13,6 +13,7 @@ pub(crate) mod reads;
 use std::ops::Range;
 use std::sync::Arc;
 
+use gridctl_core::points::{Count, Points};
 use gridctl_core::spec::{Diagnostic, Parsed, SweepSpec};
 
 use crate::cli::{AgainArgs, Changed};
@@ -81,7 +82,20 @@ pub(crate) fn check(
         spec.name = found.name;
         note = found.note;
     }
+    check_points(&spec, &file)?;
     Ok(CheckedFile { file, spec, warnings, note, unstartable })
+}
+
+/// Refuses a sweep that has no trial.
+fn check_points(spec: &SweepSpec, file: &SweepFile) -> Result<(), Failure> {
+    let Ok(points) = Points::new(Arc::new(spec.clone())) else { return Ok(()) };
+    if preview::count(&points) != Count::Exact(0) {
+        return Ok(());
+    }
+    let problem = Diagnostic::error("sweep::no_points", "no point is left: every one is excluded")
+        .help("`exclude` leaves out the points for which one of its conditions is true");
+    let problem = at_key(problem, &file.source, "exclude");
+    Err(Failure { exit: Exit::Usage, problems: vec![problem], source: Some(Arc::clone(&file.source)) })
 }
 
 impl CheckedFile {

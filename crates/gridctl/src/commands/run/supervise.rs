@@ -64,7 +64,26 @@ impl RunPlan<'_> {
     /// Where the sweep stands. What the grid is known not to hold is left out, though the cursor has not come upon it yet.
     fn status(&self, handle: &Handle) -> Result<SweepStatus, Failure> {
         let name = &self.submit.frozen.spec.name;
-        let mut status = handle.status(name).map_err(|error| source::ask_failure(&error))?;
+        Ok(self.without_unseen(handle.status(name).map_err(|error| source::ask_failure(&error))?))
+    }
+
+    /// Says where the sweep stands now that everything is recorded.
+    fn say_stopped(&self) -> Result<(), Failure> {
+        let core = fold::core(&self.dir)?;
+        let sweep = core.as_ref().and_then(|core| core.sweep_named(&self.submit.frozen.spec.name));
+        let Some(status) = sweep.map(|sweep| self.without_unseen(sweep.status(Time(0)))) else {
+            return Ok(());
+        };
+        output::say(format_args!(
+            "stopped: {} of {} done; go on with: {}",
+            number::count(progress::done(&status)),
+            number::of(progress::points(&status), "trial"),
+            self.hint.run("")
+        ));
+        Ok(())
+    }
+
+    fn without_unseen(&self, mut status: SweepStatus) -> SweepStatus {
         let excluded = status.total.saturating_sub(self.trials.upper());
         let unseen = excluded.saturating_sub(status.excluded);
         let rest = match status.phase {
@@ -74,16 +93,16 @@ impl RunPlan<'_> {
         let unseen = unseen.min(*rest);
         *rest -= unseen;
         status.excluded += unseen;
-        Ok(status)
+        status
     }
 }
 
 /// How following a sweep ended.
 enum Followed {
     /// It is over, or paused.
-    Turned(SweepStatus),
+    Turned(Box<SweepStatus>),
     /// A person wants it to stop.
-    Interrupted(SweepStatus),
+    Interrupted,
 }
 
 /// What became of the submission.
@@ -149,6 +168,9 @@ async fn stop(
         }
     };
     let stopped = running.stop_when(sweep, enough).await.map_err(|error| source::master_failure(&error))?;
+    if exit == Exit::Interrupted {
+        plan.say_stopped()?;
+    }
     say_late(stopped.shipped_late);
     let Some(left) = stopped.unshipped.into_iter().find(|left| left.sweep == sweep) else { return Ok(exit) };
     let message = format!(
@@ -221,7 +243,7 @@ async fn serve(plan: &RunPlan<'_>, running: &mut Running) -> Result<Served, Fail
     }
     let followed = match &mut fleet {
         Some(fleet) => follow(plan, running, (&mut progress, &mut watch), &mut interrupts, fleet).await,
-        None => Ok(Followed::Turned(first)),
+        None => Ok(Followed::Turned(Box::new(first))),
     };
     progress.clear();
     let exit = match followed {
@@ -230,22 +252,15 @@ async fn serve(plan: &RunPlan<'_>, running: &mut Running) -> Result<Served, Fail
                 fleet.end(&handle, GRACE, &mut interrupts).await;
             }
             // What was running when it turned has ended now.
-            let status = plan.status(&handle).unwrap_or(status);
+            let status = plan.status(&handle).unwrap_or(*status);
             conclude(&status, &stands, &progress, (&plan.hint, &watch.notices));
             ended(&status)
         }
-        Ok(Followed::Interrupted(status)) => {
+        Ok(Followed::Interrupted) => {
             output::say("stopping: running trials get SIGTERM and 10 s; Ctrl-C again to stop at once");
             if let Some(fleet) = fleet {
                 fleet.end(&handle, GRACE, &mut interrupts).await;
             }
-            let status = plan.status(&handle).unwrap_or(status);
-            output::say(format_args!(
-                "stopped: {} of {} done; go on with: {}",
-                number::count(progress::done(&status)),
-                number::of(progress::points(&status), "trial"),
-                plan.hint.run("")
-            ));
             return Ok(Served::Ended(Exit::Interrupted, None, interrupts));
         }
         Err(failure) => {
@@ -300,7 +315,7 @@ async fn follow(
         // What runs when a person pauses a sweep goes on to its end.
         let waits = status.leased > 0 && status.phase == SweepPhase::Paused(PauseReason::Person);
         if !status.phase.is_active() && !waits {
-            return Ok(Followed::Turned(status));
+            return Ok(Followed::Turned(Box::new(status)));
         }
         progress.update(&status);
         watch.notices.due(&status.notices).iter().for_each(|line| progress.say(line));
@@ -317,7 +332,7 @@ async fn follow(
         let mut fleet_event = None;
         tokio::select! {
             changed = handle.changed(LOOK) => changed.map_err(|error| source::ask_failure(&error))?,
-            () = interrupts.next() => return Ok(Followed::Interrupted(status)),
+            () = interrupts.next() => return Ok(Followed::Interrupted),
             error = running.failed() => return Err(source::master_failure(&error)),
             event = fleet.next() => fleet_event = Some(event),
         }
