@@ -308,6 +308,7 @@ fn pages() -> Vec<String> {
         "docs/guide.md",
         "docs/network.md",
         "docs/containers.md",
+        "docs/s3.md",
         "CHANGELOG.md",
     ];
     pages.map(str::to_owned).into_iter().chain(adr).collect()

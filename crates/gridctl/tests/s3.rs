@@ -93,6 +93,11 @@ fn a_sweep_lives_in_s3_and_outlives_its_master() {
     assert_eq!(good(&lab, &moto, &["leaderboard", "wine", "-k", "0"]), board);
     let again = done(&lab, &moto, &["run", "wine.yaml"]);
     assert_eq!((again.code, lab.ledger("led").len()), (Some(0), 10), "nothing runs twice: {}", again.stderr);
+    // Other data is another version.
+    put(moto.address, "wine/a", "other data");
+    let changed = done(&lab, &moto, &["run", "wine.yaml"]);
+    let said = "data s3://lab-bucket/wine/: changed";
+    assert!(changed.code == Some(2) && changed.stderr.contains(said), "{}", changed.stderr);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::code::{NamedFiles, is_prose, is_source};
 use crate::id::{CodeHash, SHORT_ID};
 use crate::launch::command_line;
 use crate::protocol::FrozenSweep;
+use crate::s3_url::SCHEME;
 use crate::spec::{MetricSpec, SweepSpec};
 
 impl FrozenSweep {
@@ -74,7 +75,14 @@ impl FrozenSweep {
             let show = |data: &Option<String>| data.clone().unwrap_or_else(|| "none".to_owned());
             lines.push(format!("data: {} -> {}", show(&self.spec.data), show(&new.spec.data)));
         }
-        named("file", &self.files, &new.files, &mut lines);
+        let apart = |frozen: &Self| -> (Vec<_>, Vec<_>) {
+            frozen.files.iter().cloned().partition(|(name, _)| name.starts_with(SCHEME))
+        };
+        let ((data, files), (new_data, new_files)) = (apart(self), apart(new));
+        if self.spec.data == new.spec.data {
+            named("data", &data, &new_data, &mut lines);
+        }
+        named("file", &files, &new_files, &mut lines);
         if lines.is_empty() {
             lines.push(format!("code: {} -> {}", short(self.code), short(new.code)));
         }
@@ -129,7 +137,8 @@ impl FrozenSweep {
     fn has_parts_of(&self, other: &Self) -> bool {
         let parts = |frozen: &Self| {
             let SweepSpec { command, program, env_prefix, image, isolate, setup, .. } = frozen.spec.clone();
-            (command, program, env_prefix, image, isolate, setup, frozen.env.clone())
+            let has_data = frozen.spec.data.is_some();
+            (command, program, env_prefix, image, isolate, setup, frozen.env.clone(), has_data)
         };
         parts(self) == parts(other)
     }

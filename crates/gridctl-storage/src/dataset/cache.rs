@@ -18,7 +18,7 @@ use crate::volume::dir::hex;
 /// Between two looks at a lock that another process holds.
 const LOOK: Duration = Duration::from_millis(200);
 /// What datasets leave free of a disk: this share, but not more than so many bytes.
-const KEEP_FREE: (u64, u64) = (20, 10 << 30);
+const KEEP_FREE: (u64, u64) = (20, 1 << 30);
 /// Written last: what is in the directory beside it.
 const MARKER: &str = "listing.json";
 /// The data itself.
