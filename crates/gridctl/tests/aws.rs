@@ -181,7 +181,8 @@ fn without_region_credentials_or_network_it_says_so() {
         assert!(!done.stderr.contains("verysecret") && !done.stdout.contains("verysecret"));
         done
     };
-    let cases: [(&[&[(&str, &str)]], &str, &str); 3] = [
+    type Tags<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(&[Tags<'_>], &str, &str); 3] = [
         (&[&none], "no region of AWS is named", "set AWS_REGION"),
         (&[&none, &region], "no credentials for AWS were found", "aws configure"),
         (

@@ -131,3 +131,18 @@ fn a_failed_trial_that_said_its_metric_is_no_best_in_the_next_version() {
     assert_eq!(best(&["leaderboard", "-o", "json"])[0]["objective"], 4.0);
     assert_eq!(best(&["status", "-o", "json"])["best"]["objective"], 4.0);
 }
+
+#[test]
+fn a_sweep_that_was_submitted_to_a_run_is_named_when_that_ends_before_it() {
+    let lab = Lab::new();
+    let run = waiting(&lab, "t.yaml");
+    let other = "command: [sh, -c, 'sleep 5; echo s=1']\nmetric: {name: s, goal: maximize}\n\
+                 parameters: {x: {values: [1, 2, 3, 4, 5, 6, 7, 8, 9]}}\n";
+    lab.write("later.yaml", other);
+    assert_eq!(lab.run(&["submit", "later.yaml"]).code, Some(0));
+    lab.write("go-2", "").write("go-3", "");
+    let done = lab.wait(run);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let said = "note: later was submitted meanwhile, and stands at ";
+    assert!(done.stderr.contains(said), "{}", done.stderr);
+}

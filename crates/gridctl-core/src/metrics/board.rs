@@ -226,16 +226,18 @@ impl Board {
     /// A line of `GRID_METRICS_FILE`.
     pub(super) fn file_line(&mut self, raw: Line<'_>) {
         let place = self.count(Channel::File, &raw);
-        let line = line::lossy(raw.bytes);
+        let text = line::lossy(raw.bytes);
+        // Some programs begin a file, or each time they append to it, with a mark of its encoding.
+        let line = text.trim_start_matches('\u{feff}');
         if line.trim().is_empty() {
             return;
         }
-        let Some(parsed) = file::parse(&line) else {
-            self.near.malformed_json(&line);
+        let Some(parsed) = file::parse(line) else {
+            self.near.malformed_json(line);
             let patterns = Arc::clone(&self.patterns);
             for (metric, series) in patterns.declared.iter().zip(&mut self.series) {
                 if line.contains(&format!("\"{}\"", metric.name.name)) {
-                    series.push_unreadable(Channel::File, place, &line);
+                    series.push_unreadable(Channel::File, place, line);
                 }
             }
             return;
@@ -244,33 +246,33 @@ impl Board {
         let is_split =
             |(name, value): &(Cow<'_, str>, Value)| *value == Value::Prose && qualifier::is_split_key(name);
         let has_split = parsed.fields.iter().any(is_split);
-        let said = has_split.then(|| qualifier::of_record(&line, line.find('{')? + 1)).flatten();
+        let said = has_split.then(|| qualifier::of_record(line, line.find('{')? + 1)).flatten();
         let of_fold = |(name, value): &(Cow<'_, str>, Value)| match value {
             Value::Number(value) if peers::is_peer(name) => as_step(*value),
             _ => None,
         };
         let peer = parsed.fields.iter().find_map(of_fold).and_then(|fold| u64::try_from(fold).ok());
         let place = Place { peer, ..place };
-        let (step, model) = (parsed.step(), peers::model_of(&line));
-        let given = Given { channel: Channel::File, place, step, said, model, line: &line };
+        let (step, model) = (parsed.step(), peers::model_of(line));
+        let given = Given { channel: Channel::File, place, step, said, model, line };
         for (name, value) in &parsed.fields {
             match value {
                 Value::Number(value) => self.take(name, &given, *value),
                 // A text or a truth value is not what was declared, and the value before is not the last.
                 Value::Unreadable | Value::Prose | Value::Label => {
                     if let Some(series) = self.series.iter_mut().find(|series| *series.name == **name) {
-                        series.push_unreadable(Channel::File, place, &line);
+                        series.push_unreadable(Channel::File, place, line);
                     }
                 }
                 Value::Null => {}
             }
         }
-        self.paths_in_file(&line, &parsed, place);
+        self.paths_in_file(line, &parsed, place);
         let is_miss = |value: &Value| matches!(value, Value::Unreadable | Value::Prose | Value::Label);
         if let Some(objective) = self.missing_objective()
             && parsed.fields.iter().any(|(name, value)| **name == *objective && is_miss(value))
         {
-            self.near.not_number(&line);
+            self.near.not_number(line);
         }
     }
 

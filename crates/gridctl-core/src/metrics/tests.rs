@@ -227,6 +227,7 @@ fn a_last_value_that_cannot_be_read_is_not_passed_over_for_an_older_one() {
         (vec![(File, "{\"acc\":0.9}\n{\"acc\":null}\n")], 0.9),
         (vec![(File, "{\"acc\":0.9}\n{\"acc\":\"nan\"}\n")], f64::NAN),
         (vec![(File, "{\"acc\":\"0.9\"}\n")], 0.9),
+        (vec![(File, "\u{feff}{\"acc\":0.9}\n")], 0.9),
         (vec![(Stdout, "acc=0.9\nacc=None\n")], f64::NAN),
         (vec![(Stdout, "acc=0.9\nacc='nan'\n")], f64::NAN),
         (vec![(Stdout, "acc=0.9\nacc:7=0.5\nacc:8: 0.25\n")], 0.9),

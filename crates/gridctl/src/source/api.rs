@@ -44,9 +44,13 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 /// A client of the API.
 pub(crate) struct ApiClient {
     way: ApiTransport,
-    /// What the other end is called.
+    /// Where the other end is, if it is not in this process.
+    address: Option<Address>,
+    /// What it is called.
     host: HeaderValue,
     bearer: Option<HeaderValue>,
+    /// An answer was not read to its end, so that the connection takes no other request.
+    is_used_up: bool,
 }
 
 /// How a request reaches its route.
@@ -74,18 +78,14 @@ impl ApiClient {
         let bearer = bearer.transpose().map_err(|_| {
             Failure::usage("master::token", "GRIDCTL_TOKEN has characters that cannot be sent")
         })?;
-        let connected = tokio::time::timeout(CONNECT_WITHIN, open(&place.address)).await;
-        let (way, host) = match connected {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(error)) => return Err(unreachable(&place.address, &chain(&*error))),
-            Err(_) => return Err(unreachable(&place.address, "it does not take the connection")),
-        };
-        Ok(Self { way, host, bearer })
+        let (way, host) = connected(&place.address).await?;
+        Ok(Self { way, address: Some(place.address.clone()), host, bearer, is_used_up: false })
     }
 
     /// A client of the routes that are answered in this process.
     pub(crate) fn here(routes: Router) -> Self {
-        Self { way: ApiTransport::Here(routes), host: HeaderValue::from_static("localhost"), bearer: None }
+        let (way, host) = (ApiTransport::Here(routes), HeaderValue::from_static("localhost"));
+        Self { way, address: None, host, bearer: None, is_used_up: false }
     }
 
     /// Asks for a document.
@@ -157,6 +157,7 @@ impl ApiClient {
             let event = event.map_err(|error| no_answer(&error.to_string()))?;
             let Some(data) = event.data else { continue };
             if !each(understood(data.as_bytes())?)? {
+                self.is_used_up = true;
                 return Ok(());
             }
         }
@@ -189,6 +190,10 @@ impl ApiClient {
         uri: &str,
         (body, kind): (Bytes, &'static str),
     ) -> Result<Response<Body>, Failure> {
+        if let Some(address) = self.address.as_ref().filter(|_| self.is_used_up) {
+            (self.way, self.host) = connected(address).await?;
+            self.is_used_up = false;
+        }
         let mut request = Request::builder().method(method).uri(uri).header(HOST, self.host.clone());
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, kind);
@@ -222,6 +227,15 @@ async fn problem_of(response: Response<Body>) -> Option<Problem> {
     let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     serde_json::from_slice(&body).ok()
+}
+
+/// A connection to `address` that is made in time, and what to call the other end.
+async fn connected(address: &Address) -> Result<(ApiTransport, HeaderValue), Failure> {
+    match tokio::time::timeout(CONNECT_WITHIN, open(address)).await {
+        Ok(Ok(connected)) => Ok(connected),
+        Ok(Err(error)) => Err(unreachable(address, &chain(&*error))),
+        Err(_) => Err(unreachable(address, "it does not take the connection")),
+    }
 }
 
 /// A connection to `address`, and what to call the other end.

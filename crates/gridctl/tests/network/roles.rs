@@ -242,8 +242,9 @@ fn who_was_let_in_is_let_out_within_seconds_of_the_end_of_what_it_showed() {
         assert!(status.message().contains("expired"), "{status}");
         let after = joined.elapsed();
         assert!(after >= Duration::from_secs(4) && after < Duration::from_secs(10), "{after:?}");
-        // On a connection that stands, and on a new one.
-        assert_eq!(caller.ask("GET", "/api/v1/sweeps", None).await, Some(401));
+        // On a connection that stands, unless it was silent for too long, and on a new one.
+        let answer = caller.ask("GET", "/api/v1/sweeps", None).await;
+        assert!(matches!(answer, Some(401) | None), "{answer:?}");
         loop {
             let again = match Caller::connect(&master, Some(&mine)).await {
                 Some(mut caller) => told(caller.ask("GET", "/api/v1/sweeps", None).await),

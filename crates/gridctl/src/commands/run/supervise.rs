@@ -9,7 +9,7 @@ use gridctl_core::id::{SweepId, Time};
 use gridctl_core::notice::{Notice, ResultsPatience};
 use gridctl_core::points::Count;
 use gridctl_core::record::Record;
-use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase, SweepStatus};
+use gridctl_core::sched::{CloseReason, Core, PauseReason, SweepPhase, SweepStatus};
 use gridctl_core::spec::Diagnostic;
 use gridctl_core::view::{Leaderboard, SubmitRequest, Submitted};
 use gridctl_fleet::FleetEvent;
@@ -27,7 +27,7 @@ use crate::commands::{daemon, leaderboard};
 use crate::diagnose;
 use crate::exit::{Exit, Failure};
 use crate::output::sentence::{self, NoticeTeller};
-use crate::output::{self, number};
+use crate::output::{self, number, sanitise};
 use crate::source::{self, fold};
 
 /// Between two looks where nothing changes.
@@ -68,11 +68,10 @@ impl RunPlan<'_> {
     }
 
     /// Says where the sweep stands now that everything is recorded.
-    fn say_stopped(&self) -> Result<(), Failure> {
-        let core = fold::core(&self.dir)?;
-        let sweep = core.as_ref().and_then(|core| core.sweep_named(&self.submit.frozen.spec.name));
+    fn say_stopped(&self, core: Option<&Core>) {
+        let sweep = core.and_then(|core| core.sweep_named(&self.submit.frozen.spec.name));
         let Some(status) = sweep.map(|sweep| self.without_unseen(sweep.status(Time(0)))) else {
-            return Ok(());
+            return;
         };
         output::say(format_args!(
             "stopped: {} of {} done; go on with: {}",
@@ -80,7 +79,6 @@ impl RunPlan<'_> {
             number::of(progress::points(&status), "trial"),
             self.hint.run("")
         ));
-        Ok(())
     }
 
     fn without_unseen(&self, mut status: SweepStatus) -> SweepStatus {
@@ -168,9 +166,11 @@ async fn stop(
         }
     };
     let stopped = running.stop_when(sweep, enough).await.map_err(|error| source::master_failure(&error))?;
+    let core = fold::core(&plan.dir).ok().flatten();
     if exit == Exit::Interrupted {
-        plan.say_stopped()?;
+        plan.say_stopped(core.as_ref());
     }
+    core.iter().for_each(|core| say_left(core, sweep));
     say_late(stopped.shipped_late);
     let Some(left) = stopped.unshipped.into_iter().find(|left| left.sweep == sweep) else { return Ok(exit) };
     let message = format!(
@@ -191,6 +191,20 @@ async fn stop(
     }
     diagnose::failure(&failure);
     Ok(Exit::Error)
+}
+
+/// Says which sweeps others gave to this master that are not at their end, as nothing goes on with them.
+fn say_left(core: &Core, own: &str) {
+    let left = core.sweeps().filter(|sweep| sweep.name() != own);
+    for status in left.map(|sweep| sweep.status(Time(0))).filter(|status| status.phase == SweepPhase::Running)
+    {
+        output::say(format_args!(
+            "note: {} was submitted meanwhile, and stands at {} of {}: `gridctl run` with its file goes on",
+            sanitise::line(&status.sweep),
+            number::count(progress::done(&status)),
+            number::of(progress::points(&status), "trial")
+        ));
+    }
 }
 
 /// Says which records waited since before this start.
