@@ -1,5 +1,5 @@
 //! Carries out what the core's fleet plan wants. There is one kind of fleet so far: processes on
-//! this machine. With the feature `ec2`, [`ec2`] looks at machines of EC2, and ends them.
+//! this machine. With the feature `ec2`, `ec2` looks at machines of EC2, and ends them.
 //! Invariant: a fleet that is gone leaves no worker behind: each one holds a pipe to it, and ends
 //! when that closes.
 

@@ -245,7 +245,7 @@ static ANY_WORD: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(words).expect("a pattern of ours is one")
 });
 
-/// Whether [`peer`] and [`of_record`] may find anything in a line.
+/// Whether [`super::peers::peer`] and [`of_record`] may find anything in a line.
 pub(super) fn may_say_more(line: &str) -> bool {
     ANY_WORD.is_match(line)
 }

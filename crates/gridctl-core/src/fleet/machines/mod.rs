@@ -1,6 +1,6 @@
 //! How many machines of a cloud there should be, and what is to be done about it: which types in which zones, on the spot market
 //! or on demand, when to wait after a failure, when to replace, when to stop.
-//! Invariant: no launch passes the caps on machines and money: [`caps`] alone makes launches, and counts what was asked for and not
+//! Invariant: no launch passes the caps on machines and money: `caps` alone makes launches, and counts what was asked for and not
 //! answered as if it lived. Every launch is recorded before it is asked for, and asked for again under its token until AWS has said
 //! what became of it.
 
