@@ -48,8 +48,8 @@ pub enum Notice {
         /// What the volume says.
         error: String,
     },
-    /// Attempts were ended by a fault of their machine, a slot that did not answer, say. Each was
-    /// tried again, and none cost its trial's budget for failures.
+    /// Attempts were ended by a fault of their machine, a slot that did not answer, say. None cost
+    /// its trial's budget for failures.
     MachineFaults {
         /// So many.
         attempts: u64,

@@ -9,6 +9,7 @@ mod clock;
 mod commit;
 mod compare;
 mod config;
+mod damage;
 mod error;
 mod event_loop;
 mod handle;
@@ -33,12 +34,13 @@ mod waiting;
 
 pub use advert::{Advert, AdvertError};
 pub use config::{Listen, MasterConfig, Secure};
+pub use damage::damaged;
 pub use error::{AskError, Kept, Lack, MasterError, Rescued, chain};
 pub use handle::Handle;
 pub use reading::{fold, reading, reading_beside_master};
 pub use rebuild::{RebuildFrom, Rebuilt, RebuiltSweep, rebuild};
 pub use start::{Master, Running, Stopped, run};
-pub use waiting::{Unshipped, damaged, waiting};
+pub use waiting::{Unshipped, waiting};
 
 #[cfg(test)]
 mod tests;

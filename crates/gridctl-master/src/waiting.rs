@@ -1,14 +1,12 @@
-//! What the results lack of a journal, with a master and without one, and what is damaged in them.
+//! What the results lack of a journal, with a master and without one.
 //! Invariant: nothing is written; where the results cannot be read, they lack every record.
 
 use std::path::Path;
 
 use gridctl_storage::journal::{Reader, StoreError};
-use gridctl_storage::results::{ResultsDamage, Shipped};
-use gridctl_storage::volume::VolumeError;
+use gridctl_storage::results::Shipped;
 
 use crate::compare;
-use crate::compare::{Journal, ShipError};
 use crate::error::{MasterError, chain};
 use crate::handle::Handle;
 use crate::reading;
@@ -40,35 +38,6 @@ pub fn waiting(dir: &Path, sweep: Option<&str>) -> Result<Vec<Unshipped>, Master
     let wanted = cargo.iter().filter(|cargo| sweep.is_none_or(|sweep| sweep == cargo.frozen.spec.name));
     let lacking = |cargo| lacking(cargo, reader.journal_id(), &reader, None);
     Ok(wanted.map(lacking).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
-}
-
-/// Calls `each` with the results volume and the damage, for all that the results of the sweeps in
-/// `dir` hold and that is not what the journal says, or that keeps a master from them.
-///
-/// # Errors
-/// The journal cannot be read.
-pub fn damaged(dir: &Path, each: &mut dyn FnMut(&str, ResultsDamage)) -> Result<(), MasterError> {
-    let core = reading::fold(dir)?;
-    let reader = Reader::open(dir)?;
-    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    let journal = Journal { name: reader.journal_id(), data_dir: &dir, epoch: core.epoch(), reader: &reader };
-    for job in ship::cargo(&core, &dir) {
-        let volume = job.volume.to_string();
-        let mut each = |damage| each(&volume, damage);
-        let looked = compare::open(&job).map_err(ShipError::from).and_then(|results| {
-            compare::one(&journal, &job, &results)?;
-            results.check(&reader, &job, &mut each)
-        });
-        let (file, what, remove) = match looked {
-            Ok(()) => continue,
-            Err(ShipError::Store(error)) => return Err(error.into()),
-            Err(ShipError::Refused(error)) => (job.frozen.spec.name.clone(), chain(&*error), Vec::new()),
-            Err(ShipError::Volume(VolumeError::Damaged { path, what })) => (path.clone(), what, vec![path]),
-            Err(ShipError::Volume(error)) => (job.frozen.spec.name.clone(), chain(&error), Vec::new()),
-        };
-        each(ResultsDamage { file, what, remove });
-    }
-    Ok(())
 }
 
 /// What a master could not ship.

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::Core;
+use super::attempt_sums::{LeftOut, MachineFaults, Unsure};
 use super::breaker::{self, FAST_MS};
 use super::event::{Ended, Event, Next};
-use super::left_out::{LeftOut, MachineFaults, Unsure};
 use super::phase::{CloseReason, PauseReason, SweepPhase};
 use super::step::{Conn, Effect, Outcome};
 use super::sweep::Sweep;

@@ -4,6 +4,7 @@
 
 mod ahead;
 mod apply;
+mod attempt_sums;
 mod breaker;
 mod changed;
 pub mod commit_pipeline;
@@ -14,7 +15,6 @@ mod given_up;
 mod grant;
 mod known;
 mod known_trials;
-mod left_out;
 mod means;
 mod observed;
 mod person;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::attempt_sums::{LeftOut, MachineFaults, Unsure};
 use super::breaker::Breaker;
-use super::left_out::{LeftOut, MachineFaults, Unsure};
 use super::means::PartialMeans;
 use super::observed::Observed;
 use super::phase::SweepPhase;

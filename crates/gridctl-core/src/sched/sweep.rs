@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::attempt_sums::{LeftOut, MachineFaults, Unsure};
 use super::breaker::Breaker;
 use super::event::Next;
-use super::left_out::{LeftOut, MachineFaults, Unsure};
 use super::means::PartialMeans;
 use super::observed::{Observed, SharedChanges};
 use super::phase::SweepPhase;

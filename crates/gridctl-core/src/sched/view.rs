@@ -1,7 +1,7 @@
 //! A sweep as people see it.
 //! Invariant: the states add up to the trials there are.
 
-use super::left_out::{LeftOut, MachineFaults, Unsure};
+use super::attempt_sums::{LeftOut, MachineFaults, Unsure};
 use super::phase::SweepPhase;
 use super::status::{Best, SweepStatus};
 use super::sweep::{ENDS_KEPT, Sweep};

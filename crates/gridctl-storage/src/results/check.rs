@@ -72,56 +72,32 @@ impl Results {
         let mut rows =
             Rows { source, job, held: Vec::new().into_iter(), after: 0, passed: 0, is_broken: false };
         let mut failed: Option<E> = None;
-        let ours = format!("/{}-", source.journal_id());
         let mut told = String::new();
-        let mut tell = |file: String, what: String| {
-            if file == told {
-                return;
-            }
-            told.clone_from(&file);
-            if file.contains(&ours) {
-                each(ResultsDamage { remove: vec![file.clone()], file, what });
-            } else {
-                let what = format!("{what}; another journal wrote it, and `gridctl rebuild` leaves it out");
-                each(ResultsDamage { remove: Vec::new(), file, what });
-            }
-        };
         self.records(&mut |line| {
             if failed.is_some() {
                 return;
             }
             let damage = match line {
-                Ok(line) if line.journal != source.journal_id() => return,
-                Ok(line) => match rows.find(line.seq) {
-                    Ok(row) if !row.as_ref().is_some_and(|row| line.holds(&row.record)) => {
-                        (self.file_of(&line), format!("record {} is another one there", line.seq))
-                    }
-                    Ok(_) => match rows.missing() {
-                        0 => return,
-                        missing => (
-                            self.file_of(&line),
-                            format!("of the records before {}, {missing} are not there", line.seq),
-                        ),
-                    },
-                    Err(error) => {
-                        failed = Some(error.into());
-                        return;
-                    }
-                },
+                Ok(line) if line.journal == source.journal_id() => {
+                    let found = rows.compare(&line).map_err(E::from);
+                    found.map(|what| what.map(|what| (self.file_of(&line), what)))
+                }
+                Ok(_) => Ok(None),
                 Err(VolumeError::Damaged { path, what }) => {
                     rows.is_broken = true;
                     // A file that is missing is shipped again.
-                    if path == self.path("records") {
-                        return;
-                    }
-                    (path, what)
+                    Ok(Some((path, what)).filter(|(path, _)| *path != self.path("records")))
                 }
-                Err(error) => {
-                    failed = Some(error.into());
-                    return;
-                }
+                Err(error) => Err(error.into()),
             };
-            tell(damage.0, damage.1);
+            match damage {
+                Ok(Some((file, what))) if file != told => {
+                    told.clone_from(&file);
+                    each(of_records(file, what, source.journal_id()));
+                }
+                Ok(_) => {}
+                Err(error) => failed = Some(error),
+            }
         })?;
         failed.map_or(Ok(()), Err)
     }
@@ -133,6 +109,15 @@ impl Results {
         let held = of_it.find(|segment| (segment.first..=segment.last).contains(&line.seq));
         held.map_or_else(|| self.path("records"), |segment| segment.path(self))
     }
+}
+
+/// Damage of a file of records, which is written again if this journal wrote it.
+fn of_records(file: String, what: String, journal: &str) -> ResultsDamage {
+    if file.contains(&format!("/{journal}-")) {
+        return ResultsDamage { remove: vec![file.clone()], file, what };
+    }
+    let what = format!("{what}; another journal wrote it, and `gridctl rebuild` leaves it out");
+    ResultsDamage { remove: Vec::new(), file, what }
 }
 
 /// Whether both are one version; where its code and data lie may have changed since.
@@ -165,6 +150,16 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// What is wrong with a line of this journal, or with what should stand before it.
+    fn compare(&mut self, line: &RecordLine) -> Result<Option<String>, StoreError> {
+        let row = self.find(line.seq)?;
+        if !row.is_some_and(|row| line.holds(&row.record)) {
+            return Ok(Some(format!("record {} is another one there", line.seq)));
+        }
+        let missing = self.missing();
+        Ok((missing > 0).then(|| format!("of the records before {}, {missing} are not there", line.seq)))
+    }
+
     /// How many rows were passed over, for no reason that was named.
     fn missing(&mut self) -> u64 {
         let passed = std::mem::take(&mut self.passed);

@@ -4,6 +4,7 @@
 mod args;
 mod cloud;
 mod network;
+mod trials;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use args::*;
 pub(crate) use cloud::*;
 pub(crate) use network::*;
+pub(crate) use trials::*;
 
 /// A distributed hyperparameter grid-search coordinator.
 #[derive(Debug, Parser)]

@@ -6,6 +6,7 @@ pub(crate) mod changed;
 mod data;
 mod failure;
 mod interrupt;
+mod last_words;
 pub(crate) mod progress;
 mod supervise;
 mod workers;

@@ -9,7 +9,7 @@ use gridctl_core::id::{SweepId, Time};
 use gridctl_core::notice::{Notice, ResultsPatience};
 use gridctl_core::points::Count;
 use gridctl_core::record::Record;
-use gridctl_core::sched::{CloseReason, Core, PauseReason, SweepPhase, SweepStatus};
+use gridctl_core::sched::{Core, PauseReason, SweepPhase, SweepStatus};
 use gridctl_core::spec::Diagnostic;
 use gridctl_core::view::{Leaderboard, SubmitRequest, Submitted};
 use gridctl_fleet::FleetEvent;
@@ -18,6 +18,7 @@ use gridctl_storage::journal::Reader;
 
 use super::changed::{self, ChangedFiles};
 use super::interrupt::Interrupts;
+use super::last_words;
 use super::progress::{self, Progress};
 use super::workers::{self, LocalWorkers};
 use super::{Hint, ended, failure};
@@ -27,7 +28,7 @@ use crate::commands::{daemon, leaderboard};
 use crate::diagnose;
 use crate::exit::{Exit, Failure};
 use crate::output::sentence::{self, NoticeTeller};
-use crate::output::{self, number, sanitise};
+use crate::output::{self, number};
 use crate::source::{self, fold};
 
 /// Between two looks where nothing changes.
@@ -104,10 +105,10 @@ enum Followed {
 }
 
 /// What became of the submission.
-struct SubmittedVersion {
+pub(super) struct SubmittedVersion {
     version: u32,
     new: bool,
-    known: u64,
+    pub(super) known: u64,
 }
 
 /// Runs the sweep; returns the exit code, and the leaderboard if there is something to show.
@@ -119,7 +120,7 @@ pub(super) async fn run(mut plan: RunPlan<'_>) -> Result<(Exit, Option<Leaderboa
         config.timing = daemon::timing(plan.args.lease_ttl)?;
         let mut running = Master::start(config).await.map_err(|error| source::master_failure(&error))?;
         running.doubt().iter().for_each(|doubt| output::say(format_args!("note: {doubt}")));
-        say_late(running.handle().shipped_late());
+        last_words::say_late(running.handle().shipped_late());
         let served = match serve(&plan, &mut running).await {
             Ok(served) => served,
             Err(failure) => {
@@ -170,8 +171,8 @@ async fn stop(
     if exit == Exit::Interrupted {
         plan.say_stopped(core.as_ref());
     }
-    core.iter().for_each(|core| say_left(core, sweep));
-    say_late(stopped.shipped_late);
+    core.iter().for_each(|core| last_words::say_left(core, sweep));
+    last_words::say_late(stopped.shipped_late);
     let Some(left) = stopped.unshipped.into_iter().find(|left| left.sweep == sweep) else { return Ok(exit) };
     let message = format!(
         "{} of `{sweep}` could not be shipped to {}: {}",
@@ -191,30 +192,6 @@ async fn stop(
     }
     diagnose::failure(&failure);
     Ok(Exit::Error)
-}
-
-/// Says which sweeps others gave to this master that are not at their end, as nothing goes on with them.
-fn say_left(core: &Core, own: &str) {
-    let left = core.sweeps().filter(|sweep| sweep.name() != own);
-    for status in left.map(|sweep| sweep.status(Time(0))).filter(|status| status.phase == SweepPhase::Running)
-    {
-        output::say(format_args!(
-            "note: {} was submitted meanwhile, and stands at {} of {}: `gridctl run` with its file goes on",
-            sanitise::line(&status.sweep),
-            number::count(progress::done(&status)),
-            number::of(progress::points(&status), "trial")
-        ));
-    }
-}
-
-/// Says which records waited since before this start.
-fn say_late(late: Vec<(String, u64)>) {
-    for (sweep, records) in late {
-        output::say(format_args!(
-            "shipped {} of `{sweep}` that the results did not have yet",
-            number::of(records, "record")
-        ));
-    }
 }
 
 /// What a master's time came to.
@@ -267,7 +244,7 @@ async fn serve(plan: &RunPlan<'_>, running: &mut Running) -> Result<Served, Fail
             }
             // What was running when it turned has ended now.
             let status = plan.status(&handle).unwrap_or(*status);
-            conclude(&status, &stands, &progress, (&plan.hint, &watch.notices));
+            last_words::conclude(&status, &stands, &progress, (&plan.hint, &watch.notices));
             ended(&status)
         }
         Ok(Followed::Interrupted) => {
@@ -362,65 +339,6 @@ async fn follow(
 
 async fn pause(handle: &Handle, reason: PauseReason) -> Result<(), Failure> {
     handle.pause_all(reason).await.map_err(|error| source::ask_failure(&error))
-}
-
-/// The last words about a sweep.
-fn conclude(
-    status: &SweepStatus,
-    stands: &SubmittedVersion,
-    progress: &Progress,
-    (hint, notices): (&Hint, &NoticeTeller),
-) {
-    let how = match status.phase {
-        SweepPhase::Closed(reason @ CloseReason::TargetReached) => reason.to_string(),
-        _ => status.state.as_str().to_owned(),
-    };
-    let mut text = format!(
-        "{}: {how} in {}, {} succeeded",
-        status.sweep,
-        number::duration(progress.elapsed()),
-        number::count(status.succeeded)
-    );
-    let cancelled = match status.phase {
-        SweepPhase::Closed(CloseReason::TargetReached) => "not needed",
-        SweepPhase::Closed(CloseReason::CapReached) => "left out by run_cap",
-        _ => "cancelled",
-    };
-    let counts = [
-        (status.failed, "failed"),
-        (status.quarantined, "quarantined"),
-        (status.cancelled, cancelled),
-        (stands.known, "known before"),
-    ];
-    for (count, what) in counts {
-        if count > 0 {
-            text = format!("{text}, {} {what}", number::count(count));
-        }
-    }
-    output::say(text);
-    for notice in status.notices.iter().filter(|notice| !notices.has_said(notice)) {
-        output::say(format_args!("  note: {}", sentence::notice(notice)));
-    }
-    if let SweepPhase::Paused(reason) = status.phase {
-        output::say(format_args!("paused: {}", sentence::pause(reason)));
-        let first = if reason.is_breaker() { "put it right, then " } else { "" };
-        output::say(format_args!("  help: {first}go on with: {}", hint.run("")));
-    } else {
-        let list = |state| hint.command(&format!("trials ls {} --state {state}", status.sweep));
-        let again = hint.run("--retry-failed");
-        if status.quarantined > 0 {
-            output::say(format_args!(
-                "  note: a trial is quarantined when its machine failed or vanished too often: `{}` lists them",
-                list("quarantined")
-            ));
-        }
-        if status.failed > 0 {
-            let failed = list("failed");
-            output::say(format_args!("  help: `{failed}` lists the failed ones, `{again}` tries them again"));
-        } else if status.quarantined > 0 {
-            output::say(format_args!("  help: `{again}` tries them again"));
-        }
-    }
 }
 
 /// Looks for the first failure, and says notices.

@@ -1,0 +1,140 @@
+//! What the commands about trials take.
+//! Invariant: what names a trial is not looked up here.
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{Args, Subcommand, ValueEnum};
+use gridctl_core::record::TrialState;
+
+use crate::output::Format;
+
+/// One trial of a sweep.
+#[derive(Debug, Args)]
+pub(crate) struct TrialArgs {
+    /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
+    pub(crate) trial: String,
+    /// Its sweep: a name or a sweep file [default: the latest sweep]
+    #[arg(value_name = "SWEEP")]
+    of: Option<PathBuf>,
+    /// The same
+    #[arg(long, value_name = "SWEEP", conflicts_with = "of")]
+    sweep: Option<PathBuf>,
+}
+
+impl TrialArgs {
+    /// The best one of this sweep.
+    pub(crate) fn best(sweep: Option<PathBuf>) -> Self {
+        Self { trial: "best".to_owned(), of: sweep, sweep: None }
+    }
+
+    /// Its sweep, if that was given.
+    pub(crate) fn sweep(&self) -> Option<&Path> {
+        self.of.as_deref().or(self.sweep.as_deref())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) which: TrialArgs,
+    /// Stay while the trial goes on, and show what it prints
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrialsCommand {
+    /// List the trials that have begun
+    Ls(TrialsLsArgs),
+    /// Show one trial and its attempts
+    Show(TrialsShowArgs),
+    /// Try trials again that ended without success; needs a running master
+    Retry(TrialsRetryArgs),
+}
+
+/// The states of trials, and what people call the one that is `leased`.
+fn states() -> PossibleValuesParser {
+    let state = |state: TrialState| PossibleValue::new(state.as_str());
+    let with_alias =
+        |value: PossibleValue| if value.matches("leased", false) { value.alias("running") } else { value };
+    PossibleValuesParser::new(TrialState::ALL.map(state).map(with_alias))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrialsLsArgs {
+    /// A sweep's name or a sweep file [default: the latest sweep]
+    pub(crate) sweep: Option<PathBuf>,
+    /// Only trials in this state
+    #[arg(long, value_name = "STATE", value_parser = states())]
+    pub(crate) state: Option<String>,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrialsShowArgs {
+    #[command(flatten)]
+    pub(crate) which: TrialArgs,
+    /// The command that trains it again, to be pasted into a shell
+    #[arg(long, conflicts_with_all = ["env", "json"])]
+    pub(crate) command: bool,
+    /// Its variables, to be pasted into a shell
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) env: bool,
+    /// Everything that is known of it
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BestArgs {
+    /// A sweep's name or a sweep file [default: the latest sweep]
+    pub(crate) sweep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FetchArgs {
+    /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
+    pub(crate) trial: String,
+    /// A directory that is made, or is empty [default: SWEEP-TRIAL here]
+    pub(crate) dir: Option<PathBuf>,
+    /// Its sweep: a name or a sweep file [default: the latest sweep]
+    #[arg(long, value_name = "SWEEP")]
+    pub(crate) sweep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// A sweep's name or a sweep file [default: the latest sweep]
+    pub(crate) sweep: Option<PathBuf>,
+    /// A row for each attempt instead of each trial
+    #[arg(long, conflicts_with = "curves")]
+    pub(crate) attempts: bool,
+    /// A row for each step of each metric of the last attempts
+    #[arg(long)]
+    pub(crate) curves: bool,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "csv")]
+    pub(crate) output: ExportFormat,
+}
+
+/// What other programs read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// A header and rows
+    Csv,
+    /// A JSON object a line
+    Jsonl,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrialsRetryArgs {
+    /// The trials: ids or the beginnings of some
+    #[arg(required = true)]
+    pub(crate) trials: Vec<String>,
+    /// Their sweep: a name or a sweep file [default: the latest sweep]
+    #[arg(long, value_name = "SWEEP")]
+    pub(crate) sweep: Option<PathBuf>,
+}
