@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use gridctl_core::fleet::machines::{
     Caps, CloudCall, Demand, FleetRecord, Hold, Launch, LaunchAnswer, LaunchId, MICROS, MachineFleet,
-    MachineId, Market, Pool, SeenMachine,
+    MachineId, Market, Markets, Pool, SeenMachine,
 };
 use gridctl_core::id::Time;
 use rand::{RngExt, SeedableRng};
@@ -74,7 +74,7 @@ struct World {
     pools: Vec<Pool>,
     cap: u32,
     budget: Option<u64>,
-    fallback: bool,
+    markets: Markets,
     fleet: Option<MachineFleet>,
     journal: Vec<FleetRecord>,
     back_at: u64,
@@ -130,6 +130,7 @@ impl World {
         let budget = rng.random_bool(0.4).then(|| rng.random_range(MICROS / 20..2 * MICROS));
         let trial_ms = rng.random_range(10_000..1_200_000);
         let fallback = rng.random_bool(0.5);
+        let markets = if fallback { Markets::SpotThenOnDemand } else { Markets::Spot };
         let at_once = rng.random_range(1..200);
         // One machine of one slot must be able to do its part within a day.
         let most = (20 * at_once.min(u64::from(cap))).min(400);
@@ -140,7 +141,7 @@ impl World {
             pools,
             cap,
             budget,
-            fallback,
+            markets,
             fleet: None,
             journal: Vec::new(),
             back_at: 0,
@@ -171,7 +172,7 @@ impl World {
     /// A master begins, from its journal.
     fn begin(&mut self) {
         let caps = Caps::new(self.cap, self.budget, RESERVE_MS);
-        let mut fleet = MachineFleet::new(self.pools.clone(), caps, self.fallback);
+        let mut fleet = MachineFleet::new(self.pools.clone(), caps, self.markets);
         let now = Time(self.now);
         self.journal.iter().for_each(|record| fleet.apply(now, record));
         fleet.resume(now, self.now);

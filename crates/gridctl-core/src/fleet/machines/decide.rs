@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::caps::Alive;
 use super::{
     BACKOFF_MS, BATCH, COOL_DOWN_MS, CloudCall, DOOMED_MS, Demand, FleetRecord, Hold, JOIN_MS, LOOK_MS,
-    LaunchAnswer, LaunchId, MachineFleet, MachineId, Market, NEVER_JOINED, SeenMachine, VISIBLE_MS,
+    LaunchAnswer, LaunchId, MachineFleet, MachineId, Market, Markets, NEVER_JOINED, SeenMachine, VISIBLE_MS,
 };
 use crate::id::Time;
 
@@ -72,7 +72,11 @@ impl MachineFleet {
             })
             .map(|pool| (pool, market))
         };
-        among(Market::Spot).or_else(|| among(Market::OnDemand).filter(|_| self.fallback))
+        match self.markets {
+            Markets::Spot => among(Market::Spot),
+            Markets::SpotThenOnDemand => among(Market::Spot).or_else(|| among(Market::OnDemand)),
+            Markets::OnDemand => among(Market::OnDemand),
+        }
     }
 
     /// What is to be asked of the cloud now.

@@ -53,6 +53,18 @@ pub enum Market {
     OnDemand,
 }
 
+/// Which markets machines come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Markets {
+    /// Spot alone.
+    Spot,
+    /// On demand where the spot market has none.
+    SpotThenOnDemand,
+    /// On demand alone.
+    OnDemand,
+}
+
 /// One type in one zone. Prices are in millionths of a dollar an hour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pool {
@@ -227,7 +239,7 @@ struct OpenLaunch {
 pub struct MachineFleet {
     pools: Vec<Pool>,
     caps: Caps,
-    fallback: bool,
+    markets: Markets,
     machines: BTreeMap<MachineId, Machine>,
     open: BTreeMap<LaunchId, OpenLaunch>,
     next_launch: u64,
@@ -244,13 +256,13 @@ pub struct MachineFleet {
 }
 
 impl MachineFleet {
-    /// A fleet without machines, of these pools and within these caps; `fallback`: on demand where the spot market has none.
+    /// A fleet without machines, of these pools and within these caps.
     #[must_use]
-    pub fn new(pools: Vec<Pool>, caps: Caps, fallback: bool) -> Self {
+    pub fn new(pools: Vec<Pool>, caps: Caps, markets: Markets) -> Self {
         Self {
             pools,
             caps,
-            fallback,
+            markets,
             machines: BTreeMap::new(),
             open: BTreeMap::new(),
             next_launch: 1,

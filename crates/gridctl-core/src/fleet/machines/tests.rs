@@ -9,8 +9,8 @@ fn pool(zone: &str, spot: u64) -> Pool {
     Pool { instance: "c6i.xlarge".to_owned(), zone: zone.to_owned(), slots: 4, spot, on_demand: 170_000 }
 }
 
-fn fleet(caps: Caps, fallback: bool) -> MachineFleet {
-    MachineFleet::new(vec![pool("a", 70_000), pool("b", 60_000)], caps, fallback)
+fn fleet(caps: Caps, markets: Markets) -> MachineFleet {
+    MachineFleet::new(vec![pool("a", 70_000), pool("b", 60_000)], caps, markets)
 }
 
 fn wide() -> Caps {
@@ -43,7 +43,7 @@ fn ids(names: &[&str]) -> Vec<MachineId> {
 
 /// A fleet of two machines that work.
 fn two(caps: Caps) -> MachineFleet {
-    let mut fleet = fleet(caps, false);
+    let mut fleet = fleet(caps, Markets::Spot);
     let asked = launch(&step(&mut fleet, NOW, MANY));
     assert_eq!(
         (asked.pool(), asked.market(), asked.count()),
@@ -61,7 +61,8 @@ fn two(caps: Caps) -> MachineFleet {
 #[test]
 fn a_pool_without_capacity_is_left_alone_for_three_minutes_and_on_demand_only_where_allowed() {
     for fallback in [false, true] {
-        let mut fleet = fleet(wide(), fallback);
+        let markets = if fallback { Markets::SpotThenOnDemand } else { Markets::Spot };
+        let mut fleet = fleet(wide(), markets);
         for pool in [1, 0] {
             let asked = launch(&step(&mut fleet, NOW, MANY));
             assert_eq!((asked.pool(), asked.market()), (pool, Market::Spot));
@@ -79,7 +80,7 @@ fn a_pool_without_capacity_is_left_alone_for_three_minutes_and_on_demand_only_wh
 
 #[test]
 fn a_launch_without_an_answer_is_asked_for_again_under_its_token_and_counts_until_then() {
-    let mut fleet = fleet(Caps::new(2, None, 0), false);
+    let mut fleet = fleet(Caps::new(2, None, 0), Markets::Spot);
     let asked = launch(&step(&mut fleet, NOW, MANY));
     let more = Demand { at_once: 800, ..MANY };
     assert_eq!((step(&mut fleet, NOW, more), fleet.hold()), (vec![], Some(Hold::Machines)));
@@ -87,11 +88,11 @@ fn a_launch_without_an_answer_is_asked_for_again_under_its_token_and_counts_unti
     assert_eq!(step(&mut fleet, NOW.after_ms(BACKOFF_MS.0 - 1), more), []);
     assert_eq!(launch(&step(&mut fleet, NOW.after_ms(BACKOFF_MS.0), more)), asked);
     // Another master, from the journal.
-    let mut next = super::tests::fleet(Caps::new(2, None, 0), false);
+    let mut next = super::tests::fleet(Caps::new(2, None, 0), Markets::Spot);
     next.apply(Time(5), &FleetRecord::Intended(asked.clone()));
     assert_eq!(launch(&step(&mut next, Time(5), more)), asked);
     // Nobody wants it any more: it is not asked for again, and not forgotten before it would have been seen.
-    let mut late = super::tests::fleet(Caps::new(2, None, 0), false);
+    let mut late = super::tests::fleet(Caps::new(2, None, 0), Markets::Spot);
     let none = Demand { backlog: 0, at_once: 8 };
     late.apply(NOW, &FleetRecord::Intended(asked.clone()));
     assert_eq!(late.calls(NOW, none), [CloudCall::Look]);
@@ -112,13 +113,13 @@ fn no_launch_passes_the_cap_on_money_and_what_lives_is_ended_before_it() {
     let calls = step(&mut fleet, hours(8), MANY);
     assert_eq!(calls, [CloudCall::Terminate(ids(&["i-1", "i-2"]))]);
     assert_eq!((step(&mut fleet, hours(8), MANY), fleet.hold()), (vec![], Some(Hold::Budget)));
-    let mut poor = super::tests::fleet(Caps::new(100, Some(10_000), 3_600_000), false);
+    let mut poor = super::tests::fleet(Caps::new(100, Some(10_000), 3_600_000), Markets::Spot);
     assert_eq!((step(&mut poor, NOW, MANY), poor.hold()), (vec![], Some(Hold::Budget)));
 }
 
 #[test]
 fn what_was_spent_survives_the_master() {
-    let mut fleet = fleet(Caps::new(100, Some(MICROS), 0), false);
+    let mut fleet = fleet(Caps::new(100, Some(MICROS), 0), Markets::Spot);
     for record in [
         FleetRecord::Billed { spent: 900_000, wall_ms: 10_000 },
         FleetRecord::Intended(Launch { id: LaunchId(1), pool: 1, market: Market::Spot, count: 2 }),
@@ -160,7 +161,7 @@ fn idle_machines_go_when_the_backlog_shrinks_and_all_when_it_is_empty() {
 
 #[test]
 fn machines_that_never_work_are_ended_and_three_of_them_hold_the_fleet() {
-    let mut fleet = fleet(wide(), false);
+    let mut fleet = fleet(wide(), Markets::Spot);
     let one = Demand { backlog: 1_000, at_once: 4 };
     let mut now = NOW;
     for number in 0..NEVER_JOINED {
