@@ -4,6 +4,7 @@
 //! budget at most, and every budget is finite.
 
 pub mod stop;
+pub mod verdict;
 
 use serde::{Deserialize, Serialize};
 

@@ -43,7 +43,7 @@ pub struct TrialLine {
     /// On which machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Seconds that the last attempt took.
+    /// Seconds that the last attempt took, or for which a worker has had it so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<f64>,
     /// The objective's latest (step, value), while it goes on.
@@ -82,6 +82,7 @@ impl TrialLine {
 
     /// A trial that has begun and is not settled.
     #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a duration for people")]
     pub fn live(live: LiveTrial, (params, repeat): (Params, u32)) -> Self {
         Self {
             trial: live.trial,
@@ -97,7 +98,7 @@ impl TrialLine {
             error: None,
             worker: live.worker,
             host: live.host,
-            duration_s: None,
+            duration_s: live.held_ms.map(|held| held as f64 / 1000.0),
             progress: live.progress.map(|(step, value)| (step, MetricValue(value))),
             known_from: None,
         }

@@ -38,7 +38,7 @@ pub use damage::damaged;
 pub use error::{AskError, Kept, Lack, MasterError, Rescued, chain};
 pub use handle::Handle;
 pub use reading::{fold, reading, reading_beside_master};
-pub use rebuild::{RebuildFrom, Rebuilt, RebuiltSweep, rebuild};
+pub use rebuild::{RebuildFrom, Rebuilt, RebuiltSweep, read_results, rebuild};
 pub use start::{Master, Running, Stopped, run};
 pub use waiting::{Unshipped, waiting};
 

@@ -149,6 +149,28 @@ pub fn rebuild(data_dir: &Path, from: &[RebuildFrom], options: Options) -> Resul
     Ok(Rebuilt { epoch, sweeps, set_aside })
 }
 
+/// Makes a journal in `scratch`, an empty directory, of results that are only looked at: nothing is written to them. Returns
+/// what could not be read of them. Blocks.
+///
+/// # Errors
+/// The results or the directory cannot be used.
+pub fn read_results(
+    scratch: &Path,
+    from: &RebuildFrom,
+    options: Options,
+) -> Result<Vec<String>, MasterError> {
+    let (replacement, store) = Replacement::begin(scratch, options)?;
+    let open = || Results::of_name(volume::open(&from.url)?, &from.sweep);
+    let results = open().map_err(|source| unread(from, source))?;
+    let mut builder = Builder::new(store, Epoch(0));
+    let mut read = builder.sweep(SweepId(1), from, &results)?;
+    let (store, _) = builder.finish(&replacement, scratch, &[])?;
+    replacement.install(store)?;
+    let more = read.left_out.saturating_sub(read.reasons.len() as u64);
+    read.reasons.extend((more > 0).then(|| format!("{more} more")));
+    Ok(read.reasons)
+}
+
 fn unread(from: &RebuildFrom, source: VolumeError) -> MasterError {
     MasterError::Results { volume: from.volume(), source }
 }

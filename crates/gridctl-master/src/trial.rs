@@ -87,7 +87,7 @@ impl Handle {
         name: &str,
     ) -> Result<Option<(WorkerId, LeaseSeq, u32)>, AskError> {
         let (id, trial) = self.find(sweep, name, &mut None).await?;
-        let live = self.look(move |core, _| core.live(id)).await?;
+        let live = self.look(move |core, now| core.live(id, now)).await?;
         let found = live.into_iter().find(|live| live.trial == trial);
         Ok(found.and_then(|live| Some((live.worker?, live.lease?, live.attempt))))
     }
@@ -170,9 +170,9 @@ impl Handle {
 
     /// The trials that have begun and are not settled, of every sweep or of this one.
     async fn live_ids(&self, only: Option<SweepId>) -> Result<Vec<(SweepId, TrialId)>, AskError> {
-        self.look(move |core, _| {
+        self.look(move |core, now| {
             let ids = core.sweeps().map(|sweep| sweep.id()).filter(|id| only.is_none_or(|only| only == *id));
-            ids.flat_map(|id| core.live(id).into_iter().map(move |live| (id, live.trial))).collect()
+            ids.flat_map(|id| core.live(id, now).into_iter().map(move |live| (id, live.trial))).collect()
         })
         .await
     }
@@ -183,9 +183,9 @@ impl Handle {
 
     /// Trials that have begun and are not settled, in the order of the grid: all of them, or this one.
     async fn live(&self, id: SweepId, only: Option<TrialId>) -> Result<Vec<TrialLine>, AskError> {
-        self.look(move |core, _| {
+        self.look(move |core, now| {
             let Some(sweep) = core.sweep(id) else { return Vec::new() };
-            let mut live = core.live(id);
+            let mut live = core.live(id, now);
             live.retain(|live| only.is_none_or(|only| live.trial == only));
             live.sort_by_key(|live| live.index);
             let line = |live: gridctl_core::sched::LiveTrial| {

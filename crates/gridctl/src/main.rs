@@ -31,6 +31,7 @@ use crate::settings::Settings;
 
 fn main() -> ExitCode {
     survive_file_limit();
+    commands::lookup::complete();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -70,6 +71,7 @@ fn dispatch(cli: Cli) -> Outcome {
     // Not for all: a trainer or a completion must not fail by a file that it does not need.
     let settings = || Settings::new(cli.global);
     match cli.command {
+        Command::Init(args) => commands::init::run(&args, &settings()?),
         Command::Check(args) => commands::check::run(&args, &settings()?),
         Command::Plan(args) => commands::plan::run(&args, &settings()?),
         Command::Run(args) => commands::run::run(&args, &settings()?),
@@ -77,6 +79,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Status(args) => commands::status::run(&args, &settings()?),
         Command::Logs(args) => commands::logs::run(&args, &settings()?),
         Command::Trials(command) => commands::trials::run(&command, &settings()?),
+        Command::Why(which) => commands::why::run(&which, &settings()?),
+        Command::Rerun(args) => commands::again::rerun(&args, &settings()?),
         Command::Fetch(args) => commands::fetch::run(&args, &settings()?),
         Command::Export(args) => commands::export::run(&args, &settings()?),
         Command::Ls(args) => commands::trials::run(&TrialsCommand::Ls(args), &settings()?),
@@ -105,12 +109,9 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Health(args) => commands::health::run(&args, &settings()?),
         Command::Down(args) => commands::cloud::down(&args),
         Command::Gc(args) => commands::cloud::gc(&args),
-        Command::Completions(args) => {
-            let mut script = Vec::new();
-            clap_complete::generate(args.shell, &mut Cli::command(), "gridctl", &mut script);
-            output::text(&String::from_utf8_lossy(&script))?;
-            Ok(Exit::Ok)
-        }
+        Command::Completions(args) => commands::lookup::completions(args.shell),
+        Command::Schema => commands::lookup::schema(),
+        Command::Man(args) => commands::lookup::man(&args, &settings()?),
     }
 }
 

@@ -93,7 +93,6 @@ fn words_that_people_guess_do_what_they_say() {
     same(&["ls"], &["trials", "ls"]);
     same(&["ls", "f", "--state", "running"], &["trials", "ls", "--state", "leased"]);
     same(&["show", "best"], &["trials", "show", "best"]);
-    same(&["why", "#1"], &["trials", "show", "best"]);
     same(&["best", "f.yaml"], &["trials", "show", "best"]);
     same(&["version"], &["--version"]);
     same(&["run", "f.yaml", "--dry-run"], &["check", "f.yaml"]);

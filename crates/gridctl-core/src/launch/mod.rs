@@ -178,11 +178,19 @@ impl<'a> Launch<'a> {
     /// As [`Launch::argv`].
     pub fn argv_and_env(&self, base: &BaseEnv) -> Result<(Vec<String>, Variables), LaunchError> {
         let trial = self.trial_env();
-        for (name, value) in &trial {
+        let argv = self.argv_with(base, &trial)?;
+        Ok((argv, trial))
+    }
+
+    /// [`Launch::argv`] for a trial whose own variables are `trial`.
+    ///
+    /// # Errors
+    /// As [`Launch::argv`].
+    pub fn argv_with(&self, base: &BaseEnv, trial: &Variables) -> Result<Vec<String>, LaunchError> {
+        for (name, value) in trial {
             fits(name, value)?;
         }
-        let argv = macros::expand(self, &trial, base)?;
-        Ok((argv, trial))
+        macros::expand(self, trial, base)
     }
 
     /// What the trial has beyond the sweep's [`BaseEnv`], and over it.

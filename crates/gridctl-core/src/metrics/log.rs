@@ -36,9 +36,30 @@ pub fn error_line(log_tail: &str) -> Option<String> {
         .map(|line| line::text(line.as_bytes()).trim_end().to_owned())
         .filter(|line| !line.trim_start().is_empty() && !line.trim_start().starts_with("::"))
         .collect();
+    if let Some(message) = boxed(&lines) {
+        return Some(normalised(&message));
+    }
+    // A rule across the page, or the border of a box, says nothing.
+    let lines: Vec<String> =
+        lines.into_iter().filter(|line| line.chars().any(char::is_alphanumeric)).collect();
     let found =
         traceback(&lines).or_else(|| panic_message(&lines)).or_else(|| spoken(&lines)).or(lines.last())?;
     Some(normalised(found.trim_start()))
+}
+
+/// What stands in a box at the end that is called an error, as typer and rich draw it.
+fn boxed(lines: &[String]) -> Option<String> {
+    let top = lines.iter().rposition(|line| line.trim_start().starts_with(['╭', '┌', '┏']))?;
+    let bottom = lines[top..].iter().position(|line| line.trim_start().starts_with(['╰', '└', '┗']))?;
+    let is_last = top + bottom + 1 == lines.len();
+    if !is_last || !lines[top].to_lowercase().contains("error") {
+        return None;
+    }
+    let inside = lines[top + 1..top + bottom].iter();
+    let inside =
+        inside.map(|line| line.trim().trim_matches(['│', '┃', '|']).trim()).filter(|line| !line.is_empty());
+    let message = inside.collect::<Vec<_>>().join(" ");
+    (!message.is_empty()).then_some(message)
 }
 
 /// The line behind the last traceback's frames, which are indented.
@@ -126,6 +147,17 @@ mod tests {
             ("Error at 0x7ffe12ab in /tmp/slot-3/a.py: x", Some("Error at 0x… in /tmp/…: x")),
             ("2026-01-02 03:04:05,678 ERROR boom", Some("ERROR boom")),
             ("12 errors", Some("12 errors")),
+            ("boom\n=====\n-----\n", Some("boom")),
+            ("=====\n", None),
+            (
+                "Usage: t.py [OPTIONS]\n╭─ Error ────────╮\n│ Missing option │\n│ '--lr'.        │\n╰────────────────╯\n",
+                Some("Missing option '--lr'."),
+            ),
+            (
+                "╭─── Traceback (most recent call last) ───╮\n│ t.py:3 in <module>  │\n│ ❱ 3 raise error │\n╰─────────╯\nValueError: bad lr\n",
+                Some("ValueError: bad lr"),
+            ),
+            ("╭─ Error ─╮\n╰─────────╯\n", Some("╭─ Error ─╮")),
         ];
         for (log, expected) in cases {
             assert_eq!(error_line(log).as_deref(), expected, "{log:?}");

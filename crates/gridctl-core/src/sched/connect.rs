@@ -45,7 +45,7 @@ impl Core {
         self.out.effects.push(Effect::Send(conn, ToWorker::Welcome(welcome)));
         // The welcome is always followed by an update, even an empty one: it says that what the worker holds is confirmed.
         self.outbox(conn);
-        self.compare(conn, id, &hello);
+        self.compare(now, conn, id, &hello);
         for report in hello.reports {
             self.report(now, conn, id, report);
         }
@@ -73,9 +73,9 @@ impl Core {
     }
 
     /// Holds what the worker says it holds against what the master thinks.
-    fn compare(&mut self, conn: Conn, id: WorkerId, hello: &Hello) {
+    fn compare(&mut self, now: Time, conn: Conn, id: WorkerId, hello: &Hello) {
         for &(token, _, trial) in &hello.held {
-            if !self.confirm(id, token, trial) {
+            if !self.confirm(now, id, token, trial) {
                 self.outbox(conn).fenced.push(token.lease);
             } else if self.is_over(token.lease) {
                 self.outbox(conn).cancel.push(token.lease);
@@ -102,14 +102,14 @@ impl Core {
     }
 
     /// Whether the worker's token is the trial's current one. An expired lease that nobody else was granted stands again.
-    fn confirm(&mut self, id: WorkerId, token: Token, trial: TrialId) -> bool {
+    fn confirm(&mut self, now: Time, id: WorkerId, token: Token, trial: TrialId) -> bool {
         let Some((sweep_id, pos)) = self.current(id, token) else { return false };
         let Some(sweep) = self.must_have(sweep_id) else { return false };
         if sweep.trial_id(pos) != trial {
             return false;
         }
         sweep.readopt(pos);
-        if let Some(held) = self.held(sweep_id, pos)
+        if let Some(held) = self.held(sweep_id, pos, now)
             && let Some(worker) = self.workers.get_mut(&id)
         {
             worker.hold(token.lease, held);

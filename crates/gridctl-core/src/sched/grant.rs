@@ -194,7 +194,7 @@ impl Core {
         sweep.begun.get_or_insert(now);
         sweep.lease(pos, Lease { token, worker: id, host });
         self.leases.insert(token.lease, (sweep_id, pos));
-        if let Some(held) = self.held(sweep_id, pos)
+        if let Some(held) = self.held(sweep_id, pos, now)
             && let Some(worker) = self.workers.get_mut(&id)
         {
             worker.hold(token.lease, held);

@@ -348,8 +348,13 @@ impl Core {
 
     /// Trials of a sweep that have begun and are not settled.
     #[must_use]
-    pub fn live(&self, sweep: SweepId) -> Vec<LiveTrial> {
+    pub fn live(&self, sweep: SweepId, now: Time) -> Vec<LiveTrial> {
         let Some(sweep) = self.sweeps.get(&sweep) else { return Vec::new() };
+        let held_ms = |trial: &trial::Trial| {
+            let lease = trial.lease().filter(|_| trial.is_leased())?;
+            let held = self.workers.get(&lease.worker)?.leases.get(&lease.token.lease)?;
+            Some(now.ms_since(held.since))
+        };
         let live = |(pos, trial): (u64, &trial::Trial)| LiveTrial {
             trial: sweep.trial_id(pos),
             index: sweep.points.index_at(pos),
@@ -359,6 +364,7 @@ impl Core {
             worker: trial.lease().filter(|_| trial.is_leased()).map(|lease| lease.worker),
             lease: trial.lease().filter(|_| trial.is_leased()).map(|lease| lease.token.lease),
             progress: trial.progress,
+            held_ms: held_ms(trial),
         };
         sweep.trials.iter().map(live).collect()
     }
@@ -398,10 +404,10 @@ impl Core {
         self.sweeps.get_mut(&id)
     }
 
-    fn held(&self, sweep: SweepId, pos: u64) -> Option<Held> {
+    fn held(&self, sweep: SweepId, pos: u64, since: Time) -> Option<Held> {
         let sweep = self.sweeps.get(&sweep)?;
         let alone = sweep.trials.get(pos).is_some_and(|trial| trial.tally.must_be_alone());
-        Some(Held { sweep: sweep.id, pos, resources: sweep.frozen.spec.resources, alone })
+        Some(Held { sweep: sweep.id, pos, resources: sweep.frozen.spec.resources, alone, since })
     }
 }
 
@@ -425,6 +431,8 @@ pub struct LiveTrial {
     pub lease: Option<LeaseSeq>,
     /// The objective's latest (step, value).
     pub progress: Option<(i64, f64)>,
+    /// For how many milliseconds the worker has had it, as far as this master knows.
+    pub held_ms: Option<u64>,
 }
 
 #[cfg(test)]

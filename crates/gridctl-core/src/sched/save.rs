@@ -214,7 +214,7 @@ impl Core {
         self.sweeps.insert(id, sweep);
         for (pos, lease) in held {
             self.leases.insert(lease.token.lease, (id, pos));
-            let held = self.held(id, pos);
+            let held = self.held(id, pos, now);
             let worker = self.workers.entry(lease.worker).or_insert_with(|| Worker::new(lease.host, now));
             if let Some(held) = held {
                 worker.hold(lease.token.lease, held);

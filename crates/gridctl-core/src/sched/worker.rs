@@ -51,6 +51,8 @@ pub(super) struct Held {
     pub(super) resources: Resources,
     /// Nothing else may be granted to the worker meanwhile.
     pub(super) alone: bool,
+    /// When it was granted, or this master began.
+    pub(super) since: Time,
 }
 
 impl Worker {
@@ -70,7 +72,10 @@ impl Worker {
         }
     }
 
-    pub(super) fn hold(&mut self, lease: LeaseSeq, held: Held) {
+    pub(super) fn hold(&mut self, lease: LeaseSeq, mut held: Held) {
+        if let Some(known) = self.leases.get(&lease) {
+            held.since = known.since;
+        }
         if self.leases.insert(lease, held).is_none() {
             self.used.add(&held.resources);
             self.alone += u32::from(held.alone);

@@ -33,6 +33,8 @@ const FAREWELL_MS: u64 = 30_000;
 /// While trials wait here to be started nobody waits for the master: reports are gathered for so
 /// long, so that one commit carries many. A lone one goes at once.
 const GATHER_MS: u64 = 20;
+/// The latest values of what runs are said this often, whatever else is said.
+const PROGRESS_MS: u64 = 2_000;
 /// So many heartbeats without an answer make a dead link.
 const MISSED_HEARTBEATS: u64 = 3;
 
@@ -59,6 +61,8 @@ pub struct WorkerProtocol {
     /// Of those, the ones that this connection has not heard.
     unsent: BTreeSet<LeaseSeq>,
     progress: BTreeMap<LeaseSeq, (i64, f64)>,
+    /// When it was last said.
+    progress_said: Time,
     /// Attempts that are over, and what keeps their files from being published.
     unpublished: BTreeMap<LeaseSeq, String>,
     sweeps: BTreeMap<(SweepId, u32), Arc<FrozenSweep>>,
@@ -130,6 +134,7 @@ impl WorkerProtocol {
             reports: BTreeMap::new(),
             unsent: BTreeSet::new(),
             progress: BTreeMap::new(),
+            progress_said: Time(0),
             unpublished: BTreeMap::new(),
             sweeps: BTreeMap::new(),
             unrunnable: UnrunnableVersions::default(),
@@ -337,7 +342,11 @@ impl WorkerProtocol {
         if let Some(link) = &self.link {
             if now.ms_since(link.heard) > MISSED_HEARTBEATS * self.heartbeat_ms {
                 self.reconnect();
-            } else if link.welcomed && now.ms_since(link.said) >= self.heartbeat_ms {
+            } else if link.welcomed
+                && (now.ms_since(link.said) >= self.heartbeat_ms
+                    || (!self.progress.is_empty() && now.ms_since(self.progress_said) >= PROGRESS_MS))
+            {
+                self.progress_said = now;
                 let progress = std::mem::take(&mut self.progress);
                 let progress =
                     progress.into_iter().map(|(lease, (step, value))| (lease, step, value)).collect();

@@ -118,7 +118,7 @@ impl World {
             let status = self.core.status(sweep.id(), self.now).unwrap();
             let text = serde_json::to_string(&status).unwrap();
             serde_json::from_str::<gridctl_core::sched::SweepStatus>(&text).expect(&text);
-            for live in self.core.live(sweep.id()).into_iter().take(10) {
+            for live in self.core.live(sweep.id(), self.now).into_iter().take(10) {
                 let trial = sweep.points().trial(live.index);
                 let line = TrialLine::live(live, (trial.params, trial.repeat));
                 let text = serde_json::to_string(&line).unwrap();

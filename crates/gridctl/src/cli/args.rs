@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use gridctl_core::id::{IdError, WorkerId};
 use gridctl_core::view;
 
+use crate::commands::lookup;
 use crate::output::{Format, TextOrJson};
 
 /// Most trials that one worker holds at once.
@@ -121,6 +123,7 @@ impl From<Changed> for view::Changed {
 #[derive(Debug, Args)]
 pub(crate) struct LeaderboardArgs {
     /// A sweep's name, a sweep file, or a results directory [default: the latest sweep]
+    #[arg(add = ArgValueCompleter::new(lookup::sweeps))]
     pub(crate) sweep: Option<PathBuf>,
     /// Rows; 0 for all
     #[arg(short, long, value_name = "N", default_value_t = 10)]
@@ -138,7 +141,8 @@ pub(crate) struct LeaderboardArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// A sweep's name or a sweep file [default: the latest sweep]
+    /// A sweep's name, a sweep file, or a results directory [default: the latest sweep]
+    #[arg(add = ArgValueCompleter::new(lookup::sweeps))]
     pub(crate) sweep: Option<PathBuf>,
     /// Every sweep
     #[arg(short, long, conflicts_with = "sweep")]
@@ -165,6 +169,7 @@ pub(crate) struct SubmitArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SweepArg {
     /// A sweep's name or a sweep file
+    #[arg(add = ArgValueCompleter::new(lookup::sweeps))]
     pub(crate) sweep: PathBuf,
 }
 
@@ -241,12 +246,6 @@ pub(crate) struct HealthArgs {
     /// Where slots have their directories, if the worker was told with its --work-dir
     #[arg(long, value_name = "DIR")]
     pub(crate) work_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CompletionsArgs {
-    /// The shell
-    pub(crate) shell: clap_complete::Shell,
 }
 
 fn worker_id(text: &str) -> Result<WorkerId, String> {

@@ -4,6 +4,7 @@
 mod args;
 mod cloud;
 mod network;
+mod start;
 mod trials;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use args::*;
 pub(crate) use cloud::*;
 pub(crate) use network::*;
+pub(crate) use start::*;
 pub(crate) use trials::*;
 
 /// A distributed hyperparameter grid-search coordinator.
@@ -44,6 +46,8 @@ pub(crate) struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Begin a sweep: from a template, or drafted for your program: `gridctl init -- python train.py`
+    Init(InitArgs),
     /// Show what a sweep file means: points, axes, the first trials; mistakes with their place
     Check(CheckArgs),
     /// Say what a sweep would cost on machines of EC2, from prices that ship with gridctl
@@ -59,6 +63,10 @@ pub(crate) enum Command {
     /// List trials, show one, or try some again
     #[command(subcommand)]
     Trials(TrialsCommand),
+    /// Say how a trial ended, why, and why it was not tried again
+    Why(TrialArgs),
+    /// Run a trial once more here, outside of its sweep: `gridctl rerun best --seed 7 --set lr=0.1`
+    Rerun(RerunArgs),
     /// Copy a trial's files, its model for example, into a directory
     Fetch(FetchArgs),
     /// Print every trial for other programs: parameters, metrics, states
@@ -67,7 +75,7 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Ls(TrialsLsArgs),
     /// The same as `trials show`
-    #[command(hide = true, alias = "why")]
+    #[command(hide = true)]
     Show(TrialsShowArgs),
     /// The same as `trials show best`
     #[command(hide = true)]
@@ -113,6 +121,10 @@ pub(crate) enum Command {
     Down(DownArgs),
     /// End what is on EC2 beyond its time: what any crash left behind
     Gc(GcArgs),
-    /// Print a completion script for a shell
+    /// Print a completion script for a shell: commands, options, sweeps, trials
     Completions(CompletionsArgs),
+    /// Print the JSON Schema of sweep files, by which editors complete and check them
+    Schema,
+    /// Print the manual page, or write one for each command into a directory
+    Man(ManArgs),
 }

@@ -5,20 +5,23 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use gridctl_core::record::TrialState;
 
+use crate::commands::lookup;
 use crate::output::Format;
 
 /// One trial of a sweep.
 #[derive(Debug, Args)]
 pub(crate) struct TrialArgs {
     /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
+    #[arg(add = ArgValueCompleter::new(lookup::trials))]
     pub(crate) trial: String,
-    /// Its sweep: a name or a sweep file [default: the latest sweep]
-    #[arg(value_name = "SWEEP")]
+    /// Its sweep: a name, a sweep file, or a results directory [default: the latest sweep]
+    #[arg(value_name = "SWEEP", add = ArgValueCompleter::new(lookup::sweeps))]
     of: Option<PathBuf>,
     /// The same
-    #[arg(long, value_name = "SWEEP", conflicts_with = "of")]
+    #[arg(long, value_name = "SWEEP", conflicts_with = "of", add = ArgValueCompleter::new(lookup::sweeps))]
     sweep: Option<PathBuf>,
 }
 
@@ -49,6 +52,8 @@ pub(crate) enum TrialsCommand {
     Ls(TrialsLsArgs),
     /// Show one trial and its attempts
     Show(TrialsShowArgs),
+    /// Show in what two trials differ
+    Diff(TrialsDiffArgs),
     /// Try trials again that ended without success; needs a running master
     Retry(TrialsRetryArgs),
 }
@@ -63,7 +68,8 @@ fn states() -> PossibleValuesParser {
 
 #[derive(Debug, Args)]
 pub(crate) struct TrialsLsArgs {
-    /// A sweep's name or a sweep file [default: the latest sweep]
+    /// A sweep's name, a sweep file, or a results directory [default: the latest sweep]
+    #[arg(add = ArgValueCompleter::new(lookup::sweeps))]
     pub(crate) sweep: Option<PathBuf>,
     /// Only trials in this state
     #[arg(long, value_name = "STATE", value_parser = states())]
@@ -90,24 +96,67 @@ pub(crate) struct TrialsShowArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BestArgs {
-    /// A sweep's name or a sweep file [default: the latest sweep]
+    /// A sweep's name, a sweep file, or a results directory [default: the latest sweep]
+    #[arg(add = ArgValueCompleter::new(lookup::sweeps))]
     pub(crate) sweep: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct FetchArgs {
     /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
+    #[arg(add = ArgValueCompleter::new(lookup::trials))]
     pub(crate) trial: String,
     /// A directory that is made, or is empty [default: SWEEP-TRIAL here]
     pub(crate) dir: Option<PathBuf>,
-    /// Its sweep: a name or a sweep file [default: the latest sweep]
-    #[arg(long, value_name = "SWEEP")]
+    /// Its sweep: a name, a sweep file, or a results directory [default: the latest sweep]
+    #[arg(long, value_name = "SWEEP", add = ArgValueCompleter::new(lookup::sweeps))]
     pub(crate) sweep: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RerunArgs {
+    /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
+    #[arg(add = ArgValueCompleter::new(lookup::trials))]
+    pub(crate) trial: String,
+    /// Another seed: GRID_SEED
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Another value of a parameter; once for each
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    pub(crate) set: Vec<(String, String)>,
+    /// A directory for what it writes [default: SWEEP-TRIAL-again here]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Its sweep: a name, a sweep file, or a results directory [default: the latest sweep]
+    #[arg(long, value_name = "SWEEP", add = ArgValueCompleter::new(lookup::sweeps))]
+    pub(crate) sweep: Option<PathBuf>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, as in lr=0.1")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrialsDiffArgs {
+    /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
+    #[arg(add = ArgValueCompleter::new(lookup::trials))]
+    pub(crate) one: String,
+    /// Another one
+    #[arg(add = ArgValueCompleter::new(lookup::trials))]
+    pub(crate) other: String,
+    /// Their sweep: a name or a sweep file [default: the latest sweep]
+    #[arg(long, value_name = "SWEEP", add = ArgValueCompleter::new(lookup::sweeps))]
+    pub(crate) sweep: Option<PathBuf>,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// A sweep's name or a sweep file [default: the latest sweep]
+    /// A sweep's name, a sweep file, or a results directory [default: the latest sweep]
+    #[arg(add = ArgValueCompleter::new(lookup::sweeps))]
     pub(crate) sweep: Option<PathBuf>,
     /// A row for each attempt instead of each trial
     #[arg(long, conflicts_with = "curves")]
@@ -132,9 +181,9 @@ pub(crate) enum ExportFormat {
 #[derive(Debug, Args)]
 pub(crate) struct TrialsRetryArgs {
     /// The trials: ids or the beginnings of some
-    #[arg(required = true)]
+    #[arg(required = true, add = ArgValueCompleter::new(lookup::trials))]
     pub(crate) trials: Vec<String>,
     /// Their sweep: a name or a sweep file [default: the latest sweep]
-    #[arg(long, value_name = "SWEEP")]
+    #[arg(long, value_name = "SWEEP", add = ArgValueCompleter::new(lookup::sweeps))]
     pub(crate) sweep: Option<PathBuf>,
 }

@@ -10,7 +10,7 @@ use crate::cli::{ExportArgs, ExportFormat};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, csv};
 use crate::settings::Settings;
-use crate::source::{DataSource, target};
+use crate::source::target;
 
 use super::trials;
 
@@ -19,8 +19,7 @@ type Row = Map<String, Json>;
 
 /// Runs the command.
 pub(crate) fn run(args: &ExportArgs, settings: &Settings) -> Outcome {
-    let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
-    let mut source = DataSource::open(settings, &from)?;
+    let (sweep, mut source) = target::open(args.sweep.as_deref(), settings)?;
     let mut all: Vec<Row> = Vec::new();
     trials::pages(&mut source, (&sweep, None), &mut |source, page| {
         let mut rows = Vec::new();

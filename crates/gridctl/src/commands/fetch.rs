@@ -11,14 +11,13 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::input::reason;
 use crate::output::{self, number, sanitise};
 use crate::settings::Settings;
-use crate::source::{DataSource, chain, results, target};
+use crate::source::{chain, results, target};
 
 use super::trials;
 
 /// Runs the command.
 pub(crate) fn run(args: &FetchArgs, settings: &Settings) -> Outcome {
-    let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
-    let mut source = DataSource::open(settings, &from)?;
+    let (sweep, mut source) = target::open(args.sweep.as_deref(), settings)?;
     let details = source.trial(&sweep, &args.trial)?;
     trials::say_repeat(&mut source, &details, &args.trial);
     let (trial, sweep) = (details.trial.trial, &details.sweep);

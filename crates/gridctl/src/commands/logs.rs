@@ -16,7 +16,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::page::TextPage;
 use crate::output::{self, number, sanitise};
 use crate::settings::Settings;
-use crate::source::{DataSource, chain, results, target};
+use crate::source::{chain, results, target};
 
 /// Read from a published log at once.
 const PIECE: u64 = 256 << 10;
@@ -24,8 +24,7 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// Runs the command.
 pub(crate) fn run(args: &LogsArgs, settings: &Settings) -> Outcome {
-    let (sweep, from) = target::sweep(args.which.sweep(), settings)?;
-    let mut source = DataSource::open(settings, &from)?;
+    let (sweep, mut source) = target::open(args.which.sweep(), settings)?;
     let (mut shown, mut live) = (0, LivePage::default());
     loop {
         let details = source.trial(&sweep, &args.which.trial)?;

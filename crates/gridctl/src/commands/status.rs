@@ -1,33 +1,43 @@
 //! `gridctl status`: how far sweeps are.
 //! Invariant: a state is told by its word.
 
+mod frame;
+mod screen;
+
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use gridctl_core::notice::Notice;
+use gridctl_core::record::TrialState;
 use gridctl_core::sched::SweepStatus;
+use gridctl_core::trials::TrialLine;
+use gridctl_core::view::TrialsQuery;
 
 use super::run::progress;
 use crate::cli::StatusArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::sentence::{self, NoticeTeller};
 use crate::output::table::TableColumns;
-use crate::output::{self, Format, csv, number};
+use crate::output::{self, Format, causes, csv, number, sanitise};
 use crate::settings::Settings;
 use crate::source::{DataSource, target};
 
 /// The results volume is looked at for so long.
 const LOOK: Duration = Duration::from_secs(3);
 
+/// Trials that are looked at for what runs, and for what failed, of each state.
+const LOOKED_AT: u32 = 2_000;
+
 /// A master that has gone is waited for so long: one that is started again is back by then.
 const RETURN: Duration = Duration::from_secs(60);
 
 /// Runs the command.
 pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
-    let (name, from) = target::sweep(args.sweep.as_deref(), settings)?;
-    let mut source = DataSource::open(settings, &from)?;
+    let (name, mut source) = target::open(args.sweep.as_deref(), settings)?;
+    let from = source.from.clone();
     if args.all {
         print_all(&source.sweeps()?, args.output)?;
         return Ok(Exit::Ok);
@@ -43,12 +53,21 @@ pub(crate) fn run(args: &StatusArgs, settings: &Settings) -> Outcome {
         status.notices.extend(waiting(&dir, &status.sweep));
     }
     if !args.watch {
-        print_one(&status, args.output)?;
+        print_one(&mut source, &status, args.output)?;
         return Ok(Exit::Ok);
     }
     let mut notices = NoticeTeller::default();
     if !live || status.phase.is_closed() {
         watch(&status, args.output, &mut notices)?;
+        return Ok(Exit::Ok);
+    }
+    let is_terminal =
+        std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|it| it != "dumb");
+    if is_terminal && args.output == Format::Table {
+        screen::show(source, &status.sweep, (settings, &from))?;
+        let mut source = DataSource::open(settings, &from)?;
+        let status = source.status(&status.sweep)?;
+        print_one(&mut source, &status, args.output)?;
         return Ok(Exit::Ok);
     }
     follow(source, &status.sweep, (settings, &from), |status| watch(status, args.output, &mut notices))?;
@@ -75,15 +94,29 @@ fn follow(
             _ => {}
         }
         output::say(format_args!("the master has gone; waiting {} s for it", RETURN.as_secs()));
-        source = returned(settings, from)?;
+        source = returned(settings, from, || false)?;
     }
 }
 
-/// The master, once it answers again.
-fn returned(settings: &Settings, from: &Path) -> Result<DataSource, Failure> {
+/// The trials that have failed, or wait to be tried again since they did: as many as one page holds.
+fn failed(source: &mut DataSource, sweep: &str) -> Result<Vec<TrialLine>, Failure> {
+    let mut all = Vec::new();
+    for state in [TrialState::Failed, TrialState::Quarantined, TrialState::Pending] {
+        let query = TrialsQuery { state: Some(state), page_size: LOOKED_AT, page_token: String::new() };
+        all.extend(source.trials(sweep, &query)?.trials);
+    }
+    all.retain(|trial| trial.class.is_some());
+    Ok(all)
+}
+
+/// The master, once it answers again; nobody waits for it any longer once `is_ended`.
+fn returned(settings: &Settings, from: &Path, is_ended: impl Fn() -> bool) -> Result<DataSource, Failure> {
     let mut looks = RETURN.as_secs();
     loop {
         std::thread::sleep(Duration::from_secs(1));
+        if is_ended() {
+            return DataSource::open(settings, from);
+        }
         match DataSource::master(settings, from).and_then(|_| DataSource::open(settings, from)) {
             Err(failure) if failure.exit != Exit::Unreachable || looks <= 1 => return Err(failure),
             Ok(source) if source.is_live() => return Ok(source),
@@ -122,7 +155,7 @@ fn watched(status: &SweepStatus) -> String {
     format!("{} {}: {}", status.sweep, status.state.as_str(), progress::line(status, "objective", None))
 }
 
-fn print_one(status: &SweepStatus, format: Format) -> Result<(), Failure> {
+fn print_one(source: &mut DataSource, status: &SweepStatus, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => output::json(status),
         Format::Jsonl => output::jsonl([status]),
@@ -134,6 +167,14 @@ fn print_one(status: &SweepStatus, format: Format) -> Result<(), Failure> {
             text.push_str(&progress::line(status, "objective", None));
             text.push('\n');
             text.push_str(&columns(std::slice::from_ref(status)));
+            if status.failed + status.quarantined > 0 {
+                text.push_str("\nfailures\n");
+                let width = output::terminal_width(std::io::stdout()).unwrap_or(200);
+                for cause in causes::of(&failed(source, &status.sweep)?) {
+                    let line = format!("{:>6}  {}, {} for example", cause.trials, cause.text, cause.first);
+                    let _ = writeln!(text, "{}", sanitise::short(&line, width));
+                }
+            }
             for notice in &status.notices {
                 let _ = writeln!(text, "note: {}", sentence::notice(notice));
             }

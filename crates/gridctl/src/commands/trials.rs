@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use gridctl_core::id::{Epoch, LeaseSeq};
-use gridctl_core::launch::{BaseEnv, secret_names};
 use gridctl_core::record::{Exit as End, Record, Report, TrialState};
 use gridctl_core::sched::Core;
 use gridctl_core::trials::TrialLine;
@@ -14,12 +13,16 @@ use signal_hook::consts::SIGXFSZ;
 
 use crate::cli::{BestArgs, TrialArgs, TrialsCommand, TrialsLsArgs, TrialsRetryArgs, TrialsShowArgs};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::output::curve as drawn;
 use crate::output::table::TableColumns;
 use crate::output::{self, Format, csv, number, rows, sanitise, sentence};
 use crate::settings::Settings;
 use crate::source::{DataSource, fold, results, target};
-use crate::submit::preview;
 
+use super::again;
+
+/// Curves that are drawn of a trial.
+const CURVES: usize = 4;
 /// Trials asked for at once.
 const PAGE: u32 = 5_000;
 
@@ -28,6 +31,7 @@ pub(crate) fn run(command: &TrialsCommand, settings: &Settings) -> Outcome {
     match command {
         TrialsCommand::Ls(args) => list(args, settings),
         TrialsCommand::Show(args) => show(args, settings),
+        TrialsCommand::Diff(args) => super::diff::run(args, settings),
         TrialsCommand::Retry(args) => retry(args, settings),
     }
 }
@@ -59,8 +63,7 @@ pub(crate) fn pages(
 }
 
 fn list(args: &TrialsLsArgs, settings: &Settings) -> Outcome {
-    let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
-    let mut source = DataSource::open(settings, &from)?;
+    let (sweep, mut source) = target::open(args.sweep.as_deref(), settings)?;
     let state = args.state.as_deref().filter(|word| !word.is_empty()).map(state).transpose()?;
     let mut all = Vec::new();
     pages(&mut source, (&sweep, state), &mut |_, trials| {
@@ -180,8 +183,7 @@ pub(crate) fn say_repeat(source: &mut DataSource, details: &TrialDetails, name: 
 }
 
 fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {
-    let (sweep, from) = target::sweep(args.which.sweep(), settings)?;
-    let mut source = DataSource::open(settings, &from)?;
+    let (sweep, mut source) = target::open(args.which.sweep(), settings)?;
     let details = source.trial(&sweep, &args.which.trial)?;
     say_repeat(&mut source, &details, &args.which.trial);
     if args.json {
@@ -190,7 +192,7 @@ fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {
         value["attempts"] = json!(details.attempts);
         output::json(&value)?;
     } else if args.command || args.env {
-        output::text(&again(&details, &source, args.env)?)?;
+        output::text(&again::pasted_line(&details, &source, (settings, args.env))?)?;
     } else {
         let dir = source.dir.as_deref();
         let known = dir.and_then(|dir| Some((dir, fold::core(dir).ok()??)));
@@ -201,7 +203,7 @@ fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {
 }
 
 /// What is known of a trial that runs.
-fn now(trial: &TrialLine) -> String {
+pub(crate) fn now(trial: &TrialLine) -> String {
     let host = trial.host.as_deref().map_or_else(String::new, |host| format!(" on {}", sanitise::line(host)));
     let value = trial.progress.map_or_else(String::new, |(step, value)| {
         format!("; the objective is {} at step {step}", number::plain(value.0))
@@ -252,6 +254,7 @@ fn text(details: &TrialDetails, volume: &dyn Fn(&Record) -> Option<String>) -> S
     if trial.state == TrialState::Leased {
         out.push_str(&now(trial));
     }
+    out.push_str(&curves(attempts.last()));
     if !attempts.is_empty() {
         out.push_str("\nattempts\n");
     }
@@ -299,6 +302,24 @@ fn text(details: &TrialDetails, volume: &dyn Fn(&Record) -> Option<String>) -> S
     out
 }
 
+/// The curves of the last attempt, as pictures.
+fn curves(last: Option<&Record>) -> String {
+    let Some(Report { curve, .. }) = last.map(|record| &record.report) else { return String::new() };
+    let mut names: Vec<&str> = Vec::new();
+    for point in curve {
+        if !names.contains(&point.name.as_str()) {
+            names.push(&point.name);
+        }
+    }
+    let width = output::terminal_width(std::io::stdout()).unwrap_or(80);
+    let draw = |name: &&str| {
+        let points: Vec<_> =
+            curve.iter().filter(|it| it.name == **name).map(|it| (it.step, it.value.0)).collect();
+        Some(format!("\n{}\n{}", sanitise::line(name), drawn::draw(&points, width)?))
+    };
+    names.iter().filter_map(draw).take(CURVES).collect()
+}
+
 /// What there is to doubt of what an attempt printed, and what came close.
 fn doubts(report: &Report) -> String {
     let doubts = report.doubts.iter().map(sentence::doubt);
@@ -307,7 +328,7 @@ fn doubts(report: &Report) -> String {
 }
 
 /// Where and when an attempt ran, and what it took; of one that did not begin, where it was.
-fn spent(report: &Report, host: &str) -> String {
+pub(crate) fn spent(report: &Report, host: &str) -> String {
     if report.started_unix_ms == 0 {
         return format!("on {host}");
     }
@@ -328,56 +349,4 @@ pub(crate) fn exit(end: End) -> String {
         End::Signal(signal) => format!("signal {signal}"),
         End::NotStarted => "not started".to_owned(),
     }
-}
-
-/// What trains the trial again, for a shell.
-fn again(details: &TrialDetails, source: &DataSource, env: bool) -> Result<String, Failure> {
-    let unknown = || {
-        Failure::error("trials::command", "what the sweep starts is not known here")
-            .help("use the data directory: --data-dir DIR")
-    };
-    let core = source.dir.as_deref().map(fold::core).transpose()?.flatten().ok_or_else(unknown)?;
-    let sweep = core.sweep_named(&details.sweep).ok_or_else(unknown)?;
-    let frozen = sweep.frozen();
-    // A secret that is not set here can be referred to all the same.
-    let unset = secret_names(frozen).map(|name| (name.to_owned(), String::new()));
-    let base = BaseEnv::new(frozen, unset.chain(preview::caller_env())).shown(frozen, reference);
-    let preview = preview::of(frozen, sweep.points(), details.trial.index, &base)
-        .map_err(|error| Failure::error("trials::command", error.to_string()).help(error.help()))?;
-    let names: Vec<&str> = secret_names(frozen).collect();
-    let shared = frozen.env.iter().map(|(name, value)| (name, base.get(name).unwrap_or(value)));
-    let own = preview.own_env().map(|(name, value)| (name, value.as_str()));
-    let set: Vec<String> =
-        shared.chain(own).map(|(name, value)| format!("{name}={}", pasted(value, &names))).collect();
-    if env {
-        return Ok(set.iter().map(|pair| format!("export {pair}\n")).collect());
-    }
-    let dir = frozen.sources.start_dir();
-    let words: Vec<String> = preview.argv.iter().map(|word| pasted(word, &names)).collect();
-    Ok(format!("cd {} && env {} {}\n", sanitise::shell(dir), set.join(" "), words.join(" ")))
-}
-
-/// What stands for the value of the variable `name` until it is known where in a word it stands.
-fn reference(name: &str) -> String {
-    format!("\u{f0000}{name}\u{f0001}")
-}
-
-/// A word for a shell, in which the shell itself puts the values of these variables.
-fn pasted(word: &str, names: &[&str]) -> String {
-    let (mut out, mut rest) = (String::new(), word);
-    let next = |rest: &str| {
-        let places = names.iter().filter_map(|name| Some((rest.find(&reference(name))?, *name)));
-        places.min()
-    };
-    while let Some((at, name)) = next(rest) {
-        if at > 0 {
-            out.push_str(&sanitise::shell(&rest[..at]));
-        }
-        out.push_str(&format!("\"${name}\""));
-        rest = &rest[at + reference(name).len()..];
-    }
-    if !rest.is_empty() || word.is_empty() {
-        out.push_str(&sanitise::shell(rest));
-    }
-    out
 }

@@ -1,7 +1,9 @@
 //! What commands print: data on stdout, everything else on stderr.
 //! Invariant: nothing here panics when a reader has gone away; texts that others wrote are made fit to be shown, not when they are data.
 
+pub(crate) mod causes;
 pub(crate) mod csv;
+pub(crate) mod curve;
 pub(crate) mod number;
 pub(crate) mod page;
 pub(crate) mod rows;
@@ -10,6 +12,7 @@ pub(crate) mod sentence;
 pub(crate) mod table;
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -117,7 +120,18 @@ pub(crate) fn terminal_width(stream: impl std::os::fd::AsFd) -> Option<usize> {
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
+/// Nothing is said any more: what is printed is for a program that asks for it between two keys.
+static HUSHED: AtomicBool = AtomicBool::new(false);
+
+/// Says nothing from now on.
+pub(crate) fn hush() {
+    HUSHED.store(true, Ordering::Relaxed);
+}
+
 /// Says something on stderr; nobody is left to be told if that is gone.
 pub(crate) fn say(text: impl std::fmt::Display) {
+    if HUSHED.load(Ordering::Relaxed) {
+        return;
+    }
     let _ = writeln!(anstream::stderr(), "{text}");
 }

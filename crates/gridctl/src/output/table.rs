@@ -4,7 +4,7 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
-use super::{number, sanitise, terminal_width};
+use super::{sanitise, terminal_width};
 
 /// Longest cell.
 const WIDEST: usize = 60;
@@ -45,46 +45,86 @@ impl TableColumns {
     /// The table as lines without trailing blanks; as wide as a terminal on stdout allows, and what is left out is said on stderr.
     pub(crate) fn render(&self) -> String {
         let (text, left_out) = self.fit(terminal_width(std::io::stdout()).filter(|_| !self.whole));
-        if left_out > 0 {
-            let columns = number::of(left_out as u64, "column");
-            super::say(format_args!("{columns} left out: this terminal is too narrow"));
+        if !left_out.is_empty() {
+            let names = left_out.join(", ");
+            super::say(format_args!("left out, -o wide shows all: {names}; this terminal is too narrow"));
         }
         text
     }
 
-    /// The table in lines of at most so many columns of a terminal, and how many columns that
-    /// leaves out.
-    fn fit(&self, width: Option<usize>) -> (String, usize) {
+    /// The table in lines of at most so many columns.
+    pub(crate) fn render_in(&self, columns: usize) -> String {
+        self.fit(Some(columns)).0
+    }
+
+    /// The table in lines of at most so many columns of a terminal, and the headings that this leaves out. Before anything is
+    /// cut or left out, columns that say the same in all rows stand once above.
+    fn fit(&self, width: Option<usize>) -> (String, Vec<String>) {
         let most = if self.whole { usize::MAX } else { WIDEST };
-        let mut limits = vec![most; self.right.len()];
-        let Some(width) = width else { return (render(&self.table(&limits)), 0) };
+        let mut shown: Vec<(usize, usize)> = (0..self.right.len()).map(|column| (column, most)).collect();
+        let (mut above, mut left_out) = (Vec::new(), Vec::new());
+        let Some(width) = width else { return (render(&self.table(&shown)), left_out) };
         loop {
-            let table = self.table(&limits);
+            let table = self.table(&shown);
             let widths: Vec<usize> = table.column_max_content_widths().into_iter().map(usize::from).collect();
             let total = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
             if total <= width {
-                return (render(&table), self.right.len() - limits.len());
+                break;
+            }
+            if let Some(equal) = (KEPT..shown.len()).rev().find(|at| self.says_nothing(shown[*at].0)) {
+                above.insert(0, shown.remove(equal).0);
+                continue;
             }
             let widest =
-                (0..limits.len()).filter(|column| limits[*column] > CUT).max_by_key(|column| widths[*column]);
+                (0..shown.len()).filter(|column| shown[*column].1 > CUT).max_by_key(|column| widths[*column]);
             match widest.filter(|column| widths[*column] > CUT) {
                 // Always less than before, whatever the width of what was cut.
                 Some(column) => {
-                    let less = widths[column].saturating_sub(total - width).min(limits[column] - 1);
-                    limits[column] = less.max(CUT);
+                    let less = widths[column].saturating_sub(total - width).min(shown[column].1 - 1);
+                    shown[column].1 = less.max(CUT);
                 }
-                None if limits.len() > KEPT => drop(limits.pop()),
-                None => return (render(&table), self.right.len() - limits.len()),
+                None if shown.len() > KEPT => {
+                    left_out.extend(shown.pop().map(|(column, _)| self.lines[0][column].clone()));
+                }
+                None => break,
             }
         }
+        left_out.reverse();
+        (self.above(&above, width) + &render(&self.table(&shown)), left_out)
     }
 
-    /// The first columns, as many as there are limits to the length of their cells.
-    fn table(&self, limits: &[usize]) -> Table {
+    /// Whether a column is the same in all rows; where there is one row, whether it is nothing there.
+    fn says_nothing(&self, column: usize) -> bool {
+        let mut cells = self.lines.iter().skip(1).map(|line| line[column].as_str());
+        let Some(first) = cells.next() else { return false };
+        if self.lines.len() > 2 { cells.all(|cell| cell == first) } else { ["0", "-", ""].contains(&first) }
+    }
+
+    /// The columns that are the same in all rows, in lines above the table.
+    fn above(&self, columns: &[usize], width: usize) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        let row = self.lines.get(1);
+        let pairs =
+            columns.iter().filter_map(|column| Some(format!("{} {}", self.lines[0][*column], row?[*column])));
+        for pair in pairs {
+            let pair = sanitise::short(&pair, width.max(1));
+            match lines.last_mut() {
+                Some(line) if sanitise::width(line) + 2 + sanitise::width(&pair) <= width => {
+                    line.push_str("  ");
+                    line.push_str(&pair);
+                }
+                _ => lines.push(pair),
+            }
+        }
+        lines.into_iter().map(|line| line.trim_end().to_owned() + "\n").collect()
+    }
+
+    /// These columns, each with the longest length of its cells.
+    fn table(&self, shown: &[(usize, usize)]) -> Table {
         let cells = |line: &Vec<String>| {
-            let cells = line.iter().zip(limits).zip(&self.right).map(|((text, limit), right)| {
-                let alignment = if *right { CellAlignment::Right } else { CellAlignment::Left };
-                Cell::new(sanitise::short(text, *limit)).set_alignment(alignment)
+            let cells = shown.iter().map(|(column, limit)| {
+                let alignment = if self.right[*column] { CellAlignment::Right } else { CellAlignment::Left };
+                Cell::new(sanitise::short(&line[*column], *limit)).set_alignment(alignment)
             });
             cells.collect::<Vec<_>>()
         };
@@ -132,7 +172,7 @@ mod tests {
         let end = lines[0].find("accuracy").unwrap() + "accuracy".len();
         assert_eq!(&lines[1][end - 3..end], "0.5");
         assert_eq!(&lines[2][end - 4..end], "0.25");
-        assert_eq!(left_out, 0);
+        assert!(left_out.is_empty());
     }
 
     #[test]
@@ -150,7 +190,7 @@ mod tests {
             assert!(widths.iter().all(|it| *it == widths[0]), "{width:?}: {widths:?}\n{text}");
             assert!(width.is_none_or(|width| widths[0] <= width), "{width:?}: {widths:?}\n{text}");
             assert!(!text.chars().any(|c| c != '\n' && sanitise::is_hostile(c)), "{text:?}");
-            assert_eq!(left_out, 0);
+            assert!(left_out.is_empty());
         }
     }
 
@@ -160,10 +200,30 @@ mod tests {
             let (text, left_out) = some().fit(Some(width));
             let longest = text.lines().map(str::len).max().unwrap();
             assert!(longest <= width.max(CUT + 2 + "accuracy".len()), "{width}: {longest}\n{text}");
-            assert_eq!(left_out, usize::from(width < 39), "{width}\n{text}");
+            assert_eq!(left_out, if width < 39 { vec!["note"] } else { vec![] }, "{width}\n{text}");
             assert!(text.contains("0.25"), "{width}\n{text}");
         }
         let (text, left_out) = some().whole(true).fit(None);
-        assert!(text.contains(&"x".repeat(100)) && left_out == 0, "{text}");
+        assert!(text.contains(&"x".repeat(100)) && left_out.is_empty(), "{text}");
+    }
+
+    #[test]
+    fn what_is_the_same_in_all_rows_stands_once_above_where_a_terminal_is_narrow() {
+        let mut columns = TableColumns::new(["trial", ">accuracy", ">max_depth", ">folds", "host", ">lr"]);
+        for (trial, accuracy, lr) in [("aaaaaaaa", "0.75", "0.1"), ("bbbbbbbb", "0.5", "0.01")] {
+            let cells = [trial, accuracy, "8", "5", "a-machine-of-mine", lr];
+            columns.row(cells.map(str::to_owned).to_vec());
+        }
+        let (text, left_out) = columns.fit(Some(40));
+        assert_eq!(
+            text,
+            "folds 5  host a-machine-of-mine\ntrial     accuracy  max_depth    lr\naaaaaaaa      0.75          8   0.1\nbbbbbbbb       0.5          8  0.01\n"
+        );
+        assert!(left_out.is_empty());
+        let (text, _) = columns.fit(Some(140));
+        assert!(text.starts_with("trial") && text.contains("folds"), "{text}");
+        let mut single = TableColumns::new(["sweep", "state", ">lost", ">done"]);
+        single.row(["a-sweep", "running", "0", "7"].map(str::to_owned).to_vec());
+        assert_eq!(single.fit(Some(24)).0, "lost 0\nsweep    state    done\na-sweep  running     7\n");
     }
 }

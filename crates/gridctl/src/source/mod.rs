@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gridctl_core::id::{PackHash, WorkerId};
+use gridctl_core::output::Output;
 use gridctl_core::sched::Steer;
 use gridctl_core::spec::Diagnostic;
 use gridctl_core::view::{
@@ -18,11 +19,12 @@ use gridctl_core::view::{
     TrialsPage, TrialsQuery,
 };
 pub(crate) use gridctl_master::chain;
-use gridctl_master::{Handle, MasterError};
-use gridctl_storage::journal::living_master;
+use gridctl_master::{Handle, MasterError, RebuildFrom};
+use gridctl_storage::journal::{Options, living_master};
 use gridctl_worker::Address;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::address::{self, MasterAddress};
@@ -31,6 +33,7 @@ use crate::output;
 use crate::runtime;
 use crate::settings::Settings;
 use api::ApiClient;
+use results::ResultsPlace;
 
 /// A master that has not answered within this time stands still, as far as a person can tell.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -42,6 +45,10 @@ pub(crate) struct DataSource {
     asked: Asked,
     /// The data directory, where it is known.
     pub(crate) dir: Option<PathBuf>,
+    /// Where the data directory was sought from.
+    pub(crate) from: PathBuf,
+    /// Where a journal was made of results, for as long as they are looked at.
+    _scratch: Option<TempDir>,
 }
 
 /// Who answers.
@@ -54,6 +61,8 @@ enum Asked {
     BesideMaster,
     /// The journal, for want of a master.
     Journal,
+    /// Results by themselves.
+    Results,
 }
 
 impl DataSource {
@@ -63,24 +72,50 @@ impl DataSource {
         if let Some(master) = &settings.master {
             let client = runtime.block_on(ApiClient::connect(&address::of(master)?))?;
             let dir = settings.data_dir.find(from).ok();
-            return Ok(Self { runtime, client, asked: Asked::NamedMaster, dir });
+            return Ok(Self::new((runtime, client), Asked::NamedMaster, dir, from));
         }
         let dir = settings.data_dir.find(from)?;
         if let Some(place) = address::advertised(&dir)?
             && let Ok(client) = runtime.block_on(ApiClient::connect(&place))
         {
-            return Ok(Self { runtime, client, asked: Asked::MasterOf(dir.clone()), dir: Some(dir) });
+            return Ok(Self::new((runtime, client), Asked::MasterOf(dir.clone()), Some(dir), from));
         }
         let Some(pid) = living_master(&dir) else {
             let client = journal(&runtime, || gridctl_master::reading(&dir))?;
-            return Ok(Self { runtime, client, asked: Asked::Journal, dir: Some(dir) });
+            return Ok(Self::new((runtime, client), Asked::Journal, Some(dir), from));
         };
         output::say(format_args!(
             "{}, but cannot be reached; this is what its journal holds",
             holds(pid, &dir)
         ));
         let client = journal(&runtime, || gridctl_master::reading_beside_master(&dir))?;
-        Ok(Self { runtime, client, asked: Asked::BesideMaster, dir: Some(dir) })
+        Ok(Self::new((runtime, client), Asked::BesideMaster, Some(dir), from))
+    }
+
+    fn new((runtime, client): (Runtime, ApiClient), asked: Asked, dir: Option<PathBuf>, from: &Path) -> Self {
+        Self { runtime, client, asked, dir, from: from.to_owned(), _scratch: None }
+    }
+
+    /// The source for results by themselves, wherever they lie: the same routes over a journal that is made of them.
+    pub(crate) fn of_results(place: &ResultsPlace) -> Result<Self, Failure> {
+        let scratch = tempfile::Builder::new().prefix("gridctl-results-").tempdir().map_err(|error| {
+            Failure::error("results", format!("no place for a journal of {place}: {error}"))
+                .help("set TMPDIR to a directory with room")
+        })?;
+        let dir = scratch.path().to_owned();
+        let from = RebuildFrom {
+            url: place.url.clone(),
+            sweep: place.sweep.clone(),
+            output: Output::At(place.url.clone()),
+        };
+        let left_out = gridctl_master::read_results(&dir, &from, Options::default())
+            .map_err(|error| Failure::error("results", chain(&error)).maybe_help(error.help()))?;
+        results::say_damage(place, &left_out);
+        let runtime = runtime::single()?;
+        let client = journal(&runtime, || gridctl_master::reading(&dir))?;
+        let mut source = Self::new((runtime, client), Asked::Results, Some(dir.clone()), &dir);
+        source._scratch = Some(scratch);
+        Ok(source)
     }
 
     /// The master alone: for what only a master can do.
@@ -161,7 +196,7 @@ impl DataSource {
         let answer = self.client.get(&route, query);
         match &self.asked {
             Asked::NamedMaster => return self.runtime.block_on(patiently(answer)),
-            Asked::Journal | Asked::BesideMaster => return self.runtime.block_on(answer),
+            Asked::Journal | Asked::BesideMaster | Asked::Results => return self.runtime.block_on(answer),
             Asked::MasterOf(dir) => {
                 // The timer is made inside of the runtime.
                 let answer = async { tokio::time::timeout(PATIENCE, answer).await };

@@ -128,14 +128,7 @@ pub(crate) fn leaderboard(
     .map_err(|error| Failure::usage("leaderboard::query", error.to_string()))?;
     let (newest, damaged) = newest(&results, version, &spec)?;
     let is_whole = damaged.is_empty();
-    for what in damaged.iter().take(DAMAGE_SHOWN) {
-        let message = format!("left out of what {place} holds: {what}");
-        diagnose::print(&Diagnostic::warning("results::damaged", message), None);
-    }
-    if damaged.len() > DAMAGE_SHOWN {
-        let message = format!("left out: {} more", damaged.len() - DAMAGE_SHOWN);
-        diagnose::print(&Diagnostic::warning("results::damaged", message), None);
-    }
+    say_damage(place, &damaged);
     let layout = Layout::of(&spec);
     let (metric, goal) = match layout.objective.clone() {
         Some((metric, goal)) => (Some(metric), goal),
@@ -154,6 +147,18 @@ pub(crate) fn leaderboard(
         mixed_code: page.mixed_code,
     };
     Ok((board, is_whole))
+}
+
+/// Says what could not be read of the results at `place`.
+pub(super) fn say_damage(place: &ResultsPlace, damaged: &[String]) {
+    for what in damaged.iter().take(DAMAGE_SHOWN) {
+        let message = format!("left out of what {place} holds: {what}");
+        diagnose::print(&Diagnostic::warning("results::damaged", message), None);
+    }
+    if damaged.len() > DAMAGE_SHOWN {
+        let message = format!("left out: {} more", damaged.len() - DAMAGE_SHOWN);
+        diagnose::print(&Diagnostic::warning("results::damaged", message), None);
+    }
 }
 
 /// What counts for a version of each trial, its newest generation; and what is damaged.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use gridctl_core::s3_url::SCHEME;
 
+use super::DataSource;
 use super::results::ResultsPlace;
 use crate::exit::Failure;
 use crate::settings::Settings;
@@ -55,6 +56,14 @@ pub(crate) fn resolve(text: Option<&Path>, settings: &Settings) -> Result<Leader
     .help("a sweep's name has 1 to 63 of a-z, 0-9 and -"))
 }
 
+/// Who answers questions about the sweep that `text` means, wherever it lies, and the sweep's name.
+pub(crate) fn open(text: Option<&Path>, settings: &Settings) -> Result<(String, DataSource), Failure> {
+    match resolve(text, settings)? {
+        LeaderboardTarget::Sweep { name, from } => Ok((name, DataSource::open(settings, &from)?)),
+        LeaderboardTarget::Results(place) => Ok((place.sweep.clone(), DataSource::of_results(&place)?)),
+    }
+}
+
 /// As [`resolve`], for commands that need a sweep of the data directory.
 pub(crate) fn sweep(text: Option<&Path>, settings: &Settings) -> Result<(String, PathBuf), Failure> {
     match resolve(text, settings)? {
@@ -63,7 +72,7 @@ pub(crate) fn sweep(text: Option<&Path>, settings: &Settings) -> Result<(String,
             "sweep::target",
             format!("{place} holds results, and no master is known by them"),
         )
-        .help("name the sweep, or its file; `gridctl leaderboard` alone reads results as they lie")),
+        .help("name the sweep, or its file; results by themselves can be looked at, and no more")),
     }
 }
 

@@ -49,13 +49,26 @@ pub(super) fn declared<'t>(texts: impl Iterator<Item = &'t str>, option: &str) -
     all.all(|other| other == first).then_some(first)
 }
 
+/// The value of the argument `name` (`default`) where `text` declares `option` (`--lr`), if it stands there as a text, a number
+/// or a word.
+pub(crate) fn argument_of<'t>(text: &'t str, option: &str, name: &str) -> Option<&'t str> {
+    text.match_indices(option).find_map(|(at, _)| {
+        let rest = &text[at + option.len()..];
+        let quote = quote_before(text, at)?;
+        call(tail(&text[..at - quote.len_utf8()], BEFORE)).filter(|_| rest.starts_with(quote))?;
+        let (arguments, _) = arguments(head(rest, BEHIND))?;
+        let value = values_of(arguments, name).next()?;
+        match value.chars().next()? {
+            quote @ ('"' | '\'') => value[1..].split(quote).next(),
+            _ => value.split([',', ')', '\n', ' ', '#']).next(),
+        }
+        .filter(|value| !value.is_empty() && !value.contains(['(', '[', '{', '\n']))
+    })
+}
+
 /// What the option at `at` takes, behind which `rest` stands; `None` if it is not declared there.
 fn takes<'t>(text: &'t str, at: usize, rest: &'t str) -> Option<Takes<'t>> {
-    let quote = text[..at].chars().next_back().filter(|c| matches!(c, '"' | '\''))?;
-    let line = text[..at].rsplit('\n').next().unwrap_or_default().trim_start();
-    if line.starts_with('#') || line.starts_with("//") {
-        return None;
-    }
+    let quote = quote_before(text, at)?;
     // `"--shuffle/--no-shuffle"`, as click has it.
     let other = rest.trim_start_matches(' ').strip_prefix('/').map(|other| other.trim_start_matches(' '));
     let other = other.filter(|other| other.starts_with("--")).and_then(|other| other.split(quote).next());
@@ -77,6 +90,13 @@ fn takes<'t>(text: &'t str, at: usize, rest: &'t str) -> Option<Takes<'t>> {
     }
     let is_argparse = by.ends_with("argument");
     Some(if is_argparse && assigned(arguments, "type", "bool") { Takes::AnyTextAsTrue } else { Takes::Value })
+}
+
+/// The quote before what stands at `at`, if that is no comment.
+fn quote_before(text: &str, at: usize) -> Option<char> {
+    let line = text[..at].rsplit('\n').next().unwrap_or_default().trim_start();
+    let is_comment = line.starts_with('#') || line.starts_with("//");
+    text[..at].chars().next_back().filter(|c| !is_comment && matches!(c, '"' | '\''))
 }
 
 /// The name of the call that `before` is the beginning of, and its arguments so far: texts, words, numbers.
@@ -123,14 +143,20 @@ fn arguments(rest: &str) -> Option<(&str, &str)> {
 
 /// Whether `name=value` stands in `text`, with blanks or without.
 fn assigned(text: &str, name: &str, value: &str) -> bool {
-    let joins = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-    text.match_indices(name).any(|(at, _)| {
+    values_of(text, name)
+        .any(|behind| behind.strip_prefix(value).is_some_and(|rest| !rest.starts_with(joins)))
+}
+
+/// What stands behind each `name=` in `text`, with blanks or without.
+fn values_of<'t>(text: &'t str, name: &str) -> impl Iterator<Item = &'t str> {
+    text.match_indices(name).filter_map(move |(at, name)| {
         let behind = text[at + name.len()..].trim_start().strip_prefix('=').map(str::trim_start);
-        !text[..at].ends_with(joins)
-            && behind
-                .and_then(|behind| behind.strip_prefix(value))
-                .is_some_and(|rest| !rest.starts_with(joins))
+        behind.filter(|_| !text[..at].ends_with(joins))
     })
+}
+
+fn joins(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '.'
 }
 
 /// The last bytes of `text`, whole characters of it.
@@ -196,6 +222,9 @@ p.add_argument("--open", action="store_true"
         ] {
             assert_eq!(declared([text].into_iter(), option), expected, "{option}");
         }
+        let argument = |option, name| argument_of(text, option, name);
+        assert_eq!((argument("--lr", "type"), argument("--both", "default")), (Some("float"), Some("True")));
+        assert_eq!((argument("--lr", "default"), argument("--gone", "action")), (None, None));
         let long = format!("p.add_argument(\"--x\", help='{}', action='store_true')", "é".repeat(900));
         assert_eq!(declared([long.as_str()].into_iter(), "--x"), None);
     }

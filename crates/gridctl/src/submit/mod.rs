@@ -1,7 +1,7 @@
 //! From a sweep file to what a master takes: resolved paths and variables, the code's hash, and a look at whether it can start here.
 //! Invariant: everything that can be found wrong without starting a trial is found before anything is started or written.
 
-mod declarations;
+pub(crate) mod declarations;
 pub(crate) mod freeze;
 pub(crate) mod naming;
 mod options;

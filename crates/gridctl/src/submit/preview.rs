@@ -27,6 +27,8 @@ pub(crate) struct Preview {
     pub(crate) argv: Vec<String>,
     /// What it has beyond its sweep's variables.
     pub(crate) env: Vec<(String, String)>,
+    /// The files that it finds, with what is in them.
+    pub(crate) files: Vec<(String, String)>,
 }
 
 impl Preview {
@@ -66,36 +68,69 @@ pub(crate) fn of(
     base: &BaseEnv,
 ) -> Result<Preview, LaunchError> {
     let trial = points.trial(index);
-    let id = points.trial_id(index);
+    let again = Again { params: trial.params, repeat: trial.repeat, seed: None };
+    start(frozen, (points.trial_id(index), index), again, (base, "<scratch>"))
+}
+
+/// What is started again.
+pub(crate) struct Again {
+    /// The parameters.
+    pub(crate) params: Params,
+    /// The repeat.
+    pub(crate) repeat: u32,
+    /// The seed, if it is another than the repeat's.
+    pub(crate) seed: Option<u64>,
+}
+
+/// A trial as it would be started here, with its files in the directory `scratch`.
+pub(crate) fn start(
+    frozen: &FrozenSweep,
+    (trial, index): (TrialId, u64),
+    again: Again,
+    (base, scratch): (&BaseEnv, &str),
+) -> Result<Preview, LaunchError> {
     let grant = Grant {
         token: Token { epoch: Epoch(1), lease: LeaseSeq(1), attempt: 1 },
         sweep: SweepId(1),
         version: 1,
-        trial: id,
+        trial,
         index,
-        params: trial.params,
-        repeat: trial.repeat,
-        fingerprint: Fingerprint::of(id, frozen.code),
+        params: again.params,
+        repeat: again.repeat,
+        fingerprint: Fingerprint::of(trial, frozen.code),
         resources: frozen.spec.resources,
     };
-    let site = site(frozen);
+    let site = site(frozen, scratch);
     let launch = Launch::new(frozen, &grant, &site);
-    Ok(Preview { trial: id, index, argv: launch.argv(base)?, env: launch.trial_env(), params: grant.params })
+    let mut env = launch.trial_env();
+    if let (Some(seed), Some((_, value))) = (again.seed, env.iter_mut().find(|(name, _)| name == "GRID_SEED"))
+    {
+        *value = seed.to_string();
+    }
+    let argv = launch.argv_with(base, &env)?;
+    let files = vec![
+        (site.params_file.clone(), launch.params_json()),
+        (site.wandb_params_file.clone(), launch.wandb_yaml()),
+    ];
+    Ok(Preview { trial, index, argv, env, files, params: grant.params })
 }
 
-fn site(frozen: &FrozenSweep) -> Site {
+/// The directories that a trial finds in its scratch directory.
+pub(crate) const SCRATCH_DIRS: [&str; 3] = ["output", "checkpoint", "cache"];
+
+fn site(frozen: &FrozenSweep, scratch: &str) -> Site {
     let this = std::env::current_exe().unwrap_or_default();
-    let scratch = |name: &str| format!("<scratch>/{name}");
+    let beside = |name: &str| format!("{scratch}/{name}");
     let resources = &frozen.spec.resources;
     Site {
         gridctl: this.to_str().unwrap_or("gridctl").to_owned(),
         interpreter: "python".to_owned(),
-        metrics_file: scratch("metrics.jsonl"),
-        params_file: scratch("params.json"),
-        wandb_params_file: scratch("wandb.yaml"),
-        output_dir: scratch("output"),
-        checkpoint_dir: scratch("checkpoint"),
-        cache_dir: "<cache>".to_owned(),
+        metrics_file: beside("metrics.jsonl"),
+        params_file: beside("params.json"),
+        wandb_params_file: beside("wandb.yaml"),
+        output_dir: beside("output"),
+        checkpoint_dir: beside("checkpoint"),
+        cache_dir: beside("cache"),
         data_dir: frozen.sources.data.clone(),
         cpus: resources.cpu_milli.div_ceil(1000).max(1),
         mem_mib: resources.mem_mib,
