@@ -9,6 +9,7 @@ pub mod owned;
 pub mod pack;
 pub mod private;
 pub mod results;
+pub mod shared_dirs;
 mod sparse;
 pub mod volume;
 

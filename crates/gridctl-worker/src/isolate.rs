@@ -11,9 +11,9 @@ use std::path::{Component, Path, PathBuf};
 
 use gridctl_core::code::CACHES;
 use gridctl_storage::owned::remove_tree;
+use gridctl_storage::shared_dirs::is_shared;
 use ignore::{DirEntry, WalkBuilder};
 
-use crate::code::is_cached;
 use crate::scratch::named;
 
 /// Directories that a copy has as links: environments, version control, and what trackers keep.
@@ -115,7 +115,7 @@ impl Contents {
     pub fn of(dir: &Path, apart: &[PathBuf], data: Option<&Path>) -> io::Result<Self> {
         let mut entries = BTreeMap::new();
         let skipped: Vec<PathBuf> = apart.iter().cloned().chain(data.map(Path::to_owned)).collect();
-        let walk = if is_cached(dir) { walk_unpacked(dir, &skipped) } else { walk(dir, &skipped) };
+        let walk = if is_shared(dir) { walk_unpacked(dir, &skipped) } else { walk(dir, &skipped) };
         for entry in walk {
             let entry = entry.map_err(io::Error::other)?;
             let path = entry.path();

@@ -28,6 +28,19 @@ fn files_that_trainers_write_beside_their_code_are_no_reason_to_ask() {
 }
 
 #[test]
+fn a_script_that_was_mended_after_everything_failed_is_tried_again_without_a_question() {
+    let lab = Lab::new();
+    lab.script("train.sh", "#!/bin/sh\nexit 64\n");
+    lab.write("m.yaml", format!("command: [./train.sh]\nretry: {{fatal_exit_codes: [64]}}\n{HEAD}"));
+    assert_eq!(lab.run(&["run", "m.yaml", "-q"]).code, Some(13), "it pauses");
+    lab.script("train.sh", "#!/bin/sh\necho s=$HP_X\n");
+    let mended = lab.run(&["run", "m.yaml", "-q"]);
+    assert_eq!(mended.code, Some(0), "{}", mended.stderr);
+    assert!(mended.stderr.contains("file train.sh: changed"), "{}", mended.stderr);
+    assert!(mended.stderr.contains("nothing had succeeded"), "{}", mended.stderr);
+}
+
+#[test]
 fn output_that_is_redirected_into_the_workdir_is_no_code() {
     let lab = Lab::new();
     lab.script("train.sh", "#!/bin/sh\necho s=$HP_X\n");

@@ -64,7 +64,23 @@ fn that_all_trials_diverged_is_said() {
     lab.write("d.yaml", format!("command: [sh, -c, 'echo x=$HP_X; echo loss=nan']\n{sweep}"));
     let ran = lab.run(&["run", "d.yaml"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert!(ran.stderr.contains("all of them diverged: no value of `loss` is a number"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("all of them diverged: no value of `loss` is a finite number"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_declared_metric_that_no_trial_printed_is_named() {
+    let lab = Lab::new();
+    let sweep = "metric: {name: s, goal: maximize}\nmetrics: [{name: f1}, {name: t}]\nparameters: {x: {values: [1, 2]}}\n";
+    lab.write("m.yaml", format!("command: [sh, -c, 'echo s=$HP_X t=1']\n{sweep}"));
+    let note = "declared under `metrics`, but found in no row: `f1`;";
+    for time in ["first", "known"] {
+        let ran = lab.run(&["run", "m.yaml", "-q"]);
+        assert!(ran.code == Some(0) && ran.stderr.contains(note), "{time}: {}", ran.stderr);
+    }
 }
 
 #[test]

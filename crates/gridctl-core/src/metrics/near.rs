@@ -335,8 +335,9 @@ impl NearMisses {
         self.names(objective, &mut out);
         if let Some(first) = &self.json_first_malformed {
             let (bad, all) = (self.json_malformed, self.json_lines);
+            let indented = if first == "{" { ": write each object on one line, without indent" } else { "" };
             out.push(format!(
-                "{bad} of {all} lines of $GRID_METRICS_FILE are not JSON objects, `{first}` for one"
+                "{bad} of {all} lines of $GRID_METRICS_FILE are not JSON objects, `{first}` for one{indented}"
             ));
         } else if self.json_lines > 0 {
             out.push(format!(

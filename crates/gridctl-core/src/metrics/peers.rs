@@ -182,10 +182,35 @@ const NEUTRAL: [&str; 37] = [
     "at",
 ];
 
+/// Words that name, with a number, one part of what is measured: `class 3`.
+const PARTS: [&str; 9] =
+    ["class", "label", "category", "task", "client", "user", "subject", "site", "cluster"];
+
+/// The part that the end of `near` names, or the fold that was picked: `class 3`, `best fold: 2,`.
+fn numbered_part(near: &str) -> Option<&str> {
+    let numbered = near.trim_end_matches([',', ';', ':', ')', ' ']);
+    let words = numbered.trim_end_matches(|c: char| c.is_ascii_digit());
+    let key = words.trim_end_matches([' ', ':', '=', '#', '_', '-', '(']);
+    let from = key.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len();
+    let word = &key[from..];
+    if words.len() == numbered.len() || word.is_empty() {
+        return None;
+    }
+    if PARTS.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+        return Some(&numbered[from..]);
+    }
+    let lead = key[..from].trim_end_matches(is_blank);
+    let picked = ["best", "worst"].iter().find(|picked| is_peer(word) && ends_with_word(lead, picked))?;
+    Some(&numbered[lead.len() - picked.len()..])
+}
+
 /// Words directly before a name that may say whose number it is, as `Random forest accuracy: 0.9`.
 pub(super) fn owner_words(before: &str) -> Option<&str> {
     let from = before.ceil_char_boundary(before.len().saturating_sub(NEAR_NAME));
     let near = before[from..].trim_end_matches(['"', '\'', '`']).trim_end_matches(is_blank);
+    if let Some(part) = numbered_part(near).filter(|_| near.len() < before.len()) {
+        return Some(part);
+    }
     let words = near.trim_end_matches(|c: char| c.is_alphabetic() || c == ' ' || c == '-');
     let words = near[words.len()..].trim_start_matches([' ', '-']);
     let is_apart = near.len() < before.len() && !words.is_empty();

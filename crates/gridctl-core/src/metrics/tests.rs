@@ -380,6 +380,12 @@ fn a_missing_objective_is_explained_by_what_came_close() {
             "saw `{\"accuracy\":\"90%\"}`: its value is not a plain number",
         ),
         (&plain, "", "{'accuracy': 1}\n{}\n", "1 of 2 lines of $GRID_METRICS_FILE are not JSON objects"),
+        (
+            &plain,
+            "",
+            "{\n  \"accuracy\": 1\n}\n",
+            "`{` for one: write each object on one line, without indent",
+        ),
         (&regex, "Acc 95%\n", "", "the regex of `accuracy` caught `95%`, which is not a number"),
         (&regex, "acc=1\n", "", "the regex of `accuracy` matched no line"),
     ];

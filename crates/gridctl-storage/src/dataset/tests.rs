@@ -114,7 +114,7 @@ fn a81_ranges_that_are_cut_or_wrong_are_fetched_again() {
         assert!(fs::read(staged.path().join("a")).unwrap() == [7; 9 << 20], "{fault:?}");
         let dir = staged.path().parent().unwrap().to_owned();
         drop(staged);
-        fs::remove_file(dir.join("listing.json")).unwrap();
+        fs::remove_file(dir.join("ready")).unwrap();
     }
     lab.proxy.order(("GET", "/data/a"), Fault::Flip, 4);
     let error = here.stage(&volume, &version).unwrap_err();

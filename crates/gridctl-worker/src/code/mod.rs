@@ -3,12 +3,13 @@
 //! Invariant: an attempt is handed to its slot only when all of that is there; while it waits for it,
 //! it can be withdrawn at any time.
 
-mod cache;
 mod fetch;
 mod setup;
 
 use std::collections::{HashMap, HashSet};
+use std::fs::DirBuilder;
 use std::future::pending;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,15 +18,16 @@ use std::time::Duration;
 use gridctl_core::id::{CodeHash, LeaseSeq, PackHash, SweepId};
 use gridctl_core::protocol::{Code, FrozenSweep};
 use gridctl_core::worker::AttemptStart;
+use gridctl_storage::pack::{self, PackError};
+use gridctl_storage::shared_dirs::{SharedDir, SharedDirs, SharedEntry, VacantDir};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::attempt::WorkerMachine;
 use crate::connection::Client;
-use cache::{CacheEntry, CodeCache, CodeDir, VacantDir};
 
-pub(crate) use cache::is_cached;
-
+/// So many directories of code are kept at most, beside those that are used.
+const MOST: usize = 8;
 /// Versions that are kept ready though no attempt of theirs runs.
 const MOST_IDLE: usize = 4;
 /// Between looks at a directory that another worker of this machine prepares.
@@ -63,13 +65,13 @@ pub(crate) struct StagingEnd {
     pub(crate) fault: Option<StagingFault>,
 }
 
-type Staged = (VersionKey, Result<CodeDir, StagingFault>);
+type Staged = (VersionKey, Result<SharedDir, StagingFault>);
 
 /// The versions that are ready here, or are being made so.
 #[derive(Debug)]
 pub(crate) struct CodeStager {
     machine: Arc<WorkerMachine>,
-    cache: CodeCache,
+    cache: SharedDirs,
     master: watch::Sender<Option<Client>>,
     versions: HashMap<VersionKey, StagedVersion>,
     tasks: JoinSet<Staged>,
@@ -85,14 +87,14 @@ struct StagedVersion {
 #[derive(Debug)]
 enum StagingState {
     Going { waiting: Vec<LeaseSeq> },
-    Ready { here: Arc<FrozenSweep>, users: HashSet<LeaseSeq>, _dir: CodeDir },
+    Ready { here: Arc<FrozenSweep>, users: HashSet<LeaseSeq>, _dir: SharedDir },
 }
 
 impl CodeStager {
     /// None yet.
     pub(crate) fn new(machine: Arc<WorkerMachine>) -> Self {
         Self {
-            cache: CodeCache::new(machine.code.clone()),
+            cache: SharedDirs::new(machine.code.clone()),
             machine,
             master: watch::Sender::new(None),
             versions: HashMap::new(),
@@ -182,7 +184,7 @@ impl CodeStager {
         }
     }
 
-    fn settle(&mut self, version: VersionKey, staged: Result<CodeDir, StagingFault>) -> Option<StagingEnd> {
+    fn settle(&mut self, version: VersionKey, staged: Result<SharedDir, StagingFault>) -> Option<StagingEnd> {
         // It may have moved meanwhile, and then is staged again.
         let known = self.versions.get_mut(&version)?;
         let StagingState::Going { waiting } = &mut known.state else { return None };
@@ -190,7 +192,7 @@ impl CodeStager {
         let fault = match staged {
             Ok(dir) => {
                 let here = match known.from.sources.pack() {
-                    Some(_) => Arc::new(found_in(&known.from, dir.files())),
+                    Some(_) => Arc::new(found_in(&known.from, &dir.files())),
                     None => Arc::clone(&known.from),
                 };
                 known.state = StagingState::Ready { here, users: HashSet::new(), _dir: dir };
@@ -256,10 +258,10 @@ fn name_of(sweep: &FrozenSweep) -> String {
 
 /// Makes a version ready, once for all workers that share the directory.
 async fn stage(
-    cache: CodeCache,
+    cache: SharedDirs,
     master: watch::Receiver<Option<Client>>,
     (machine, sweep): (Arc<WorkerMachine>, Arc<FrozenSweep>),
-) -> Result<CodeDir, StagingFault> {
+) -> Result<SharedDir, StagingFault> {
     let name = name_of(&sweep);
     let mut vacant = match enter(&cache, name.clone()).await? {
         Ok(ready) => return Ok(ready),
@@ -274,12 +276,22 @@ async fn stage(
         setup::run(&machine, &sweep, (command, &dir, &name)).await?;
     }
     let finished = spawn_blocking(move || {
-        let dir = vacant.finish();
-        cache.clear();
+        let dir = vacant.finish(b"");
+        clear(&cache);
         dir
     });
     let finished = finished.await.map_err(StagingFault::passing)?;
     finished.map_err(|error| StagingFault::passing(format!("its code cannot be kept: {error}")))
+}
+
+/// Removes what nobody uses beyond [`MOST`], the longest unused first.
+fn clear(cache: &SharedDirs) {
+    let names = cache.by_use();
+    for name in &names[..names.len().saturating_sub(MOST)] {
+        if let Err(error) = cache.remove(name) {
+            tracing::warn!("a directory of code is not removed: {error}");
+        }
+    }
 }
 
 /// Fetches the code of a pack, and unpacks it.
@@ -293,11 +305,12 @@ async fn unpack(
     let unpacked = spawn_blocking(move || {
         let files = vacant.files();
         let (file, size) = draft.verify(pack)?;
-        gridctl_storage::pack::unpack(file, &files)?;
+        let made = DirBuilder::new().mode(0o755).create(&files);
+        made.map_err(|source| PackError::Io { path: files.clone(), source })?;
+        pack::unpack(file, &files)?;
         Ok((vacant, size))
     });
-    let unpacked: Result<_, gridctl_storage::pack::PackError> =
-        unpacked.await.map_err(StagingFault::passing)?;
+    let unpacked: Result<_, PackError> = unpacked.await.map_err(StagingFault::passing)?;
     let (vacant, size) = unpacked.map_err(|error| match error.is_disk() {
         true => StagingFault::passing(format!("its code cannot be unpacked: {error}")),
         false => StagingFault::lasting(format!("its code is not unpacked: {error}")),
@@ -307,16 +320,16 @@ async fn unpack(
 }
 
 /// The directory of this name, once nobody else prepares it: ready, or to be prepared.
-async fn enter(cache: &CodeCache, name: String) -> Result<Result<CodeDir, VacantDir>, StagingFault> {
+async fn enter(cache: &SharedDirs, name: String) -> Result<Result<SharedDir, VacantDir>, StagingFault> {
     loop {
         let (cache, name) = (cache.clone(), name.clone());
         let entry = spawn_blocking(move || cache.enter(&name)).await.map_err(StagingFault::passing)?;
         let entry =
             entry.map_err(|error| StagingFault::passing(format!("no directory for its code: {error}")))?;
         match entry {
-            CacheEntry::Ready(dir) => return Ok(Ok(dir)),
-            CacheEntry::Vacant(vacant) => return Ok(Err(vacant)),
-            CacheEntry::Busy => tokio::time::sleep(LOOK).await,
+            SharedEntry::Ready(dir) => return Ok(Ok(dir)),
+            SharedEntry::Vacant(vacant) => return Ok(Err(vacant)),
+            SharedEntry::Busy => tokio::time::sleep(LOOK).await,
         }
     }
 }

@@ -52,6 +52,19 @@ pub(crate) fn doubts(notices: &[Notice]) {
     }
 }
 
+/// Names the declared metrics that no row has.
+pub(crate) fn unseen(board: &Leaderboard, declared: &[String]) {
+    let has = |row: &Row, name: &String| row.metrics.iter().any(|(known, _)| known == name);
+    let is_unseen = |name: &&String| !board.rows.iter().any(|row| has(row, name));
+    let names: Vec<String> = declared.iter().filter(is_unseen).cloned().collect();
+    if !names.is_empty() && !board.rows.is_empty() {
+        output::say(format_args!(
+            "note: declared under `metrics`, but found in no row: {}; `gridctl check FILE --log LOG` says why",
+            sentence::names(&names)
+        ));
+    }
+}
+
 /// Every row that was asked for: one answer holds only so many.
 fn all(source: &mut DataSource, sweep: &str, query: &LeaderboardQuery) -> Result<Leaderboard, Failure> {
     let mut board = source.leaderboard(sweep, query)?;
@@ -122,7 +135,7 @@ fn remarks(board: &Leaderboard, shown: u64, metric: &str) {
         output::say(none);
     } else if !metric.is_empty() && board.rows.iter().all(is_diverged) {
         output::say(format_args!(
-            "all of them diverged: no value of `{}` is a number, so that none is ranked",
+            "all of them diverged: no value of `{}` is a finite number, so that none is ranked",
             sanitise::line(metric)
         ));
     }
@@ -146,7 +159,7 @@ fn none_complete(rows: &[Row]) -> Option<&'static str> {
 }
 
 fn is_diverged(row: &Row) -> bool {
-    row.rank.is_none() && row.objective.is_some_and(|value| value.0.is_nan())
+    row.rank.is_none() && row.objective.is_some_and(|value| !value.0.is_finite())
 }
 
 /// Metrics called `baseline...`, where all rows agree on them: what doing nothing would score.

@@ -255,6 +255,9 @@ fn the_last_of_several_values_side_by_side_is_not_taken_without_being_said() {
             "Random forest accuracy: 0.7|SVM accuracy: 0.8",
         ),
         ("accuracy: 0.8\nknn accuracy: 0.7\n", "", "knn accuracy: 0.7|accuracy: 0.8"),
+        ("class 0 accuracy: 0.9\nclass 1 accuracy: 0.7\n", "", "class 1 accuracy: 0.7|class 0 accuracy: 0.9"),
+        ("accuracy: 0.8\nClass #1: accuracy: 0.7\n", "", "Class #1 accuracy: 0.7|accuracy: 0.8"),
+        ("accuracy: 0.8\nbest fold: 2, accuracy: 0.7\n", "", "best fold: 2 accuracy: 0.7|accuracy: 0.8"),
         (
             "Model: SVM\naccuracy: 0.8\nModel: A forest\naccuracy: 0.7\n",
             "",
@@ -282,6 +285,8 @@ fn the_last_of_several_values_side_by_side_is_not_taken_without_being_said() {
         "fold 1 epoch 1 accuracy: 0.5\nfold 1 epoch 2 accuracy: 0.7\n",
         "fold 1 accuracy: 0.7\nfold 2 accuracy: 0.7\n",
         "SVM accuracy: 0.8\naccuracy: 0.7\n",
+        "class 0 accuracy: 0.9\nclass 1 accuracy: 0.5\naccuracy: 0.7\n",
+        "after 10 rounds accuracy: 0.6\nafter 20 rounds accuracy: 0.7\n",
         "got accuracy: 0.6\nfinal accuracy: 0.7\n",
         "epoch 1 accuracy: 0.6\nepoch 2 accuracy: 0.7\n",
         "Model: resnet\naccuracy: 0.6\naccuracy: 0.7\n",

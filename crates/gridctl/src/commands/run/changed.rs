@@ -26,8 +26,14 @@ pub(crate) struct ChangedFiles {
     pub(crate) disturbed: Vec<String>,
 }
 
-/// Asks on a terminal; an error that says what to type where there is none.
+/// Asks on a terminal; an error that says what to type where there is none. Where nothing succeeded, there is
+/// nothing to be asked.
 pub(crate) fn ask(found: &ChangedFiles) -> Result<Changed, Failure> {
+    if found.succeeded == 0 && found.disturbed.is_empty() {
+        output::say(describe(found).replace('\n', "\n  "));
+        output::say("nothing had succeeded, so that everything is tried again");
+        return Ok(Changed::Failed);
+    }
     let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if !interactive {
         return Err(refusal(found));

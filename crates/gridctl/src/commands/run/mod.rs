@@ -15,6 +15,7 @@ use std::path::Path;
 
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::sched::{CloseReason, SweepPhase, SweepStatus};
+use gridctl_core::view::Leaderboard;
 use gridctl_storage::journal::{self, Reader};
 use gridctl_worker::cgroup::CgroupSupport;
 use gridctl_worker::resources;
@@ -57,9 +58,12 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
         output::say(gpus);
     }
     let hint = Hint::new(args, settings, &dir.journal);
+    let declared: Vec<String> = frozen.spec.metrics.iter().map(|metric| metric.name.clone()).collect();
     if let Some(status) = all_known(&dir.journal, &frozen, args)? {
         output::say(known_line(&status, &hint));
-        show_board(&dir.journal, &frozen.spec.name, args)?;
+        let board = known_board(&dir.journal, &frozen.spec.name, args)?;
+        leaderboard::print(&board, Format::Table, args.k)?;
+        leaderboard::unseen(&board, &declared);
         leaderboard::doubts(&status.notices);
         return Ok(ended(&status));
     }
@@ -83,7 +87,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
         // A reader that went away does not change how the sweep ended.
         match leaderboard::print(&board, Format::Table, args.k) {
             Err(failure) if !failure.problems.is_empty() => return Err(failure),
-            _ => {}
+            _ => leaderboard::unseen(&board, &declared),
         }
     }
     Ok(exit)
@@ -194,11 +198,9 @@ fn ended(status: &SweepStatus) -> Exit {
     }
 }
 
-fn show_board(dir: &Path, sweep: &str, args: &RunArgs) -> Result<(), Failure> {
+fn known_board(dir: &Path, sweep: &str, args: &RunArgs) -> Result<Leaderboard, Failure> {
     let runtime = runtime::shared()?;
     let handle = gridctl_master::reading(dir).map_err(|error| source::master_failure(&error))?;
-    let board = runtime
-        .block_on(handle.leaderboard(sweep, leaderboard::asked(args.k)))
-        .map_err(|error| source::ask_failure(&error))?;
-    leaderboard::print(&board, Format::Table, args.k)
+    let board = runtime.block_on(handle.leaderboard(sweep, leaderboard::asked(args.k)));
+    board.map_err(|error| source::ask_failure(&error))
 }
