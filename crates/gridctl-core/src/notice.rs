@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::machines::Hold;
 use crate::id::{Time, TrialId};
 use crate::record::Doubt;
 
@@ -98,6 +99,18 @@ pub enum Notice {
         host: String,
         /// What it lacks, or the end of what said so.
         why: String,
+    },
+    /// No machines are started, though some are missing.
+    NoMachines {
+        /// What holds the fleet.
+        hold: Hold,
+        /// What the cloud, or the machines, said last.
+        why: Option<String>,
+    },
+    /// The spot market had no machines, so that some are paid on demand.
+    MachinesOnDemand {
+        /// So many.
+        machines: u64,
     },
     /// No connected worker has what one trial asks for.
     NoWorkerFits {

@@ -163,6 +163,10 @@ pub struct Hello {
     pub health: MachineHealth,
     /// Versions that it cannot run.
     pub cannot_run: Vec<CannotRun>,
+    /// The machine of a fleet that it is on.
+    pub machine: Option<String>,
+    /// Its machine is to be taken away.
+    pub taken: bool,
 }
 
 /// A version of a sweep that a worker cannot run, through no fault of any trial's.
@@ -194,6 +198,8 @@ pub struct WorkerUpdate {
     pub health: Option<MachineHealth>,
     /// All versions that it cannot run from now on.
     pub cannot_run: Option<Vec<CannotRun>>,
+    /// Its machine is to be taken away.
+    pub taken: bool,
     /// It holds nothing and goes; the master closes.
     pub bye: bool,
     /// The master answers at once, if only with an empty update: a heartbeat asks, so that a dead

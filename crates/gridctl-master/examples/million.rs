@@ -100,6 +100,8 @@ async fn worker(advert: &Advert, count: u64) -> Outcome<()> {
         draining: false,
         health: MachineHealth::Fit,
         cannot_run: Vec::new(),
+        machine: None,
+        taken: false,
     };
     for message in split::to_master(ToMaster::Hello(hello)) {
         say.send(message).await?;

@@ -362,6 +362,9 @@ pub enum AskError {
     /// Nothing has been submitted yet.
     #[error("no sweep has been submitted yet")]
     NoSweep,
+    /// No machines are this master's.
+    #[error("this master has no fleet of machines")]
+    NoFleet,
     /// No trial that has begun is called so.
     #[error("no trial that has begun has an id that begins with `{prefix}`")]
     UnknownTrial {
@@ -424,6 +427,7 @@ impl AskError {
         match self {
             Self::UnknownSweep { .. } => Some("`gridctl status --all` lists every sweep".to_owned()),
             Self::NoSweep => Some("`gridctl run FILE` or `gridctl submit FILE` submits one".to_owned()),
+            Self::NoFleet => Some("`gridctl launch FILE --spot` starts one that has".to_owned()),
             Self::UnknownTrial { .. } => Some(
                 "`gridctl trials ls` shows those that have begun; `best` and `#3` stand for ranks".to_owned(),
             ),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use gridctl_core::fleet::machines::CloudCall;
 use gridctl_core::id::Time;
 use gridctl_core::output::Output;
 use gridctl_core::protocol::ToWorker;
@@ -57,6 +58,8 @@ pub(crate) struct Own {
     lines: HashMap<Conn, Line>,
     answers: HashMap<Request, Answered>,
     looks: Vec<Look>,
+    /// Who carries out what the fleet wants.
+    cloud: Option<mpsc::UnboundedSender<CloudCall>>,
     last_request: u64,
     since_snapshot: u64,
     /// Something was written since the store last did its housekeeping.
@@ -156,6 +159,7 @@ impl MasterLoop {
                 let request = self.request(answered);
                 self.pipeline.push(input(request));
             }
+            Message::Fleet(calls) => self.own.cloud = Some(calls),
             Message::Look(look) => self.own.looks.push(look),
             Message::Stop { is_sound, done } => {
                 self.own.is_sound = is_sound;
@@ -257,6 +261,12 @@ impl MasterLoop {
                 }
             }
             Effect::Turned(_) => {}
+            Effect::Cloud(call) => {
+                if let Some(cloud) = &self.own.cloud {
+                    // Who carried it out may have ended; the next one looks anew.
+                    let _ = cloud.send(call);
+                }
+            }
             Effect::Broken(what) => {
                 tracing::error!(what, "the master's state is not as it must be: please report this");
             }

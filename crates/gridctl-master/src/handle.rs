@@ -95,7 +95,10 @@ impl Handle {
         Ok(answered.await.map_err(|_| self.why_no_answer())??)
     }
 
-    async fn ask(&self, input: impl FnOnce(Request) -> Input + Send + 'static) -> Result<u64, AskError> {
+    pub(crate) async fn ask(
+        &self,
+        input: impl FnOnce(Request) -> Input + Send + 'static,
+    ) -> Result<u64, AskError> {
         let (answer, answered) = oneshot::channel();
         self.tell(Message::Ask(Box::new(input), answer)).await?;
         match self.answer(answered).await? {

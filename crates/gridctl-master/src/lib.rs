@@ -12,6 +12,7 @@ mod config;
 mod damage;
 mod error;
 mod event_loop;
+mod fleet;
 mod handle;
 mod identity;
 mod listen;
@@ -36,10 +37,11 @@ pub use advert::{Advert, AdvertError};
 pub use config::{Listen, MasterConfig, Secure};
 pub use damage::damaged;
 pub use error::{AskError, Kept, Lack, MasterError, Rescued, chain};
+pub use fleet::CloudCalls;
 pub use handle::Handle;
 pub use reading::{fold, reading, reading_beside_master};
 pub use rebuild::{RebuildFrom, Rebuilt, RebuiltSweep, read_results, rebuild};
-pub use start::{Master, Running, Stopped, run};
+pub use start::{Master, Running, Stopped, run, run_beside};
 pub use waiting::{Unshipped, waiting};
 
 #[cfg(test)]

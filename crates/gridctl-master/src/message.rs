@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gridctl_core::fleet::machines::CloudCall;
 use gridctl_core::id::{SweepId, Time};
 use gridctl_core::notice::Notice;
 use gridctl_core::protocol::{Hello, ToWorker, WorkerUpdate};
@@ -39,6 +40,8 @@ pub(crate) enum Message {
     Input(Input),
     /// Something that somebody waits for.
     Ask(Box<dyn FnOnce(Request) -> Input + Send>, Answered),
+    /// Calls to the cloud go there from now on.
+    Fleet(mpsc::UnboundedSender<CloudCall>),
     /// A question.
     Look(Look),
     /// The end; answered when everything is durable and a snapshot is made.

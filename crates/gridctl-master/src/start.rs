@@ -319,6 +319,19 @@ fn server_failure(ended: Result<(), tokio::task::JoinError>) -> MasterError {
 /// # Errors
 /// It could not start, or could not go on: the process must end with an error.
 pub async fn run(config: MasterConfig, ready: impl FnOnce(&Advert)) -> Result<(), MasterError> {
+    run_beside(config, ready, |_| std::future::pending::<()>()).await.map(|_| ())
+}
+
+/// As [`run`], with something beside it: once that is done the master ends as well, and what it came to is returned; `None`: a
+/// signal ended it before.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_beside<T, F: Future<Output = T>>(
+    config: MasterConfig,
+    ready: impl FnOnce(&Advert),
+    beside: impl FnOnce(Handle) -> F,
+) -> Result<Option<T>, MasterError> {
     use tokio::signal::unix::{SignalKind, signal};
     listen::raise_open_files();
     let signals = |source| MasterError::NotBegun { part: "signal handling", source };
@@ -326,11 +339,13 @@ pub async fn run(config: MasterConfig, ready: impl FnOnce(&Advert)) -> Result<()
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
     let mut running = Master::start(config).await?;
     ready(running.advert());
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let beside = beside(running.handle().clone());
+    let done = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        done = beside => Some(done),
         error = running.failed() => return Err(error),
-    }
+    };
     for left in running.stop().await?.unshipped {
         let Unshipped { sweep, records, versions, volume, why } = left;
         tracing::warn!(
@@ -342,5 +357,5 @@ pub async fn run(config: MasterConfig, ready: impl FnOnce(&Advert)) -> Result<()
             "records wait to be shipped by the next master"
         );
     }
-    Ok(())
+    Ok(done)
 }

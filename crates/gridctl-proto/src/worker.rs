@@ -53,6 +53,8 @@ impl From<Hello> for v1::Hello {
             reports_to_follow: 0,
             health: (!hello.health.is_fit()).then(|| hello.health.into()),
             cannot_run: hello.cannot_run.into_iter().map(Into::into).collect(),
+            machine: hello.machine.map(clip),
+            taken: hello.taken,
         }
     }
 }
@@ -73,6 +75,11 @@ impl TryFrom<v1::Hello> for Hello {
             draining: hello.draining,
             health: hello.health.map(TryInto::try_into).transpose()?.unwrap_or_default(),
             cannot_run: all("cannot_run", hello.cannot_run, MAX_CANNOT_RUN, TryInto::try_into)?,
+            machine: hello
+                .machine
+                .map(|machine| text("machine", machine, limits::MAX_TEXT_BYTES))
+                .transpose()?,
+            taken: hello.taken,
         })
     }
 }
@@ -168,6 +175,7 @@ impl From<WorkerUpdate> for v1::WorkerUpdate {
             progress: update.progress.into_iter().map(progress).collect(),
             prefetch: update.prefetch,
             draining: update.draining,
+            taken: update.taken,
             bye: update.bye,
             ping: update.ping,
             health: update.health.map(Into::into),
@@ -188,6 +196,7 @@ impl TryFrom<v1::WorkerUpdate> for WorkerUpdate {
             progress: all("progress", update.progress, limits::MAX_PROGRESS, progress)?,
             prefetch: update.prefetch,
             draining: update.draining,
+            taken: update.taken,
             bye: update.bye,
             ping: update.ping,
             health: update.health.map(TryInto::try_into).transpose()?,

@@ -251,6 +251,7 @@ impl SweepAudit {
             }
             Event::Began { .. }
             | Event::Joined { .. }
+            | Event::Fleet(_)
             | Event::Located { .. }
             | Event::Passed { .. }
             | Event::Distrusted { .. }

@@ -252,8 +252,9 @@ impl World {
                 }
                 None
             }
+            CloudCall::Console(_) => None,
             CloudCall::Look => Some(Answer::Look(Some(self.shown()))),
-            CloudCall::Launch(launch) => {
+            CloudCall::Launch(launch, _) => {
                 let answer = match self.tokens.get(&launch.id()) {
                     Some(known) => known.clone(),
                     None => self.launch(launch),
@@ -327,7 +328,7 @@ impl World {
             trials -= slots;
             done += slots * TICK_MS;
             let Some(fleet) = self.fleet.as_mut() else { continue };
-            fleet.on_worker(id, slots > 0);
+            fleet.on_worker(Time(self.now), id, slots > 0);
             if machine.noticed.is_some_and(|at| at <= self.now) {
                 fleet.on_notice(Time(self.now), id);
             }
@@ -383,9 +384,9 @@ impl World {
     /// A call goes out: it arrives or not, and so does its answer.
     fn send(&mut self, call: CloudCall) {
         let failed = match &call {
-            CloudCall::Launch(launch) => Some(Answer::Launch(launch.id(), LaunchAnswer::Lost)),
+            CloudCall::Launch(launch, _) => Some(Answer::Launch(launch.id(), LaunchAnswer::Lost)),
             CloudCall::Look => Some(Answer::Look(None)),
-            CloudCall::Terminate(_) => None,
+            CloudCall::Terminate(_) | CloudCall::Console(_) => None,
         };
         if self.fault(100) {
             self.report.lost += 1;
@@ -398,7 +399,7 @@ impl World {
             return;
         }
         let at = self.now + self.rng.random_range(1_000..20_000);
-        if let (CloudCall::Launch(launch), true) = (&call, self.fault(50)) {
+        if let (CloudCall::Launch(launch, _), true) = (&call, self.fault(50)) {
             self.answers.push((at, self.epoch, Answer::Launch(launch.id(), LaunchAnswer::Throttled)));
             return;
         }

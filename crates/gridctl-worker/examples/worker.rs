@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     let config = WorkerConfig {
         id: None,
         master: MasterPlace::Here { address, token: None },
+        machine: None,
         host: "test".to_owned(),
         work_dir: dir.join("work"),
         cache_dir: dir.join("cache"),

@@ -411,7 +411,7 @@ mod tests {
         let master = MasterSide::here(address, Bearer::none());
         let capacity = crate::resources::capacity(Some(1), &[], None);
         let (host, release) = (String::new(), String::new());
-        let profile = WorkerProfile { worker: WorkerId([0; 5]), host, release, capacity };
+        let profile = WorkerProfile { worker: WorkerId([0; 5]), host, machine: None, release, capacity };
         let protocol = WorkerProtocol::new(profile, clock::now());
         let mut worker = WorkerLoop::new(machine, master, protocol);
         worker.keepers.spawn(async { panic!("planted") });

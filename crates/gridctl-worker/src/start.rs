@@ -65,6 +65,8 @@ pub struct WorkerConfig {
     pub master: MasterPlace,
     /// The machine's name: two workers on one machine say the same.
     pub host: String,
+    /// The machine of a fleet that it is on.
+    pub machine: Option<String>,
     /// `<data-dir>/work/slots`: there the worker makes a directory of its own, and removes that at
     /// the end. Of what else is there only the directories of dead workers are removed.
     pub work_dir: PathBuf,
@@ -166,7 +168,7 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     }
     let capacity = resources::capacity(config.slots, &machine.gpus, machine.cgroups.limit());
     let release = env!("CARGO_PKG_VERSION").to_owned();
-    let worker = WorkerProfile { worker: id, host: config.host, release, capacity };
+    let worker = WorkerProfile { worker: id, host: config.host, machine: config.machine, release, capacity };
     let worker = WorkerProtocol::new(worker, clock::now());
     let driver = WorkerLoop::new(Arc::new(machine), master, worker);
     match driver.drive(wishes).await {

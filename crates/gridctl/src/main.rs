@@ -95,6 +95,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Resume(args) => commands::steer::run(&args, Steer::Resume, &settings()?),
         Command::Stop(args) => commands::steer::run(&args, Steer::Stop, &settings()?),
         Command::Cancel(args) => commands::steer::run(&args, Steer::Cancel, &settings()?),
+        Command::Cost(args) => commands::cost::run(&args, &settings()?),
         Command::Workers(command) => commands::workers::run(&command, &settings()?),
         Command::Token(command) => commands::token::run(&command, &settings()?),
         Command::Master(args) => commands::daemon::master(&args, &settings()?),

@@ -15,8 +15,22 @@ pub const TAG_ROLE: &str = "gridctl:role";
 pub const TAG_OWNER: &str = "gridctl:owner";
 /// The tag that says until when it may live, in seconds since 1970; a healthy master renews it.
 pub const TAG_EXPIRES: &str = "gridctl:expires";
+/// The tag that says which launch started a machine: the journal's name, a dot, the launch's number.
+pub const TAG_LAUNCH: &str = "gridctl:launch";
 /// The role of what holds the master.
 pub const MASTER: &str = "master";
+/// The role of what holds a worker.
+pub const WORKER: &str = "worker";
+
+/// The token of a call that says all this: the same for the same call, and 64 characters, which is as many as AWS takes.
+#[must_use]
+pub fn token(parts: &[&str]) -> String {
+    let mut hash = blake3::Hasher::new();
+    for part in parts {
+        hash.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+    }
+    hash.finalize().to_hex().to_string()
+}
 
 /// A kind of thing that gridctl makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -102,6 +116,10 @@ impl CloudResource {
         Some(Self { kind, id, region, detail, ending, sweep, role, owner, expires })
     }
 
+    fn is_masters_machine(&self) -> bool {
+        self.kind == ResourceKind::Instance && self.role.as_deref() == Some(MASTER)
+    }
+
     /// Whether its time is over.
     #[must_use]
     pub fn is_expired(&self, now: u64) -> bool {
@@ -114,6 +132,8 @@ impl CloudResource {
 pub enum Which {
     /// All of a sweep.
     Sweep(String),
+    /// All of a sweep but its master's machine.
+    Fleet(String),
     /// All.
     All,
     /// All whose time is over at this second since 1970.
@@ -135,6 +155,7 @@ impl Scope {
     pub fn names(&self, resource: &CloudResource) -> bool {
         match &self.which {
             Which::Sweep(sweep) => resource.sweep == *sweep,
+            Which::Fleet(sweep) => resource.sweep == *sweep && !resource.is_masters_machine(),
             Which::All => true,
             Which::Expired(now) => resource.is_expired(*now),
         }
@@ -184,6 +205,15 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_master_ends_all_of_its_sweep_but_its_own_machine() {
+        let scope = Scope { which: Which::Fleet("wine".to_owned()), owner: None };
+        let own = resource(ResourceKind::Instance, "i-1", MASTER);
+        assert!(!scope.takes(&own));
+        assert!(scope.takes(&resource(ResourceKind::SecurityGroup, "sg-1", MASTER)));
+        assert!(scope.takes(&resource(ResourceKind::Instance, "i-2", WORKER)));
+    }
+
+    #[test]
     fn others_things_are_left_alone_unless_all_are_meant() {
         let mine = resource(ResourceKind::Instance, "i-1", "worker");
         let theirs = CloudResource { owner: Some("you".to_owned()), ..mine.clone() };
@@ -192,6 +222,7 @@ pub(crate) mod tests {
         let cases = [
             (Which::Sweep("wine".to_owned()), me.clone(), [true, false, true]),
             (Which::Sweep("wine".to_owned()), None, [true, true, true]),
+            (Which::Fleet("wine".to_owned()), me.clone(), [true, false, true]),
             (Which::Sweep("beer".to_owned()), None, [false, false, false]),
             (Which::All, me.clone(), [true, false, true]),
             (Which::Expired(999), me.clone(), [false, false, false]),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::machines::{Caps, Markets, Pool};
+use super::machines::{FleetSetup, Markets, Pool};
 
 /// The format of [`LaunchSpec`]. Raise it with every change that an older gridctl would misread.
 pub const LAUNCH_FORMAT: u32 = 1;
@@ -169,10 +169,17 @@ impl LaunchSpec {
         Ok(())
     }
 
-    /// The caps of the fleet.
+    /// What the fleet may do.
     #[must_use]
-    pub fn caps(&self) -> Caps {
-        Caps::new(self.max_machines, self.budget, RESERVE_MS)
+    pub fn setup(&self) -> FleetSetup {
+        FleetSetup {
+            pools: self.pools.clone(),
+            markets: self.markets,
+            machines: self.max_machines,
+            budget: self.budget,
+            reserve_ms: RESERVE_MS,
+            master_price: self.master_price,
+        }
     }
 }
 

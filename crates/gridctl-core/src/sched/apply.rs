@@ -57,6 +57,7 @@ impl Core {
             Event::Retried { sweep, positions } => {
                 self.with_sweep(*sweep, |sweep| sweep.retry(positions));
             }
+            Event::Fleet(record) => self.fleet.apply(now, record),
             Event::Observed { sweep, observation } => {
                 self.with_sweep(*sweep, |sweep| sweep.observed.note(observation));
             }

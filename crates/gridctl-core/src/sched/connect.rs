@@ -35,6 +35,7 @@ impl Core {
             self.emit(now, Event::Joined { worker: id, host: hello.host.clone() });
         }
         self.link(now, conn, &hello);
+        self.on_machine(now, id, (hello.machine.clone(), hello.taken));
         self.given_up.on_health(id, &hello.host, &hello.health);
         let welcome = Welcome {
             epoch: self.epoch,
@@ -147,6 +148,7 @@ impl Core {
             return self.broken("a worker that is connected is not there");
         };
         worker.draining |= update.draining;
+        let is_taken = update.taken;
         if let Some(health) = update.health {
             self.given_up.on_health(id, &worker.host, &health);
             worker.health = health;
@@ -156,6 +158,9 @@ impl Core {
         }
         if let (Some(link), Some(prefetch)) = (worker.link.as_mut(), update.prefetch) {
             link.prefetch = prefetch.min(MAX_PREFETCH);
+        }
+        if is_taken {
+            self.on_taken(now, id);
         }
         if update.bye {
             self.on_worker_lost(id, false);
@@ -187,6 +192,9 @@ impl Core {
 
     /// The worker is no more, as the fleet or its silence says; `lost`: it vanished while it held trials.
     pub(super) fn on_worker_lost(&mut self, id: WorkerId, lost: bool) {
+        if lost {
+            self.count_waste(id, None);
+        }
         let Some(worker) = self.workers.remove(&id) else { return };
         if let Some(link) = &worker.link {
             self.conns.remove(&link.conn);

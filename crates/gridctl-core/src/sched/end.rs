@@ -27,6 +27,9 @@ impl Core {
             return;
         };
         self.correct(sweep, &mut report);
+        if report.class == Class::Preempted {
+            self.count_waste(worker, Some(lease));
+        }
         let changed = std::mem::take(&mut report.changed);
         self.end(now, (sweep, pos), report);
         self.observe_changes(now, sweep, &changed);

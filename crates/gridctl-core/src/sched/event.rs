@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::Tally;
+use crate::fleet::machines::FleetRecord;
 use crate::id::{Epoch, LeaseSeq, SweepId, Token, WorkerId};
 use crate::protocol::FrozenSweep;
 use crate::record::{Class, Doubt, TrialState};
@@ -110,6 +111,8 @@ pub enum Event {
         /// The positions of the walk.
         positions: Vec<u64>,
     },
+    /// Something happened to the fleet of machines.
+    Fleet(FleetRecord),
     /// Something was seen of the sweep's attempts, beside their outcomes.
     Observed {
         /// The sweep.
@@ -124,7 +127,7 @@ impl Event {
     #[must_use]
     pub fn sweep(&self) -> Option<SweepId> {
         match self {
-            Self::Began { .. } | Self::Joined { .. } => None,
+            Self::Began { .. } | Self::Joined { .. } | Self::Fleet(_) => None,
             Self::Submitted { sweep, .. }
             | Self::Located { sweep, .. }
             | Self::Known { sweep, .. }

@@ -15,6 +15,7 @@ mod given_up;
 mod grant;
 mod known;
 mod known_trials;
+pub mod machines;
 mod means;
 mod observed;
 mod person;
@@ -43,6 +44,7 @@ pub use self::event::{Ended, Event, Next};
 use self::given_up::GivenUp;
 pub use self::known::{Changed, JoinedOutcome, LinkSource, PriorOutcome, PriorRow, Reading, RowTells};
 pub use self::known_trials::{KnownTrials, LinkSum};
+pub use self::machines::FleetInput;
 pub use self::phase::{CloseReason, PauseReason, SweepPhase};
 pub use self::prior_outcomes::{LookedUp, PriorOutcomes};
 pub use self::rebuild::RecordMisfit;
@@ -56,6 +58,7 @@ pub use self::step::{
 pub use self::sweep::Sweep;
 pub use self::worker::WorkerView;
 use self::worker::{Held, Worker};
+use crate::fleet::machines::{Caps, MachineFleet, Markets};
 use crate::id::{Epoch, LeaseSeq, PackHash, SweepId, Time, TrialId, WorkerId};
 use crate::machine::MachineHealth;
 use crate::notice::Notice;
@@ -171,6 +174,11 @@ pub struct Core {
     given_up: GivenUp,
     /// Who asked for trials to be tried again that are not all of them yet, and what is answered then.
     retrying: VecDeque<(Request, Answer, Retrying)>,
+    fleet: MachineFleet,
+    /// Somebody carries out what the fleet wants.
+    has_cloud: bool,
+    /// What went wrong with machines last.
+    trouble: Option<String>,
     out: Step,
     outbox: BTreeMap<Conn, MasterUpdate>,
     last_step: Time,
@@ -195,6 +203,9 @@ impl Core {
             conns: BTreeMap::new(),
             given_up: GivenUp::default(),
             retrying: VecDeque::new(),
+            fleet: MachineFleet::new(Vec::new(), Caps::new(0, None, 0), Markets::Spot),
+            has_cloud: false,
+            trouble: None,
             out: Step::default(),
             outbox: BTreeMap::new(),
             last_step: Time(0),
@@ -241,6 +252,7 @@ impl Core {
             Input::Retry(request, sweep, trials) => self.retry(now, request, sweep, &trials),
             Input::PauseAll(reason) => self.pause_all(now, reason),
             Input::Drain { grace_ms } => self.drain(grace_ms),
+            Input::Fleet(input) => self.on_fleet(now, input),
             Input::Tick => {}
         }
     }
@@ -298,6 +310,7 @@ impl Core {
         let mut status = sweep.status(now);
         status.workers = self.conns.len() as u64;
         if !sweep.phase.is_closed() {
+            status.notices.extend(self.machine_notices());
             status.notices.extend(self.unfit_machines());
             status.notices.extend(self.given_up.notices());
             status.notices.extend(self.unable_machines(sweep));
@@ -377,6 +390,7 @@ impl Core {
             host: worker.host.clone(),
             connected: worker.link.is_some(),
             draining: worker.draining,
+            machine: worker.machine.clone().map(|machine| machine.0),
             leased: worker.leases.len(),
             capacity: worker.link.as_ref().map(|link| link.capacity),
         };

@@ -19,13 +19,14 @@ use super::trial::Trial;
 use super::trial_table::{SavedTrials, TrialTable};
 use super::worker::Worker;
 use super::{Core, Timing};
+use crate::fleet::machines::FleetRecord;
 use crate::id::{Epoch, SweepId, Time, WorkerId};
 use crate::points::{GridError, Points};
 use crate::protocol::FrozenSweep;
 
 /// The number that every snapshot begins with, as decimal digits in a line of their own. Raise it
 /// with every change of what is saved or of what it means.
-pub const SNAPSHOT_FORMAT: u32 = 3;
+pub const SNAPSHOT_FORMAT: u32 = 4;
 
 /// A snapshot that is not understood; the events that it stands for make up for it.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +54,7 @@ struct SavedRef<'a> {
     graces: &'a BTreeMap<WorkerId, u64>,
     /// Workers that are connected: later events name them by id alone.
     connected: Vec<(WorkerId, &'a str)>,
+    fleet: Vec<FleetRecord>,
 }
 
 #[derive(Serialize)]
@@ -87,6 +89,7 @@ struct Saved {
     sweeps: Vec<SavedSweep>,
     graces: BTreeMap<WorkerId, u64>,
     connected: Vec<(WorkerId, String)>,
+    fleet: Vec<FleetRecord>,
 }
 
 #[derive(Deserialize)]
@@ -152,6 +155,7 @@ impl Core {
             sweeps: sweeps.collect(),
             graces: &self.graces,
             connected: connected.map(|(id, worker)| (*id, worker.host.as_str())).collect(),
+            fleet: self.fleet.as_records(),
         };
         let mut text = format!("{SNAPSHOT_FORMAT}\n").into_bytes();
         serde_json::to_writer(&mut text, &saved).expect("every key is text and every number finite");
@@ -178,6 +182,7 @@ impl Core {
         for (id, host) in saved.connected {
             core.workers.insert(id, Worker::new(host, now));
         }
+        saved.fleet.iter().for_each(|record| core.fleet.apply(now, record));
         for saved in saved.sweeps {
             core.restore_sweep(now, saved)?;
         }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::machines::CloudCall;
 use crate::id::{SweepId, TrialId, WorkerId};
 use crate::metrics;
 use crate::protocol::{FrozenSweep, Hello, ToWorker, WorkerUpdate};
 use crate::record::{Record, TrialState};
 use crate::sched::event::Event;
 use crate::sched::known::{Changed, JoinedOutcome, LinkSource};
+use crate::sched::machines::FleetInput;
 use crate::sched::phase::{CloseReason, PauseReason};
 use crate::sched::prior_outcomes::LookedUp;
 use crate::value::Params;
@@ -55,6 +57,8 @@ pub enum Input {
         /// From SIGTERM to SIGKILL.
         grace_ms: u64,
     },
+    /// The fleet's shell, or a person, says something of machines.
+    Fleet(FleetInput),
     /// Time went on.
     Tick,
 }
@@ -113,6 +117,8 @@ pub enum Effect {
     Reply(Request, Result<Answer, Refusal>),
     /// A sweep is over, or paused by the master itself: whoever waits looks at its status.
     Turned(SweepId),
+    /// Ask this of the cloud, and say what it answers.
+    Cloud(CloudCall),
     /// The core found itself in a state that must not be, and went on without what it was about to
     /// do: to be logged as an error.
     Broken(&'static str),

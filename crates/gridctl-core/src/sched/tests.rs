@@ -12,6 +12,7 @@ mod failures;
 mod known;
 mod leases;
 mod links;
+mod machines;
 mod made;
 mod observed;
 mod people;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use self::made::*;
 use super::trial::TrialPhase;
 use super::*;
+use crate::fleet::machines::CloudCall;
 use crate::id::{CodeHash, Token};
 use crate::points::Points;
 use crate::protocol::{Capacity, FrozenSweep, Grant, Hello, PROTOCOL, WorkerUpdate};
@@ -50,6 +52,8 @@ struct World {
     numbers: u64,
     /// The newest snapshot, and how much of the journal is in it.
     snapshot: Option<(usize, Vec<u8>)>,
+    /// What was asked of the cloud.
+    calls: Vec<CloudCall>,
 }
 
 impl World {
@@ -73,6 +77,7 @@ impl World {
             replies: BTreeMap::new(),
             numbers: 0,
             snapshot: None,
+            calls: Vec::new(),
         };
         world.core.begin(world.now);
         world.absorb();
@@ -118,6 +123,7 @@ impl World {
                 Effect::Hangup(conn) => self.hung_up.push(conn),
                 Effect::Reply(request, answer) => assert_eq!(self.replies.insert(request, answer), None),
                 Effect::Broken(what) => panic!("{what}"),
+                Effect::Cloud(call) => self.calls.push(call),
                 Effect::Turned(sweep) => self.turned.push(sweep),
             }
         }

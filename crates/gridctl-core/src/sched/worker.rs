@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::breaker::WorkerBreaker;
 use super::step::Conn;
 use crate::capacity::Used;
+use crate::fleet::machines::MachineId;
 use crate::id::{LeaseSeq, SweepId, Time, WorkerId};
 use crate::machine::MachineHealth;
 use crate::protocol::{CannotRun, Capacity, MAX_HELD};
@@ -17,6 +18,8 @@ use crate::spec::Resources;
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
     pub(super) host: String,
+    /// The machine of the fleet that it is on.
+    pub(super) machine: Option<MachineId>,
     /// `None`: it is away.
     pub(super) link: Option<Link>,
     pub(super) deadline: Time,
@@ -59,6 +62,7 @@ impl Worker {
     pub(super) fn new(host: String, deadline: Time) -> Self {
         Self {
             host,
+            machine: None,
             link: None,
             deadline,
             joined: false,
@@ -124,6 +128,9 @@ pub struct WorkerView {
     pub connected: bool,
     /// Whether it takes no new trials.
     pub draining: bool,
+    /// The machine of the fleet that it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// Trials that it holds.
     pub leased: usize,
     /// What it can hold; `None` while it is away.

@@ -101,6 +101,14 @@ impl TryFrom<RawRetry> for RetryRequest {
     }
 }
 
+/// How many machines a fleet may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleRequest {
+    /// So many at most.
+    pub machines: u32,
+}
+
 /// From SIGTERM to SIGKILL for what workers run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawDrain")]

@@ -2,13 +2,15 @@
 //! gives. Invariant: defined once, here; whoever reads one back from bytes has a document within its limits.
 
 mod ask;
+mod cost;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::ask::{
-    Changed, DrainRequest, LeaderboardQuery, RetryRequest, SteerRequest, SubmitRequest, TokenMade,
-    TokenRequest, TrialsQuery,
+    Changed, DrainRequest, LeaderboardQuery, RetryRequest, ScaleRequest, SteerRequest, SubmitRequest,
+    TokenMade, TokenRequest, TrialsQuery,
 };
+pub use self::cost::CostView;
 pub use crate::access::TokenView;
 use crate::id::PackHash;
 use crate::leaderboard::Row;

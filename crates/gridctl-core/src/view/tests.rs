@@ -5,6 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::fleet::machines::Hold;
 use crate::id::TrialId;
 use crate::notice::Notice;
 use crate::record::{Doubt, MetricValue};
@@ -60,6 +61,8 @@ fn notice() -> impl Strategy<Value = Notice> {
         (".{0,9}", ".{0,20}").prop_map(|(host, fault)| Notice::MachineRests { host, fault }),
         (".{0,9}", ".{0,20}").prop_map(|(host, fault)| Notice::MachineGivenUp { host, fault }),
         (".{0,9}", ".{0,20}").prop_map(|(host, why)| Notice::CannotRun { host, why }),
+        (option::of(".{0,9}")).prop_map(|why| Notice::NoMachines { hold: Hold::Capacity, why }),
+        any::<u64>().prop_map(|machines| Notice::MachinesOnDemand { machines }),
         fits.prop_map(|(cpu_milli, mem_mib, gpus)| Notice::NoWorkerFits { cpu_milli, mem_mib, gpus }),
     ]
 }

@@ -45,6 +45,8 @@ pub struct WorkerProfile {
     pub worker: WorkerId,
     /// The machine's name.
     pub host: String,
+    /// The machine of a fleet that it is on.
+    pub machine: Option<String>,
     /// The version of gridctl.
     pub release: String,
     /// What it can hold.
@@ -84,6 +86,8 @@ pub struct WorkerProtocol {
     /// How long attempts take, in microseconds: an average that forgets.
     pace_us: Option<u64>,
     prefetch: u32,
+    /// Its machine is to be taken away.
+    taken: bool,
     exiting: bool,
     out: Vec<WorkerAction>,
 }
@@ -152,6 +156,7 @@ impl WorkerProtocol {
             machine: MachineWatch::default(),
             pace_us: None,
             prefetch: 0,
+            taken: false,
             exiting: false,
             out: vec![WorkerAction::Connect],
         }
@@ -198,6 +203,8 @@ impl WorkerProtocol {
             draining: self.draining.is_some(),
             health,
             cannot_run,
+            machine: self.config.machine.clone(),
+            taken: self.taken,
         })));
     }
 
@@ -225,7 +232,8 @@ impl WorkerProtocol {
                 self.last_contact = now;
                 if self.draining.is_some() {
                     // The hello may have been said before.
-                    self.say(now, WorkerUpdate { draining: true, ..WorkerUpdate::default() });
+                    let taken = self.taken;
+                    self.say(now, WorkerUpdate { draining: true, taken, ..WorkerUpdate::default() });
                 }
             }
             ToWorker::Update(update) => {
@@ -313,6 +321,7 @@ impl WorkerProtocol {
     /// Takes nothing more, and ends what runs within `grace_ms`; said by the master, by SIGTERM or
     /// by the machine's end.
     pub fn drain(&mut self, now: Time, reason: StopReason, grace_ms: u64) {
+        self.taken |= reason == StopReason::Preempted;
         if self.draining.is_some() {
             return;
         }
@@ -321,7 +330,7 @@ impl WorkerProtocol {
             self.stop(lease, reason, grace_ms);
         }
         if self.is_welcome() {
-            let update = WorkerUpdate { draining: true, ..WorkerUpdate::default() };
+            let update = WorkerUpdate { draining: true, taken: self.taken, ..WorkerUpdate::default() };
             self.say(now, update);
         }
     }

@@ -40,6 +40,7 @@ struct Shell {
 impl Shell {
     fn new(capacity: Capacity) -> Self {
         let config = WorkerProfile {
+            machine: None,
             worker: WorkerId([1; 5]),
             host: "host".to_owned(),
             release: "test".to_owned(),

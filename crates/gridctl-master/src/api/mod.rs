@@ -20,8 +20,9 @@ use axum::{Json, Router};
 use gridctl_core::id::WorkerId;
 use gridctl_core::sched::WorkerView;
 use gridctl_core::view::{
-    DrainRequest, LATEST, Leaderboard, LeaderboardQuery, MAX_REQUEST_BYTES, RetryRequest, SteerRequest,
-    SubmitRequest, Submitted, SweepStatus, Touched, TrialDetails, TrialsPage, TrialsQuery,
+    CostView, DrainRequest, LATEST, Leaderboard, LeaderboardQuery, MAX_REQUEST_BYTES, RetryRequest,
+    ScaleRequest, SteerRequest, SubmitRequest, Submitted, SweepStatus, Touched, TrialDetails, TrialsPage,
+    TrialsQuery,
 };
 use tokio::sync::Semaphore;
 
@@ -63,7 +64,9 @@ pub fn router(handle: Handle) -> Router {
     let api = Router::new()
         .route("/sweeps", get(sweeps).merge(post(submit).layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))))
         .nest("/sweeps/{sweep}", sweep)
+        .route("/cost", get(cost))
         .route("/workers", get(workers))
+        .route("/workers/scale", post(scale))
         .route("/workers/drain", post(drain))
         .route("/workers/{worker}/kill", post(kill))
         .layer(middleware::from_fn(bounded))
@@ -157,6 +160,18 @@ async fn drain(
     Document(request): Document<DrainRequest>,
 ) -> Result<StatusCode, ApiError> {
     api.handle.ask_to_drain(Duration::from_millis(request.grace_ms)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn cost(State(api): State<Api>) -> Answer<CostView> {
+    Ok(Json(api.handle.cost().await?))
+}
+
+async fn scale(
+    State(api): State<Api>,
+    Document(request): Document<ScaleRequest>,
+) -> Result<StatusCode, ApiError> {
+    api.handle.scale(request.machines).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

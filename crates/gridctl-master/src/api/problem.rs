@@ -60,6 +60,7 @@ fn kind(error: &AskError) -> (StatusCode, &'static str) {
         AskError::UnknownSweep { .. } | AskError::Refused(Refusal::UnknownSweep(_)) => {
             (StatusCode::NOT_FOUND, "unknown_sweep")
         }
+        AskError::NoFleet => (StatusCode::NOT_FOUND, "no_fleet"),
         AskError::NoSweep => (StatusCode::NOT_FOUND, "no_sweep"),
         AskError::UnknownTrial { .. } | AskError::Refused(Refusal::UnknownTrial { .. }) => {
             (StatusCode::NOT_FOUND, "unknown_trial")

@@ -62,7 +62,7 @@ const SUBMIT: Need = Need::Person(Role::Submit);
 const ADMIN: Need = Need::Person(Role::Admin);
 
 /// Everything that is served, and to whom.
-pub const RULES: [Rule; 24] = [
+pub const RULES: [Rule; 26] = [
     rule("POST", "/gridctl.v1.WorkerService/Connect", Need::Work),
     rule("POST", "/gridctl.v1.WorkerService/Live", Need::Work),
     rule("POST", "/gridctl.v1.WorkerService/FetchPack", Need::Work),
@@ -75,6 +75,7 @@ pub const RULES: [Rule; 24] = [
     rule("GET", "/api/v1/sweeps/{sweep}/trials", READ),
     rule("GET", "/api/v1/sweeps/{sweep}/trials/{trial}", READ),
     rule("GET", "/api/v1/sweeps/{sweep}/trials/{trial}/output", READ),
+    rule("GET", "/api/v1/cost", READ),
     rule("GET", "/api/v1/workers", READ),
     rule("POST", "/api/v1/sweeps", SUBMIT),
     rule("GET", "/api/v1/packs/{pack}", SUBMIT),
@@ -82,6 +83,7 @@ pub const RULES: [Rule; 24] = [
     rule("POST", "/api/v1/sweeps/{sweep}/steer", SUBMIT),
     rule("POST", "/api/v1/sweeps/{sweep}/retry", SUBMIT),
     rule("POST", "/api/v1/workers/drain", ADMIN),
+    rule("POST", "/api/v1/workers/scale", ADMIN),
     rule("POST", "/api/v1/workers/{worker}/kill", ADMIN),
     rule("POST", "/api/v1/workers/{worker}/revoke", ADMIN),
     rule("GET", "/api/v1/tokens", ADMIN),

@@ -161,6 +161,8 @@ pub(crate) fn hello(id: u8, slots: u32) -> Hello {
         draining: false,
         health: MachineHealth::Fit,
         cannot_run: Vec::new(),
+        machine: None,
+        taken: false,
     }
 }
 

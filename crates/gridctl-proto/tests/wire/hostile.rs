@@ -151,6 +151,8 @@ fn large(worker: u8) -> Hello {
         draining: false,
         health: MachineHealth::Fit,
         cannot_run: Vec::new(),
+        machine: None,
+        taken: false,
     }
 }
 

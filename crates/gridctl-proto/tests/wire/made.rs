@@ -114,8 +114,15 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
     let capacity = any::<(u32, u64, u32, u32)>();
     let held = vec((token(), any::<u32>().prop_map(SweepId), trial()), 0..4);
     let who = (any::<u32>(), ".{0,20}", any::<[u8; 5]>(), ".{0,20}");
-    (who, capacity, held, vec(report(), 0..3), any::<(u32, bool)>(), (health(), cannot_run())).prop_map(
-        |(who, capacity, held, reports, rest, (health, cannot_run))| Hello {
+    (
+        who,
+        capacity,
+        held,
+        vec(report(), 0..3),
+        any::<(u32, bool, bool)>(),
+        (health(), cannot_run(), option::of(".{0,20}")),
+    )
+        .prop_map(|(who, capacity, held, reports, rest, (health, cannot_run, machine))| Hello {
             protocol: who.0,
             release: who.1,
             worker: WorkerId(who.2),
@@ -132,21 +139,23 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
             draining: rest.1,
             health,
             cannot_run,
-        },
-    )
+            machine,
+            taken: rest.2,
+        })
 }
 
 pub(crate) fn worker_update() -> impl Strategy<Value = WorkerUpdate> {
     let progress = vec((any::<u64>().prop_map(LeaseSeq), any::<i64>(), any::<f64>()), 0..4);
     let news = (option::of(any::<u32>()), option::of(health()), option::of(cannot_run()));
-    (vec(report(), 0..3), progress, news, any::<(bool, bool, bool)>()).prop_map(
-        |(reports, progress, (prefetch, health, cannot_run), (draining, bye, ping))| WorkerUpdate {
+    (vec(report(), 0..3), progress, news, any::<(bool, bool, bool, bool)>()).prop_map(
+        |(reports, progress, (prefetch, health, cannot_run), (draining, bye, ping, taken))| WorkerUpdate {
             health,
             cannot_run,
             reports,
             progress,
             prefetch,
             draining,
+            taken,
             bye,
             ping,
         },

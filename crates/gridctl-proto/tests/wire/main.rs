@@ -107,6 +107,8 @@ fn plain_hello(reports: Vec<Report>) -> Hello {
         draining: false,
         health: MachineHealth::Fit,
         cannot_run: Vec::new(),
+        machine: None,
+        taken: false,
     }
 }
 

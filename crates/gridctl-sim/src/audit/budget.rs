@@ -80,6 +80,7 @@ impl Budgets {
             Event::Began { .. }
             | Event::Located { .. }
             | Event::Joined { .. }
+            | Event::Fleet(_)
             | Event::Known { .. }
             | Event::Passed { .. }
             | Event::Observed { .. }

@@ -163,6 +163,7 @@ impl World {
                 }
                 Effect::Hangup(conn) => self.break_conn(conn),
                 Effect::Turned(_) => self.turned(),
+                Effect::Cloud(_) => {}
                 Effect::Broken(what) => return Err(Violation(what.to_owned())),
                 Effect::Reply(_, answer) => self.answered(&answer)?,
             }

@@ -39,6 +39,7 @@ impl World {
         let [.., a, b, c, d] = self.started.to_be_bytes();
         let worker = WorkerId([0, a, b, c, d]);
         let config = WorkerProfile {
+            machine: None,
             worker,
             host: format!("machine-{machine}"),
             release: "simulated".to_owned(),

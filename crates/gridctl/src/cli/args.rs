@@ -179,8 +179,24 @@ pub(crate) enum WorkersCommand {
     Ls(WorkersLsArgs),
     /// End every worker; what they run is tried again elsewhere, at no cost to its failure budget
     Drain(DrainArgs),
+    /// Allow a launch so many machines at most; those that are too many finish what they run first
+    Scale(ScaleArgs),
     /// Shut a worker out: its connection ends, and its trials are granted to others
     Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScaleArgs {
+    /// Machines
+    #[arg(value_name = "N")]
+    pub(crate) machines: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CostArgs {
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: TextOrJson,
 }
 
 #[derive(Debug, Args)]

@@ -96,6 +96,8 @@ pub(crate) enum Command {
     /// List the workers of a running master, end them, or shut one out
     #[command(subcommand)]
     Workers(WorkersCommand),
+    /// Say what a launch has cost, what it saves, and what it will come to
+    Cost(CostArgs),
     /// Make, list and take back the tokens by which others come to a running master
     #[command(subcommand)]
     Token(TokenCommand),

@@ -58,6 +58,9 @@ pub(crate) struct WorkerArgs {
     /// Who it is, for a fleet that knows beforehand (not for people)
     #[arg(long, value_name = "ID", hide = true)]
     pub(crate) id: Option<String>,
+    /// The machine of a fleet that it is on (not for people)
+    #[arg(long, value_name = "ID", hide = true)]
+    pub(crate) machine_id: Option<String>,
     /// How long a slot that has work may be silent when it is asked for a sign
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = slot_silence, hide = true)]
     pub(crate) slot_silence: Duration,

@@ -110,6 +110,7 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
         id: id.map_err(|error: gridctl_core::id::IdError| Failure::usage("worker::id", error.to_string()))?,
         master,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        machine: args.machine_id.clone(),
         work_dir: datadir::work_dir(args.work_dir.as_deref(), &dir),
         cache_dir: dir.join("cache"),
         datasets: datadir::datasets(&dir),

@@ -5,6 +5,7 @@ pub(crate) mod again;
 pub(crate) mod chaos;
 pub(crate) mod check;
 pub(crate) mod cloud;
+pub(crate) mod cost;
 pub(crate) mod daemon;
 pub(crate) mod diff;
 pub(crate) mod doctor;

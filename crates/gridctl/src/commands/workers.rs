@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use crate::cli::WorkersCommand;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{self, Format};
+use crate::output::{self, Format, number};
 use crate::settings::Settings;
 use crate::source::DataSource;
 
@@ -19,6 +19,13 @@ pub(crate) fn run(command: &WorkersCommand, settings: &Settings) -> Outcome {
         WorkersCommand::Drain(args) => {
             master.drain(args.grace)?;
             output::say("every worker was asked to end; what they run is tried again by others");
+        }
+        WorkersCommand::Scale(args) => {
+            master.scale(args.machines)?;
+            let machines = number::of(u64::from(args.machines), "machine");
+            output::say(format_args!(
+                "{machines} at most from now on; what runs on others is finished first"
+            ));
         }
         WorkersCommand::Revoke(args) => {
             let worker = args.worker;

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use gridctl_core::fleet::machines::Hold;
 use gridctl_core::notice::Notice;
 use gridctl_core::record::{Channel, Doubt};
 use gridctl_core::sched::{CloseReason, PauseReason, SweepPhase};
@@ -114,13 +115,42 @@ pub(crate) fn notice(notice: &Notice) -> String {
             of_machine(host, "could not start trials and takes no more", fault)
         }
         Notice::CannotRun { host, why } => cannot_run(host, why),
-        Notice::NoWorkerFits { cpu_milli, mem_mib, gpus } => {
-            let processors = number::metric(f64::from(*cpu_milli) / 1000.0);
-            format!(
-                "no connected worker has what one trial asks for: \
-                 {processors} processors, {mem_mib} MiB, {gpus} GPUs"
-            )
+        Notice::NoMachines { hold, why } => no_machines(*hold, why.as_deref()),
+        Notice::MachinesOnDemand { machines } => on_demand(*machines),
+        Notice::NoWorkerFits { cpu_milli, mem_mib, gpus } => no_worker_fits(*cpu_milli, *mem_mib, *gpus),
+    }
+}
+
+fn no_worker_fits(cpu_milli: u32, mem_mib: u64, gpus: u32) -> String {
+    let processors = number::metric(f64::from(cpu_milli) / 1000.0);
+    format!(
+        "no connected worker has what one trial asks for: {processors} processors, {mem_mib} MiB, {gpus} GPUs"
+    )
+}
+
+fn on_demand(machines: u64) -> String {
+    let machines = number::of(machines, "machine");
+    format!("the spot market has no room: {machines} on demand, at the full price")
+}
+
+/// Why no machines are started, and what a person does about it.
+pub(crate) fn no_machines(hold: Hold, why: Option<&str>) -> String {
+    let what = match hold {
+        Hold::Machines => {
+            "no more machines are started: as many run as may; `gridctl workers scale N` allows more"
         }
+        Hold::Budget => "no more machines are started: the budget is spent but for what ending them costs",
+        Hold::Capacity => {
+            "EC2 has no such machines just now; they are asked for again every three minutes, and more types \
+             or zones help"
+        }
+        Hold::NeverJoined => {
+            "machines start and never work, so no more are started; `gridctl workers scale N` tries again"
+        }
+    };
+    match why {
+        Some(why) => format!("{what}: {}", sanitise::line(why)),
+        None => what.to_owned(),
     }
 }
 

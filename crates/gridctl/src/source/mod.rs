@@ -14,9 +14,9 @@ use gridctl_core::output::Output;
 use gridctl_core::sched::Steer;
 use gridctl_core::spec::Diagnostic;
 use gridctl_core::view::{
-    DrainRequest, LATEST, Leaderboard, LeaderboardQuery, OutputEvent, RetryRequest, SteerRequest,
-    SubmitRequest, Submitted, SweepStatus, TokenMade, TokenRequest, TokenView, Touched, TrialDetails,
-    TrialsPage, TrialsQuery,
+    CostView, DrainRequest, LATEST, Leaderboard, LeaderboardQuery, OutputEvent, RetryRequest, ScaleRequest,
+    SteerRequest, SubmitRequest, Submitted, SweepStatus, TokenMade, TokenRequest, TokenView, Touched,
+    TrialDetails, TrialsPage, TrialsQuery,
 };
 pub(crate) use gridctl_master::chain;
 use gridctl_master::{Handle, MasterError, RebuildFrom};
@@ -275,6 +275,17 @@ impl MasterSource {
     pub(crate) fn workers(&mut self) -> Result<Vec<serde_json::Value>, Failure> {
         let route = api::route(&["workers"]);
         self.runtime.block_on(patiently(self.client.get(&route, &())))
+    }
+
+    /// What the machines have cost.
+    pub(crate) fn cost(&mut self) -> Result<CostView, Failure> {
+        let route = api::route(&["cost"]);
+        self.runtime.block_on(patiently(self.client.get(&route, &())))
+    }
+
+    /// Allows so many machines at most.
+    pub(crate) fn scale(&mut self, machines: u32) -> Result<(), Failure> {
+        self.post(&["workers", "scale"], &ScaleRequest { machines })
     }
 
     /// Shuts a worker out.

@@ -207,6 +207,8 @@ fn g54_other_protocols_are_refused_with_what_to_do_and_unknown_methods_are_none(
 
 fn hello(worker: Vec<u8>) -> v1::Hello {
     v1::Hello {
+        machine: None,
+        taken: false,
         protocol: gridctl_core::protocol::PROTOCOL,
         release: "test".to_owned(),
         worker,

@@ -2,12 +2,11 @@
 //! Invariant: what was asked for and not answered counts as if it lived; money is rounded up, and kept for the time that ending
 //! everything may take.
 
+use super::meter::{HOUR_MS, Meter};
 use super::{Launch, LaunchId, Market};
-use crate::id::Time;
 
 /// Millionths in a dollar.
 pub const MICROS: u64 = 1_000_000;
-const HOUR_MS: u128 = 3_600_000;
 
 /// Most machines, and most money.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,10 +16,7 @@ pub struct Caps {
     budget: Option<u64>,
     /// How long ending everything may take, in milliseconds: so much is kept of the budget.
     reserve_ms: u64,
-    spent: u64,
-    /// What was spent and makes no millionth yet, in parts of an hour.
-    rest: u64,
-    billed_to: Time,
+    spent: Meter,
 }
 
 /// What lives or may live.
@@ -37,33 +33,38 @@ impl Caps {
     /// within `reserve_ms`.
     #[must_use]
     pub fn new(machines: u32, budget: Option<u64>, reserve_ms: u64) -> Self {
-        Self { machines, budget, reserve_ms, spent: 0, rest: 0, billed_to: Time(0) }
+        Self { machines, budget, reserve_ms, spent: Meter::default() }
     }
 
     /// What was spent so far, in millionths of a dollar.
     #[must_use]
     pub fn spent(&self) -> u64 {
-        self.spent.saturating_add(u64::from(self.rest > 0))
+        self.spent.shown()
     }
 
-    /// From the last bill until now so many millionths an hour were spent. Time never goes back.
-    pub(super) fn bill(&mut self, now: Time, rate: u64) {
-        let ms = now.ms_since(self.billed_to);
-        self.billed_to = Time(self.billed_to.0.max(now.0));
-        self.bill_for(ms, rate);
+    /// Most machines.
+    pub(super) fn machines(&self) -> u32 {
+        self.machines
+    }
+
+    /// Other caps from now on; what was spent stays so.
+    pub(super) fn set(&mut self, machines: u32, budget: Option<u64>, reserve_ms: u64) {
+        (self.machines, self.budget, self.reserve_ms) = (machines, budget, reserve_ms);
+    }
+
+    /// At most so many machines from now on.
+    pub(super) fn scale(&mut self, machines: u32) {
+        self.machines = machines;
     }
 
     /// For so many milliseconds so many millionths an hour were spent.
     pub(super) fn bill_for(&mut self, ms: u64, rate: u64) {
-        let parts = u128::from(rate) * u128::from(ms) + u128::from(self.rest);
-        let whole = u64::try_from(parts / HOUR_MS).unwrap_or(u64::MAX);
-        self.rest = u64::try_from(parts % HOUR_MS).unwrap_or(0);
-        self.spent = self.spent.saturating_add(whole);
+        self.spent.add(ms, rate);
     }
 
     /// A journal says that so much was spent.
     pub(super) fn at_least(&mut self, spent: u64) {
-        self.spent = self.spent.max(spent);
+        self.spent.at_least(spent);
     }
 
     /// What the machines cost that live, until all of them are ended.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use super::caps::Alive;
 use super::{
     BACKOFF_MS, BATCH, COOL_DOWN_MS, CloudCall, DOOMED_MS, Demand, FleetRecord, Hold, JOIN_MS, LOOK_MS,
-    LaunchAnswer, LaunchId, MachineFleet, MachineId, Market, Markets, NEVER_JOINED, SeenMachine, VISIBLE_MS,
+    LaunchAnswer, LaunchId, MachineFleet, MachineId, Market, Markets, NEVER_JOINED, OpenLaunch, RETIRE_MS,
+    SOON_MS, SeenMachine, VISIBLE_MS,
 };
 use crate::id::Time;
 
@@ -24,7 +25,7 @@ impl MachineFleet {
         self.bill(now);
         let mut records = Vec::new();
         if now >= self.next_bill {
-            records.push(FleetRecord::Billed { spent: self.spent(), wall_ms });
+            records.push(FleetRecord::Billed(self.spent_until(wall_ms)));
         }
         self.hold = None;
         let missing = demand.slots().saturating_sub(self.slots());
@@ -56,7 +57,7 @@ impl MachineFleet {
     fn slots(&self) -> u64 {
         let slots = |pool: usize| self.pools.get(pool).map_or(0, |pool| u64::from(pool.slots));
         let machines = self.machines.values();
-        let machines = machines.filter(|machine| machine.ending.is_none() && machine.doomed.is_none());
+        let machines = machines.filter(|machine| machine.is_staying());
         let open = self.open.values().map(|open| slots(open.launch.pool) * u64::from(open.launch.count));
         machines.map(|machine| slots(machine.pool)).chain(open).sum()
     }
@@ -64,8 +65,8 @@ impl MachineFleet {
     /// The cheapest pool that may be asked now, for each trial at once; on demand only where that is allowed.
     fn best(&self, now: Time) -> Option<(usize, Market)> {
         let among = |market: Market| {
-            let free = (0..self.pools.len())
-                .filter(|pool| self.cool.get(&(*pool, market)).is_none_or(|until| *until <= now));
+            let free = self.usable.iter().copied();
+            let free = free.filter(|pool| self.cool.get(&(*pool, market)).is_none_or(|until| *until <= now));
             free.min_by_key(|pool| {
                 let pool = &self.pools[*pool];
                 u128::from(pool.price(market)) * 1_000 / u128::from(pool.slots.max(1))
@@ -85,12 +86,17 @@ impl MachineFleet {
         self.bill(now);
         let over = demand.backlog == 0 || self.caps.is_spent(self.rate());
         let mut calls = Vec::new();
-        for open in self.open.values_mut().filter(|open| !over && !open.called && open.next <= now) {
+        let known = self.pools.len();
+        let due =
+            |open: &&mut OpenLaunch| !over && !open.called && open.next <= now && open.launch.pool < known;
+        for open in self.open.values_mut().filter(due) {
             open.called = true;
             open.tried = now;
-            calls.push(CloudCall::Launch(open.launch.clone()));
+            let pool = self.pools[open.launch.pool].clone();
+            calls.push(CloudCall::Launch(open.launch.clone(), pool));
         }
-        let end = self.ending(now, demand, over);
+        let (end, silent) = self.ending(now, demand, over);
+        calls.extend(silent.map(CloudCall::Console));
         for id in &end {
             if let Some(machine) = self.machines.get_mut(id) {
                 machine.ending = Some(now);
@@ -98,6 +104,8 @@ impl MachineFleet {
         }
         if !end.is_empty() {
             calls.push(CloudCall::Terminate(end));
+            // Whether they are gone is wanted soon.
+            self.next_look = self.next_look.min(now.after_ms(SOON_MS));
         }
         if self.looking.is_none() && self.next_look <= now {
             self.looking = Some(now);
@@ -106,28 +114,37 @@ impl MachineFleet {
         calls
     }
 
-    /// The machines that are to end now.
-    fn ending(&mut self, now: Time, demand: Demand, over: bool) -> Vec<MachineId> {
+    /// The machines that are to end now, and one of them that never worked.
+    fn ending(&mut self, now: Time, demand: Demand, over: bool) -> (Vec<MachineId>, Option<MachineId>) {
         let mut end = Vec::new();
         let mut failed = 0;
+        let mut silent = None;
         let mut idle = Vec::new();
         for (id, machine) in &self.machines {
             if machine.ending.is_some_and(|asked| now.ms_since(asked) < 2 * LOOK_MS) {
                 continue;
             }
             let late = |since: Time, most: u64| now.ms_since(since) >= most;
-            let never_joined = !machine.joined && late(machine.since, JOIN_MS);
+            let never_joined = machine.heard.is_none() && late(machine.since, JOIN_MS);
+            let is_silent = machine.heard.is_some_and(|heard| late(heard, JOIN_MS));
+            let has_finished = !machine.busy && machine.heard.is_some();
             if over
                 || machine.ending.is_some()
                 || never_joined
+                || is_silent
+                || machine.retiring.is_some_and(|since| has_finished || late(since, RETIRE_MS))
                 || machine.doomed.is_some_and(|at| late(at, DOOMED_MS))
             {
-                failed += u32::from(never_joined && !over && machine.ending.is_none());
+                if never_joined && !over && machine.ending.is_none() {
+                    failed += 1;
+                    silent = Some(id);
+                }
                 end.push(id.clone());
-            } else if machine.joined && !machine.busy && machine.doomed.is_none() {
+            } else if has_finished && machine.doomed.is_none() {
                 idle.push((self.pools[machine.pool].price(machine.market), machine.pool, id.clone()));
             }
         }
+        let silent = silent.cloned();
         self.never_joined += failed;
         let mut spare = self.slots().saturating_sub(demand.slots());
         // The dearest first.
@@ -139,7 +156,7 @@ impl MachineFleet {
                 end.push(id);
             }
         }
-        end
+        (end, silent)
     }
 
     /// What the answer to a launch means.

@@ -4,16 +4,22 @@
 //! answered as if it lived. Every launch is recorded before it is asked for, and asked for again under its token until AWS has said
 //! what became of it.
 
+mod call;
 mod caps;
 mod decide;
+mod meter;
+mod records;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
+pub use self::call::{
+    Bill, CloudCall, Demand, FleetRecord, FleetSetup, Hold, Launch, LaunchAnswer, LaunchId, MachineId,
+    Market, Markets, Pool, SeenMachine,
+};
 pub use self::caps::{Caps, MICROS};
+use self::meter::Meter;
 use crate::id::Time;
 
 /// A pool of one type in one zone is left alone so long after it had no capacity, in milliseconds.
@@ -24,10 +30,14 @@ pub const JOIN_MS: u64 = 480_000;
 pub const NEVER_JOINED: u32 = 3;
 /// A machine that was said to be taken away and is still there so much later is ended, in milliseconds.
 pub const DOOMED_MS: u64 = 600_000;
+/// A worker that is to finish gets so long, in milliseconds.
+pub const RETIRE_MS: u64 = 300_000;
 /// What was just started is not seen by everybody before so many milliseconds.
 pub const VISIBLE_MS: u64 = 120_000;
 /// Between two looks at what is there, in milliseconds.
 pub const LOOK_MS: u64 = 30_000;
+/// Before a look after machines were ended, in milliseconds.
+const SOON_MS: u64 = 3_000;
 /// Between two records of what was spent, in milliseconds.
 const BILL_MS: u64 = 30_000;
 /// Most machines that one launch starts.
@@ -35,190 +45,30 @@ const BATCH: u32 = 20;
 /// The first wait after an answer that did not come, and the longest, in milliseconds.
 const BACKOFF_MS: (u64, u64) = (2_000, 60_000);
 
-/// A launch's number in its sweep; the cloud is told it as a tag and, hashed, as the token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct LaunchId(pub u64);
-
-/// A machine, as the cloud calls it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct MachineId(pub String);
-
-/// How a machine is paid for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Market {
-    /// For less, until somebody else wants it.
-    Spot,
-    /// For the listed price, for as long as one likes.
-    OnDemand,
-}
-
-/// Which markets machines come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Markets {
-    /// Spot alone.
-    Spot,
-    /// On demand where the spot market has none.
-    SpotThenOnDemand,
-    /// On demand alone.
-    OnDemand,
-}
-
-/// One type in one zone. Prices are in millionths of a dollar an hour.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pool {
-    /// The type.
-    pub instance: String,
-    /// The zone.
-    pub zone: String,
-    /// Trials at once on one machine, above 0.
-    pub slots: u32,
-    /// The price on the spot market.
-    pub spot: u64,
-    /// The price on demand.
-    pub on_demand: u64,
-}
-
-impl Pool {
-    /// What one machine costs an hour.
-    #[must_use]
-    pub fn price(&self, market: Market) -> u64 {
-        match market {
-            Market::Spot => self.spot,
-            Market::OnDemand => self.on_demand,
-        }
-    }
-}
-
-/// A launch that was recorded: machines of one pool. The caps have allowed it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Launch {
-    id: LaunchId,
-    pool: usize,
-    market: Market,
-    count: u32,
-}
-
-impl Launch {
-    /// Its number.
-    #[must_use]
-    pub fn id(&self) -> LaunchId {
-        self.id
-    }
-
-    /// Its pool's place in the list.
-    #[must_use]
-    pub fn pool(&self) -> usize {
-        self.pool
-    }
-
-    /// How the machines are paid for.
-    #[must_use]
-    pub fn market(&self) -> Market {
-        self.market
-    }
-
-    /// How many machines.
-    #[must_use]
-    pub fn count(&self) -> u32 {
-        self.count
-    }
-}
-
-/// What became of a launch, in the cloud's words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LaunchAnswer {
-    /// These were started; fewer than were asked for is normal, and means that there is no more capacity.
-    Started(Vec<MachineId>),
-    /// There is no capacity in this pool, or no quota for it.
-    NoCapacity,
-    /// Too many calls: nothing was started, and the same call may be made again.
-    Throttled,
-    /// No answer came: what became of it is not known.
-    Lost,
-}
-
-/// A machine that is there, as the cloud says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenMachine {
-    /// Its id.
-    pub id: MachineId,
-    /// The launch that its tag names.
-    pub launch: LaunchId,
-    /// It is on its way out, and paid for no more.
-    pub ending: bool,
-}
-
-/// What has happened, for the journal: durable before anything that follows from it is asked of the cloud.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FleetRecord {
-    /// This will be asked for.
-    Intended(Launch),
-    /// AWS has said what became of it, or it has been long enough to be seen.
-    Settled(LaunchId),
-    /// A machine is there.
-    Started(MachineId, LaunchId),
-    /// A machine is not there any more, or is not paid for.
-    Gone(MachineId),
-    /// So many millionths of a dollar were spent until this millisecond of the wall's clock.
-    Billed {
-        /// Millionths of a dollar.
-        spent: u64,
-        /// Milliseconds since 1970.
-        wall_ms: u64,
-    },
-}
-
-/// What is to be asked of the cloud.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CloudCall {
-    /// Start machines, under the launch's token.
-    Launch(Launch),
-    /// End machines.
-    Terminate(Vec<MachineId>),
-    /// Say which machines there are.
-    Look,
-}
-
-/// Why no machines are started, though some are missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hold {
-    /// The cap on machines is reached.
-    Machines,
-    /// The cap on money is reached.
-    Budget,
-    /// No pool has capacity just now.
-    Capacity,
-    /// Machines start and never work.
-    NeverJoined,
-}
-
-/// What is wanted, at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Demand {
-    /// Trials that wait or run.
-    pub backlog: u64,
-    /// Trials at once, at most.
-    pub at_once: u64,
-}
-
 /// A machine that lives, as far as is known.
 #[derive(Debug, Clone)]
 struct Machine {
+    launch: LaunchId,
     pool: usize,
     market: Market,
     since: Time,
-    /// It has worked.
-    joined: bool,
+    /// When its worker was there last; `None`: it has never worked.
+    heard: Option<Time>,
     /// Trials run on it.
     busy: bool,
     /// Since when it is said to be taken away.
     doomed: Option<Time>,
+    /// Since when its worker is to finish, because there are too many machines.
+    retiring: Option<Time>,
     /// When its end was asked for last.
     ending: Option<Time>,
+}
+
+impl Machine {
+    /// It counts as one that does trials.
+    fn is_staying(&self) -> bool {
+        self.ending.is_none() && self.doomed.is_none() && self.retiring.is_none()
+    }
 }
 
 /// A launch that is not settled.
@@ -237,9 +87,18 @@ struct OpenLaunch {
 /// The fleet of machines.
 #[derive(Debug, Clone)]
 pub struct MachineFleet {
+    /// All that were ever named: launches name their places.
     pools: Vec<Pool>,
+    /// The places of those that machines may come from.
+    usable: Vec<usize>,
     caps: Caps,
     markets: Markets,
+    /// What the fleet was told last.
+    setup: Option<FleetSetup>,
+    on_demand: Meter,
+    machine_ms: u64,
+    wasted: Meter,
+    billed_to: Time,
     machines: BTreeMap<MachineId, Machine>,
     open: BTreeMap<LaunchId, OpenLaunch>,
     next_launch: u64,
@@ -260,9 +119,15 @@ impl MachineFleet {
     #[must_use]
     pub fn new(pools: Vec<Pool>, caps: Caps, markets: Markets) -> Self {
         Self {
+            usable: (0..pools.len()).collect(),
             pools,
             caps,
             markets,
+            setup: None,
+            on_demand: Meter::default(),
+            machine_ms: 0,
+            wasted: Meter::default(),
+            billed_to: Time(0),
             machines: BTreeMap::new(),
             open: BTreeMap::new(),
             next_launch: 1,
@@ -300,72 +165,40 @@ impl MachineFleet {
         self.machines.is_empty() && self.open.is_empty()
     }
 
-    /// Takes in a record, of now or of a journal; it cannot fail.
-    pub fn apply(&mut self, now: Time, record: &FleetRecord) {
-        self.bill(now);
-        match record {
-            FleetRecord::Intended(launch) => {
-                self.next_launch = self.next_launch.max(launch.id.0.saturating_add(1));
-                let open =
-                    OpenLaunch { launch: launch.clone(), tried: now, next: now, tries: 0, called: false };
-                self.open.insert(launch.id, open);
-            }
-            FleetRecord::Settled(id) => {
-                self.open.remove(id);
-            }
-            FleetRecord::Started(id, launch) => {
-                let of = self.open.get(launch).map(|open| (open.launch.pool, open.launch.market));
-                // What nobody remembers counts as the dearest.
-                let (pool, market) = of.unwrap_or((self.dearest(), Market::OnDemand));
-                let machine = Machine {
-                    pool,
-                    market,
-                    since: now,
-                    joined: false,
-                    busy: false,
-                    doomed: None,
-                    ending: None,
-                };
-                self.machines.entry(id.clone()).or_insert(machine);
-            }
-            FleetRecord::Gone(id) => {
-                self.machines.remove(id);
-            }
-            FleetRecord::Billed { spent, wall_ms } => {
-                self.caps.at_least(*spent);
-                self.billed_wall_ms = Some(*wall_ms);
-                self.next_bill = now.after_ms(BILL_MS);
-            }
-        }
-    }
-
-    /// A master begins whose journal has been applied: what lives was paid for meanwhile.
-    pub fn resume(&mut self, now: Time, wall_ms: u64) {
-        let away = self.billed_wall_ms.map_or(0, |billed| wall_ms.saturating_sub(billed));
-        let rate = self.rate();
-        self.caps.bill_for(away, rate);
-        self.bill(now);
-    }
-
     fn dearest(&self) -> usize {
         (0..self.pools.len()).max_by_key(|pool| self.pools[*pool].on_demand).unwrap_or(0)
     }
 
     /// What lives was paid for until now.
     fn bill(&mut self, now: Time) {
-        let rate = self.rate();
-        self.caps.bill(now, rate);
+        let ms = now.ms_since(self.billed_to);
+        self.billed_to = Time(self.billed_to.0.max(now.0));
+        self.bill_for(ms);
+    }
+
+    /// For so many milliseconds what lives was paid for.
+    fn bill_for(&mut self, ms: u64) {
+        if ms > 0 {
+            self.caps.bill_for(ms, self.rate());
+            self.on_demand.add(ms, self.rate_at(|pool, _| pool.on_demand));
+            self.machine_ms = self.machine_ms.saturating_add(ms.saturating_mul(self.alive()));
+        }
     }
 
     /// Millionths of a dollar an hour for everything that lives or may live.
     fn rate(&self) -> u64 {
-        let price = |pool: usize, market| self.pools.get(pool).map_or(0, |pool| pool.price(market));
+        self.rate_at(Pool::price)
+    }
+
+    fn rate_at(&self, price: impl Fn(&Pool, Market) -> u64) -> u64 {
+        let price = |pool: usize, market| self.pools.get(pool).map_or(0, |pool| price(pool, market));
         let machines = self.machines.values().map(|machine| price(machine.pool, machine.market));
         let open = self
             .open
             .values()
             .map(|open| price(open.launch.pool, open.launch.market).saturating_mul(open.launch.count.into()));
-        machines.chain(open).fold(0, u64::saturating_add)
+        let master = self.setup.as_ref().map_or(0, |setup| setup.master_price);
+        machines.chain(open).fold(master, u64::saturating_add)
     }
 
     /// Everything that lives or may live.
@@ -375,9 +208,9 @@ impl MachineFleet {
     }
 
     /// A machine's worker is there; whether trials run on it.
-    pub fn on_worker(&mut self, id: &MachineId, busy: bool) {
+    pub fn on_worker(&mut self, now: Time, id: &MachineId, busy: bool) {
         if let Some(machine) = self.machines.get_mut(id) {
-            machine.joined = true;
+            machine.heard = Some(now);
             machine.busy = busy;
             self.never_joined = 0;
         }
@@ -393,5 +226,68 @@ impl MachineFleet {
     /// A person has looked at why machines never work.
     pub fn on_resume(&mut self) {
         self.never_joined = 0;
+    }
+
+    /// Attempts that ran for so many milliseconds of one slot in all ended with their machine.
+    pub fn on_wasted(&mut self, id: &MachineId, slot_ms: u64) {
+        let Some(machine) = self.machines.get(id) else { return };
+        let pool = &self.pools[machine.pool];
+        self.wasted.add(slot_ms / u64::from(pool.slots.max(1)), pool.price(machine.market));
+    }
+
+    /// Machines whose workers are to finish what they run now, because there are more than the cap allows.
+    #[must_use]
+    pub fn retire(&mut self, now: Time) -> Vec<MachineId> {
+        let stays = |machine: &Machine| machine.ending.is_none() && machine.doomed.is_none();
+        let staying = self.machines.values().filter(|machine| stays(machine));
+        let surplus = staying.clone().count().saturating_sub(self.caps.machines() as usize);
+        let mut by_use: Vec<_> = self.machines.iter().filter(|(_, machine)| stays(machine)).collect();
+        // Those that are to finish already, then the idle, then the dearest.
+        by_use.sort_by_key(|(id, machine)| {
+            let price = self.pools[machine.pool].price(machine.market);
+            (machine.retiring.is_none(), machine.busy, std::cmp::Reverse(price), (*id).clone())
+        });
+        let chosen: Vec<MachineId> = by_use.into_iter().take(surplus).map(|(id, _)| id.clone()).collect();
+        let mut new = Vec::new();
+        for id in chosen {
+            if let Some(machine) = self.machines.get_mut(&id)
+                && machine.retiring.is_none()
+            {
+                machine.retiring = Some(now);
+                new.push(id);
+            }
+        }
+        new
+    }
+
+    /// What the fleet may do, as it was told last; `None` where there is no fleet.
+    #[must_use]
+    pub fn setup(&self) -> Option<&FleetSetup> {
+        self.setup.as_ref()
+    }
+
+    /// How many machines there are that do trials, and how many may be at most.
+    #[must_use]
+    pub fn working(&self) -> (u64, u32) {
+        let working = self.machines.values().filter(|machine| machine.heard.is_some()).count();
+        (working as u64, self.caps.machines())
+    }
+
+    /// Millionths of a dollar an hour, just now.
+    #[must_use]
+    pub fn price_now(&self) -> u64 {
+        self.rate()
+    }
+
+    /// Trials at once on this machine.
+    #[must_use]
+    pub fn slots_of(&self, id: &MachineId) -> usize {
+        self.machines.get(id).map_or(0, |machine| self.pools[machine.pool].slots as usize)
+    }
+
+    /// Machines on demand.
+    #[must_use]
+    pub fn on_demand_machines(&self) -> u64 {
+        self.machines.values().filter(|machine| machine.market == Market::OnDemand).count() as u64
     }
 }

@@ -27,7 +27,7 @@ fn step(fleet: &mut MachineFleet, now: Time, demand: Demand) -> Vec<CloudCall> {
 
 fn launch(calls: &[CloudCall]) -> Launch {
     match calls {
-        [CloudCall::Launch(launch)] => launch.clone(),
+        [CloudCall::Launch(launch, _)] => launch.clone(),
         other => panic!("no launch: {other:?}"),
     }
 }
@@ -41,6 +41,11 @@ fn ids(names: &[&str]) -> Vec<MachineId> {
     names.iter().map(|name| MachineId((*name).to_owned())).collect()
 }
 
+/// The workers of these machines run trials.
+fn works(fleet: &mut MachineFleet, now: Time, names: &[&str]) {
+    ids(names).iter().for_each(|id| fleet.on_worker(now, id, true));
+}
+
 /// A fleet of two machines that work.
 fn two(caps: Caps) -> MachineFleet {
     let mut fleet = fleet(caps, Markets::Spot);
@@ -52,7 +57,7 @@ fn two(caps: Caps) -> MachineFleet {
     );
     answer(&mut fleet, NOW, asked.id(), LaunchAnswer::Started(ids(&["i-1", "i-2"])));
     for id in ids(&["i-1", "i-2"]) {
-        fleet.on_worker(&id, true);
+        fleet.on_worker(NOW, &id, true);
     }
     assert_eq!((step(&mut fleet, NOW, MANY), fleet.machines(), fleet.hold()), (vec![], 2, None));
     fleet
@@ -108,8 +113,10 @@ fn no_launch_passes_the_cap_on_money_and_what_lives_is_ended_before_it() {
     let caps = Caps::new(100, Some(MICROS), 3_600_000);
     let mut fleet = two(caps);
     let hours = |hours: u64| NOW.after_ms(hours * 3_600_000);
+    works(&mut fleet, hours(7), &["i-1", "i-2"]);
     assert_eq!(step(&mut fleet, hours(7), MANY), []);
     assert!((840_000..840_010).contains(&fleet.spent()), "{}", fleet.spent());
+    works(&mut fleet, hours(8), &["i-1", "i-2"]);
     let calls = step(&mut fleet, hours(8), MANY);
     assert_eq!(calls, [CloudCall::Terminate(ids(&["i-1", "i-2"]))]);
     assert_eq!((step(&mut fleet, hours(8), MANY), fleet.hold()), (vec![], Some(Hold::Budget)));
@@ -121,7 +128,7 @@ fn no_launch_passes_the_cap_on_money_and_what_lives_is_ended_before_it() {
 fn what_was_spent_survives_the_master() {
     let mut fleet = fleet(Caps::new(100, Some(MICROS), 0), Markets::Spot);
     for record in [
-        FleetRecord::Billed { spent: 900_000, wall_ms: 10_000 },
+        FleetRecord::Billed(Bill { spent: 900_000, wall_ms: 10_000, ..Bill::default() }),
         FleetRecord::Intended(Launch { id: LaunchId(1), pool: 1, market: Market::Spot, count: 2 }),
         FleetRecord::Started(MachineId("i-1".to_owned()), LaunchId(1)),
         FleetRecord::Settled(LaunchId(1)),
@@ -139,7 +146,8 @@ fn a_machine_that_is_to_be_taken_away_is_replaced_at_once_and_a_false_notice_end
     let asked = launch(&step(&mut fleet, NOW, MANY));
     assert_eq!(asked.count(), 1);
     answer(&mut fleet, NOW, asked.id(), LaunchAnswer::Started(ids(&["i-3"])));
-    fleet.on_worker(&MachineId("i-3".to_owned()), true);
+    fleet.on_worker(NOW, &MachineId("i-3".to_owned()), true);
+    works(&mut fleet, NOW.after_ms(DOOMED_MS - 1), &["i-1", "i-2", "i-3"]);
     assert_eq!(step(&mut fleet, NOW.after_ms(DOOMED_MS - 1), MANY), []);
     assert_eq!(step(&mut fleet, NOW.after_ms(DOOMED_MS), MANY), [CloudCall::Terminate(ids(&["i-1"]))]);
 }
@@ -147,7 +155,7 @@ fn a_machine_that_is_to_be_taken_away_is_replaced_at_once_and_a_false_notice_end
 #[test]
 fn idle_machines_go_when_the_backlog_shrinks_and_all_when_it_is_empty() {
     let mut fleet = two(wide());
-    fleet.on_worker(&MachineId("i-2".to_owned()), false);
+    fleet.on_worker(NOW, &MachineId("i-2".to_owned()), false);
     assert_eq!(step(&mut fleet, NOW, Demand { backlog: 5, at_once: 8 }), [], "five need both");
     assert_eq!(
         step(&mut fleet, NOW, Demand { backlog: 4, at_once: 8 }),
@@ -169,10 +177,70 @@ fn machines_that_never_work_are_ended_and_three_of_them_hold_the_fleet() {
         let asked = launch(&step(&mut fleet, now, one));
         answer(&mut fleet, now, asked.id(), LaunchAnswer::Started(ids(&[&id])));
         now = now.after_ms(JOIN_MS);
-        assert_eq!(step(&mut fleet, now, one), [CloudCall::Terminate(ids(&[&id]))]);
+        let [machine] = &ids(&[&id])[..] else { panic!("one") };
+        let expected = [CloudCall::Console(machine.clone()), CloudCall::Terminate(ids(&[&id]))];
+        assert_eq!(step(&mut fleet, now, one), expected);
         fleet.apply(now, &FleetRecord::Gone(MachineId(id)));
     }
     assert_eq!((step(&mut fleet, now, one), fleet.hold()), (vec![], Some(Hold::NeverJoined)));
     fleet.on_resume();
     launch(&step(&mut fleet, now, one));
+}
+
+#[test]
+fn a_machine_whose_worker_is_silent_for_long_is_ended() {
+    let mut fleet = two(wide());
+    let then = NOW.after_ms(JOIN_MS);
+    works(&mut fleet, then, &["i-2"]);
+    assert_eq!(step(&mut fleet, then, MANY), [CloudCall::Terminate(ids(&["i-1"]))]);
+    assert_eq!(launch(&step(&mut fleet, then, MANY)).count(), 1, "it is replaced");
+}
+
+#[test]
+fn a_smaller_cap_lets_machines_finish_the_idle_and_the_dearest_first() {
+    let mut fleet = two(wide());
+    fleet.on_worker(NOW, &ids(&["i-2"])[0], false);
+    fleet.apply(NOW, &FleetRecord::Scaled(1));
+    assert_eq!(fleet.retire(NOW), ids(&["i-2"]));
+    assert_eq!(fleet.retire(NOW), [], "it was told");
+    assert_eq!(step(&mut fleet, NOW, MANY), [CloudCall::Terminate(ids(&["i-2"]))]);
+    fleet.apply(NOW, &FleetRecord::Gone(ids(&["i-2"]).remove(0)));
+    fleet.apply(NOW, &FleetRecord::Scaled(0));
+    assert_eq!(fleet.retire(NOW), ids(&["i-1"]));
+    assert_eq!(step(&mut fleet, NOW, MANY), [], "it finishes first");
+    let late = NOW.after_ms(RETIRE_MS);
+    assert_eq!(step(&mut fleet, late, MANY), [CloudCall::Terminate(ids(&["i-1"]))]);
+}
+
+#[test]
+fn a_fleet_is_made_again_by_its_records() {
+    let setup = FleetSetup {
+        pools: vec![pool("a", 70_000), pool("b", 60_000)],
+        markets: Markets::Spot,
+        machines: 10,
+        budget: Some(MICROS),
+        reserve_ms: 0,
+        master_price: 170_000,
+    };
+    let empty = || MachineFleet::new(Vec::new(), Caps::new(0, None, 0), Markets::Spot);
+    let mut fleet = empty();
+    fleet.apply(NOW, &FleetRecord::Set(setup.clone()));
+    let asked = launch(&step(&mut fleet, NOW, MANY));
+    answer(&mut fleet, NOW, asked.id(), LaunchAnswer::Started(ids(&["i-1"])));
+    // Another table of prices: what lives keeps its own.
+    let dearer = FleetSetup { pools: vec![pool("b", 90_000)], ..setup };
+    fleet.apply(NOW, &FleetRecord::Set(dearer));
+    let asked = launch(&step(&mut fleet, NOW, MANY));
+    let then = NOW.after_ms(BILL_MS);
+    let records = fleet.decide(then, then.0, MANY);
+    records.iter().for_each(|record| fleet.apply(then, record));
+    let mut again = empty();
+    let text = serde_json::to_string(&fleet.as_records()).unwrap();
+    let records: Vec<FleetRecord> = serde_json::from_str(&text).unwrap();
+    records.iter().for_each(|record| again.apply(then, record));
+    assert_eq!((again.price_now(), again.alive()), (fleet.price_now(), fleet.alive()));
+    assert_eq!(again.price_now(), 170_000 + 60_000 + 90_000 * u64::from(asked.count()));
+    assert_eq!(again.spent_until(7), fleet.spent_until(7));
+    assert_eq!((again.next_launch, &again.setup), (fleet.next_launch, &fleet.setup));
+    assert_eq!(again.as_records(), fleet.as_records());
 }

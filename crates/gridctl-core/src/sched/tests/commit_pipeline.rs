@@ -256,12 +256,12 @@ fn what_a_snapshot_holds_has_a_number() {
     let sweep = "attempts best breaker cursor doubtful failures faults frozen generations id last_seq left_out \
         lost means observed open phase settled unsure version";
     let shape = [
-        "connected epoch graces next_lease next_seq sweeps",
+        "connected epoch fleet graces next_lease next_seq sweeps",
         sweep,
         "cancelled excluded failed quarantined succeeded",
     ];
     // Where this fails, raise the number as well: a snapshot of the old shape must be passed over.
-    assert_eq!((SNAPSHOT_FORMAT, found), (3, shape.map(str::to_owned)));
+    assert_eq!((SNAPSHOT_FORMAT, found), (4, shape.map(str::to_owned)));
 }
 
 #[test]

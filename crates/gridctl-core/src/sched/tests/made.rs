@@ -72,6 +72,8 @@ pub(super) fn hello(number: u8, host: &str, slots: u32) -> Hello {
         draining: false,
         health: MachineHealth::Fit,
         cannot_run: Vec::new(),
+        machine: None,
+        taken: false,
     }
 }
 
