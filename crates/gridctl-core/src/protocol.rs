@@ -60,6 +60,14 @@ impl FrozenSweep {
         let (_, version) = self.files.iter().find(|(file, _)| file == name)?;
         Some((url, version))
     }
+
+    /// What the image was pinned to when the sweep was submitted: `name@sha256:...` where a registry
+    /// has it, else the `sha256:...` that names it on the machine where it was made.
+    #[must_use]
+    pub fn image_pin(&self) -> Option<&str> {
+        let name = self.spec.image.as_ref()?;
+        self.files.iter().find(|(file, _)| file == name).map(|(_, pin)| pin.as_str())
+    }
 }
 
 /// Where a version's code and data are found.

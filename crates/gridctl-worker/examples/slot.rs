@@ -2,5 +2,5 @@
 //! start itself as `gridctl slot`.
 
 fn main() -> std::process::ExitCode {
-    gridctl_worker::slot::main()
+    gridctl_worker::slot::main(gridctl_worker::slot::SlotWay::Pipes)
 }

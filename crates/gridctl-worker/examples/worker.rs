@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         gpus: None,
         mark: dir.display().to_string(),
         slot_program: SlotProgram { path: PathBuf::from(slot_program), args: Vec::new() },
+        carried: None,
+        container_disk_mib: 1_024,
         own_output: Vec::new(),
         slot_silence: Duration::from_millis(SILENCE_MS),
         parent_pipe: rest.iter().any(|arg| arg == "--parent-pipe"),

@@ -189,8 +189,14 @@ impl Cgroups {
             _ => {}
         }
         let made = File::open(dir.join(self.version.kills_file())).and_then(|events| {
-            let mut made =
-                SlotCgroup { dir: dir.clone(), version: self.version, events, limit_mib: 0, kills: 0 };
+            let mut made = SlotCgroup {
+                dir: dir.clone(),
+                version: self.version,
+                events,
+                is_ours: true,
+                limit_mib: 0,
+                kills: 0,
+            };
             made.kills = made.read_kills()?;
             fs::OpenOptions::new().write(true).open(dir.join("cgroup.procs"))?;
             Ok(made)
@@ -214,12 +220,28 @@ pub struct SlotCgroup {
     dir: PathBuf,
     version: CgroupVersion,
     events: File,
+    /// It was made here, and goes with this.
+    is_ours: bool,
     limit_mib: u64,
     /// Kills for memory that have been told.
     kills: u64,
 }
 
 impl SlotCgroup {
+    /// The cgroup that another has made for the process `pid`, to tell kills for memory there.
+    pub(crate) fn of_process(pid: u32) -> Option<Self> {
+        let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+        let (own, mounts) = (read(format!("/proc/{pid}/cgroup")), read("/proc/self/mountinfo".to_owned()));
+        let versions = [CgroupVersion::Two, CgroupVersion::One];
+        let found = versions.into_iter().filter_map(|version| Cgroups::locate(version, &own, &mounts));
+        found.into_iter().find_map(|Cgroups { version, own: dir, .. }| {
+            let events = File::open(dir.join(version.kills_file())).ok()?;
+            let mut made = Self { dir, version, events, is_ours: false, limit_mib: 0, kills: 0 };
+            made.kills = made.read_kills().ok()?;
+            Some(made)
+        })
+    }
+
     /// Moves a process here; what it starts from then on is here as well.
     ///
     /// # Errors
@@ -316,7 +338,7 @@ fn kills(text: &str) -> Option<u64> {
 
 impl Drop for SlotCgroup {
     fn drop(&mut self) {
-        for _ in 0..20 {
+        for _ in 0..if self.is_ours { 20 } else { 0 } {
             match fs::remove_dir(&self.dir) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => thread::sleep(PAUSE),
                 _ => return,

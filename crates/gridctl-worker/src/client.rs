@@ -10,10 +10,12 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::unix::pipe;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, pipe};
 
 use crate::cgroup::SlotCgroup;
-use crate::slot::{FrameError, Frames, SlotBody, SlotEvent, SlotRequest, put_frame};
+use crate::container::{ContainerError, SlotContainer};
+use crate::slot::{FrameError, Frames, SlotEvent, SlotProgram, SlotRequest, put_frame};
 
 /// A slot that was told to end has so long for it.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -29,11 +31,19 @@ pub enum SlotError {
         /// Why.
         error: io::Error,
     },
+    /// Its container could not be started.
+    #[error("cannot start the slot's container: {0}")]
+    Container(#[from] ContainerError),
     /// It was asked for a sign, and gave none.
     #[error(
         "the slot process did not answer for {0} s: what ran there was ended, and another one takes its place"
     )]
     Silent(u64),
+    /// It wrote more into its container's root than it may.
+    #[error(
+        "the trial wrote more into the root of its container than it may: --container-disk allows more; what is to be kept belongs into $GRID_OUTPUT_DIR"
+    )]
+    Full,
     /// Its pipe broke: it was killed, say.
     #[error("the slot process has ended ({0})")]
     Gone(String),
@@ -45,12 +55,58 @@ pub enum SlotError {
 /// A slot process, as its worker has it.
 #[derive(Debug)]
 pub struct SlotClient {
-    child: Child,
-    requests: pipe::Sender,
-    events: pipe::Receiver,
+    peer: SlotPeer,
+    requests: RequestEnd,
+    events: EventEnd,
     frames: Frames,
     /// What the pipe has not taken yet.
     outgoing: Vec<u8>,
+}
+
+/// What a slot is to its worker.
+#[derive(Debug)]
+enum SlotPeer {
+    Process(Child),
+    Container(SlotContainer),
+}
+
+/// By what requests go.
+#[derive(Debug)]
+enum RequestEnd {
+    Pipe(pipe::Sender),
+    Socket(OwnedWriteHalf),
+}
+
+impl RequestEnd {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Pipe(pipe) => pipe.try_write(bytes),
+            Self::Socket(socket) => socket.try_write(bytes),
+        }
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        match self {
+            Self::Pipe(pipe) => pipe.writable().await,
+            Self::Socket(socket) => socket.writable().await,
+        }
+    }
+}
+
+/// By what events come.
+#[derive(Debug)]
+enum EventEnd {
+    Pipe(pipe::Receiver),
+    Socket(OwnedReadHalf),
+}
+
+impl EventEnd {
+    async fn read_buf(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Pipe(pipe) => pipe.read_buf(buffer).await,
+            Self::Socket(socket) => socket.read_buf(buffer).await,
+        }
+    }
 }
 
 impl SlotClient {
@@ -58,20 +114,36 @@ impl SlotClient {
     ///
     /// # Errors
     /// [`SlotError::Start`].
-    pub fn start(body: &SlotBody, cgroup: Option<&SlotCgroup>) -> Result<Self, SlotError> {
-        let failed = |error| SlotError::Start { path: body.program().to_owned(), error };
-        let spawned = body.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    pub fn start(program: &SlotProgram, cgroup: Option<&SlotCgroup>) -> Result<Self, SlotError> {
+        let failed = |error| SlotError::Start { path: program.path.clone(), error };
+        let spawned = program.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = spawned.map_err(failed)?;
         let made = Self::connect(&mut child, cgroup);
         match made {
-            Ok((requests, events)) => {
-                Ok(Self { child, requests, events, frames: Frames::default(), outgoing: Vec::new() })
-            }
+            Ok((requests, events)) => Ok(Self {
+                peer: SlotPeer::Process(child),
+                requests: RequestEnd::Pipe(requests),
+                events: EventEnd::Pipe(events),
+                frames: Frames::default(),
+                outgoing: Vec::new(),
+            }),
             Err(error) => {
                 drop(child.kill());
                 drop(child.wait());
                 Err(failed(error))
             }
+        }
+    }
+
+    /// A slot that is a container, with the connection to its supervisor.
+    pub(crate) fn in_container(container: SlotContainer, stream: UnixStream) -> Self {
+        let (events, requests) = stream.into_split();
+        Self {
+            peer: SlotPeer::Container(container),
+            requests: RequestEnd::Socket(requests),
+            events: EventEnd::Socket(events),
+            frames: Frames::default(),
+            outgoing: Vec::new(),
         }
     }
 
@@ -89,10 +161,21 @@ impl SlotClient {
         Ok((requests, pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?))
     }
 
-    /// The slot's process.
+    /// The slot's process, if it is a child of this one.
     #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    pub fn pid(&self) -> Option<u32> {
+        match &self.peer {
+            SlotPeer::Process(child) => Some(child.id()),
+            SlotPeer::Container(_) => None,
+        }
+    }
+
+    /// The container, if the slot is one.
+    pub(crate) fn container(&self) -> Option<&SlotContainer> {
+        match &self.peer {
+            SlotPeer::Process(_) => None,
+            SlotPeer::Container(container) => Some(container),
+        }
     }
 
     /// Sends a request, or as much of it as the pipe takes at once: [`Self::event`] sends the rest.
@@ -147,35 +230,59 @@ impl SlotClient {
     /// about to start.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        let pid = self.pid().or_else(|| self.container()?.pid()).unwrap_or_default();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('D'))
     }
 
     /// Ends the slot and everything below it, and waits until that is done.
     pub async fn close(self) {
-        let Self { mut child, requests, mut events, .. } = self;
+        let Self { peer, requests, mut events, .. } = self;
         drop(requests);
-        let mut rest = vec![0; 64 << 10];
-        let ended = async { while matches!(events.read(&mut rest).await, Ok(1..)) {} };
-        if tokio::time::timeout(CLOSE_WITHIN, ended).await.is_err() {
-            tracing::warn!("the slot process {} did not end by itself", child.id());
-            drop(child.kill());
+        let mut rest = Vec::with_capacity(64 << 10);
+        let ended = async {
+            while matches!(events.read_buf(&mut rest).await, Ok(1..)) {
+                rest.clear();
+            }
+        };
+        let ended = tokio::time::timeout(CLOSE_WITHIN, ended).await;
+        match peer {
+            SlotPeer::Process(mut child) => {
+                if ended.is_err() {
+                    tracing::warn!("the slot process {} did not end by itself", child.id());
+                    drop(child.kill());
+                }
+                // Its pipe has closed, or it was killed: it is gone in a moment.
+                drop(tokio::task::spawn_blocking(move || child.wait()).await);
+            }
+            SlotPeer::Container(container) => container.remove().await,
         }
-        // Its pipe has closed, or it was killed: it is gone in a moment.
-        drop(tokio::task::spawn_blocking(move || child.wait()).await);
     }
 
     /// Ends the slot process alone, at once: for one that does not answer. What was below it is for
     /// [`crate::marks`].
-    pub fn kill(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+    pub fn kill_process(&mut self) {
+        if let SlotPeer::Process(child) = &mut self.peer {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+
+    /// Ends a slot that is a container, with all that is in it.
+    pub(crate) async fn end_container(&mut self) {
+        if let SlotPeer::Container(container) = &self.peer {
+            container.remove().await;
+        }
     }
 
     fn gone(&mut self, what: &str) -> SlotError {
-        match self.child.try_wait() {
-            Ok(Some(status)) => SlotError::Gone(status.to_string()),
-            _ => SlotError::Gone(what.to_owned()),
+        match &mut self.peer {
+            SlotPeer::Process(child) => match child.try_wait() {
+                Ok(Some(status)) => SlotError::Gone(status.to_string()),
+                _ => SlotError::Gone(what.to_owned()),
+            },
+            SlotPeer::Container(container) if container.is_full() => SlotError::Full,
+            SlotPeer::Container(_) => SlotError::Gone("its container has ended".to_owned()),
         }
     }
 }

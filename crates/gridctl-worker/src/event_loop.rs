@@ -332,7 +332,8 @@ impl WorkerLoop {
             work
         });
         let is_in_s3 = start.sweep.s3_data().is_some();
-        let assignment = Assignment { start, orders: ordered, data: None };
+        let image = self.code.image((start.grant.sweep, start.grant.version));
+        let assignment = Assignment { start, orders: ordered, data: None, image };
         if is_in_s3 {
             let datasets = Arc::clone(&machine.datasets);
             self.staging.spawn(bring(datasets, assignment, (work.clone(), say.clone())));

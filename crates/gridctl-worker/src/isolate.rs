@@ -14,7 +14,7 @@ use gridctl_storage::owned::remove_tree;
 use gridctl_storage::shared_dirs::is_shared;
 use ignore::{DirEntry, WalkBuilder};
 
-use crate::scratch::named;
+use crate::scratch::{Owner, named};
 
 /// Directories that a copy has as links: environments, version control, and what trackers keep.
 const LINKED: [&str; 7] = [".git", ".hg", ".venv", "venv", "node_modules", "wandb", "mlruns"];
@@ -147,6 +147,17 @@ impl Contents {
         Ok(Self { entries })
     }
 
+    /// A link to `from`, if there is one, leads to `to` instead: there is where the attempt sees it.
+    pub(crate) fn lead(&mut self, from: &Path, to: &Path) {
+        for entry in self.entries.values_mut() {
+            if let Entry::Link(target) = entry
+                && target == from
+            {
+                to.clone_into(target);
+            }
+        }
+    }
+
     /// How many files there are, and their bytes.
     #[must_use]
     pub fn size(&self) -> (usize, u64) {
@@ -206,6 +217,8 @@ pub fn led(dir: &Path, relative: &Path, target: &Path) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct IsolatedCopy {
     root: PathBuf,
+    /// Who is to write there, where that is not this process's own user.
+    owner: Option<Owner>,
     /// Files as they were in the workdir and in the copy when they were copied.
     copied: BTreeMap<PathBuf, (Stamp, Stamp)>,
     /// How often it was begun elsewhere, since something could not be removed.
@@ -214,8 +227,8 @@ pub(crate) struct IsolatedCopy {
 
 impl IsolatedCopy {
     /// None yet, at `root`, which is made.
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, copied: BTreeMap::new(), moves: 0 }
+    pub(crate) fn new(root: PathBuf, owner: Option<Owner>) -> Self {
+        Self { root, owner, copied: BTreeMap::new(), moves: 0 }
     }
 
     /// Where it is.
@@ -244,14 +257,14 @@ impl IsolatedCopy {
     }
 
     fn bring(&mut self, dir: &Path, contents: &Contents) -> io::Result<()> {
-        make_dir(&self.root, 0o700)?;
+        self.make_dir(&self.root, 0o700)?;
         self.remove_others(Path::new(""), contents)?;
         self.copied.retain(|path, _| contents.entries.contains_key(path));
         for (path, entry) in &contents.entries {
             let to = self.root.join(path);
             match entry {
                 // What is in it has to be written.
-                Entry::Dir(mode) => make_dir(&to, mode | 0o700)?,
+                Entry::Dir(mode) => self.make_dir(&to, mode | 0o700)?,
                 Entry::Link(target) => {
                     if fs::read_link(&to).ok().as_ref() != Some(target) {
                         named(&to, remove(&to).and_then(|()| symlink(target, &to)))?;
@@ -261,6 +274,11 @@ impl IsolatedCopy {
             }
         }
         Ok(())
+    }
+
+    fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+        make_dir(path, mode)?;
+        self.owner.map_or(Ok(()), |owner| owner.give(path))
     }
 
     /// Copies the file `from` to `path`, unless both are as they were.
@@ -273,6 +291,9 @@ impl IsolatedCopy {
         named(&to, remove(&to))?;
         // A clone where the file system has them.
         named(from, fs::copy(from, &to))?;
+        if let Some(owner) = self.owner {
+            owner.give(&to)?;
+        }
         let copied = named(&to, age(&to, stamp))?;
         // What was written just now may be written again and be stamped with the same tick.
         if copied.changed.0 - stamp.modified.0 > 1 {

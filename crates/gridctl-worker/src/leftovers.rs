@@ -61,6 +61,17 @@ pub fn end_dead_and_runs(work: &Path) -> EndedLeftovers {
     end(work, true)
 }
 
+/// The names of the workers below `work` that live.
+#[cfg(feature = "docker")]
+pub(crate) fn living(work: &Path) -> Vec<String> {
+    let found = found_in(work, |name| name.parse::<WorkerId>().is_ok());
+    let names = found.into_iter().filter_map(|found| match found {
+        Found::Held { path, .. } => Some(path.file_name()?.to_str()?.to_owned()),
+        Found::Abandoned(_) => None,
+    });
+    names.collect()
+}
+
 fn end(work: &Path, runs_are_dead: bool) -> EndedLeftovers {
     let mut ended = EndedLeftovers::default();
     for found in found_in(work, |name| name.parse::<WorkerId>().is_ok()) {

@@ -8,6 +8,7 @@ pub mod client;
 pub mod clock;
 mod code;
 pub mod connection;
+pub mod container;
 mod event_loop;
 pub mod health;
 pub mod isolate;

@@ -11,10 +11,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use gridctl_storage::owned::{self, OwnedDir};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::process::geteuid;
 
 use crate::isolate::IsolatedCopy;
+
+mod contained;
+
+pub(crate) use contained::{ContainerDirs, Owner};
 
 /// Directories for memory-backed files begin with this.
 const MEMORY_PREFIX: &str = "gridctl-";
@@ -61,7 +65,7 @@ impl WorkDir {
     /// As the system says; the error names the directory.
     pub fn slot(&self, slot: u32, set: usize) -> io::Result<Scratch> {
         self.renew()?;
-        Scratch::make(&self.dir, self.memory.as_deref(), &format!("{slot}.{set}"))
+        Scratch::make(&self.dir, self.memory.as_deref(), (&format!("{slot}.{set}"), None))
     }
 
     /// Makes anew what somebody has removed.
@@ -101,6 +105,8 @@ fn memory_dir(name: &str) -> Option<OwnedDir> {
 /// A set of directories and files of a slot, for one attempt at a time.
 #[derive(Debug)]
 pub struct Scratch {
+    /// Who is to write there, where that is not this process's own user.
+    owner: Option<Owner>,
     /// How often the set was made elsewhere, since a trainer left what cannot be removed.
     moves: u64,
     root: PathBuf,
@@ -131,10 +137,11 @@ pub struct LeftBehind {
 }
 
 impl Scratch {
-    fn make(work: &Path, memory: Option<&Path>, name: &str) -> io::Result<Self> {
+    fn make(work: &Path, memory: Option<&Path>, (name, owner): (&str, Option<Owner>)) -> io::Result<Self> {
         let root = work.join(name);
         let files = memory.unwrap_or(root.as_path());
         let scratch = Self {
+            owner,
             moves: 0,
             output: root.join("output"),
             checkpoint: root.join("checkpoint"),
@@ -147,12 +154,27 @@ impl Scratch {
             root,
         };
         for dir in [&scratch.root, &scratch.output, &scratch.checkpoint] {
-            make_dir(dir)?;
+            scratch.make_dir(dir)?;
         }
         for dir in [&scratch.output, &scratch.checkpoint] {
             named(dir, mark_untouched(dir))?;
         }
         Ok(scratch)
+    }
+
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        make_dir(dir)?;
+        self.owner.map_or(Ok(()), |owner| owner.give(dir))
+    }
+
+    /// Who is to write there, where that is not this process's own user.
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        self.owner
+    }
+
+    /// Lets the attempt's user have what was put into `dir`, one of this slot's two, for it.
+    pub(crate) fn give(&self, dir: &Path) -> io::Result<()> {
+        self.owner.map_or(Ok(()), |owner| owner.give_all(dir))
     }
 
     /// The directory above all of them.
@@ -170,7 +192,7 @@ impl Scratch {
 
     /// Takes the copy of a workdir, to make it ready for the next trainer and give it back.
     pub(crate) fn take_copy(&mut self) -> IsolatedCopy {
-        self.copy.take().unwrap_or_else(|| IsolatedCopy::new(self.root.join("code")))
+        self.copy.take().unwrap_or_else(|| IsolatedCopy::new(self.root.join("code"), self.owner))
     }
 
     /// Gives back the copy, and says where it is.
@@ -192,7 +214,7 @@ impl Scratch {
         let name = self.root.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let name = format!("{}-{moves}", name.split('-').next().unwrap_or_default());
         let memory = self.params.parent().filter(|dir| *dir != self.root);
-        let moved = Self::make(self.root.parent().unwrap_or(&self.root), memory, &name)?;
+        let moved = Self::make(self.root.parent().unwrap_or(&self.root), memory, (&name, self.owner))?;
         *self = Self { moves, ..moved };
         self.clean_here()
     }
@@ -207,7 +229,7 @@ impl Scratch {
         }
         let untouched = std::mem::take(&mut self.untouched);
         if !untouched || !is_untouched(&self.output) || !is_untouched(&self.checkpoint) {
-            make_dir(&self.root)?;
+            self.make_dir(&self.root.clone())?;
             for dir in [self.output.clone(), self.checkpoint.clone()] {
                 self.clear(&dir)?;
             }
@@ -271,7 +293,7 @@ impl Scratch {
             Ok(_) => named(dir, self.put_away(dir))?,
             Err(_) => {}
         }
-        make_dir(dir)?;
+        self.make_dir(dir)?;
         named(dir, mark_untouched(dir))
     }
 
@@ -284,11 +306,19 @@ impl Scratch {
         std::thread::Builder::new().name("remove".to_owned()).spawn(move || remove(&aside)).map(drop)
     }
 
-    /// Writes a file of parameters: readable by the trainer's user alone.
+    /// Writes the files of parameters.
     ///
     /// # Errors
     /// As the system says; the error names the file.
-    pub fn write(path: &Path, text: &str) -> io::Result<()> {
+    pub fn write_params(&self, json: &str, wandb: &str) -> io::Result<()> {
+        for (path, text) in [(&self.params, json), (&self.wandb, wandb)] {
+            Self::write(path, text, self.owner)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a file: readable by the trainer's user alone.
+    fn write(path: &Path, text: &str, owner: Option<Owner>) -> io::Result<()> {
         // A link would lead elsewhere, and a pipe would never answer.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let mut options = OpenOptions::new();
@@ -305,6 +335,9 @@ impl Scratch {
         };
         let written = file.and_then(|mut file| {
             file.write_all(text.as_bytes())?;
+            if let Some(Owner { uid, gid }) = owner {
+                rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+            }
             // To overwrite and then cut is cheaper than to empty first: most files keep their
             // length.
             let length = text.len() as u64;
@@ -469,7 +502,7 @@ mod tests {
             scratch.clean().unwrap();
             assert_ne!(scratch.metrics, stuck.0, "{turn}");
             assert!(!scratch.metrics.exists() && scratch.output.is_dir(), "{turn}");
-            Scratch::write(&scratch.params, "{}").unwrap();
+            Scratch::write(&scratch.params, "{}", None).unwrap();
         }
         assert!(stuck.0.exists());
     }
@@ -496,7 +529,7 @@ mod tests {
             }
             deed();
             for path in [&scratch.params, &scratch.wandb] {
-                Scratch::write(path, "{}").unwrap();
+                Scratch::write(path, "{}", None).unwrap();
                 assert!(fs::symlink_metadata(path).unwrap().is_file(), "{name}");
                 assert_eq!(fs::read_to_string(path).unwrap(), "{}", "{name}");
             }
@@ -508,10 +541,10 @@ mod tests {
     fn parameters_are_for_the_user_alone_and_go_with_the_worker() {
         let temp = tempfile::tempdir().unwrap();
         let (work, scratch) = scratch(temp.path());
-        Scratch::write(&scratch.params, "{\"a\":1,\"b\":2}").unwrap();
-        Scratch::write(&scratch.params, "{\"a\":1,\"b\":22}").unwrap();
+        Scratch::write(&scratch.params, "{\"a\":1,\"b\":2}", None).unwrap();
+        Scratch::write(&scratch.params, "{\"a\":1,\"b\":22}", None).unwrap();
         assert_eq!(fs::read_to_string(&scratch.params).unwrap(), "{\"a\":1,\"b\":22}");
-        Scratch::write(&scratch.params, "{}").unwrap();
+        Scratch::write(&scratch.params, "{}", None).unwrap();
         assert_eq!(fs::read_to_string(&scratch.params).unwrap(), "{}");
         assert_eq!(fs::metadata(&scratch.params).unwrap().mode() & 0o777, 0o600);
         drop(work);

@@ -25,6 +25,7 @@ use crate::address::{Address, Bearer};
 use crate::attempt::{Datasets, KeptPlace, PreparedVersions, WorkerMachine};
 use crate::cgroup::CgroupSupport;
 use crate::clock;
+use crate::container::ContainerSite;
 use crate::event_loop::{LoopEnd, MasterSide, Wish, WorkerLoop};
 use crate::health;
 use crate::join::{self, Join, JoinFileError};
@@ -32,7 +33,7 @@ use crate::leftovers::{self, Traces};
 use crate::live::LiveOutputs;
 use crate::resources;
 use crate::scratch::WorkDir;
-use crate::slot::{SlotBody, SlotProgram};
+use crate::slot::SlotProgram;
 use crate::workdir::Workdirs;
 
 /// Between publications of a checkpoint that goes on changing, in milliseconds.
@@ -85,6 +86,10 @@ pub struct WorkerConfig {
     pub own_output: Vec<(u64, u64)>,
     /// How slots are started: the running binary with `slot`.
     pub slot_program: SlotProgram,
+    /// The binary that is started in containers; `None`: that of `slot_program`.
+    pub carried: Option<PathBuf>,
+    /// MiB that a container may write into its own root.
+    pub container_disk_mib: u64,
     /// A slot that has work and is asked for a sign has so long before another takes its place.
     pub slot_silence: Duration,
     /// Standard input is a pipe from whoever started it: when that closes, everything ends at once.
@@ -160,6 +165,7 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     };
     let gpus = config.gpus.clone().unwrap_or_else(resources::gpus);
     let machine = machine(&config, id, gpus)?;
+    machine.containers.end_orphans().await;
     watchers.spawn(look_for_dead(config.work_dir.clone()));
     match health::listen(machine.work.path()) {
         Ok(listener) => drop(watchers.spawn(health::answer(listener))),
@@ -255,11 +261,15 @@ fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<Wor
     let work = WorkDir::create(&work_dir, &name, &traces.to_note());
     let work = work.map_err(begin("make the worker's directory"))?;
     let code = work_dir.parent().unwrap_or(&work_dir).join("code");
+    let carried = config.carried.clone().unwrap_or_else(|| config.slot_program.path.clone());
+    let carried = absolute(&carried)?;
+    let place = work_dir.clone();
     let apart = [Some(work_dir), cache.parent().map(Path::to_owned)].into_iter().flatten().collect();
     Ok(WorkerMachine {
         workdirs: Arc::new(Workdirs::new(apart, config.own_output.clone())),
         gridctl: config.slot_program.path.to_string_lossy().into_owned(),
-        body: SlotBody::Process(config.slot_program.clone()),
+        program: config.slot_program.clone(),
+        containers: ContainerSite::new(carried, (&config.mark, &name), &place, config.container_disk_mib),
         cache,
         code,
         datasets,

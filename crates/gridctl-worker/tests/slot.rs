@@ -10,14 +10,14 @@ use gridctl_worker::cgroup::{CgroupSupport, SlotCgroup};
 use gridctl_worker::client::SlotClient;
 use gridctl_worker::marks::{MARK_VARIABLE, end_marked, is_alive};
 use gridctl_worker::slot::{
-    OutputStream, SlotBody, SlotEvent, SlotProgram, SlotRequest, StartFault, TrainerExit, TrainerStart,
+    OutputStream, SlotEvent, SlotProgram, SlotRequest, StartFault, TrainerExit, TrainerStart,
 };
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The slot process, which Cargo builds as an example beside the tests.
-fn program() -> SlotBody {
+fn program() -> SlotProgram {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().unwrap().parent().unwrap().join("examples/slot");
     assert!(
@@ -25,7 +25,7 @@ fn program() -> SlotBody {
         "{} is built by `cargo test` without `--test`, or by `--examples`",
         path.display()
     );
-    SlotBody::Process(SlotProgram { path, args: Vec::new() })
+    SlotProgram { path, args: Vec::new() }
 }
 
 /// What a trainer did.
@@ -139,7 +139,7 @@ async fn a_flood_of_output_arrives_whole_and_waits_for_the_reader_in_bounded_mem
         line.split_ascii_whitespace().next().unwrap().parse().unwrap()
     };
     // Not reading for a while: the trainer has to wait.
-    let pid = slot.client.pid();
+    let pid = slot.client.pid().unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(rss(pid) < 16 << 10, "{} KiB", rss(pid));
     let seen = slot.follow().await;
@@ -191,7 +191,7 @@ async fn when_the_worker_goes_everything_goes() {
         }
     }
     let mut all = pids(&said);
-    all.push(slot.client.pid());
+    all.push(slot.client.pid().unwrap());
     drop(slot);
     until("all are gone", || !all.iter().any(|pid| is_alive(*pid))).await;
 }
@@ -207,7 +207,7 @@ async fn what_a_killed_slot_leaves_is_found_by_its_mark() {
             said.extend(bytes);
         }
     }
-    slot.client.kill();
+    slot.client.kill_process();
     assert!(slot.client.event().await.is_err());
     let all = pids(&said);
     assert!(all.iter().all(|pid| is_alive(*pid)), "{all:?}");
@@ -357,7 +357,7 @@ async fn nobody_waits_for_a_slot_that_does_not_read() {
     let mut slot = Slot::new(&[], None).await;
     slot.begin(&["sleep", "300"], Path::new("/")).await;
     while !matches!(slot.event().await, SlotEvent::Started { .. }) {}
-    let pid = rustix::process::Pid::from_raw(i32::try_from(slot.client.pid()).unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(slot.client.pid().unwrap()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
     let large = vec![("LARGE".to_owned(), "x".repeat(1 << 20))];
     slot.client.send(&SlotRequest::Base { env: large }).unwrap();

@@ -36,8 +36,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    if matches!(cli.command, Command::Slot) {
-        return gridctl_worker::slot::main();
+    if let Command::Slot(args) = cli.command {
+        return gridctl_worker::slot::main(args.into());
     }
     match dispatch(cli) {
         Ok(exit) => exit.into(),
@@ -101,7 +101,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Master(args) => commands::daemon::master(&args, &settings()?),
         Command::Worker(args) => commands::daemon::worker(&args, &settings()?),
         // `main` has started it already.
-        Command::Slot => Ok(Exit::Ok),
+        Command::Slot(_) => Ok(Exit::Ok),
         #[cfg(feature = "train")]
         Command::Train(args) => train(args),
         Command::Rebuild(args) => commands::rebuild::run(&args, &settings()?),

@@ -62,6 +62,19 @@ impl BaseEnv {
         Self(vars)
     }
 
+    /// The base for trials of `frozen` in containers of an image, from the image's variables; of the
+    /// caller's those alone get in that the sweep file declares as secrets.
+    pub fn in_image(
+        frozen: &FrozenSweep,
+        image: impl Iterator<Item = (String, String)>,
+        caller: impl Iterator<Item = (String, String)>,
+    ) -> Self {
+        let mut vars: BTreeMap<String, String> = image.filter(|(name, _)| !is_own(frozen, name)).collect();
+        vars.extend(caller.filter(|(name, _)| frozen.spec.secrets.contains(name)));
+        vars.extend(frozen.env.iter().cloned());
+        Self(vars)
+    }
+
     /// The values of the variables that nobody is to see, as far as trials of `frozen` have them.
     #[must_use]
     pub fn secrets(&self, frozen: &FrozenSweep) -> Secrets {

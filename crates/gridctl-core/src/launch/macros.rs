@@ -186,7 +186,10 @@ pub(super) fn expand(
     trial: &[(String, String)],
     base: &BaseEnv,
 ) -> Result<Vec<String>, LaunchError> {
-    let mut argv = Vec::new();
+    let mut argv = launch.site.entrypoint.clone();
+    if launch.frozen.spec.command.is_empty() {
+        argv.extend(launch.site.own_command.iter().cloned());
+    }
     let expansion = Expansion { launch, trial, base };
     for word in &launch.frozen.spec.command {
         match pieces(word)?.as_slice() {

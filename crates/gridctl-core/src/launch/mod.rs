@@ -28,6 +28,10 @@ pub type Variables = Vec<(String, String)>;
 pub struct Site {
     /// The running binary, which `gridctl` as first word of a command means.
     pub gridctl: String,
+    /// What stands before the command: an image's entrypoint.
+    pub entrypoint: Vec<String>,
+    /// What is started where the sweep names no command: an image's own.
+    pub own_command: Vec<String>,
     /// What `${interpreter}` is; `python` unless the machine says otherwise.
     pub interpreter: String,
     /// `GRID_METRICS_FILE`: not there yet, the trainer appends to it.

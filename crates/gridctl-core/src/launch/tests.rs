@@ -62,6 +62,8 @@ fn grant(params: &str) -> Grant {
 
 fn site() -> Site {
     Site {
+        entrypoint: Vec::new(),
+        own_command: Vec::new(),
         gridctl: "/opt/gridctl".into(),
         interpreter: "python".into(),
         metrics_file: "/s/metrics.jsonl".into(),

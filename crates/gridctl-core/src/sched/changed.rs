@@ -63,6 +63,11 @@ impl FrozenSweep {
         if self.spec.image != new.spec.image {
             let show = |image: &Option<String>| image.clone().unwrap_or_else(|| "none".to_owned());
             lines.push(format!("image: {} -> {}", show(&self.spec.image), show(&new.spec.image)));
+        } else if self.image_pin() != new.image_pin() {
+            lines.push(format!("image {}: changed", new.spec.image.as_deref().unwrap_or_default()));
+        }
+        if self.spec.entrypoint != new.spec.entrypoint {
+            lines.push("entrypoint: changed".to_owned());
         }
         if self.spec.isolate != new.spec.isolate {
             lines.push(format!("isolate: {} -> {}", self.spec.isolate, new.spec.isolate));
@@ -76,7 +81,8 @@ impl FrozenSweep {
             lines.push(format!("data: {} -> {}", show(&self.spec.data), show(&new.spec.data)));
         }
         let apart = |frozen: &Self| -> (Vec<_>, Vec<_>) {
-            frozen.files.iter().cloned().partition(|(name, _)| name.starts_with(SCHEME))
+            let files = frozen.files.iter().filter(|(name, _)| frozen.spec.image.as_ref() != Some(name));
+            files.cloned().partition(|(name, _)| name.starts_with(SCHEME))
         };
         let ((data, files), (new_data, new_files)) = (apart(self), apart(new));
         if self.spec.data == new.spec.data {
@@ -136,9 +142,10 @@ impl FrozenSweep {
     /// Whether all that makes the code's mark is the same, but for files.
     fn has_parts_of(&self, other: &Self) -> bool {
         let parts = |frozen: &Self| {
-            let SweepSpec { command, program, env_prefix, image, isolate, setup, .. } = frozen.spec.clone();
-            let has_data = frozen.spec.data.is_some();
-            (command, program, env_prefix, image, isolate, setup, frozen.env.clone(), has_data)
+            let SweepSpec { command, program, env_prefix, image, entrypoint, isolate, setup, .. } =
+                frozen.spec.clone();
+            let what = (command, program, env_prefix, image, entrypoint);
+            (what, isolate, setup, frozen.env.clone(), frozen.spec.data.is_some())
         };
         parts(self) == parts(other)
     }

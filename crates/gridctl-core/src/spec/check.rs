@@ -53,6 +53,7 @@ pub const KEYS: &[&str] = &[
     "isolate",
     "setup",
     "image",
+    "entrypoint",
     "command",
     "program",
     "method",
@@ -192,6 +193,9 @@ fn spec(
         setup: fields.get("setup").and_then(|tree| check.text("`setup`", tree).map(str::to_owned)),
         data: fields.get("data").and_then(|tree| settings::place(check, "`data`", tree)),
         output: fields.get("output").and_then(|tree| settings::place(check, "`output`", tree)),
+        entrypoint: fields
+            .get("entrypoint")
+            .and_then(|tree| command::entrypoint(check, tree, fields.has("image"))),
         image,
         preempt_signal: fields.get("preempt_signal").and_then(|tree| settings::signal(check, tree)),
         unserved: unserved(check, fields),

@@ -1,4 +1,4 @@
-//! Keys that this version checks and cannot serve yet: images, fleets, money, credentials, notices.
+//! Images by name; and keys that this version checks and cannot serve yet: fleets, money, credentials, notices.
 //! Invariant: what is kept of them has the shape that the service will need, so that a file that passes now passes then.
 
 use super::diagnostic::{Checker, Diagnostic, shown};
@@ -172,6 +172,11 @@ pub(super) fn image(check: &mut Checker<'_>, tree: &Tree) -> Option<String> {
     Some(text.to_owned())
 }
 
+/// Whether this is what stands after `sha256:`.
+pub(super) fn is_digest(hex: &str) -> bool {
+    hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Checks the grammar of an image's name, as registries have it.
 pub(super) fn reference(text: &str) -> Result<(), &'static str> {
     if text.starts_with('-') {
@@ -181,11 +186,8 @@ pub(super) fn reference(text: &str) -> Result<(), &'static str> {
         return Err("it is too long");
     }
     let (rest, digest) = text.split_once('@').map_or((text, None), |(rest, digest)| (rest, Some(digest)));
-    if let Some(digest) = digest {
-        let hex = digest.strip_prefix("sha256:").unwrap_or("");
-        if hex.len() != 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err("its digest is not `sha256:` and 64 hex digits");
-        }
+    if digest.is_some_and(|digest| !digest.strip_prefix("sha256:").is_some_and(is_digest)) {
+        return Err("its digest is not `sha256:` and 64 hex digits");
     }
     let slash = rest.rfind('/').map_or(0, |at| at + 1);
     let (name, tag) = match rest[slash..].rfind(':') {

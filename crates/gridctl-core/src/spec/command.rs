@@ -91,6 +91,29 @@ fn words(check: &mut Checker<'_>, names: &Names<'_, '_>, tree: &Tree, has_progra
     words
 }
 
+/// `entrypoint`: words that stand before the command, without macros. An empty list clears the image's own.
+pub(super) fn entrypoint(check: &mut Checker<'_>, tree: &Tree, has_image: bool) -> Option<Vec<String>> {
+    if !has_image {
+        let help = "name the image under `image:`, or say under `command:` what a trial starts";
+        let problem =
+            Diagnostic::error("sweep::entrypoint", "`entrypoint` stands here, but there is no `image`");
+        check.push(problem.at(&tree.span).help(help));
+        return None;
+    }
+    let mut words = Vec::new();
+    for item in check.items("`entrypoint`", tree, limits::COMMAND_WORDS)? {
+        let word = check.scalar("a word of `entrypoint`", item)?;
+        if word.contains("${") || (words.is_empty() && word.trim().is_empty()) {
+            let message = format!("`entrypoint` has the word {}", shown(&word));
+            let help = "its words are taken as they are: macros belong into `command`, which follows it";
+            check.push(Diagnostic::error("sweep::entrypoint", message).at(&item.span).help(help));
+            return None;
+        }
+        words.push(word);
+    }
+    Some(words)
+}
+
 /// `{args}` without its dollar, which YAML reads as a map with one empty key.
 fn brace_map(tree: &Tree) -> Option<&str> {
     let Kind::Map(entries) = &tree.kind else { return None };

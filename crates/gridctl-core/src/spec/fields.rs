@@ -19,7 +19,6 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("axes", "parameters"),
     ("objective", "metric"),
     ("cmd", "command"),
-    ("entrypoint", "command"),
     ("run", "command"),
     ("script", "program"),
     ("environment", "env"),

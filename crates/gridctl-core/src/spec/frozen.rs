@@ -138,6 +138,12 @@ impl SweepSpec {
         ensure(self.command.first().is_none_or(|first| !first.trim().is_empty()), || {
             "an empty command".to_owned()
         })?;
+        let entrypoint = self.entrypoint.as_deref().unwrap_or_default();
+        let is_entered = self.image.is_some() || self.entrypoint.is_none();
+        let first = entrypoint.first().is_none_or(|first| !first.trim().is_empty());
+        ensure(is_entered && first && entrypoint.len() <= limits::COMMAND_WORDS, || {
+            "a broken entrypoint".to_owned()
+        })?;
         let texts = [
             &self.program,
             &self.workdir,
@@ -151,6 +157,7 @@ impl SweepSpec {
             .into_iter()
             .flatten()
             .chain(&self.command)
+            .chain(entrypoint)
             .chain(self.env.iter().filter_map(|(_, text)| text.as_ref()));
         ensure(texts.into_iter().all(|text| sound(text)), || "a text is too long or holds NUL".to_owned())?;
         if let Some(image) = &self.image {
@@ -208,6 +215,11 @@ fn surroundings(frozen: &FrozenSweep) -> Verdict {
         ensure(sound(value), || format!("the value of {name} is too long or holds NUL"))?;
     }
     ensure(frozen.source.len() <= limits::FILE_BYTES, || "its source is too long".to_owned())?;
+    if let Some(pin) = frozen.image_pin() {
+        let is_id = pin.strip_prefix("sha256:").is_some_and(cloud::is_digest);
+        let is_pinned = is_id || (pin.contains('@') && cloud::reference(pin).is_ok());
+        ensure(is_pinned, || format!("{pin:.80?} pins no image"))?;
+    }
     let marks = frozen.files.iter().flat_map(|(name, mark)| [name, mark]);
     let marks = marks.chain([&frozen.uuid]).chain(&frozen.file);
     ensure(marks.into_iter().all(|text| sound(text)), || "a file's name is too long".to_owned())

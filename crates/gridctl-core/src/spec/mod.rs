@@ -34,6 +34,7 @@ use crate::expr::Expr;
 use crate::value::Value;
 
 pub use self::settings::signal_number;
+pub use self::units::{UnitError, mebibytes};
 pub use check::{Context, KEYS, Parsed, parse};
 pub use diagnostic::{Diagnostic, Severity, SpecErrors, is_hostile, nearest};
 pub use drawn::{DRAWS, Drawn, Law};
@@ -116,9 +117,12 @@ pub struct SweepSpec {
     /// The results volume, as the file says it: a path or an `s3://` address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// The image, which this version parses and cannot start yet.
+    /// The image in whose containers trials run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// What stands before the command in the place of the image's own entrypoint; empty: nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
     /// A signal sent at once when a machine is about to be taken (`SIGUSR1`, say).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preempt_signal: Option<String>,

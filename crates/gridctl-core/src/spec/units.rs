@@ -3,12 +3,20 @@
 
 use super::limits;
 
-/// Why a text is no quantity; `help` says what to write.
+/// Why a text is no quantity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
-pub(super) struct UnitError {
+pub struct UnitError {
     pub(super) problem: String,
     pub(super) help: String,
+}
+
+impl UnitError {
+    /// What to write.
+    #[must_use]
+    pub fn help(&self) -> &str {
+        &self.help
+    }
 }
 
 fn refuse<T>(problem: impl Into<String>, help: impl Into<String>) -> Result<T, UnitError> {
@@ -77,7 +85,10 @@ fn to_u64(value: f64) -> u64 {
 const SIZE_HELP: &str = "sizes look like `512M` or `2G` (1G = 1024M, as docker has it)";
 
 /// MiB in `512M`, `2G`, `2GiB`, `1.5G`; every unit is a power of 1024, as in docker; rounded up to whole MiB.
-pub(super) fn mebibytes(text: &str) -> Result<u64, UnitError> {
+///
+/// # Errors
+/// [`UnitError`]: it is no size, or too large a one.
+pub fn mebibytes(text: &str) -> Result<u64, UnitError> {
     let text = text.trim();
     if text.starts_with('-') {
         return refuse("it is below zero", SIZE_HELP);

@@ -65,7 +65,8 @@ impl WorkerProtocol {
 
     /// Where attempts are short, a slot gets its next one in advance, lest it wait for a round
     /// trip. Only where memory is not limited: whose a kill for memory was is told by when the
-    /// slot's count of them is read.
+    /// slot's count of them is read. Not in containers either: what an attempt leaves there is
+    /// looked at before the next one's directories are made.
     fn place_behind(&mut self, now: Time) {
         if self.pace_us.is_none_or(|pace| pace > SHORT_US) {
             return;
@@ -76,8 +77,12 @@ impl WorkerProtocol {
             let Some(line) = self.slots.get_mut(&slot) else { continue };
             let Some(front) = self.held.get(&line.front) else { continue };
             let resources = front.grant.resources;
-            let Some((_, gpus)) = front.place.clone().filter(|_| resources.mem_mib == 0) else { continue };
-            let fits = |held: &HeldAttempt| held.place.is_none() && held.grant.resources == resources;
+            let is_contained = |held: &HeldAttempt| held.sweep.spec.image.is_some();
+            let lines_up = resources.mem_mib == 0 && !is_contained(front);
+            let Some((_, gpus)) = front.place.clone().filter(|_| lines_up) else { continue };
+            let fits = |held: &HeldAttempt| {
+                held.place.is_none() && held.grant.resources == resources && !is_contained(held)
+            };
             let Some((lease, _)) = self.held.iter().find(|(_, held)| fits(held)) else { continue };
             let lease = *lease;
             line.behind = Some(lease);

@@ -61,6 +61,8 @@ pub(super) struct TrainerEnd {
     /// It was asked to stop while it went on.
     pub(super) asked: bool,
     pub(super) cpu_ms: u64,
+    /// Processes that it left, and that were ended.
+    pub(super) left_behind: u32,
     pub(super) peak_rss_kib: u64,
     /// Why it never started.
     pub(super) not_started: Option<(slot::StartFault, String)>,
@@ -125,13 +127,17 @@ impl FollowedAttempt {
 
     /// Its trainer runs in the workdir from now on.
     pub(super) fn enter(&mut self) {
+        // In a container it has a copy, and nothing else of the machine's to write to.
+        if self.start.sweep.spec.image.is_some() {
+            return;
+        }
         let dir = Path::new(prepare::workdir(&self.start.sweep));
         self.stay = Some(self.workdirs.enter(dir, self.start.grant.token.lease));
     }
 
     /// Whether a look at the workdir is due; it is taken at the end of this attempt then.
     pub(super) fn claim_look(&self) -> bool {
-        self.workdirs.claim_look(Path::new(prepare::workdir(&self.start.sweep)))
+        self.stay.is_some() && self.workdirs.claim_look(Path::new(prepare::workdir(&self.start.sweep)))
     }
 
     /// It waited for another's end, and has begun now.
@@ -226,6 +232,7 @@ impl FollowedAttempt {
                 exit: Exit::NotStarted,
                 asked: false,
                 cpu_ms: 0,
+                left_behind: 0,
                 peak_rss_kib: 0,
                 not_started: Some((fault, text)),
                 stop: Stop::default(),
@@ -243,7 +250,7 @@ impl FollowedAttempt {
                     TrainerExit::Signal(signal) => Exit::Signal(signal),
                 };
                 let stop = Stop::default();
-                Some(TrainerEnd { exit, asked, cpu_ms, peak_rss_kib, not_started: None, stop })
+                Some(TrainerEnd { exit, asked, cpu_ms, left_behind, peak_rss_kib, not_started: None, stop })
             }
             _ => None,
         }

@@ -3,6 +3,8 @@
 //! Invariant: every assignment ends in exactly one report or is given back, and nothing here waits
 //! for a trainer without also waiting for a request to stop it.
 
+mod body;
+
 use std::future::poll_fn;
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
@@ -20,12 +22,12 @@ use tokio::task::{JoinSet, spawn_blocking};
 use super::follow::{FollowedAttempt, TrainerEnd};
 use super::report::{self, AttemptFault};
 use super::{Assignment, AttemptOrder, SlotNews, WorkerMachine, came_to, prepare};
-use crate::cgroup::{CgroupSupport, SlotCgroup};
+use crate::cgroup::SlotCgroup;
 use crate::client::{SlotClient, SlotError};
 use crate::clock;
 use crate::marks;
 use crate::scratch::Scratch;
-use crate::slot::{self, SlotEvent, SlotRequest};
+use crate::slot::{self, SlotBody, SlotEvent, SlotRequest};
 
 /// After a fault of the slot itself it rests so long. After a fault of the machine the whole worker
 /// rests.
@@ -41,13 +43,19 @@ pub(crate) struct SlotKeeper {
     said: UnboundedSender<SlotNews>,
     // Before the cgroup: it can be removed only once the slot has left it.
     client: Option<SlotClient>,
+    /// What the slot is made of.
+    body: SlotBody,
+    /// Another slot is to take its place before the next attempt: the last one left processes, or had
+    /// too little memory.
+    is_spent: bool,
     /// The environment that the slot process has.
     base: Option<Arc<prepare::PreparedVersion>>,
     cgroup: Option<SlotCgroup>,
     /// Sets of directories that no attempt uses.
     free: Vec<Scratch>,
-    /// How many sets there are.
+    /// How many sets there are, of this kind of slot and of all.
     sets: usize,
+    made: usize,
     next_id: u64,
     line: SlotLine<FollowedAttempt>,
     /// Attempts that have ended and are not reported yet, with their directories.
@@ -72,10 +80,13 @@ impl SlotKeeper {
             number,
             said,
             client: None,
+            body: SlotBody::Process,
+            is_spent: false,
             base: None,
             cgroup: None,
             free: Vec::new(),
             sets: 0,
+            made: 0,
             next_id: 0,
             ending: JoinSet::new(),
         }
@@ -113,10 +124,7 @@ impl SlotKeeper {
             }
             self.look_at_the_clock().await;
         }
-        if let Some(client) = self.client.take() {
-            forget(&self.machine, client.pid());
-            client.close().await;
-        }
+        self.close_slot().await;
     }
 
     /// Until something is due.
@@ -146,11 +154,16 @@ impl SlotKeeper {
 
     /// Prepares an attempt and hands it to the slot, which starts it when it can; or publishes what
     /// an earlier one at this trial left.
-    async fn take(&mut self, Assignment { start, orders, data }: Assignment) {
+    async fn take(&mut self, Assignment { start, orders, data, image }: Assignment) {
         if let Some(kept) = self.machine.kept.find(&start).await {
             let said = self.said.clone();
             self.ending.spawn(async move { (kept.end_attempt(start, orders, said).await, None) });
             return;
+        }
+        let body = prepare::body(&self.machine, self.number, (&start, image.as_ref()), data.as_deref());
+        match body {
+            Ok(body) => self.become_body(body).await,
+            Err(error) => return self.fail(AttemptFault::scratch(error), start.grant, None),
         }
         let mut scratch = match self.free_set() {
             Ok(scratch) => scratch,
@@ -158,13 +171,14 @@ impl SlotKeeper {
         };
         self.next_id += 1;
         let id = self.next_id;
-        let prepared = match prepare::prepare(&self.machine, (id, &start, data), &mut scratch).await {
-            Ok(Ok(prepared)) => prepared,
-            Ok(Err(text)) => {
-                return self.say(Box::new(report::not_started(&start.grant, text)), Some(scratch));
-            }
-            Err(fault) => return self.fail(fault, start.grant, Some(scratch)),
-        };
+        let prepared =
+            match prepare::prepare((&self.machine, &self.body), (id, &start, data), &mut scratch).await {
+                Ok(Ok(prepared)) => prepared,
+                Ok(Err(text)) => {
+                    return self.say(Box::new(report::not_started(&start.grant, text)), Some(scratch));
+                }
+                Err(fault) => return self.fail(fault, start.grant, Some(scratch)),
+            };
         let mut following =
             FollowedAttempt::new(start, orders, scratch, (&self.machine, &self.said), &prepared);
         for damaged in &prepared.restored.damaged {
@@ -180,18 +194,9 @@ impl SlotKeeper {
         }
     }
 
-    fn free_set(&mut self) -> Result<Scratch, AttemptFault> {
-        if let Some(scratch) = self.free.pop() {
-            return Ok(scratch);
-        }
-        let scratch = self.machine.work.slot(self.number, self.sets).map_err(AttemptFault::scratch)?;
-        self.sets += 1;
-        Ok(scratch)
-    }
-
     async fn launch(&mut self, prepared: prepare::Prepared, mem_mib: u64) -> Result<(), AttemptFault> {
         self.ready(&prepared.version).await?;
-        if let Some(cgroup) = &mut self.cgroup {
+        if let (Some(cgroup), SlotBody::Process) = (&mut self.cgroup, &self.body) {
             cgroup.set_limit(mem_mib).map_err(AttemptFault::cgroup)?;
         }
         self.send(&SlotRequest::Start(prepared.start)).map_err(|error| AttemptFault::slot(&error, false))
@@ -200,7 +205,13 @@ impl SlotKeeper {
     /// A slot process that is there and has this environment.
     async fn ready(&mut self, version: &Arc<prepare::PreparedVersion>) -> Result<(), AttemptFault> {
         if self.client.is_none() {
-            self.start_slot().map_err(|error| AttemptFault::no_slot(&error))?;
+            let started = match self.body.clone() {
+                SlotBody::Process => self.start_process(),
+                SlotBody::Container(body) => self.start_container(&body).await,
+            };
+            started.map_err(|error| AttemptFault::no_slot(&error))?;
+            self.base = None;
+            self.line.heard();
         }
         if !self.base.as_ref().is_some_and(|base| Arc::ptr_eq(base, version)) {
             let mark = format!("{}/{}", self.machine.mark, self.number);
@@ -208,24 +219,6 @@ impl SlotKeeper {
             self.send(&request).map_err(|error| AttemptFault::slot(&error, false))?;
             self.base = Some(Arc::clone(version));
         }
-        Ok(())
-    }
-
-    fn start_slot(&mut self) -> Result<(), SlotError> {
-        if let (CgroupSupport::Memory(groups), None) = (&self.machine.cgroups, &self.cgroup) {
-            match groups.create(&format!("{}-{}", self.machine.name, self.number)) {
-                Ok(cgroup) => self.cgroup = Some(cgroup),
-                Err(error) => tracing::warn!("slot {} has no memory cgroup: {error}", self.number),
-            }
-        }
-        // Under the lock: whoever ends what dead slots left must not take a new one for it.
-        let mut slots = self.machine.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = SlotClient::start(&self.machine.body, self.cgroup.as_ref())?;
-        slots.push(client.pid());
-        drop(slots);
-        self.base = None;
-        self.client = Some(client);
-        self.line.heard();
         Ok(())
     }
 
@@ -258,6 +251,7 @@ impl SlotKeeper {
         let Some((InLine { attempt: mut following, stop, .. }, _)) = self.line.take(id) else { return };
         let gone = TrainerEnd { stop, ..gone };
         let (now, oom) = (clock::now(), self.oom_killed());
+        self.is_spent |= matches!(self.body, SlotBody::Container(_)) && (oom || gone.left_behind > 0);
         if let Some((slot::StartFault::Machine, text)) = gone.not_started {
             let (grant, scratch) = following.give_up();
             self.fail(AttemptFault::machine(text), grant, Some(scratch));
@@ -358,7 +352,7 @@ impl SlotKeeper {
     }
 
     fn say(&mut self, report: Box<Report>, scratch: Option<Scratch>) {
-        self.free.extend(scratch);
+        self.free.extend(scratch.filter(|scratch| self.is_own(scratch)));
         self.tell(SlotNews::Ended(report));
     }
 
@@ -371,11 +365,16 @@ impl SlotKeeper {
     /// left then.
     async fn reset(&mut self) {
         let Some(mut client) = self.client.take() else { return };
+        if client.container().is_some() {
+            client.end_container().await;
+            self.is_spent = false;
+            return tracing::warn!("slot {} was lost, and its container ended", self.number);
+        }
         let mark = format!("{}/{}", self.machine.mark, self.number);
         let machine = Arc::clone(&self.machine);
         let ended = spawn_blocking(move || {
             let mut ended = marks::end_marked(&mark).len();
-            client.kill();
+            client.kill_process();
             forget(&machine, client.pid());
             // It may have started another trainer at the end of the first.
             ended += marks::end_marked(&mark).len();
@@ -391,8 +390,8 @@ impl SlotKeeper {
 }
 
 /// A slot process that is no more, or ends by itself.
-fn forget(machine: &WorkerMachine, slot: u32) {
-    machine.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|pid| *pid != slot);
+fn forget(machine: &WorkerMachine, slot: Option<u32>) {
+    machine.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|pid| Some(*pid) != slot);
 }
 
 /// The next event of a slot that is known to be there.

@@ -28,10 +28,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinError;
 
 use crate::cgroup::CgroupSupport;
+use crate::container::{ContainerSite, StagedImage};
 use crate::live::LiveOutputs;
 use crate::marks;
 use crate::scratch::WorkDir;
-use crate::slot::SlotBody;
+use crate::slot::SlotProgram;
 use crate::workdir::Workdirs;
 
 pub(crate) use data::{Datasets, bring};
@@ -47,8 +48,10 @@ pub(crate) fn came_to<T>(ended: Result<T, JoinError>) -> T {
 /// What all slots of a worker share.
 #[derive(Debug)]
 pub(crate) struct WorkerMachine {
-    /// What its slots are made of.
-    pub(crate) body: SlotBody,
+    /// How its slots are started that are processes.
+    pub(crate) program: SlotProgram,
+    /// Those that are containers.
+    pub(crate) containers: ContainerSite,
     /// What `gridctl` means as the first word of a command.
     pub(crate) gridctl: String,
     pub(crate) cache: PathBuf,
@@ -86,6 +89,7 @@ impl WorkerMachine {
     /// Waits until every slot process is gone; one that is not within `patience` is ended, and what
     /// it left as well.
     pub(crate) async fn reap_slots(&self, patience: Duration) {
+        self.containers.end_all().await;
         let slots = std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner));
         if slots.is_empty() {
             return;
@@ -107,6 +111,8 @@ pub(crate) struct Assignment {
     pub(crate) orders: UnboundedReceiver<AttemptOrder>,
     /// Its data, where that was fetched.
     pub(crate) data: Option<Arc<StagedDataset>>,
+    /// The image in whose container it runs, if it does.
+    pub(crate) image: Option<Arc<StagedImage>>,
 }
 
 /// What is said to an attempt.

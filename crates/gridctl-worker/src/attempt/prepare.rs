@@ -2,7 +2,9 @@
 //! files of parameters.
 //! Invariant: what is the same for all trials of a version of a sweep is made once for all of them.
 
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,10 +20,11 @@ use tokio::task::spawn_blocking;
 use super::WorkerMachine;
 use super::publish::{self, RestoredCheckpoint};
 use super::report::AttemptFault;
+use crate::container::{ContainerBody, StagedImage};
 use crate::isolate::Contents;
 use crate::marks::MARK_VARIABLE;
 use crate::scratch::Scratch;
-use crate::slot::{EnvironmentBase, TrainerStart};
+use crate::slot::{EnvironmentBase, SlotBody, TrainerStart};
 
 /// PreparedVersions of sweeps that are kept ready.
 const MOST_VERSIONS: usize = 16;
@@ -40,15 +43,19 @@ pub(crate) struct PreparedVersion {
 impl PreparedVersion {
     fn new(
         frozen: &Arc<FrozenSweep>,
-        base: EnvironmentBase,
+        from: &EnvironmentBase,
         caller: &[(String, String)],
     ) -> Result<Self, PatternError> {
-        let base = match base {
+        let base = match from {
             EnvironmentBase::Caller => BaseEnv::new(frozen, caller.iter().cloned()),
+            EnvironmentBase::Image(image) => BaseEnv::in_image(frozen, image.env(), caller.iter().cloned()),
         };
         let patterns = Arc::new(Patterns::new(&frozen.spec)?);
         let secrets = Arc::new(base.secrets(frozen));
-        let interpreter = interpreter(base.get("PATH"));
+        let interpreter = match from {
+            EnvironmentBase::Caller => interpreter(base.get("PATH")),
+            EnvironmentBase::Image(image) => image.interpreter,
+        };
         Ok(Self { frozen: Arc::clone(frozen), patterns, secrets, interpreter, base })
     }
 
@@ -95,7 +102,7 @@ impl PreparedVersions {
         if let Some(version) = ready.iter().find(|version| Arc::ptr_eq(&version.frozen, frozen)) {
             return Ok(Arc::clone(version));
         }
-        let version = Arc::new(PreparedVersion::new(frozen, base, &self.caller)?);
+        let version = Arc::new(PreparedVersion::new(frozen, &base, &self.caller)?);
         if ready.len() >= MOST_VERSIONS {
             ready.remove(0);
         }
@@ -118,11 +125,11 @@ pub(super) struct Prepared {
 /// start under the name `id`. The inner error is for people: the sweep file asks for what cannot be
 /// started.
 pub(super) async fn prepare(
-    machine: &WorkerMachine,
+    (machine, body): (&WorkerMachine, &SlotBody),
     (id, start, data): (u64, &worker::AttemptStart, Option<Arc<StagedDataset>>),
     scratch: &mut Scratch,
 ) -> Result<Result<Prepared, String>, AttemptFault> {
-    let version = machine.versions.get(&start.sweep, machine.body.environment_base());
+    let version = machine.versions.get(&start.sweep, body.environment_base());
     let version = version.map_err(AttemptFault::version)?;
     if !scratch.is_there() {
         machine.work.renew().map_err(AttemptFault::scratch)?;
@@ -130,19 +137,18 @@ pub(super) async fn prepare(
     scratch.clean().map_err(AttemptFault::scratch)?;
     let restored = publish::restore(&start.sweep, &start.grant, &scratch.checkpoint).await;
     let restored = restored.map_err(AttemptFault::restore)?;
-    let site = site(machine, start, (&version, data.as_deref()), scratch);
+    if Scratch::is_used(&scratch.checkpoint) {
+        scratch.give(&scratch.checkpoint).map_err(AttemptFault::scratch)?;
+    }
+    let site = site((machine, body), start, (&version, data.as_deref()), scratch);
     let launch = Launch::new(&start.sweep, &start.grant, &site);
     let (argv, env) = match launch.argv_and_env(&version.base) {
         Ok(both) => both,
         Err(error) => return Ok(Err(format!("{error}; {}", error.help()))),
     };
-    Scratch::write(&scratch.params, &launch.params_json()).map_err(AttemptFault::scratch)?;
-    Scratch::write(&scratch.wandb, &launch.wandb_yaml()).map_err(AttemptFault::scratch)?;
-    let cwd = match start.sweep.spec.isolate {
-        true => isolated(machine, &start.sweep, scratch).await.map_err(AttemptFault::scratch)?,
-        false => PathBuf::from(workdir(&start.sweep)),
-    };
-    let cwd = machine.body.mounts().inside(&cwd);
+    let written = scratch.write_params(&launch.params_json(), &launch.wandb_yaml());
+    written.map_err(AttemptFault::scratch)?;
+    let cwd = start_dir((machine, body), &start.sweep, scratch).await.map_err(AttemptFault::scratch)?;
     let start = TrainerStart { id, argv, env, cwd, by_ms: start.by.0 };
     Ok(Ok(Prepared { version, restored, start, data }))
 }
@@ -160,19 +166,41 @@ pub(super) fn output_dir(sweep: &FrozenSweep) -> Vec<PathBuf> {
     }
 }
 
+/// Where the attempt starts, as it sees it: in the workdir, or a copy of it; in an image that has the
+/// code, where the image starts.
+async fn start_dir(
+    (machine, body): (&WorkerMachine, &SlotBody),
+    sweep: &FrozenSweep,
+    scratch: &mut Scratch,
+) -> io::Result<String> {
+    let dir = match body {
+        SlotBody::Container(body) if sweep.sources.code.is_none() => {
+            return Ok(body.image.config.workdir.clone());
+        }
+        SlotBody::Process if !sweep.spec.isolate => PathBuf::from(workdir(sweep)),
+        SlotBody::Process | SlotBody::Container(_) => isolated((machine, body), sweep, scratch).await?,
+    };
+    Ok(body.mounts().inside(&dir))
+}
+
 /// A copy of the workdir that is this attempt's alone.
 async fn isolated(
-    machine: &WorkerMachine,
+    (machine, body): (&WorkerMachine, &SlotBody),
     sweep: &FrozenSweep,
     scratch: &mut Scratch,
 ) -> io::Result<PathBuf> {
     let dir = PathBuf::from(workdir(sweep));
     let data = sweep.sources.data.as_ref().map(PathBuf::from);
     let apart = [machine.workdirs.apart(), &output_dir(sweep)].concat();
+    let inside = data.as_ref().map(|data| PathBuf::from(body.mounts().inside(data)));
     let mut copy = scratch.take_copy();
     let made = spawn_blocking(move || {
-        let contents = Contents::of(&dir, &apart, data.as_deref());
-        let made = contents.and_then(|contents| copy.refresh(&dir, &contents));
+        let made = Contents::of(&dir, &apart, data.as_deref()).and_then(|mut contents| {
+            if let (Some(data), Some(inside)) = (&data, &inside) {
+                contents.lead(data, inside);
+            }
+            copy.refresh(&dir, &contents)
+        });
         (copy, made)
     });
     let (copy, made) = made.await.map_err(io::Error::other)?;
@@ -181,32 +209,67 @@ async fn isolated(
 }
 
 fn site(
-    machine: &WorkerMachine,
+    (machine, body): (&WorkerMachine, &SlotBody),
     start: &worker::AttemptStart,
     (version, data): (&PreparedVersion, Option<&StagedDataset>),
     scratch: &Scratch,
 ) -> Site {
-    let mounts = machine.body.mounts();
+    let mounts = body.mounts();
     let text = |path: &Path| mounts.inside(path);
     let resources = start.grant.resources;
-    let gpus = start.gpus.iter().filter_map(|place| machine.gpus.get(usize::try_from(*place).ok()?));
+    let (entrypoint, own_command) = body.own_words(&start.sweep);
+    let (cache, gpus) = match body {
+        SlotBody::Process => (machine.cache.as_path(), gpus(machine, start)),
+        SlotBody::Container(body) => (body.cache.as_path(), body.gpus_inside()),
+    };
     Site {
-        gridctl: text(Path::new(&machine.gridctl)),
+        entrypoint,
+        own_command,
+        gridctl: body.gridctl(&machine.gridctl),
         interpreter: version.interpreter.to_owned(),
         metrics_file: text(&scratch.metrics),
         params_file: text(&scratch.params),
         wandb_params_file: text(&scratch.wandb),
         output_dir: text(&scratch.output),
         checkpoint_dir: text(&scratch.checkpoint),
-        cache_dir: text(&machine.cache),
+        cache_dir: text(cache),
         data_dir: data
             .map(StagedDataset::path)
             .or(start.sweep.sources.data.as_deref().map(Path::new))
             .map(text),
         cpus: resources.cpu_milli.div_ceil(1000),
         mem_mib: resources.mem_mib,
-        gpus: gpus.cloned().collect(),
+        gpus,
     }
+}
+
+/// The GPUs that the attempt may use, as this machine names them.
+fn gpus(machine: &WorkerMachine, start: &worker::AttemptStart) -> Vec<String> {
+    let known = |place: &u32| machine.gpus.get(usize::try_from(*place).ok()?).cloned();
+    start.gpus.iter().filter_map(known).collect()
+}
+
+/// What the slot of this number is made of for the attempt, and where its directories are.
+pub(super) fn body(
+    machine: &WorkerMachine,
+    number: u32,
+    (start, image): (&worker::AttemptStart, Option<&Arc<StagedImage>>),
+    data: Option<&StagedDataset>,
+) -> io::Result<SlotBody> {
+    let Some(image) = image else { return Ok(SlotBody::Process) };
+    let data = data.map(StagedDataset::path).or(start.sweep.sources.data.as_deref().map(Path::new));
+    // Users of images have caches apart from each other, and from this one's.
+    let cache = machine.cache.join(format!("images-{}", image.owner.uid));
+    DirBuilder::new().recursive(true).mode(0o700).create(&cache)?;
+    image.owner.give(&cache)?;
+    Ok(SlotBody::Container(Arc::new(ContainerBody {
+        image: Arc::clone(image),
+        mem_mib: start.grant.resources.mem_mib,
+        gpus: gpus(machine, start),
+        data: data.map(Path::to_owned),
+        cache,
+        dirs: machine.work.container(number, image.owner)?,
+    })))
 }
 
 #[cfg(test)]

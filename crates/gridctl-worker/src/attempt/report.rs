@@ -58,10 +58,14 @@ impl AttemptFault {
         Self::new(format!("cannot publish the attempt's files: {text}"))
     }
 
-    /// The slot process failed; if the kernel had to kill for memory in its cgroup, that was the
-    /// trial's doing.
+    /// The slot process failed; if the kernel had to kill for memory in its cgroup, or its container
+    /// had no room left, that was the trial's doing.
     pub(super) fn slot(error: &SlotError, oom: bool) -> Self {
-        let class = if oom { Class::Oom } else { Class::WorkerFault };
+        let class = match error {
+            _ if oom => Class::Oom,
+            SlotError::Full => Class::Failed,
+            _ => Class::WorkerFault,
+        };
         Self { class, ..Self::new(error.to_string()) }
     }
 

@@ -19,7 +19,6 @@ use tokio::task::JoinSet;
 
 use super::publish::Checkpoints;
 use super::*;
-use crate::slot::SlotProgram;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn machine(dir: &Path, checkpoint_every_ms: u64) -> WorkerMachine {
     let name = dir.file_name().unwrap().to_str().unwrap().to_owned();
     WorkerMachine {
-        body: SlotBody::Process(SlotProgram { path: slot_program(), args: Vec::new() }),
+        program: SlotProgram { path: slot_program(), args: Vec::new() },
+        containers: ContainerSite::new(slot_program(), ("mark", &name), &dir.join("work"), 1_024),
         gridctl: "gridctl".to_owned(),
         cache: dir.join("cache"),
         code: dir.join("code"),
@@ -81,7 +81,7 @@ impl Room {
         let (orders, ordered) = mpsc::unbounded_channel();
         self.orders = Some(orders);
         let start = self.start(script);
-        self.work.send(Assignment { start, orders: ordered, data: None }).unwrap();
+        self.work.send(Assignment { start, orders: ordered, data: None, image: None }).unwrap();
     }
 
     fn start(&mut self, script: &str) -> Box<AttemptStart> {
@@ -376,7 +376,7 @@ async fn an_attempt_that_comes_to_the_front_because_another_is_too_late_can_be_s
     let mut room = Room::new(300_000);
     let (_late, ordered) = mpsc::unbounded_channel();
     let start = Box::new(AttemptStart { by: Time(0), ..*room.start("echo acc=1") });
-    room.work.send(Assignment { start, orders: ordered, data: None }).unwrap();
+    room.work.send(Assignment { start, orders: ordered, data: None, image: None }).unwrap();
     room.begin("sleep 300");
     let order = AttemptOrder::Stop { reason: StopReason::Cancelled, grace_ms: 0 };
     room.orders.as_ref().unwrap().send(order).unwrap();

@@ -25,6 +25,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::attempt::WorkerMachine;
 use crate::connection::Client;
+use crate::container::StagedImage;
 
 /// So many directories of code are kept at most, beside those that are used.
 const MOST: usize = 8;
@@ -65,7 +66,16 @@ pub(crate) struct StagingEnd {
     pub(crate) fault: Option<StagingFault>,
 }
 
-type Staged = (VersionKey, Result<SharedDir, StagingFault>);
+/// What a version has on this machine.
+#[derive(Debug)]
+struct StagedCode {
+    /// Its code, where that is a directory of ours.
+    dir: Option<SharedDir>,
+    /// The image that its trials run in.
+    image: Option<Arc<StagedImage>>,
+}
+
+type Staged = (VersionKey, Result<StagedCode, StagingFault>);
 
 /// The versions that are ready here, or are being made so.
 #[derive(Debug)]
@@ -87,7 +97,7 @@ struct StagedVersion {
 #[derive(Debug)]
 enum StagingState {
     Going { waiting: Vec<LeaseSeq> },
-    Ready { here: Arc<FrozenSweep>, users: HashSet<LeaseSeq>, _dir: SharedDir },
+    Ready { here: Arc<FrozenSweep>, users: HashSet<LeaseSeq>, staged: StagedCode },
 }
 
 impl CodeStager {
@@ -110,7 +120,8 @@ impl CodeStager {
     /// Whether the attempt may be handed to its slot, with its sweep as it is found here. If not, it
     /// waits until [`Self::next`] says what became of it.
     pub(crate) fn admit(&mut self, start: &mut AttemptStart) -> bool {
-        let is_plain = start.sweep.sources.pack().is_none() && start.sweep.spec.setup.is_none();
+        let spec = &start.sweep.spec;
+        let is_plain = start.sweep.sources.pack().is_none() && spec.setup.is_none() && spec.image.is_none();
         if is_plain && missing(&self.machine, &start.sweep).is_none() {
             return true;
         }
@@ -142,6 +153,14 @@ impl CodeStager {
                 self.versions.insert(version, StagedVersion { from: Arc::clone(&start.sweep), state });
                 false
             }
+        }
+    }
+
+    /// The image in which trials of a version that is ready run, if they run in one.
+    pub(crate) fn image(&self, version: VersionKey) -> Option<Arc<StagedImage>> {
+        match &self.versions.get(&version)?.state {
+            StagingState::Ready { staged, .. } => staged.image.clone(),
+            StagingState::Going { .. } => None,
         }
     }
 
@@ -184,18 +203,23 @@ impl CodeStager {
         }
     }
 
-    fn settle(&mut self, version: VersionKey, staged: Result<SharedDir, StagingFault>) -> Option<StagingEnd> {
+    fn settle(
+        &mut self,
+        version: VersionKey,
+        staged: Result<StagedCode, StagingFault>,
+    ) -> Option<StagingEnd> {
         // It may have moved meanwhile, and then is staged again.
         let known = self.versions.get_mut(&version)?;
         let StagingState::Going { waiting } = &mut known.state else { return None };
         let waiting = std::mem::take(waiting);
         let fault = match staged {
-            Ok(dir) => {
-                let here = match known.from.sources.pack() {
-                    Some(_) => Arc::new(found_in(&known.from, &dir.files())),
+            Ok(staged) => {
+                let files = staged.dir.as_ref().filter(|_| known.from.sources.pack().is_some());
+                let here = match files {
+                    Some(dir) => Arc::new(found_in(&known.from, &dir.files())),
                     None => Arc::clone(&known.from),
                 };
-                known.state = StagingState::Ready { here, users: HashSet::new(), _dir: dir };
+                known.state = StagingState::Ready { here, users: HashSet::new(), staged };
                 self.forget_idle(version);
                 None
             }
@@ -230,7 +254,9 @@ fn found_in(frozen: &FrozenSweep, files: &Path) -> FrozenSweep {
 /// is its trials' to find.
 fn missing(machine: &WorkerMachine, sweep: &FrozenSweep) -> Option<String> {
     let sources = &sweep.sources;
-    let dir = sources.pack().is_none().then(|| sources.start_dir());
+    // In an image trials need no directory of the sweep file's, unless it is their code's.
+    let needs_dir = sources.pack().is_none() && (sweep.spec.image.is_none() || sources.code.is_some());
+    let dir = needs_dir.then(|| sources.start_dir());
     let dir = dir.filter(|dir| machine.is_elsewhere && !Path::new(dir).is_dir());
     if let Some(dir) = dir {
         return Some(format!(
@@ -245,7 +271,8 @@ fn missing(machine: &WorkerMachine, sweep: &FrozenSweep) -> Option<String> {
 /// The name of the directory in which a version is made ready: equal content has an equal one.
 fn name_of(sweep: &FrozenSweep) -> String {
     let pack = sweep.sources.pack().map(|pack| pack.to_string()).unwrap_or_default();
-    let Some(setup) = &sweep.spec.setup else { return pack };
+    // With an image the setup is a thing of the image's.
+    let Some(setup) = sweep.spec.setup.as_ref().filter(|_| sweep.spec.image.is_none()) else { return pack };
     // Machines that share the directory have an environment each.
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let here = if pack.is_empty() { sweep.sources.start_dir() } else { "" };
@@ -261,8 +288,36 @@ async fn stage(
     cache: SharedDirs,
     master: watch::Receiver<Option<Client>>,
     (machine, sweep): (Arc<WorkerMachine>, Arc<FrozenSweep>),
-) -> Result<SharedDir, StagingFault> {
+) -> Result<StagedCode, StagingFault> {
     let name = name_of(&sweep);
+    let dir = match name.is_empty() {
+        true => None,
+        false => Some(stage_dir(cache, master, (&machine, &sweep), name).await?),
+    };
+    if sweep.spec.image.is_none() {
+        return Ok(StagedCode { dir, image: None });
+    }
+    let code = match sweep.sources.pack() {
+        Some(_) => dir.as_ref().map(SharedDir::files),
+        None => sweep.sources.workdir().map(PathBuf::from),
+    };
+    match machine.containers.stage(&sweep, code.as_deref()).await {
+        Ok(image) => Ok(StagedCode { dir, image: Some(Arc::new(image)) }),
+        Err(error) => {
+            let help = error.help().map(|help| format!("; {help}")).unwrap_or_default();
+            let why = format!("{error}{help}");
+            Err(if error.is_passing() { StagingFault::passing(why) } else { StagingFault::lasting(why) })
+        }
+    }
+}
+
+/// Makes the directory of this name ready, in which the version's code is.
+async fn stage_dir(
+    cache: SharedDirs,
+    master: watch::Receiver<Option<Client>>,
+    (machine, sweep): (&Arc<WorkerMachine>, &Arc<FrozenSweep>),
+    name: String,
+) -> Result<SharedDir, StagingFault> {
     let mut vacant = match enter(&cache, name.clone()).await? {
         Ok(ready) => return Ok(ready),
         Err(vacant) => vacant,
@@ -272,8 +327,8 @@ async fn stage(
         vacant = unpack(master, pack, vacant).await?;
         dir = vacant.files();
     }
-    if let Some(command) = &sweep.spec.setup {
-        setup::run(&machine, &sweep, (command, &dir, &name)).await?;
+    if let Some(command) = sweep.spec.setup.as_ref().filter(|_| sweep.spec.image.is_none()) {
+        setup::run(machine, sweep, (command, &dir, &name)).await?;
     }
     let finished = spawn_blocking(move || {
         let dir = vacant.finish(b"");

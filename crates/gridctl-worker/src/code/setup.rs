@@ -19,6 +19,7 @@ use tokio::process::{Child, Command};
 use super::StagingFault;
 use crate::attempt::WorkerMachine;
 use crate::marks;
+use crate::slot::EnvironmentBase;
 
 /// It may take so long.
 const WITHIN: Duration = Duration::from_secs(3_600);
@@ -34,7 +35,7 @@ pub(super) async fn run(
     sweep: &Arc<FrozenSweep>,
     (command, dir, name): (&str, &Path, &str),
 ) -> Result<(), StagingFault> {
-    let version = machine.versions.get(sweep, machine.body.environment_base());
+    let version = machine.versions.get(sweep, EnvironmentBase::Caller);
     let version = version.map_err(StagingFault::lasting)?;
     let begun = |error: io::Error| StagingFault::passing(format!("`setup` cannot be started: {error}"));
     tracing::info!("`setup` begins: {command}");

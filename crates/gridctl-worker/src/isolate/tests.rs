@@ -73,7 +73,7 @@ impl Room {
 #[test]
 fn a_copy_holds_what_belongs_to_the_workdir_and_leads_where_that_leads() {
     let room = Room::new();
-    let mut copy = IsolatedCopy::new(room.root());
+    let mut copy = IsolatedCopy::new(room.root(), None);
     copy.refresh(&room.dir(), &room.contents()).unwrap();
     let tree = Room::tree(&room.root());
     let names: Vec<&str> = tree.keys().map(|path| path.to_str().unwrap()).collect();
@@ -95,7 +95,7 @@ fn a_copy_holds_what_belongs_to_the_workdir_and_leads_where_that_leads() {
 #[test]
 fn whatever_a_trainer_did_the_next_one_finds_the_workdir_as_it_is() {
     let room = Room::new();
-    let mut copy = IsolatedCopy::new(room.root());
+    let mut copy = IsolatedCopy::new(room.root(), None);
     copy.refresh(&room.dir(), &room.contents()).unwrap();
     let (before, original) = (Room::tree(&room.root()), Room::tree(&room.dir()));
     let at = |path: &str| room.root().join(path);
@@ -143,7 +143,7 @@ fn whatever_a_trainer_did_the_next_one_finds_the_workdir_as_it_is() {
 #[test]
 fn what_nobody_touched_is_copied_once_and_what_a_person_edits_again() {
     let room = Room::new();
-    let mut copy = IsolatedCopy::new(room.root());
+    let mut copy = IsolatedCopy::new(room.root(), None);
     copy.refresh(&room.dir(), &room.contents()).unwrap();
     let inode = |path: &str| fs::metadata(room.root().join(path)).unwrap().ino();
     let model = inode("lib/model.py");

@@ -1,12 +1,15 @@
 //! Ends every process below the slot: being child subreaper, it inherits whatever a trainer leaves
 //! behind, daemons included.
 //! Invariant: only the slot's own unreaped children are named in a signal, so that no number can
-//! have passed to a stranger.
+//! have passed to a stranger. In a container, where the slot is the first process, all others are
+//! below it, and a signal to all reaches no one else.
 
 use std::fs;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, getpgid, kill_process, kill_process_group, wait, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpgid, getpid, kill_process, kill_process_group, wait, waitpid,
+};
 
 use crate::marks::parent_of;
 
@@ -34,6 +37,10 @@ pub(super) fn end_all(trainer: Option<Pid>) -> u32 {
 /// SIGKILL to each child, and to the trainer's whole group while a member of it is our child:
 /// against a fork bomb, one by one is too slow.
 fn kill_children(trainer: Option<Pid>) {
+    if getpid().is_init() {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(-1), nix::sys::signal::Signal::SIGKILL);
+        return;
+    }
     for child in children() {
         match trainer {
             Some(group) if getpgid(Some(child)) == Ok(group) => {

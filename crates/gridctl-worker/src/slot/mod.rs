@@ -3,18 +3,22 @@
 //! Invariant: when the pipe to the worker closes, nothing below the slot is left alive.
 
 mod body;
+mod contained;
 mod descend;
 mod process;
 mod spawn;
 mod why;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use body::EnvironmentBase;
-pub use body::{SlotBody, SlotProgram};
+pub use body::SlotProgram;
+pub(crate) use body::{EnvironmentBase, SlotBody};
+#[cfg(feature = "docker")]
+pub(crate) use contained::ProbeReport;
 pub use gridctl_core::slot::{OutputStream, SlotEvent, SlotRequest, StartFault, TrainerExit, TrainerStart};
 pub use why::foresee;
 
@@ -88,11 +92,35 @@ impl Extend<u8> for TailBuffer<'_> {
     }
 }
 
-/// The slot process: serves requests on standard input until that closes, then ends everything
-/// below itself.
+/// What the slot process is started for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlotWay {
+    /// Serve requests on standard input until that closes, then end everything below.
+    Pipes,
+    /// The same in a container, by a socket of the worker's.
+    Connect(PathBuf),
+    /// Say what the image is like in whose container this is, and whether these programs start there.
+    Probe(Vec<String>),
+    /// Close the network of this container to metadata addresses.
+    CloseMetadata,
+    /// Become this command, once the network is closed so.
+    OnceClosed(Vec<String>),
+}
+
+/// The slot process.
 #[must_use]
-pub fn main() -> ExitCode {
-    match process::serve() {
+pub fn main(way: SlotWay) -> ExitCode {
+    let system = |what| move |error| process::SlotProcessError::System { what, error };
+    let done = match way {
+        SlotWay::Pipes => process::serve(),
+        SlotWay::Connect(path) => {
+            contained::connect(&path).map_err(system("reach the worker")).and_then(|()| process::serve())
+        }
+        SlotWay::Probe(programs) => contained::probe(&programs).map_err(system("look at the image")),
+        SlotWay::CloseMetadata => contained::close_metadata().map_err(system("close metadata addresses")),
+        SlotWay::OnceClosed(words) => contained::once_closed(&words).map_err(system("begin")),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where stderr takes nothing, the exit code says it.

@@ -23,6 +23,8 @@ use super::{
 
 /// Read from a pipe at once.
 const CHUNK: usize = 64 << 10;
+/// How much sooner than its slot a trainer is ended in a container whose memory is used up.
+const OOM_SCORE: &str = "500";
 /// After everything that could write is dead, a pipe holds no more than this.
 const DRAIN: usize = 4 << 20;
 
@@ -196,6 +198,11 @@ impl SlotProcess {
                 return Err(NotStarted { fault: StartFault::Machine, text });
             }
         };
+        if getpid().is_init() {
+            // Of a container's memory the trainer has most; its slot must not be ended in its place.
+            let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
+            drop(std::fs::write(path, OOM_SCORE));
+        }
         let (stdout, stderr) = (Some(stdout), Some(stderr));
         self.running = Some(RunningTrainer { id: start.id, pid, exited, stdout, stderr });
         Ok(pid.as_raw_nonzero().get().unsigned_abs())

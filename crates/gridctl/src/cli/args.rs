@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 use gridctl_core::id::{IdError, WorkerId};
+use gridctl_core::spec::mebibytes;
 use gridctl_core::view;
 
 use crate::commands::lookup;
@@ -80,6 +81,12 @@ pub(crate) struct MachineArgs {
     /// The GPUs to use, as CUDA_VISIBLE_DEVICES names them: 0,1 [default: all that the driver shows]
     #[arg(long, value_name = "LIST", value_parser = gpu_list)]
     pub(crate) gpus: Option<GpuList>,
+    /// The gridctl that is started in containers: of `cargo portable`, where this one is not fit for it [default: this one]
+    #[arg(long, value_name = "FILE", env = "GRIDCTL_BINARY")]
+    pub(crate) binary: Option<PathBuf>,
+    /// How much a trial's container may write into its own root
+    #[arg(long, value_name = "SIZE", default_value = "10G", value_parser = size_mib)]
+    pub(crate) container_disk: u64,
 }
 
 /// Names of GPUs.
@@ -307,6 +314,11 @@ fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// MiB.
+fn size_mib(text: &str) -> Result<u64, String> {
+    mebibytes(text).map_err(|error| format!("{error}: {}", error.help()))
 }
 
 fn gpu_list(text: &str) -> Result<GpuList, String> {

@@ -107,7 +107,7 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Start trainers for a worker (not for people)
     #[command(hide = true)]
-    Slot,
+    Slot(SlotArgs),
     /// Train a model that ships with gridctl: a trainer like any other
     #[cfg(feature = "train")]
     Train(gridctl_trainer::TrainArgs),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use gridctl_core::access::Role;
+use gridctl_worker::slot::SlotWay;
 
 use super::args::{MachineArgs, lease_ttl, slot_silence, within};
 use crate::output::Format;
@@ -148,4 +149,35 @@ fn place(text: &str) -> Result<String, String> {
     address
         .map(|_| text.to_owned())
         .map_err(|_| "expected HOST:PORT, as others reach this machine".to_owned())
+}
+
+/// What a slot is started for.
+#[derive(Debug, Args)]
+pub(crate) struct SlotArgs {
+    /// Serve the worker by this socket, in a container
+    #[arg(long, value_name = "SOCKET")]
+    connect: Option<PathBuf>,
+    /// Say what the image is like, and whether WORDS start in it
+    #[arg(long)]
+    probe: bool,
+    /// Close this container's network to metadata addresses
+    #[arg(long)]
+    close_metadata: bool,
+    /// Start WORDS, once the network is closed so
+    #[arg(long)]
+    once_closed: bool,
+    #[arg(last = true)]
+    words: Vec<String>,
+}
+
+impl From<SlotArgs> for SlotWay {
+    fn from(args: SlotArgs) -> Self {
+        match args {
+            SlotArgs { connect: Some(socket), .. } => Self::Connect(socket),
+            SlotArgs { probe: true, words, .. } => Self::Probe(words),
+            SlotArgs { close_metadata: true, .. } => Self::CloseMetadata,
+            SlotArgs { once_closed: true, words, .. } => Self::OnceClosed(words),
+            SlotArgs { .. } => Self::Pipes,
+        }
+    }
 }

@@ -35,6 +35,12 @@ pub(crate) fn rerun(args: &RerunArgs, settings: &Settings) -> Outcome {
     let name = || format!("{}-{}-again", details.sweep, trial.trial.short()).into();
     let scratch = settings.cwd.join(args.dir.clone().unwrap_or_else(name));
     let frozen = frozen(&details, &source)?;
+    if let Some(image) = &frozen.spec.image {
+        let image = sanitise::short(image, 120);
+        let message = format!("its trials run in containers of {image}, and `rerun` starts a program here");
+        return Err(Failure::usage("rerun::image", message)
+            .help("`gridctl trials show` says how it was started, for `docker run`; `gridctl trials retry` tries it again"));
+    }
     let base = BaseEnv::new(&frozen, preview::caller_env());
     let again = Again { params, repeat: trial.repeat, seed: args.seed };
     let preview = start(&frozen, &details, again, (&base, &scratch))?;

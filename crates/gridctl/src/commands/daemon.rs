@@ -123,6 +123,8 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
             .flatten()
             .map_or_else(Vec::new, own_output::files_of),
         slot_program: SlotProgram { path: this, args: vec!["slot".to_owned()] },
+        carried: args.machine.binary.clone(),
+        container_disk_mib: args.machine.container_disk,
         slot_silence: args.slot_silence,
         parent_pipe: args.parent_pipe,
         own_process: true,

@@ -1,6 +1,8 @@
 //! `gridctl submit`: gives a sweep to a master that is running.
 //! Invariant: the file is checked here first, so that its mistakes are shown with their place.
 
+use std::path::PathBuf;
+
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::view::{SubmitRequest, Submitted, SweepStatus};
 
@@ -15,7 +17,7 @@ use crate::settings::Settings;
 use crate::source::DataSource;
 use crate::submit::freeze::RunPlace;
 use crate::submit::pack::{self, PackedCode};
-use crate::submit::{self as sweep, CheckedFile, freeze, precheck, preview, reads};
+use crate::submit::{self as sweep, CheckedFile, freeze, image, precheck, preview, reads};
 
 /// Runs the command.
 pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
@@ -25,7 +27,7 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
     let mut master = DataSource::master(settings, &checked.file.base)?;
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
     let place = if master.is_here { RunPlace::Here } else { RunPlace::Elsewhere };
-    let mut frozen = prepare(&checked, &dir, place)?;
+    let mut frozen = prepare(&checked, &dir, place, None)?;
     let unread = reads::unread(&frozen, &preview::points(&frozen)?);
     if place == RunPlace::Elsewhere {
         let PackedCode { pack, bytes, size } = pack::pack(&mut frozen, &checked.file, &dir)?;
@@ -78,7 +80,12 @@ fn stands(status: &SweepStatus, known: Option<u64>) -> String {
 }
 
 /// Everything that can be said about a sweep without a master: resolved, checked against this machine's files, and marked.
-pub(crate) fn prepare(checked: &CheckedFile, dir: &DataDir, place: RunPlace) -> Result<FrozenSweep, Failure> {
+pub(crate) fn prepare(
+    checked: &CheckedFile,
+    dir: &DataDir,
+    place: RunPlace,
+    binary: Option<PathBuf>,
+) -> Result<FrozenSweep, Failure> {
     let source = &checked.file.source;
     if let Some(problem) = &checked.unstartable {
         return Err(Failure::new(Exit::Usage, problem.clone()).within(source));
@@ -99,7 +106,8 @@ pub(crate) fn prepare(checked: &CheckedFile, dir: &DataDir, place: RunPlace) -> 
     }
     let points = preview::points(&frozen)?;
     precheck::command(&frozen, &points, source)?;
-    if let Some(warning) = freeze::seal(&mut frozen, dir, place)? {
+    let image_pin = image::pin(&frozen, place, binary, source)?;
+    if let Some(warning) = freeze::seal(&mut frozen, dir, place, image_pin)? {
         diagnose::print(&warning, None);
     }
     Ok(frozen)

@@ -113,6 +113,7 @@ pub(crate) fn seal(
     frozen: &mut FrozenSweep,
     data_dir: &DataDir,
     place: RunPlace,
+    image_pin: Option<String>,
 ) -> Result<Option<Diagnostic>, Failure> {
     let mut warning = None;
     let mut digest = String::new();
@@ -141,16 +142,20 @@ pub(crate) fn seal(
         data = listed.version();
         frozen.files.push((address, data.clone()));
     }
+    let image = image_pin.clone().or_else(|| frozen.spec.image.clone()).unwrap_or_default();
+    if let (Some(pin), Some(name)) = (image_pin, frozen.spec.image.clone()) {
+        frozen.files.push((name, pin));
+    }
     let spec = &frozen.spec;
     let (command, program) = (json(&spec.command), json(&(&spec.program, &spec.env_prefix)));
     let env = json(&frozen.env);
-    let image = spec.image.as_deref().unwrap_or_default();
     // Scores of trials that disturbed each other are not those of trials apart.
     let isolate = spec.isolate.then_some("isolate");
-    let parts = [&*command, &*program, &*env, image, &*digest, &*data];
+    let parts = [&*command, &*program, &*env, &*image, &*digest, &*data];
     // With other libraries the scores are others.
     let setup = spec.setup.as_ref().map(|setup| format!("setup {setup}"));
-    let parts = parts.into_iter().chain(isolate).chain(setup.as_deref());
+    let entrypoint = spec.entrypoint.as_ref().map(|words| format!("entrypoint {}", json(words)));
+    let parts = parts.into_iter().chain(isolate).chain(setup.as_deref()).chain(entrypoint.as_deref());
     frozen.code = CodeHash::of(&parts.collect::<Vec<_>>());
     Ok(warning)
 }
@@ -167,7 +172,7 @@ pub(super) fn apart(frozen: &FrozenSweep, data_dir: &DataDir) -> Vec<PathBuf> {
     volume.local_dir().map(Path::to_owned).into_iter().chain([data_dir.journal.clone()]).collect()
 }
 
-/// What the copy of the workdir holds that each slot of an isolated sweep works in.
+/// What the copy of the workdir holds that each slot works in, of an isolated sweep or in a container.
 #[derive(Debug)]
 pub(crate) struct CopiedWorkdir {
     /// How many files.
@@ -178,16 +183,17 @@ pub(crate) struct CopiedWorkdir {
     pub(crate) left_out: Vec<String>,
 }
 
-/// Looks at the workdir of an isolated sweep; none if the sweep is not.
+/// Looks at the workdir of a sweep whose slots work in copies; none if they do not.
 pub(crate) fn copied(frozen: &FrozenSweep, data_dir: &DataDir) -> Result<Option<CopiedWorkdir>, Failure> {
-    if !frozen.spec.isolate {
+    let is_contained = frozen.spec.image.is_some() && frozen.sources.code.is_some();
+    if !frozen.spec.isolate && !is_contained {
         return Ok(None);
     }
     let dir = Path::new(frozen.sources.start_dir());
     let apart = apart(frozen, data_dir);
     let data = frozen.sources.data.as_ref().map(PathBuf::from);
     let contents = Contents::of(dir, &apart, data.as_deref()).map_err(|error| {
-        Failure::error("workdir", format!("`isolate`: the workdir cannot be copied: {error}"))
+        Failure::error("workdir", format!("the workdir cannot be copied: {error}"))
             .help("make it readable, or name it in .gridctlignore if no trial needs it")
     })?;
     let (files, bytes) = contents.size();

@@ -3,6 +3,7 @@
 
 pub(crate) mod declarations;
 pub(crate) mod freeze;
+pub(crate) mod image;
 pub(crate) mod naming;
 mod options;
 pub(crate) mod pack;

@@ -49,7 +49,8 @@ pub(crate) fn pack(
         add(&mut packer, (&dir, skipped.as_deref()), &apart)
             .map_err(|error| unpackable(&dir, &error, &apart))?;
         let mut again = frozen.clone();
-        freeze::seal(&mut again, data_dir, RunPlace::Elsewhere)?;
+        let pin = frozen.image_pin().map(str::to_owned);
+        freeze::seal(&mut again, data_dir, RunPlace::Elsewhere, pin)?;
         if again.code != frozen.code {
             let message = format!("the workdir {} changed while it was packed", dir.display());
             return Err(Failure::error("workdir", message).help("submit it again"));
@@ -59,7 +60,10 @@ pub(crate) fn pack(
         let dir = PathBuf::from(frozen.sources.start_dir());
         unpackable(&dir, &error, &freeze::apart(frozen, data_dir))
     })?;
-    frozen.sources.code = Some(Code::Pack { pack });
+    // Trials of an image without code of ours begin where the image does.
+    if frozen.spec.image.is_none() || frozen.sources.code.is_some() {
+        frozen.sources.code = Some(Code::Pack { pack });
+    }
     Ok(PackedCode { pack, bytes, size })
 }
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gridctl_core::launch::BaseEnv;
+use gridctl_core::launch::{BaseEnv, LaunchError};
 use gridctl_core::points::Points;
 use gridctl_core::protocol::{Capacity, FrozenSweep};
 use gridctl_core::spec::Diagnostic;
@@ -21,12 +21,6 @@ pub(crate) fn served(frozen: &FrozenSweep, source: &Arc<SourceText>) -> Result<V
     let spec = &frozen.spec;
     let mut errors = Vec::new();
     let mut warnings = Vec::new();
-    if spec.image.is_some() {
-        let problem =
-            Diagnostic::error("run::not_served", "`image`: trials in containers are not served yet")
-                .help("take `image` out to run the command on this machine as it is");
-        errors.push(at_key(problem, source, "image"));
-    }
     for (key, value) in [("data", &spec.data), ("output", &spec.output)] {
         if !cfg!(feature = "s3") && value.as_ref().is_some_and(|value| value.contains("://")) {
             let message = format!("`{key}` is in S3, and this gridctl was built without it");
@@ -120,8 +114,14 @@ pub(crate) fn command(
         let problem = Diagnostic { message: secrets.mask(&problem.message).into_owned(), help, ..problem };
         Failure::new(Exit::Usage, at_key(problem, source, key)).within(source)
     };
-    let preview = preview::of(frozen, points, index, &base)
-        .map_err(|error| failure(Diagnostic::error("run::command", error.to_string()).help(error.help())))?;
+    let preview = match preview::of(frozen, points, index, &base) {
+        // It may be one of the image's.
+        Err(LaunchError::Unset { .. }) if frozen.spec.image.is_some() => return Ok(()),
+        Err(error) => {
+            return Err(failure(Diagnostic::error("run::command", error.to_string()).help(error.help())));
+        }
+        Ok(preview) => preview,
+    };
     // It may make what is not there yet.
     if frozen.spec.setup.is_some() {
         return Ok(());
@@ -130,13 +130,16 @@ pub(crate) fn command(
     let own = preview.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_str());
     let path = own.or_else(|| base.get("PATH")).unwrap_or_default();
     let words = words_after_env(&preview.argv);
-    for argv in [preview.argv.as_slice(), words] {
+    // Programs of an image are looked for in it.
+    let here = if frozen.spec.image.is_some() { Vec::new() } else { vec![preview.argv.as_slice(), words] };
+    for argv in here {
         let Some(program) = argv.first() else { continue };
         if let Some(why) = gridctl_worker::slot::foresee(program, cwd, path) {
             return Err(failure(explained("run::command", &why)));
         }
     }
-    match missing_script(words, cwd) {
+    let has_code = frozen.spec.image.is_none() || frozen.sources.code.is_some();
+    match missing_script(words, cwd).filter(|_| has_code) {
         Some(problem) => Err(failure(above(problem, frozen))),
         None => Ok(()),
     }

@@ -123,6 +123,8 @@ fn site(frozen: &FrozenSweep, scratch: &str) -> Site {
     let beside = |name: &str| format!("{scratch}/{name}");
     let resources = &frozen.spec.resources;
     Site {
+        entrypoint: frozen.spec.entrypoint.clone().unwrap_or_default(),
+        own_command: vec!["<the image's own command>".to_owned()],
         gridctl: this.to_str().unwrap_or("gridctl").to_owned(),
         interpreter: "python".to_owned(),
         metrics_file: beside("metrics.jsonl"),

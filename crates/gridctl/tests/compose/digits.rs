@@ -97,6 +97,7 @@ fn digits_runs_in_an_image_of_its_own_that_has_never_heard_of_gridctl() {
     let project = project.of(&image);
     let mut build = project.with_project("docker");
     patiently(build.args(["buildx", "build", "--quiet", "-t", &image, "sweeps/digits"]));
+    contained(&project.lab, &image);
     let up = project.compose(&["up", "-d", "--build", "--scale", "worker=2"]);
     assert_eq!(up.code, Some(0), "{}", up.stderr);
     let [sweep] = project.containers("sweep").try_into().unwrap();
@@ -106,7 +107,17 @@ fn digits_runs_in_an_image_of_its_own_that_has_never_heard_of_gridctl() {
     let mut search = project.with_project("docker");
     search.args(["run", "--rm", &image, "python3", "-c", GRID_SEARCH, &grid.to_string()]);
     assert_eq!(best, serde_json::from_str::<Json>(&patiently(&mut search)).unwrap());
+    let own = project.lab.run(&["leaderboard", "sweeps/digits/contained.yaml", "-k", "0", "-o", "json"]);
+    assert_eq!(found(&own.stdout), (grid, best), "the same in slots that are containers");
     let down = project.compose(&["down", "-v"]);
     assert_eq!(down.code, Some(0), "{}", down.stderr);
     drop(project.docker(&["image", "rm", "-f", &image]));
+}
+
+/// The same sweep by `gridctl run`, with the image in its file.
+fn contained(lab: &Lab, image: &str) {
+    let whole = fs::read_to_string(lab.path().join("sweeps/digits/sweep.yaml")).unwrap();
+    let whole = whole.replace("name: digits\n", &format!("name: contained\nimage: {image}\n"));
+    lab.write("sweeps/digits/contained.yaml", whole);
+    patiently(&mut lab.command(&["run", "sweeps/digits/contained.yaml", "--quiet"]));
 }

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     let checked = submit::check(&args.file, &settings.data_dir, args.count)?;
     checked.show_warnings();
     let dir = settings.data_dir.for_sweep(&checked.file.base)?;
-    let frozen = prepare(&checked, &dir, RunPlace::Here)?;
+    let frozen = prepare(&checked, &dir, RunPlace::Here, args.machine.binary.clone())?;
     let gpus = args.machine.gpus.clone().map_or_else(resources::gpus, |list| list.0);
     let capacity = resources::capacity(args.machine.slots, &gpus, CgroupSupport::detect().limit());
     precheck::resources(&frozen, &capacity, &checked.file.source)?;

@@ -45,6 +45,10 @@ impl LocalWorkers {
             args.extend(["--gpus".into(), gpus.0.join(",").into()]);
         }
         let master = running.advert().socket_address();
+        if let Some(binary) = &plan.args.machine.binary {
+            args.extend(["--binary".into(), binary.clone().into_os_string()]);
+        }
+        args.extend(["--container-disk".into(), format!("{}M", plan.args.machine.container_disk).into()]);
         let config = LocalConfig { program, master, data_dir: plan.dir.clone(), args };
         let work = datadir::slots(&plan.dir);
         let begin = move || {
