@@ -328,7 +328,7 @@ impl World {
             trials -= slots;
             done += slots * TICK_MS;
             let Some(fleet) = self.fleet.as_mut() else { continue };
-            fleet.on_worker(Time(self.now), id, slots > 0);
+            fleet.on_worker(Some(Time(self.now)), id, slots > 0);
             if machine.noticed.is_some_and(|at| at <= self.now) {
                 fleet.on_notice(Time(self.now), id);
             }

@@ -114,10 +114,11 @@ impl Core {
     }
 
     fn tend_machines(&mut self, now: Time, wall_ms: u64) {
+        self.fleet.all_idle();
         for worker in self.workers.values() {
-            if let (Some(machine), Some(_)) = (&worker.machine, &worker.link) {
-                self.fleet.on_worker(now, machine, !worker.leases.is_empty());
-            }
+            let Some(machine) = &worker.machine else { continue };
+            let heard = worker.link.as_ref().map(|_| now);
+            self.fleet.on_worker(heard, machine, !worker.leases.is_empty());
         }
         let demand = self.demand(now);
         let records = self.fleet.decide(now, wall_ms, demand);

@@ -4,6 +4,7 @@
 use aws_config::imds::client::error::ImdsError;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use gridctl_core::fleet::machines::LaunchAnswer;
 
 /// Why something was not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +57,13 @@ pub enum CloudError {
     },
 }
 
+/// Codes of calls that came to nothing because there were too many.
+const THROTTLED: [&str; 4] =
+    ["RequestLimitExceeded", "Throttling", "ThrottlingException", "ResourceCountExceeded"];
+/// Codes that leave open what became of the call.
+const UNSURE: [&str; 5] =
+    ["InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "unknown"];
+
 impl CloudError {
     /// What a person does about it.
     #[must_use]
@@ -73,14 +81,63 @@ impl CloudError {
             }
             Self::NotAllowed { .. } => "ask whoever keeps the account for the permission that AWS names",
             Self::Unreachable { .. } => "look at the network, at proxies, and at the region's name",
-            Self::Failed { .. } => "try again; AWS's status page tells of outages",
+            Self::Failed { code, .. } => return help(code).to_owned(),
         }
         .to_owned()
+    }
+
+    /// Whether the call may have been carried out all the same.
+    #[must_use]
+    pub fn is_unsure(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Failed { code, .. } => UNSURE.contains(&code.as_str()),
+            _ => false,
+        }
+    }
+
+    /// What it means for a launch.
+    pub(super) fn of_launch(&self) -> LaunchAnswer {
+        match self {
+            Self::Failed { code, .. } if THROTTLED.contains(&code.as_str()) => LaunchAnswer::Throttled,
+            error if error.is_unsure() => LaunchAnswer::Lost,
+            // Nothing was started, and the same call is never made again: the next launch has a token of its own.
+            _ => LaunchAnswer::NoCapacity,
+        }
     }
 
     /// Whether what was named is not there (any more).
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Failed { code, .. } if code.ends_with(".NotFound") || code.ends_with("NotFoundException"))
+    }
+}
+
+/// What a person does about what AWS calls so.
+fn help(code: &str) -> &'static str {
+    match code {
+        "VcpuLimitExceeded" | "InstanceLimitExceeded" => {
+            "the account's quota of processors is used up: `Running On-Demand Standard instances` in Service \
+             Quotas, under EC2, raises it"
+        }
+        "MaxSpotInstanceCountExceeded" => {
+            "the account's quota of spot machines is used up: `All Standard Spot Instance Requests` in Service \
+             Quotas, under EC2, raises it"
+        }
+        "InsufficientInstanceCapacity" | "UnfulfillableCapacity" => {
+            "AWS has no such machines in that zone just now: more types and zones help"
+        }
+        "InsufficientFreeAddressesInSubnet" => "the subnet has no address left: name subnets with more room",
+        "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
+            "`aws iam create-service-linked-role --aws-service-name spot.amazonaws.com`, once an account"
+        }
+        "InvalidAMIID.NotFound" | "InvalidAMIID.Unavailable" => {
+            "the image is not there (any more): `gridctl launch` again finds the newest"
+        }
+        "InvalidParameterValue" => {
+            "where an instance profile is named, it may be too new: a minute later AWS knows it; \
+             `gridctl aws init` makes it"
+        }
+        _ => "try again; AWS's status page tells of outages",
     }
 }
 

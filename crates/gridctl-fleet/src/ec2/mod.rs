@@ -4,7 +4,10 @@
 mod error;
 mod inventory;
 mod look;
+mod machines;
+mod made;
 mod teardown;
+mod template;
 
 use std::time::Duration;
 
@@ -17,6 +20,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 pub use error::CloudError;
 pub use inventory::inventory;
 pub use look::{Caller, Image, SpotRole, Subnet};
+pub use machines::Machines;
 pub use teardown::{TeardownEvent, tear_down};
 
 /// Longest that a connection may take to be made.

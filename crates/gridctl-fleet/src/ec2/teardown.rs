@@ -86,7 +86,14 @@ fn ended(
 
 impl Ec2 {
     async fn terminate(&self, instances: &[&CloudResource]) -> Result<(), CloudError> {
-        let ids = instances.iter().map(|instance| instance.id.clone()).collect();
+        self.terminate_ids(instances.iter().map(|instance| instance.id.clone())).await
+    }
+
+    pub(super) async fn terminate_ids(
+        &self,
+        ids: impl IntoIterator<Item = String>,
+    ) -> Result<(), CloudError> {
+        let ids = ids.into_iter().collect();
         let call = self.ec2.terminate_instances().set_instance_ids(Some(ids)).send();
         call.await.map(|_| ()).map_err(|error| error::of("TerminateInstances", &error))
     }

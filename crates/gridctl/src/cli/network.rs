@@ -35,6 +35,9 @@ pub(crate) struct MasterArgs {
     /// How long a silent worker keeps its trials before others are granted them
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = lease_ttl)]
     pub(crate) lease_ttl: Duration,
+    /// Start machines of EC2 as this launch says, and end with its sweep (not for people)
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) fleet_spec: Option<PathBuf>,
     /// Trust a network file system with the journal
     #[arg(long)]
     pub(crate) allow_network_fs: bool,

@@ -5,15 +5,21 @@
 mod account;
 #[cfg(feature = "ec2")]
 mod down;
+#[cfg(feature = "ec2")]
+pub(crate) mod fleet;
 
 #[cfg(not(feature = "ec2"))]
-pub(crate) use self::unbuilt::{down, gc, look};
+pub(crate) use self::unbuilt::{down, gc, look, master};
 #[cfg(feature = "ec2")]
-pub(crate) use self::{account::look, down::down, down::gc};
+pub(crate) use self::{account::look, down::down, down::gc, fleet::master};
 
 /// What a gridctl says that was built without these commands.
 #[cfg(not(feature = "ec2"))]
 mod unbuilt {
+    use std::path::Path;
+
+    use gridctl_master::{Advert, MasterConfig, MasterError};
+
     use crate::cli::{DownArgs, GcArgs};
     use crate::commands::doctor::Finding;
     use crate::exit::{Failure, Outcome};
@@ -28,6 +34,14 @@ mod unbuilt {
 
     pub(crate) fn look(_: Option<String>) -> Result<Vec<Finding>, Failure> {
         Err(unbuilt("`gridctl doctor --aws`"))
+    }
+
+    pub(crate) async fn master(
+        _: MasterConfig,
+        _: impl FnOnce(&Advert),
+        _: &Path,
+    ) -> Result<Result<(), MasterError>, Failure> {
+        Err(unbuilt("`gridctl master --fleet-spec`"))
     }
 
     fn unbuilt(what: &str) -> Failure {

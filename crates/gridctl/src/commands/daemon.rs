@@ -44,7 +44,11 @@ pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
     }
     let runtime = runtime::shared()?;
     let ready = |advert: &Advert| say_where(advert, &dir, args.join_file.as_deref());
-    runtime.block_on(gridctl_master::run(config, ready)).map_err(|error| source::master_failure(&error))?;
+    let ended = match &args.fleet_spec {
+        None => runtime.block_on(gridctl_master::run(config, ready)),
+        Some(path) => runtime.block_on(super::cloud::master(config, ready, path))?,
+    };
+    ended.map_err(|error| source::master_failure(&error))?;
     Ok(Exit::Ok)
 }
 

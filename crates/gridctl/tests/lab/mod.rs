@@ -2,6 +2,8 @@
 #![expect(dead_code, reason = "each test binary uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
 
+pub(crate) mod moto;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;

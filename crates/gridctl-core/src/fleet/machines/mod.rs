@@ -207,10 +207,15 @@ impl MachineFleet {
         open + self.machines.len() as u64
     }
 
-    /// A machine's worker is there; whether trials run on it.
-    pub fn on_worker(&mut self, now: Time, id: &MachineId, busy: bool) {
+    /// No trials run anywhere, but where [`Self::on_worker`] says so next.
+    pub fn all_idle(&mut self) {
+        self.machines.values_mut().for_each(|machine| machine.busy = false);
+    }
+
+    /// A machine has a worker, which was heard now or is away; whether trials run on it.
+    pub fn on_worker(&mut self, heard: Option<Time>, id: &MachineId, busy: bool) {
         if let Some(machine) = self.machines.get_mut(id) {
-            machine.heard = Some(now);
+            machine.heard = heard.or(machine.heard);
             machine.busy = busy;
             self.never_joined = 0;
         }

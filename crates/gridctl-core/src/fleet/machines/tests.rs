@@ -43,7 +43,7 @@ fn ids(names: &[&str]) -> Vec<MachineId> {
 
 /// The workers of these machines run trials.
 fn works(fleet: &mut MachineFleet, now: Time, names: &[&str]) {
-    ids(names).iter().for_each(|id| fleet.on_worker(now, id, true));
+    ids(names).iter().for_each(|id| fleet.on_worker(Some(now), id, true));
 }
 
 /// A fleet of two machines that work.
@@ -57,7 +57,7 @@ fn two(caps: Caps) -> MachineFleet {
     );
     answer(&mut fleet, NOW, asked.id(), LaunchAnswer::Started(ids(&["i-1", "i-2"])));
     for id in ids(&["i-1", "i-2"]) {
-        fleet.on_worker(NOW, &id, true);
+        fleet.on_worker(Some(NOW), &id, true);
     }
     assert_eq!((step(&mut fleet, NOW, MANY), fleet.machines(), fleet.hold()), (vec![], 2, None));
     fleet
@@ -146,7 +146,7 @@ fn a_machine_that_is_to_be_taken_away_is_replaced_at_once_and_a_false_notice_end
     let asked = launch(&step(&mut fleet, NOW, MANY));
     assert_eq!(asked.count(), 1);
     answer(&mut fleet, NOW, asked.id(), LaunchAnswer::Started(ids(&["i-3"])));
-    fleet.on_worker(NOW, &MachineId("i-3".to_owned()), true);
+    fleet.on_worker(Some(NOW), &MachineId("i-3".to_owned()), true);
     works(&mut fleet, NOW.after_ms(DOOMED_MS - 1), &["i-1", "i-2", "i-3"]);
     assert_eq!(step(&mut fleet, NOW.after_ms(DOOMED_MS - 1), MANY), []);
     assert_eq!(step(&mut fleet, NOW.after_ms(DOOMED_MS), MANY), [CloudCall::Terminate(ids(&["i-1"]))]);
@@ -155,7 +155,7 @@ fn a_machine_that_is_to_be_taken_away_is_replaced_at_once_and_a_false_notice_end
 #[test]
 fn idle_machines_go_when_the_backlog_shrinks_and_all_when_it_is_empty() {
     let mut fleet = two(wide());
-    fleet.on_worker(NOW, &MachineId("i-2".to_owned()), false);
+    fleet.on_worker(Some(NOW), &MachineId("i-2".to_owned()), false);
     assert_eq!(step(&mut fleet, NOW, Demand { backlog: 5, at_once: 8 }), [], "five need both");
     assert_eq!(
         step(&mut fleet, NOW, Demand { backlog: 4, at_once: 8 }),
@@ -199,7 +199,7 @@ fn a_machine_whose_worker_is_silent_for_long_is_ended() {
 #[test]
 fn a_smaller_cap_lets_machines_finish_the_idle_and_the_dearest_first() {
     let mut fleet = two(wide());
-    fleet.on_worker(NOW, &ids(&["i-2"])[0], false);
+    fleet.on_worker(Some(NOW), &ids(&["i-2"])[0], false);
     fleet.apply(NOW, &FleetRecord::Scaled(1));
     assert_eq!(fleet.retire(NOW), ids(&["i-2"]));
     assert_eq!(fleet.retire(NOW), [], "it was told");

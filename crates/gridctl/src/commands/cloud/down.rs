@@ -131,7 +131,9 @@ fn print(
         return output::json(&json!({"regions": regions, "left": left, "of_others": others}));
     }
     let what = match which {
-        Which::Sweep(sweep) => format!("of {}", sanitise::short(&sanitise::line(sweep), 63)),
+        Which::Sweep(sweep) | Which::Fleet(sweep) => {
+            format!("of {}", sanitise::short(&sanitise::line(sweep), 63))
+        }
         Which::All => "of gridctl".to_owned(),
         Which::Expired(_) => "of gridctl beyond its time".to_owned(),
     };
