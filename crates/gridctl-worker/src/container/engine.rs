@@ -26,7 +26,7 @@ const ANSWERS_WITHIN_S: u64 = 120;
 /// Between looks whether a container has ended.
 const LOOK: Duration = Duration::from_millis(10);
 /// Processes and threads of a container.
-const PIDS: i64 = 4_096;
+const PIDS: i64 = 2_048;
 /// Open files of a process.
 const FILES: i64 = 16_384;
 /// Of Docker's disk so much stays free, in MiB.

@@ -48,15 +48,13 @@ fn k91_a_trial_reaches_no_metadata_no_docker_no_supervisor_and_no_key() {
 }
 
 /// Deeds, and the class in which each ends.
-const DEEDS: [(&str, &str, &str); 10] = [
-    ("forks", ":() { : | : & }; :; exec tail /dev/zero", "oom"),
+const DEEDS: [(&str, &str, &str); 8] = [
     ("eats", "exec tail /dev/zero", "oom"),
     (
         "opens",
         "ulimit -n $(ulimit -Hn); i=10; while eval \"exec $i</dev/null\"; do i=$((i+1)); done; exit 4",
         "failed",
     ),
-    ("stays", "trap '' TERM; while :; do sleep 1; done", "timeout"),
     ("daemonises", "setsid sleep 1000 & setsid sh -c 'while :; do sleep 1; done' & echo s=1", "succeeded"),
     ("kills", "kill -9 -1; kill -9 1; echo s=1", "succeeded"),
     ("talks", "printf '\\377\\377\\377\\377' >/proc/1/fd/1; printf x >/proc/1/fd/0; echo s=1", "succeeded"),
@@ -77,7 +75,7 @@ fn k92_k94_bombs_are_contained_each_ends_in_its_class_and_the_next_trial_runs() 
     }
     let names: Vec<&str> = DEEDS.iter().map(|(name, ..)| *name).collect();
     let rest = format!(
-        "workdir: deeds\ncommand: [bash, \"${{params.x}}\"]\nresources: {{mem: 96M}}\ntimeout: 3s\n\
+        "workdir: deeds\ncommand: [bash, \"${{params.x}}\"]\nresources: {{mem: 96M}}\n\
          parameters: {{x: {{values: [{}]}}}}\norder: file",
         names.join(", ")
     );
@@ -88,6 +86,40 @@ fn k92_k94_bombs_are_contained_each_ends_in_its_class_and_the_next_trial_runs() 
         DEEDS.iter().map(|(name, _, class)| ((*name).to_owned(), (*class).to_owned())).collect();
     assert_eq!(classes(&lab), expected, "{}", done.stderr);
     assert_eq!(containers_of(&lab.data()), [] as [String; 0]);
+}
+
+#[test]
+fn k92_a_fork_bomb_stays_in_its_container_and_the_next_trial_runs() {
+    if let Some(why) = lacking() {
+        return skipped(&format!("a fork bomb stays in its container: {why}"));
+    }
+    let image = TestImage::build("FROM debian:13-slim\n", &[]);
+    let lab = Lab::new();
+    lab.write("deed.sh", "f() { f | f & }; [ $HP_X = goes ] || { f; sleep 1; exit 3; }; echo s=1\n");
+    let rest = "command: [sh, deed.sh]\nresources: {mem: 1G}\ntimeout: 15s\n\
+                parameters: {x: {values: [forks, goes]}}\norder: file";
+    lab.write("sweep.yaml", sweep(&image.0, rest));
+    let done = lab.run(&["run", "sweep.yaml", "--slots", "1"]);
+    let classes = classes(&lab);
+    let bomb = classes.get("forks").map(String::as_str);
+    assert!(matches!(bomb, Some("failed" | "timeout")), "{classes:?} {}", done.stderr);
+    assert_eq!(classes.get("goes").map(String::as_str), Some("succeeded"), "{}", done.stderr);
+    assert_eq!(containers_of(&lab.data()), [] as [String; 0]);
+}
+
+#[test]
+fn k92_a_trial_that_ignores_sigterm_is_ended_and_its_slot_goes_on() {
+    if let Some(why) = lacking() {
+        return skipped(&format!("a trial in a container that ignores SIGTERM is ended: {why}"));
+    }
+    let image = TestImage::build("FROM debian:13-slim\n", &[]);
+    let lab = Lab::new();
+    let rest = "workdir: .\ncommand: [bash, -c, \"trap '' TERM; while [ $HP_X = stays ]; do sleep 1; done; echo s=1\"]\n\
+                timeout: 2s\nparameters: {x: {values: [stays, goes]}}\norder: file";
+    lab.write("sweep.yaml", sweep(&image.0, rest));
+    let done = lab.run(&["run", "sweep.yaml", "--slots", "1"]);
+    assert_eq!(done.code, Some(10), "{}", done.stderr);
+    assert_eq!(classes(&lab).get("stays").map(String::as_str), Some("timeout"), "{}", done.stderr);
 }
 
 /// How the trials ended, by the value of `x`.
