@@ -56,6 +56,7 @@ pub const KEYS: &[&str] = &[
     "entrypoint",
     "command",
     "program",
+    "serve",
     "method",
     "metric",
     "metrics",
@@ -197,6 +198,7 @@ fn spec(
             .get("entrypoint")
             .and_then(|tree| command::entrypoint(check, tree, fields.has("image"))),
         image,
+        serve: fields.get("serve").map(|tree| command::serve(check, tree)).unwrap_or_default(),
         preempt_signal: fields.get("preempt_signal").and_then(|tree| settings::signal(check, tree)),
         unserved: unserved(check, fields),
         axes: Vec::new(),

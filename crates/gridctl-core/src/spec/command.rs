@@ -114,6 +114,22 @@ pub(super) fn entrypoint(check: &mut Checker<'_>, tree: &Tree, has_image: bool) 
     Some(words)
 }
 
+/// Reads `serve`: the words of its command, in which no macro is expanded.
+pub(super) fn serve(check: &mut Checker<'_>, tree: &Tree) -> Vec<String> {
+    let Some(fields) = check.fields("`serve`", tree, &["command"]) else { return Vec::new() };
+    let Some(command) = fields.get("command") else {
+        let nothing = Diagnostic::error("sweep::no_command", "`serve` does not say what answers");
+        check.push(nothing.at(&tree.span).help("write `serve: {command: [python3, predict.py]}`"));
+        return Vec::new();
+    };
+    if let Kind::Str(text) = &command.kind {
+        one_string(check, command, text);
+        return Vec::new();
+    }
+    let items = check.some_items("`serve.command`", command, limits::COMMAND_WORDS).unwrap_or_default();
+    items.iter().filter_map(|item| check.scalar("a word of `serve.command`", item)).collect()
+}
+
 /// `{args}` without its dollar, which YAML reads as a map with one empty key.
 fn brace_map(tree: &Tree) -> Option<&str> {
     let Kind::Map(entries) = &tree.kind else { return None };

@@ -123,6 +123,9 @@ pub struct SweepSpec {
     /// What stands before the command in the place of the image's own entrypoint; empty: nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entrypoint: Option<Vec<String>>,
+    /// What answers with the model that a trial keeps (`serve: {command: ...}`); empty: nothing does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub serve: Vec<String>,
     /// A signal sent at once when a machine is about to be taken (`SIGUSR1`, say).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preempt_signal: Option<String>,

@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Rerun(RerunArgs),
     /// Copy a trial's files, its model for example, into a directory
     Fetch(FetchArgs),
+    /// Answer requests over HTTP with the model that a trial has kept
+    Serve(ServeArgs),
     /// Print every trial for other programs: parameters, metrics, states
     Export(ExportArgs),
     /// The same as `trials ls`

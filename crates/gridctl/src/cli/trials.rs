@@ -1,13 +1,16 @@
 //! What the commands about trials take.
 //! Invariant: what names a trial is not looked up here.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 use gridctl_core::record::TrialState;
 
+use super::args::within;
 use crate::commands::lookup;
 use crate::output::Format;
 
@@ -111,6 +114,35 @@ pub(crate) struct FetchArgs {
     /// Its sweep: a name, a sweep file, or a results directory [default: the latest sweep]
     #[arg(long, value_name = "SWEEP", add = ArgValueCompleter::new(lookup::sweeps))]
     pub(crate) sweep: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
+    #[arg(default_value = "best", add = ArgValueCompleter::new(lookup::trials))]
+    pub(crate) trial: String,
+    /// The port; 0 for any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 5000)]
+    pub(crate) port: u16,
+    /// The address to listen at: 0.0.0.0 lets everybody ask who reaches this machine
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Longest that an answer may take
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = answer_time)]
+    pub(crate) timeout: Duration,
+    /// Processes that answer, each one request at a time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) processes: u16,
+    /// Its sweep: a name, a sweep file, or a results directory [default: the latest sweep]
+    #[arg(long, value_name = "SWEEP", add = ArgValueCompleter::new(lookup::sweeps))]
+    pub(crate) sweep: Option<PathBuf>,
+    /// What answers, started here [default: `serve: {command: ...}` of the sweep file, in its workdir]
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+fn answer_time(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(100), Duration::from_secs(3_600))
 }
 
 #[derive(Debug, Args)]

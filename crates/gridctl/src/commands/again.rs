@@ -114,7 +114,7 @@ fn prepare(preview: &Preview, scratch: &Path) -> Result<(), Failure> {
 }
 
 /// What the sweep starts, where that is known.
-fn frozen(details: &TrialDetails, source: &DataSource) -> Result<Arc<FrozenSweep>, Failure> {
+pub(super) fn frozen(details: &TrialDetails, source: &DataSource) -> Result<Arc<FrozenSweep>, Failure> {
     let unknown = || {
         Failure::error("trials::command", "what the sweep starts is not known here")
             .help("use the data directory: --data-dir DIR")

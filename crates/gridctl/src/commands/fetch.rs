@@ -5,13 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gridctl_core::record::{Class, Record};
+use gridctl_core::view::TrialDetails;
+use gridctl_storage::results::{Manifest, Results};
 
 use crate::cli::FetchArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::input::reason;
 use crate::output::{self, number, sanitise};
 use crate::settings::Settings;
-use crate::source::{chain, results, target};
+use crate::source::{DataSource, chain, results, target};
 
 use super::trials;
 
@@ -21,33 +23,57 @@ pub(crate) fn run(args: &FetchArgs, settings: &Settings) -> Outcome {
     let details = source.trial(&sweep, &args.trial)?;
     trials::say_repeat(&mut source, &details, &args.trial);
     let (trial, sweep) = (details.trial.trial, &details.sweep);
+    let published = published(&source, &details)?;
+    let name = || PathBuf::from(format!("{sweep}-{}", trial.short()));
+    let dir = settings.cwd.join(args.dir.clone().unwrap_or_else(name));
+    make_empty(&dir)?;
+    published.copy(&dir)?;
+    output::say(format_args!(
+        "{} of trial {} of {}, {} bytes: in {}",
+        number::of(published.manifest.files.len() as u64, "file"),
+        trial.short(),
+        sanitise::line(sweep),
+        number::count(published.manifest.bytes()),
+        sanitise::line(&dir.display().to_string())
+    ));
+    Ok(Exit::Ok)
+}
+
+/// What a trial has left in the results.
+pub(super) struct PublishedFiles {
+    results: Results,
+    manifest: Manifest,
+}
+
+impl PublishedFiles {
+    /// Copies them into `dir`, which is empty.
+    pub(super) fn copy(&self, dir: &Path) -> Result<(), Failure> {
+        self.results.fetch_attempt(&self.manifest, dir).map_err(failed)
+    }
+}
+
+fn failed(error: impl std::error::Error) -> Failure {
+    Failure::error("fetch", chain(&error))
+}
+
+/// The files of a trial.
+pub(super) fn published(source: &DataSource, details: &TrialDetails) -> Result<PublishedFiles, Failure> {
+    let (trial, sweep) = (details.trial.trial, &details.sweep);
     let record = newest(&details.attempts).ok_or_else(|| {
         let message = format!("trial {} of {sweep} has left no files", trial.short());
         Failure::error("fetch::no_files", message).help(
             "a trainer leaves what it writes below $GRID_OUTPUT_DIR; `gridctl logs` shows what it printed",
         )
     })?;
-    let fail = |error| Failure::error("fetch", chain(&error));
-    let volume = results::of_attempt(source.dir.as_deref(), record)?;
-    let manifest = volume.attempt_manifest(trial, record.report.token).map_err(fail)?.ok_or_else(|| {
-        Failure::error(
-            "fetch::no_files",
-            format!("the files of trial {} are not in its results", trial.short()),
-        )
-    })?;
-    let name = || PathBuf::from(format!("{sweep}-{}", trial.short()));
-    let dir = settings.cwd.join(args.dir.clone().unwrap_or_else(name));
-    make_empty(&dir)?;
-    volume.fetch_attempt(&manifest, &dir).map_err(fail)?;
-    output::say(format_args!(
-        "{} of trial {} of {}, {} bytes: in {}",
-        number::of(manifest.files.len() as u64, "file"),
-        trial.short(),
-        sanitise::line(sweep),
-        number::count(manifest.bytes()),
-        sanitise::line(&dir.display().to_string())
-    ));
-    Ok(Exit::Ok)
+    let results = results::of_attempt(source.dir.as_deref(), record)?;
+    let manifest =
+        results.attempt_manifest(trial, record.report.token).map_err(failed)?.ok_or_else(|| {
+            Failure::error(
+                "fetch::no_files",
+                format!("the files of trial {} are not in its results", trial.short()),
+            )
+        })?;
+    Ok(PublishedFiles { results, manifest })
 }
 
 /// The newest attempt that left files; of those that succeeded, if any did.

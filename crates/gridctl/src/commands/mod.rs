@@ -19,6 +19,7 @@ pub(crate) mod lookup;
 pub(crate) mod plan;
 pub(crate) mod rebuild;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod steer;
 pub(crate) mod submit;

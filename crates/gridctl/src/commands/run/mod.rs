@@ -5,7 +5,7 @@
 pub(crate) mod changed;
 mod data;
 mod failure;
-mod interrupt;
+pub(crate) mod interrupt;
 mod last_words;
 pub(crate) mod progress;
 mod supervise;
