@@ -352,6 +352,9 @@ pub struct Report {
     /// names them, at most a hundred, and says why.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
+    /// The file that was started, or the interpreter that a script names: `/home/me/venv/bin/python`, say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
     /// Files of the workdir that changed while attempts ran, as far as the worker has looked and not
     /// told before. No part of the record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -386,6 +389,7 @@ impl Report {
             checkpoint_moved: false,
             files: 0,
             left_out: 0,
+            program: None,
             changed: Vec::new(),
         }
     }
@@ -397,6 +401,14 @@ fn is_false(value: &bool) -> bool {
 
 fn is_zero(value: &u64) -> bool {
     *value == 0
+}
+
+impl Record {
+    /// The trial under whose id its files are.
+    #[must_use]
+    pub fn files_of(&self) -> TrialId {
+        self.computed_as.unwrap_or(self.report.trial)
+    }
 }
 
 /// The journal's record of one attempt's end: one line of `records/`.
@@ -430,6 +442,9 @@ pub struct Record {
     /// Where it was computed, if this record was taken over: the sweep's name and version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_from: Option<(String, u32)>,
+    /// The trial as which it was computed, if that is another: it had an axis less, which says `was` now. Its files are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed_as: Option<TrialId>,
     /// What the worker said, or what the master made up for one that said nothing.
     #[serde(flatten)]
     pub report: Report,

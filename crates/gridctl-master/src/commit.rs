@@ -1,7 +1,5 @@
 //! A step as rows of the journal. Invariant: outcomes are numbered by themselves, without gaps, in the order in which they came to be.
 
-use std::sync::Arc;
-
 use gridctl_core::metrics::{self, ReadBy};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::{Class, MetricValue, Record, TrialState};
@@ -43,10 +41,14 @@ impl Rows {
             rows.outcomes.push(OutcomeRow::of(&outcome.record, outcome.sweep, take(next)));
         }
         for copied in &step.copies {
-            let frozen = core.sweep(copied.sweep).map(|sweep| Arc::clone(sweep.frozen()));
-            match (original(reader, copied.from)?, frozen) {
-                (Some((row, record)), Some(frozen)) => {
-                    rows.outcomes.push(copy((&row, record), copied, &frozen, take(next)));
+            match (original(reader, copied.from)?, core.sweep(copied.sweep)) {
+                (Some((row, mut record)), Some(sweep)) => {
+                    if record.report.trial != copied.trial {
+                        record.computed_as = Some(record.files_of());
+                        record.params = sweep.points().trial(copied.index).params;
+                        record.report.trial = copied.trial;
+                    }
+                    rows.outcomes.push(copy((&row, record), copied, sweep.frozen(), take(next)));
                 }
                 _ => tracing::error!(outcome = copied.from, "an outcome that was known is gone"),
             }

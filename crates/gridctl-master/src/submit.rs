@@ -65,9 +65,9 @@ impl Handle {
         let submission = Box::new(Submission { looked_up, ..submission });
         self.tell(Message::Ask(Box::new(|request| Input::Submit(request, submission)), answer)).await?;
         match self.answer(answered).await? {
-            Answer::Submitted { version, new, known, read_again, lost, .. } => {
+            Answer::Submitted { version, new, known, read_again, lost, unread, .. } => {
                 self.shared.shipper.wake();
-                Ok(Submitted::Stands { sweep: name, version, new, known, read_again, lost, left })
+                Ok(Submitted::Stands { sweep: name, version, new, known, read_again, lost, unread, left })
             }
             Answer::Done(_) => Err(AskError::Failed("it answered another question".to_owned())),
         }

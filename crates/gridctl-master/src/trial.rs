@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use gridctl_core::id::{LeaseSeq, SweepId, TrialId, WorkerId};
 use gridctl_core::record::TrialState;
 use gridctl_core::trials::TrialLine;
-use gridctl_core::view::{LeaderboardQuery, MAX_PAGE, TrialDetails, TrialsPage, TrialsQuery};
+use gridctl_core::view::{
+    AttemptsPage, AttemptsQuery, LeaderboardQuery, MAX_PAGE, TrialDetails, TrialsPage, TrialsQuery,
+};
 use gridctl_storage::journal::{OutcomeRow, Reader};
 
 use crate::error::AskError;
@@ -55,6 +57,33 @@ impl Handle {
             self.read(move |reader| settled(reader, (id, version), (ask.state, &open), (at, room))).await?;
         trials.extend(settled);
         Ok(TrialsPage { trials, next })
+    }
+
+    /// A page of the sweep's attempts, in the order in which they ended.
+    ///
+    /// # Errors
+    /// There is no such sweep, or the journal cannot be read.
+    pub async fn attempts(&self, sweep: &str, ask: AttemptsQuery) -> Result<AttemptsPage, AskError> {
+        let id = self.id_of(sweep)?;
+        self.read(move |reader| {
+            let rows = reader.after(ask.after, Some(id.0), u64::from(CHUNK))?;
+            let (mut next, mut attempts, mut bytes) = (ask.after, Vec::new(), 0);
+            let count = rows.len();
+            for row in rows {
+                let mut record = row.record().map_err(|error| unreadable(&row, &error))?;
+                record.report.log.clear();
+                record.report.curve.clear();
+                bytes += 1_024 + 64 * (record.params.len() + record.report.metrics.len());
+                attempts.push(record);
+                next = row.seq;
+                if bytes > ANSWER_BYTES {
+                    break;
+                }
+            }
+            let more = attempts.len() < count || count == CHUNK as usize;
+            Ok(AttemptsPage { attempts, next, more })
+        })
+        .await
     }
 
     /// One trial with its attempts: `best`, `#3` for a rank, an id, or a prefix that is unique.

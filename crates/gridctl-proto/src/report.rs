@@ -41,6 +41,7 @@ impl From<Report> for v1::Report {
             left_out: report.left_out,
             doubts: report.doubts.into_iter().take(limits::MAX_DOUBTS).map(Into::into).collect(),
             unbegun: report.unbegun,
+            program: report.program.map(clip),
             changed: report.changed.into_iter().take(MOST_CHANGES).map(Into::into).collect(),
         }
     }
@@ -177,6 +178,7 @@ impl TryFrom<v1::Report> for Report {
             left_out: report.left_out,
             doubts: all("doubts", report.doubts, limits::MAX_DOUBTS, TryInto::try_into)?,
             unbegun: report.unbegun,
+            program: report.program.map(|file| text("program", file, limits::MAX_TEXT_BYTES)).transpose()?,
             changed: all("changed", report.changed, MOST_CHANGES, |change| {
                 let path = text("changed.path", change.path, limits::MAX_TEXT_BYTES)?;
                 Ok(FileChange { path, shared: change.shared })

@@ -79,6 +79,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Status(args) => commands::status::run(&args, &settings()?),
         Command::Logs(args) => commands::logs::run(&args, &settings()?),
         Command::Trials(command) => commands::trials::run(&command, &settings()?),
+        Command::Events(args) => commands::events::run(&args, &settings()?),
         Command::Why(which) => commands::why::run(&which, &settings()?),
         Command::Rerun(args) => commands::again::rerun(&args, &settings()?),
         Command::Serve(args) => commands::serve::run(&args, &settings()?),

@@ -9,6 +9,10 @@ use gridctl_core::spec::limits;
 use crate::exit::{Failure, SourceText};
 use crate::input::{self, ReadError};
 
+/// Endings of programs' files, and what starts these.
+const PROGRAMS: [(&str, &str); 5] =
+    [("py", "python3"), ("sh", "sh"), ("R", "Rscript"), ("jl", "julia"), ("js", "node")];
+
 /// A sweep file that was read.
 #[derive(Debug, Clone)]
 pub(crate) struct SweepFile {
@@ -26,6 +30,17 @@ impl SweepFile {
     /// Reads `path`.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let name = path.display().to_string();
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        if let Some((_, starter)) = PROGRAMS.iter().find(|(known, _)| *known == ending)
+            && path.is_file()
+        {
+            let shown = crate::output::sanitise::short(&name, 80);
+            return Err(Failure::usage(
+                "sweep::program",
+                format!("{shown} is a program, and not a sweep file"),
+            )
+            .help(format!("`gridctl init -- {starter} {shown}` drafts a sweep file for it")));
+        }
         let refused = |error: ReadError| unreadable(&name, &error);
         let bytes = input::read(path, limits::FILE_BYTES as u64).map_err(refused)?;
         // What is not UTF-8 is refused by the parser, which points at it.

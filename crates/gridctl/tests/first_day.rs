@@ -279,7 +279,11 @@ fn the_schema_has_every_key_and_takes_every_sweep_of_ours() {
          \x20   try: jsonschema.validate(bad, schema)\n    except jsonschema.ValidationError: continue\n    sys.exit(f'taken: {bad}')\n",
     );
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sweeps");
-    let sweeps = Command::new("find").arg(root).args(["-name", "*.yaml", "-size", "-64k"]).output().unwrap();
+    let sweeps = Command::new("find")
+        .arg(root)
+        .args(["-name", "*.yaml", "-not", "-path", "*/conf/*"])
+        .output()
+        .unwrap();
     let sweeps = String::from_utf8(sweeps.stdout).unwrap();
     let tried =
         Command::new(python).arg("try.py").args(sweeps.lines()).current_dir(lab.path()).output().unwrap();
@@ -315,4 +319,132 @@ fn manual_pages_and_completions_are_there_and_know_sweeps_and_trials() {
     fs::write(lab.data().join("journal.sqlite"), "no database").unwrap();
     complete(&["gridctl", "why", ""]);
     fs::set_permissions(lab.data(), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+const GROWS: &str =
+    "command: [sh, g.sh]\nmetric: {name: s, goal: maximize}\nparameters:\n  x: {values: [1, 2, 3]}\n";
+
+#[test]
+fn a_metric_that_is_declared_later_is_read_from_the_logs() {
+    let lab = Lab::new();
+    lab.write("g.sh", "echo $HP_X >>ran\necho \"s=$HP_X other=1$HP_X\"\n").write("g.yaml", GROWS);
+    lab.write(".gridctlignore", "ran\n");
+    well(&lab, &["run", "g.yaml"]);
+    lab.write("g.yaml", GROWS.replace("parameters", "metrics: [other, absent]\nparameters"));
+    let done = lab.run(&["run", "g.yaml"]);
+    assert!(
+        done.code == Some(0) && done.stderr.contains("3 results read again from the logs"),
+        "{}",
+        done.stderr
+    );
+    let csv = well(&lab, &["leaderboard", "-o", "csv"]);
+    assert!(csv.contains("metric_other") && csv.contains(",13,3,"), "{csv}");
+    assert_eq!(lab.ledger("ran").len(), 3, "nothing ran again");
+    // What a log that was cut does not say is said to be unknown, and costs nothing.
+    let cut = GROWS.replace("g.sh", "cut.sh");
+    lab.write("cut.sh", "echo $HP_X >>ran\necho late=1; seq 1 40000; echo s=$HP_X\n").write("cut.yaml", &cut);
+    well(&lab, &["run", "cut.yaml"]);
+    // The whole log is in the results, and is read there.
+    lab.write("cut.yaml", cut.replace("parameters", "metrics: [late]\nparameters"));
+    let done = lab.run(&["run", "cut.yaml"]);
+    assert!(done.code == Some(0) && done.stderr.contains("3 results read again"), "{}", done.stderr);
+    std::fs::remove_dir_all(lab.data().join("results/cut/trials")).unwrap();
+    lab.write("cut.yaml", cut.replace("parameters", "metrics: [late, later]\nparameters"));
+    let done = lab.run(&["run", "cut.yaml"]);
+    assert!(
+        done.stderr.contains("3 results kept without the metrics that were declared since"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(lab.ledger("ran").len(), 6, "nothing ran again");
+}
+
+#[test]
+fn an_axis_that_says_what_was_keeps_what_is_known() {
+    let lab = Lab::new();
+    lab.write("g.sh", "echo $HP_X ${HP_Y:-0} >>ran\necho s=$((HP_X * 10 + ${HP_Y:-0}))\necho $HP_X >$GRID_OUTPUT_DIR/model\n");
+    lab.write(".gridctlignore", "ran\n").write("g.yaml", GROWS);
+    well(&lab, &["run", "g.yaml"]);
+    lab.write("g.yaml", format!("{GROWS}  y: {{min: 0, max: 2, step: 1, was: 0}}\n"));
+    let done = lab.run(&["run", "g.yaml"]);
+    assert!(done.code == Some(0) && done.stderr.contains("3 known"), "{}", done.stderr);
+    assert_eq!(lab.ledger("ran").len(), 9, "three of nine were known");
+    let rows = well(&lab, &["export", "-o", "jsonl"]);
+    assert_eq!(rows.lines().filter(|line| line.contains("\"param_y\":0")).count(), 3, "{rows}");
+    // Its files are where they were, and it is known from then on.
+    well(&lab, &["fetch", "#9", "kept"]);
+    assert_eq!(fs::read_to_string(lab.path().join("kept/model")).unwrap(), "1\n");
+    lab.write("g.yaml", format!("{GROWS}  y: {{min: 0, max: 3, step: 1, was: 0}}\n"));
+    well(&lab, &["run", "g.yaml"]);
+    assert_eq!(lab.ledger("ran").len(), 12);
+    fs::remove_file(lab.data().join("journal.sqlite")).unwrap();
+    well(&lab, &["rebuild", "--from", "gridctl-data/results"]);
+    well(&lab, &["run", "g.yaml"]);
+    assert_eq!(lab.ledger("ran").len(), 12, "the results know it too");
+    for bad in [
+        "y: {values: [1, 2], was: 0}",
+        "y: {values: [1, 2], was: }",
+        "y: {min: 0, max: 2, step: 1, was: [0]}",
+    ] {
+        lab.write("bad.yaml", format!("{GROWS}  {bad}\n"));
+        let done = lab.run(&["check", "bad.yaml"]);
+        assert!(done.code == Some(2) && done.stderr.contains("sweep::was"), "{bad}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn events_tell_each_attempt_once_and_follow_until_the_sweep_is_over() {
+    let lab = one_failed();
+    let trial = failed(&lab);
+    let events = well(&lab, &["events"]);
+    let of: Vec<&str> = events.lines().filter(|line| line.contains(&trial)).collect();
+    assert!(of.len() == 2 && events.lines().count() == 4, "{events}");
+    assert!(of[0].ends_with("ValueError: no 2; to be tried again"), "{events}");
+    assert!(of[1].ends_with("ValueError: no 2; the trial is failed"), "{events}");
+    assert_eq!(well(&lab, &["events", "-f", "f", "-o", "jsonl"]).lines().count(), 4);
+    // While a sweep runs they are told as they come, and the end of it ends them.
+    lab.write("slow.yaml", "command: [sh, -c, 'sleep 0.3; echo s=$HP_X']\nmetric: {name: s, goal: maximize}\nparameters: {x: {values: [1, 2, 3, 4]}}\n");
+    let run = lab.start(&["run", "slow.yaml", "--slots", "1"]);
+    lab.until("it runs", || lab.run(&["status", "slow", "-o", "json"]).stdout.contains("\"running\""));
+    let followed = lab.run(&["events", "-f", "slow"]);
+    assert_eq!(lab.wait(run).code, Some(0));
+    let ends = followed.stdout.lines().filter(|line| line.contains("attempt 1 succeeded")).count();
+    assert!(followed.code == Some(0) && ends == 4, "{followed:?}");
+    assert_eq!(lab.run(&["events", "nobody"]).code, Some(1));
+    assert_eq!(lab.run(&["events", "/etc"]).code, Some(2));
+}
+
+#[test]
+fn hints_say_what_was_meant() {
+    let lab = Lab::new();
+    lab.write("slow.py", "print('s=1')\n").write("slow_b.yaml", "command: [sh, -c, 'echo s=$HP_X']\nmetric: {name: s, goal: maximize}\nparameters: {x: {values: [1]}}\n");
+    for line in [&["run", "slow.py"][..], &["check", "slow.py"], &["submit", "slow.py"]] {
+        let done = lab.run(line);
+        assert!(
+            done.code == Some(2) && done.stderr.contains("gridctl init -- python3 slow.py"),
+            "{line:?}: {done:?}"
+        );
+    }
+    well(&lab, &["run", "slow_b.yaml"]);
+    assert!(well(&lab, &["status", "slow_b"]).starts_with("slow-b"));
+    for (values, hint) in [
+        ("range(10)", "write `{min: 0, max: 9, step: 1}`"),
+        ("range(1, 10, 3)", "write `{min: 1, max: 7, step: 3}`"),
+        ("np.logspace(-3, 0, 4)", "steps: 5, scale: log"),
+        ("range(5, 1)", "with your own numbers"),
+        (
+            "range(1, 9223372036854775807, 9223372036854775807)",
+            "write `{min: 1, max: 1, step: 9223372036854775807}`",
+        ),
+        ("range(-9223372036854775808, 9223372036854775807)", "with your own numbers"),
+        ("3", "write `values: [3]`"),
+    ] {
+        lab.write("r.yaml", format!("command: [x]\nparameters:\n  x:\n    values: {values}\n"));
+        let done = lab.run(&["check", "r.yaml"]);
+        assert!(
+            done.code == Some(2) && done.stderr.contains(hint) && !done.stderr.contains("panicked"),
+            "{values}: {}",
+            done.stderr
+        );
+    }
 }

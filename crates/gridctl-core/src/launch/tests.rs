@@ -9,7 +9,14 @@ fn axis(path: &[&str]) -> Axis {
     let name = path.join(".");
     let variable = format!("HP_{}", name.to_uppercase().replace(['.', '-', '/'], "_"));
     let path = path.iter().map(|part| (*part).to_owned()).collect();
-    Axis { name, path, variable: Some(variable), values: AxisValues::List(vec![Value::Null]), when: None }
+    Axis {
+        name,
+        path,
+        variable: Some(variable),
+        values: AxisValues::List(vec![Value::Null]),
+        when: None,
+        was: None,
+    }
 }
 
 fn frozen(command: &[&str]) -> FrozenSweep {

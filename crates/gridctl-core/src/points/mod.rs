@@ -19,7 +19,7 @@ mod walk;
 use std::sync::Arc;
 
 use crate::id::TrialId;
-use crate::spec::SweepSpec;
+use crate::spec::{Axis, SweepSpec};
 use crate::value::{Params, Value};
 
 pub use count::Count;
@@ -28,6 +28,11 @@ pub use grid::Grid;
 pub use sequence::Sequence;
 
 use space::Space;
+
+/// Whether this is one of the axis's values, drawn ones apart.
+pub(crate) fn has_value(axis: &Axis, value: &Value) -> bool {
+    axis::AxisTable::new(axis).is_ok_and(|table| table.place_of(value).is_some())
+}
 
 /// Trials of a version are fewer than this.
 pub const MAX_TRIALS: u64 = 1 << 63;

@@ -12,7 +12,7 @@ use crate::record::{Class, TrialState};
 
 /// An attempt that failed within so many milliseconds failed fast.
 pub(super) const FAST_MS: u64 = 5_000;
-/// So many trials that fail before any succeeds stop the sweep.
+/// So many trials that were granted first stop the sweep if all of them fail before any succeeds.
 const FIRST_FAILURES: usize = 3;
 /// The second look comes when so many trials are settled.
 const FIRST_SETTLED: u32 = 50;
@@ -24,7 +24,9 @@ const WORKER_FAILURES: usize = 5;
 pub(super) struct Breaker {
     disarmed: bool,
     succeeded: bool,
-    /// Trials that failed fast while none has succeeded.
+    /// The trials that were granted first: many that fail fast do not outvote those of them that still run.
+    first: Vec<u64>,
+    /// Those of them that failed fast while none has succeeded.
     failed: BTreeSet<u64>,
     hosts: BTreeSet<String>,
     settled: u32,
@@ -38,6 +40,13 @@ impl Breaker {
         *self = Self { disarmed, ..Self::default() };
     }
 
+    /// A trial is granted.
+    pub(super) fn granted(&mut self, pos: u64) {
+        if !self.disarmed && self.first.len() < FIRST_FAILURES && !self.first.contains(&pos) {
+            self.first.push(pos);
+        }
+    }
+
     /// Takes note of an attempt's end.
     pub(super) fn ended(&mut self, pos: u64, end: &End<'_>) {
         if self.disarmed {
@@ -48,7 +57,9 @@ impl Breaker {
             self.failed.clear();
             self.hosts.clear();
         } else if !self.succeeded && end.fast && matches!(end.class, Class::NoMetric | Class::Failed) {
-            self.failed.insert(pos);
+            if self.first.contains(&pos) {
+                self.failed.insert(pos);
+            }
             self.hosts.insert(end.host.to_owned());
         }
         if let Some(state) = end.settled.filter(|_| self.settled < FIRST_SETTLED) {

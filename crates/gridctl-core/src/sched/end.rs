@@ -261,6 +261,7 @@ fn record(sweep: &Sweep, pos: u64, lease: &Lease, (state, report): (TrialState, 
         host: lease.host.clone(),
         read_by: ReadBy::of(&sweep.frozen.spec),
         known_from: None,
+        computed_as: None,
         report,
     }
 }

@@ -192,6 +192,7 @@ impl Core {
             self.leases.remove(&lease.token.lease);
         }
         sweep.begun.get_or_insert(now);
+        sweep.breaker.granted(pos);
         sweep.lease(pos, Lease { token, worker: id, host });
         self.leases.insert(token.lease, (sweep_id, pos));
         if let Some(held) = self.held(sweep_id, pos, now)

@@ -60,6 +60,8 @@ pub enum Reading {
     Same,
     /// In another way; its log was read again, and said this.
     Again(Arc<Outcome>),
+    /// As the new version has them read, but for metrics that are declared since: its log is not all there.
+    Partly,
     /// In another way, and its log is not all there: the trial is tried again.
     Lost,
 }

@@ -27,6 +27,8 @@ pub(super) struct Joined {
     pub(super) known: u64,
     /// Of these.
     read_again: u64,
+    /// Of these, those of which metrics that are declared since could not be read.
+    unread: u64,
     lost: u64,
 }
 
@@ -56,8 +58,15 @@ impl Core {
                 }
                 let retrying = self.go_on(now, id, retry_failed);
                 self.tell_of(now, id, &beside);
-                let answer =
-                    Answer::Submitted { sweep: id, version, new: false, known: 0, read_again: 0, lost: 0 };
+                let answer = Answer::Submitted {
+                    sweep: id,
+                    version,
+                    new: false,
+                    known: 0,
+                    read_again: 0,
+                    lost: 0,
+                    unread: 0,
+                };
                 return Ok((answer, retrying));
             }
         }
@@ -68,8 +77,8 @@ impl Core {
         let frozen = Arc::new(frozen);
         self.emit(now, Event::Submitted { sweep: id, version, frozen });
         self.tell_of(now, id, &beside);
-        let Joined { known, read_again, lost } = self.join(now, id, &known);
-        Ok((Answer::Submitted { sweep: id, version, new: true, known, read_again, lost }, None))
+        let Joined { known, read_again, lost, unread } = self.join(now, id, &known);
+        Ok((Answer::Submitted { sweep: id, version, new: true, known, read_again, lost, unread }, None))
     }
 
     /// The version's places are other ones from now on, and workers that know the old ones hear it.
@@ -146,6 +155,10 @@ impl Core {
                 }
                 let again = match &known.reading {
                     Reading::Same => None,
+                    Reading::Partly => {
+                        joined.unread += 1;
+                        None
+                    }
                     Reading::Again(again) => Some(Arc::clone(again)),
                     Reading::Lost => {
                         joined.lost += 1;

@@ -15,7 +15,8 @@ use crate::metrics::{Patterns, ReadBy};
 use crate::points::Points;
 use crate::protocol::FrozenSweep;
 use crate::record::{Class, TrialState};
-use crate::spec::Repeats;
+use crate::spec::{Axis, Repeats};
+use crate::value::{Params, Value};
 
 /// An outcome that may count for a trial of the new version.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +86,8 @@ pub struct PriorOutcomes {
     found: Vec<Candidate>,
     /// What the last row was read by, and whether the new version reads so too.
     read_by: (String, bool),
+    /// Metrics that are declared now and were not in the version before.
+    declared_since: Vec<String>,
 }
 
 impl PriorOutcomes {
@@ -116,7 +119,44 @@ impl PriorOutcomes {
         let others = core.sweeps().map(|sweep| sweep.id).filter(|id| own.is_none_or(|own| own.0 != *id));
         let (changed, retry_failed) = (submission.changed, submission.retry_failed);
         let (others, read_by) = (others.collect(), (String::new(), false));
-        Some(Self { frozen, points, changed, retry_failed, before, others, links, upto, found, read_by })
+        let known: Vec<&str> = before.iter().flat_map(|before| declared(&before.frozen)).collect();
+        let since = declared(&frozen).filter(|name| !known.contains(name));
+        let declared_since = since.map(str::to_owned).collect();
+        Some(Self {
+            frozen,
+            points,
+            changed,
+            retry_failed,
+            before,
+            others,
+            links,
+            upto,
+            found,
+            read_by,
+            declared_since,
+        })
+    }
+
+    /// Whether a metric that is declared since is not in this outcome.
+    fn lacks(&self, brief: &Brief) -> bool {
+        let has = |name: &String| brief.metrics.iter().any(|(known, _)| known == name);
+        !self.declared_since.iter().all(has)
+    }
+
+    /// The parameters with those that `was` says of axes which they do not have; none if they have all.
+    fn with_what_was(&self, params: &Params) -> Option<Params> {
+        let absent = |axis: &&Axis| axis.was.is_some() && params.get(&axis.name).is_none();
+        if !self.frozen.spec.axes.iter().any(|axis| absent(&axis)) {
+            return None;
+        }
+        let value = |axis: &Axis| params.get(&axis.name).or(axis.was.as_ref()).cloned();
+        let axes = self.frozen.spec.axes.iter();
+        let mut all: Vec<(Arc<str>, Value)> =
+            axes.filter_map(|axis| Some((axis.name.as_str().into(), value(axis)?))).collect();
+        let others =
+            params.iter().filter(|(name, _)| !self.frozen.spec.axes.iter().any(|axis| axis.name == *name));
+        all.extend(others.map(|(name, value)| (name.into(), value.clone())));
+        Some(Params::new(all))
     }
 
     /// What was found so far, for the submission to bring along.
@@ -192,7 +232,7 @@ impl PriorOutcomes {
     #[must_use]
     pub fn is_to_be_read_again(&self, brief: &Brief) -> bool {
         let depends = brief.state == TrialState::Succeeded || brief.class == Class::NoMetric;
-        depends && !brief.read_by.reads_as(&self.frozen.spec)
+        depends && (!brief.read_by.reads_as(&self.frozen.spec) || self.lacks(brief))
     }
 
     /// What reads metrics for the new version; `None` if it has a pattern that cannot be used.
@@ -219,7 +259,8 @@ impl PriorOutcomes {
         if !counts {
             return RowTells::Enough;
         }
-        let own = own.filter(|before| before.ranks_alike);
+        // A record alone says whether a metric that is declared since is there.
+        let own = own.filter(|before| before.ranks_alike && self.declared_since.is_empty());
         let Some((before, place)) = own.and_then(|before| Some((before, self.place_of(before, row)?))) else {
             return RowTells::TooLittle;
         };
@@ -240,6 +281,9 @@ impl PriorOutcomes {
         }
         let seed = if matches!(before.frozen.spec.repeats, Repeats::Seeds(_)) { row.repeat } else { 0 };
         let params = before.points.trial(place).params;
+        if self.with_what_was(&params).is_some() {
+            return RowTells::TooLittle;
+        }
         if let Some(index) = self.points.index_of_near(&params, seed, Some(place)) {
             let (seq, state, objective) = (row.seq, row.state, row.objective);
             let source = LinkSource { version: row.at.1, code: row.code };
@@ -280,12 +324,16 @@ impl PriorOutcomes {
         let mut reading = Reading::Same;
         if self.is_to_be_read_again(&brief) {
             let measures = self.frozen.spec.objective.is_some();
+            let reads_alike = brief.read_by.reads_as(&self.frozen.spec);
             match again.filter(|again| again.objective.is_some() || !measures) {
+                // Of a metric that is declared since its log says nothing either.
+                Some(again) if reads_alike && again.metrics.len() <= brief.metrics.len() => {}
                 Some(again) => {
                     brief.state = TrialState::Succeeded;
                     brief.metrics.clone_from(&again.metrics);
                     reading = Reading::Again(Arc::new(again));
                 }
+                None if brief.state == TrialState::Succeeded && reads_alike => reading = Reading::Partly,
                 None if brief.state == TrialState::Succeeded => reading = Reading::Lost,
                 // It had no metric, and has none.
                 None => {}
@@ -295,10 +343,14 @@ impl PriorOutcomes {
         if reading == Reading::Lost && !(is_own && (!is_of_other_code || is_kept)) {
             return;
         }
+        let extended = self.with_what_was(&brief.params);
+        let is_extended = extended.is_some();
+        brief.params = extended.unwrap_or(brief.params);
         let Some(mut known) = self.known((seq, reading), &brief) else { return };
         let place = (brief.trial, brief.point, brief.repeat);
         let ranks_alike = brief.objective.map(|value| value.0.to_bits()) == known.objective.map(f64::to_bits);
-        if is_own && ranks_alike && known.reading == Reading::Same && self.has_place(place, known.index) {
+        let is_read_alike = matches!(known.reading, Reading::Same | Reading::Partly);
+        if is_own && ranks_alike && is_read_alike && !is_extended && self.has_place(place, known.index) {
             known.link = Some(LinkSource { version: at.1, code: brief.code });
         }
         self.found.push(Candidate { since: self.since(seq), is_of_other_code, stands, known });
@@ -347,6 +399,12 @@ impl PriorOutcomes {
         chosen.extend(of_trial.choose(self.changed, code_changed, self.retry_failed));
         chosen
     }
+}
+
+/// The names of the metrics that a version declares.
+fn declared(frozen: &FrozenSweep) -> impl Iterator<Item = &str> {
+    let objective = frozen.spec.objective.iter().map(|objective| &objective.metric);
+    objective.chain(&frozen.spec.metrics).map(|metric| metric.name.as_str())
 }
 
 /// What is known of one trial, the latest of each kind.

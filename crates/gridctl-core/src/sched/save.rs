@@ -26,7 +26,7 @@ use crate::protocol::FrozenSweep;
 
 /// The number that every snapshot begins with, as decimal digits in a line of their own. Raise it
 /// with every change of what is saved or of what it means.
-pub const SNAPSHOT_FORMAT: u32 = 4;
+pub const SNAPSHOT_FORMAT: u32 = 5;
 
 /// A snapshot that is not understood; the events that it stands for make up for it.
 #[derive(Debug, thiserror::Error)]

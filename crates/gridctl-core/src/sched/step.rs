@@ -141,6 +141,8 @@ pub enum Answer {
         read_again: u64,
         /// How many that were computed are tried again, for they were read in another way and their logs are not all there.
         lost: u64,
+        /// Of how many that are known a metric that is declared since could not be read, as their logs are not all there.
+        unread: u64,
     },
     /// Done as asked; so many trials were touched.
     Done(u64),

@@ -9,6 +9,7 @@ use super::drawn::{Drawn, Law};
 use super::fields::Fields;
 use super::yaml::{Key, Kind, Tree};
 use super::{AxisValues, limits, names, random, ranges, unique};
+use crate::value::Value;
 
 /// An axis while the file is checked: it keeps its place, and its name even where its values are refused.
 pub(super) struct Draft<'n> {
@@ -17,6 +18,7 @@ pub(super) struct Draft<'n> {
     pub(super) variable: Option<String>,
     pub(super) span: Range<usize>,
     pub(super) when: Option<&'n Tree>,
+    pub(super) was: Option<Value>,
     pub(super) values: Option<AxisValues>,
 }
 
@@ -29,6 +31,7 @@ const KEYS: &[&str] = &[
     "steps",
     "scale",
     "when",
+    "was",
     "distribution",
     "q",
     "probabilities",
@@ -111,13 +114,13 @@ impl<'n> Reader<'_, '_, 'n> {
         }
         if !matches!(tree.kind, Kind::Map(_)) {
             self.bare(&key.text, tree);
-            self.keep(key, path, None, None);
+            self.keep(key, path, (None, None), None);
             return;
         }
         let what = format!("parameter {}", shown(&name));
         if !self.random && self.is_drawn(&name, tree) {
             self.check.fields(&what, tree, &[KEYS, random::KEYS].concat());
-            self.keep(key, path, None, None);
+            self.keep(key, path, (None, None), None);
             return;
         }
         let drawn = if self.random { random::KEYS } else { &[] };
@@ -129,14 +132,21 @@ impl<'n> Reader<'_, '_, 'n> {
         }
         self.nested_without_parameters(&key.text, tree);
         let values = self.values(&name, &fields, tree);
-        self.keep(key, path, fields.get("when"), values);
+        let was = fields.get("was").and_then(|was| self.check.value(&format!("{what}: `was`"), was));
+        self.keep(key, path, (fields.get("when"), was), values);
     }
 
-    fn keep(&mut self, key: &Key, path: &[String], when: Option<&'n Tree>, values: Option<AxisValues>) {
+    fn keep(
+        &mut self,
+        key: &Key,
+        path: &[String],
+        (when, was): (Option<&'n Tree>, Option<Value>),
+        values: Option<AxisValues>,
+    ) {
         if self.drafts.len() < limits::AXES {
             let (name, path, span) = (path.join("."), path.to_vec(), key.span.clone());
             let variable = Some(names::variable_of(self.prefix, &name));
-            self.drafts.push(Draft { name, path, variable, span, when, values });
+            self.drafts.push(Draft { name, path, variable, span, when, was, values });
         } else if !self.overflown {
             self.overflown = true;
             let message = format!("there are more than {} parameters", limits::AXES);

@@ -16,7 +16,7 @@ use super::yaml::{self, Key, Kind, Tree};
 use super::{Axis, AxisValues, Order, Repeats, SweepSpec, cloud, metric, names};
 use crate::expr::Expr;
 use crate::launch;
-use crate::points::{GridError, Points};
+use crate::points::{self, GridError, Points};
 
 /// Combinations of the parameters that conditions name which are tried on each of them.
 const CONDITIONS_TRIED: u64 = 10_000;
@@ -209,7 +209,7 @@ fn spec(
         missing.into_iter().chain(count).for_each(|missing| check.push(missing));
         return None;
     }
-    let axes = axes_of(drafts, whens)?;
+    let axes = axes_of(check, drafts, whens)?;
     let spec = SweepSpec { axes, ..spec };
     usable(check, fields, &spec);
     Some((spec, missing.or(amount.missing)))
@@ -264,10 +264,18 @@ fn fewer(check: &mut Checker<'_>, fields: &Fields<'_>, spec: &SweepSpec, points:
     check.push(warning);
 }
 
-fn axes_of(drafts: Vec<Draft<'_>>, whens: Vec<Option<Expr>>) -> Option<Vec<Axis>> {
+fn axes_of(check: &mut Checker<'_>, drafts: Vec<Draft<'_>>, whens: Vec<Option<Expr>>) -> Option<Vec<Axis>> {
     let axis = |(draft, when): (Draft<'_>, Option<Expr>)| {
-        let Draft { name, path, variable, values, .. } = draft;
-        Some(Axis { name, path, variable, values: values?, when })
+        let Draft { name, path, variable, span, was, values, .. } = draft;
+        let axis = Axis { name, path, variable, values: values?, when, was };
+        if axis.was.as_ref().is_some_and(|was| !points::has_value(&axis, was)) {
+            let message =
+                format!("parameter {} says by `was` a value that is none of its own", shown(&axis.name));
+            check.push(Diagnostic::error("sweep::was", message).at(&span).help(
+                "`was` is what the program took before it was a parameter: list that value too, so that what is known stays known",
+            ));
+        }
+        Some(axis)
     };
     drafts.into_iter().zip(whens).map(axis).collect()
 }

@@ -88,6 +88,26 @@ impl<'n> Fields<'n> {
     }
 }
 
+/// What to write for a call of Python's that lists numbers; `None` for a text that is none.
+fn called(text: &str) -> Option<String> {
+    let (name, arguments) = text.strip_suffix(')')?.split_once('(')?;
+    let numbers: Option<Vec<i64>> = arguments.split(',').map(|number| number.trim().parse().ok()).collect();
+    let name = name.rsplit('.').next().unwrap_or(name);
+    let (min, end, step) = match numbers.as_deref() {
+        Some([end]) => (0, *end, 1),
+        Some([min, end]) => (*min, *end, 1),
+        Some([min, end, step]) => (*min, *end, *step),
+        _ => (0, 0, 0),
+    };
+    let span = end.checked_sub(min).filter(|span| *span > 0 && step > 0);
+    let Some(span) = span.filter(|_| ["range", "arange"].contains(&name)) else {
+        let scale = if name.contains("log") || name.contains("geom") { ", scale: log" } else { "" };
+        return Some(format!("`{{min: 1, max: 10, steps: 5{scale}}}` with your own numbers"));
+    };
+    let last = min + (span - 1) / step * step;
+    Some(format!("`{{min: {min}, max: {last}, step: {step}}}`"))
+}
+
 impl Checker<'_> {
     /// The tree's own text, as it stands in the file.
     pub(super) fn raw(&self, tree: &Tree) -> &str {
@@ -285,7 +305,10 @@ impl Checker<'_> {
             if matches!(tree.kind, Kind::Str(_) | Kind::Int(_) | Kind::Float(_) | Kind::Bool(_)) {
                 let raw = self.raw(tree).to_owned();
                 let key = what.rsplit(['`', '.']).find(|part| !part.is_empty()).unwrap_or(what);
-                self.help_last(format!("write `{key}: [{raw}]`"));
+                self.help_last(match called(&raw) {
+                    Some(example) => format!("a sweep file is no program: write {example}"),
+                    None => format!("write `{key}: [{raw}]`"),
+                });
             }
             return None;
         };

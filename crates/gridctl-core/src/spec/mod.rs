@@ -171,6 +171,9 @@ pub struct Axis {
     /// The axis exists only where this is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Expr>,
+    /// What it was before it was an axis: trials of before, which do not have it, are known as those with this value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<Value>,
 }
 
 /// The values of an axis, by rule, so that a long range takes no memory.

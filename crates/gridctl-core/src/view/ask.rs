@@ -174,6 +174,15 @@ impl TryFrom<RawLeaderboard> for LeaderboardQuery {
     }
 }
 
+/// Which of a sweep's attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttemptsQuery {
+    /// Those behind this one: what the page before gave; 0: from the first one.
+    #[serde(default)]
+    pub after: u64,
+}
+
 /// Which of the trials that have begun.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "RawTrials")]

@@ -7,8 +7,8 @@ mod cost;
 use serde::{Deserialize, Serialize};
 
 pub use self::ask::{
-    Changed, DrainRequest, LeaderboardQuery, RetryRequest, ScaleRequest, SteerRequest, SubmitRequest,
-    TokenMade, TokenRequest, TrialsQuery,
+    AttemptsQuery, Changed, DrainRequest, LeaderboardQuery, RetryRequest, ScaleRequest, SteerRequest,
+    SubmitRequest, TokenMade, TokenRequest, TrialsQuery,
 };
 pub use self::cost::CostView;
 pub use crate::access::TokenView;
@@ -57,6 +57,9 @@ pub enum Submitted {
         /// all there.
         #[serde(default)]
         lost: u64,
+        /// Of how many that are known a metric that is declared since could not be read: their logs are not all there.
+        #[serde(default)]
+        unread: u64,
         /// Files that came into the workdir since the version before, or changed while trials ran: they
         /// are taken for what trainers write. Each is named once.
         left: Vec<String>,
@@ -114,6 +117,17 @@ pub struct TrialDetails {
     pub trial: TrialLine,
     /// Its attempts' records, the first attempt first.
     pub attempts: Vec<Record>,
+}
+
+/// Attempts of a sweep in the order in which they ended, without their logs and curves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptsPage {
+    /// The attempts.
+    pub attempts: Vec<Record>,
+    /// What comes after these is asked for by this number.
+    pub next: u64,
+    /// There is more.
+    pub more: bool,
 }
 
 /// More of what a trial's present attempt has printed.

@@ -125,6 +125,7 @@ fn what_became_of_a_submission_reads_back() {
             known: 9,
             read_again: 2,
             lost: 1,
+            unread: 2,
             left,
         },
         Submitted::CodeChanged { version: 1, disturbed: lines.clone(), lines, succeeded: 4, failed: 5 },

@@ -20,9 +20,9 @@ use axum::{Json, Router};
 use gridctl_core::id::WorkerId;
 use gridctl_core::sched::WorkerView;
 use gridctl_core::view::{
-    CostView, DrainRequest, LATEST, Leaderboard, LeaderboardQuery, MAX_REQUEST_BYTES, RetryRequest,
-    ScaleRequest, SteerRequest, SubmitRequest, Submitted, SweepStatus, Touched, TrialDetails, TrialsPage,
-    TrialsQuery,
+    AttemptsPage, AttemptsQuery, CostView, DrainRequest, LATEST, Leaderboard, LeaderboardQuery,
+    MAX_REQUEST_BYTES, RetryRequest, ScaleRequest, SteerRequest, SubmitRequest, Submitted, SweepStatus,
+    Touched, TrialDetails, TrialsPage, TrialsQuery,
 };
 use tokio::sync::Semaphore;
 
@@ -58,6 +58,7 @@ pub fn router(handle: Handle) -> Router {
         .route("/steer", post(steer))
         .route("/retry", post(retry))
         .route("/leaderboard", get(leaderboard))
+        .route("/attempts", get(attempts))
         .route("/trials", get(trials))
         .route("/trials/{trial}", get(trial))
         .route("/trials/{trial}/output", get(output::follow));
@@ -145,6 +146,14 @@ async fn trials(
     Params(query): Params<TrialsQuery>,
 ) -> Answer<TrialsPage> {
     Ok(Json(api.handle.trials(named(&sweep)?, query).await?))
+}
+
+async fn attempts(
+    State(api): State<Api>,
+    Path(sweep): Path<String>,
+    Params(query): Params<AttemptsQuery>,
+) -> Answer<AttemptsPage> {
+    Ok(Json(api.handle.attempts(named(&sweep)?, query).await?))
 }
 
 async fn trial(State(api): State<Api>, Path((sweep, trial)): Path<(String, String)>) -> Answer<TrialDetails> {

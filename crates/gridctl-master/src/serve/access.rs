@@ -62,7 +62,7 @@ const SUBMIT: Need = Need::Person(Role::Submit);
 const ADMIN: Need = Need::Person(Role::Admin);
 
 /// Everything that is served, and to whom.
-pub const RULES: [Rule; 26] = [
+pub const RULES: [Rule; 27] = [
     rule("POST", "/gridctl.v1.WorkerService/Connect", Need::Work),
     rule("POST", "/gridctl.v1.WorkerService/Live", Need::Work),
     rule("POST", "/gridctl.v1.WorkerService/FetchPack", Need::Work),
@@ -72,6 +72,7 @@ pub const RULES: [Rule; 26] = [
     rule("GET", "/api/v1/sweeps/{sweep}", READ),
     rule("GET", "/api/v1/sweeps/{sweep}/events", READ),
     rule("GET", "/api/v1/sweeps/{sweep}/leaderboard", READ),
+    rule("GET", "/api/v1/sweeps/{sweep}/attempts", READ),
     rule("GET", "/api/v1/sweeps/{sweep}/trials", READ),
     rule("GET", "/api/v1/sweeps/{sweep}/trials/{trial}", READ),
     rule("GET", "/api/v1/sweeps/{sweep}/trials/{trial}/output", READ),

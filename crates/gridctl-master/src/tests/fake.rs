@@ -187,6 +187,7 @@ pub(crate) fn report(token: Token, trial: TrialId, score: Option<f64>) -> Report
         cpu_ms: 1,
         peak_rss_kib: 1,
         checkpoint_moved: false,
+        program: None,
         files: 0,
         left_out: 0,
         doubts: Vec::new(),

@@ -86,6 +86,7 @@ fn long_report(lease: u64) -> Report {
         cpu_ms: 1,
         peak_rss_kib: 1,
         checkpoint_moved: false,
+        program: None,
         files: 3,
         left_out: 4,
         doubts: vec![Doubt::Cut { lines: 1, longest: 2 }],

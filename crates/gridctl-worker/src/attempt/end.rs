@@ -86,7 +86,17 @@ impl FollowedAttempt {
         let left = self.scratch.look();
         let duration_ms = now.ms_since(self.started);
         let Self {
-            start, scratch, log, checkpoints, extractor, metrics, started_unix_ms, orders, said, ..
+            start,
+            scratch,
+            log,
+            checkpoints,
+            extractor,
+            metrics,
+            started_unix_ms,
+            orders,
+            said,
+            program,
+            ..
         } = self;
         let metrics = metrics.finish();
         let seen = EndEvidence {
@@ -97,7 +107,8 @@ impl FollowedAttempt {
             outcome: extractor.finish(metrics),
             replaced: scratch.replaced(),
         };
-        let report = Box::new(Report { started_unix_ms, duration_ms, ..report(&start, &log, seen) });
+        let report = Report { started_unix_ms, duration_ms, program, ..report(&start, &log, seen) };
+        let report = Box::new(report);
         let (published, kept) = (false, None);
         EndedAttempt {
             report,
@@ -263,6 +274,7 @@ fn report(start: &worker::AttemptStart, log: &Log, seen: EndEvidence) -> Report 
         checkpoint_moved: false,
         files: 0,
         left_out: 0,
+        program: None,
         changed: Vec::new(),
         unbegun: false,
     }

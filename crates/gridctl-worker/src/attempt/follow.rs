@@ -52,6 +52,8 @@ pub(super) struct FollowedAttempt {
     _data: Option<Arc<StagedDataset>>,
     look_at: Time,
     progress: Option<(i64, f64)>,
+    /// What is started.
+    pub(super) program: Option<String>,
 }
 
 /// What is known when the trainer is gone.
@@ -100,6 +102,7 @@ impl FollowedAttempt {
             workdirs: Arc::clone(&machine.workdirs),
             stay: None,
             _data: prepared.data.clone(),
+            program: prepared.program.clone(),
             start,
             scratch,
             orders,

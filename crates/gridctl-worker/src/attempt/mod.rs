@@ -9,6 +9,7 @@ mod keeper;
 mod kept;
 mod log;
 mod prepare;
+mod program;
 mod publish;
 mod report;
 mod tail;

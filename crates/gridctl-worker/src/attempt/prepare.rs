@@ -18,6 +18,7 @@ use gridctl_storage::dataset::StagedDataset;
 use tokio::task::spawn_blocking;
 
 use super::WorkerMachine;
+use super::program;
 use super::publish::{self, RestoredCheckpoint};
 use super::report::AttemptFault;
 use crate::container::{ContainerBody, StagedImage};
@@ -117,6 +118,8 @@ pub(super) struct Prepared {
     pub(super) version: Arc<PreparedVersion>,
     pub(super) restored: RestoredCheckpoint,
     pub(super) start: TrainerStart,
+    /// The file that is started, or the interpreter that it names.
+    pub(super) program: Option<String>,
     /// Its data, where that was fetched.
     pub(super) data: Option<Arc<StagedDataset>>,
 }
@@ -149,8 +152,15 @@ pub(super) async fn prepare(
     let written = scratch.write_params(&launch.params_json(), &launch.wandb_yaml());
     written.map_err(AttemptFault::scratch)?;
     let cwd = start_dir((machine, body), &start.sweep, scratch).await.map_err(AttemptFault::scratch)?;
+    // What is in an image is not seen from here.
+    let program = match body {
+        SlotBody::Process => {
+            argv.first().and_then(|name| program::started(name, Path::new(&cwd), version.base.get("PATH")))
+        }
+        SlotBody::Container(_) => None,
+    };
     let start = TrainerStart { id, argv, env, cwd, by_ms: start.by.0 };
-    Ok(Ok(Prepared { version, restored, start, data }))
+    Ok(Ok(Prepared { version, restored, start, program, data }))
 }
 
 /// The directory of the code, where trials start.

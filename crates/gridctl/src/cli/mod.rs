@@ -63,6 +63,8 @@ pub(crate) enum Command {
     /// List trials, show one, or try some again
     #[command(subcommand)]
     Trials(TrialsCommand),
+    /// Say what happened in a sweep, in order: how each attempt ended, and what followed
+    Events(EventsArgs),
     /// Say how a trial ended, why, and why it was not tried again
     Why(TrialArgs),
     /// Run a trial once more here, outside of its sweep: `gridctl rerun best --seed 7 --set lr=0.1`

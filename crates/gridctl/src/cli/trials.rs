@@ -49,6 +49,28 @@ pub(crate) struct LogsArgs {
     pub(crate) follow: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// A sweep's name, a sweep file, or a results directory [default: the latest sweep]
+    #[arg(add = ArgValueCompleter::new(lookup::sweeps))]
+    pub(crate) sweep: Option<PathBuf>,
+    /// Stay until the sweep is over, and say what happens
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: EventsFormat,
+}
+
+/// How events are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EventsFormat {
+    /// A line each, for people
+    Text,
+    /// A JSON object a line: the attempt's record
+    Jsonl,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TrialsCommand {
     /// List the trials that have begun

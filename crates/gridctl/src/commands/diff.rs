@@ -67,6 +67,7 @@ fn told(details: &TrialDetails) -> Vec<(String, String)> {
         all.push(("end".to_owned(), last.report.class.to_string()));
         all.push(("duration".to_owned(), trial.duration_s.map_or_else(String::new, number::seconds)));
         all.push(("machine".to_owned(), last.host.clone()));
+        all.push(("program".to_owned(), last.report.program.clone().unwrap_or_default()));
     }
     all
 }

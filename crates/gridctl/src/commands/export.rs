@@ -85,6 +85,7 @@ fn attempts(trial: &TrialLine, records: &[Record]) -> Vec<Row> {
         row.insert("cpu_ms".to_owned(), json!(report.cpu_ms));
         row.insert("peak_rss_kib".to_owned(), json!(report.peak_rss_kib));
         row.insert("host".to_owned(), json!(record.host));
+        row.insert("program".to_owned(), json!(report.program));
         row.insert("error".to_owned(), json!(report.error));
         row
     };

@@ -66,8 +66,10 @@ pub(super) fn published(source: &DataSource, details: &TrialDetails) -> Result<P
         )
     })?;
     let results = results::of_attempt(source.dir.as_deref(), record)?;
-    let manifest =
-        results.attempt_manifest(trial, record.report.token).map_err(failed)?.ok_or_else(|| {
+    let manifest = results
+        .attempt_manifest(record.files_of(), record.report.token)
+        .map_err(failed)?
+        .ok_or_else(|| {
             Failure::error(
                 "fetch::no_files",
                 format!("the files of trial {} are not in its results", trial.short()),

@@ -133,7 +133,7 @@ fn print(record: &Record, dir: Option<&Path>) -> Result<(), Failure> {
     if all > kept {
         let published = match published(record, dir) {
             Ok((results, size)) => {
-                copy(&results, report, size, &mut page)?;
+                copy(&results, record, size, &mut page)?;
                 if size == all {
                     return Ok(page.end()?);
                 }
@@ -160,7 +160,7 @@ fn published(record: &Record, dir: Option<&Path>) -> Result<(Results, u64), Stri
         return Err("the worker published no files".to_owned());
     }
     let results = results::of_attempt(dir, record).map_err(told)?;
-    match results.check_log(report.trial, report.token) {
+    match results.check_log(record.files_of(), report.token) {
         Ok(Some(size)) => Ok((results, size)),
         Ok(None) => Err("no whole log is in the results".to_owned()),
         Err(error) => Err(chain(&error)),
@@ -170,13 +170,13 @@ fn published(record: &Record, dir: Option<&Path>) -> Result<(Results, u64), Stri
 /// Copies a published log, a piece at a time.
 fn copy(
     results: &Results,
-    report: &Report,
+    record: &Record,
     size: u64,
     page: &mut TextPage<impl std::io::Write>,
 ) -> Result<(), Failure> {
     let mut at = 0;
     while at < size {
-        let piece = results.attempt_log(report.trial, report.token, at..size.min(at + PIECE));
+        let piece = results.attempt_log(record.files_of(), record.report.token, at..size.min(at + PIECE));
         let piece = piece.map_err(|error| Failure::error("results", chain(&error)))?;
         if piece.is_empty() {
             return Err(Failure::error("results", "the log became shorter while it was read"));

@@ -9,6 +9,7 @@ pub(crate) mod cost;
 pub(crate) mod daemon;
 pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod events;
 pub(crate) mod export;
 pub(crate) mod fetch;
 pub(crate) mod health;

@@ -46,12 +46,14 @@ pub(crate) fn run(args: &SubmitArgs, settings: &Settings) -> Outcome {
         }
         answer => answer,
     };
-    if let Submitted::Stands { sweep: name, new, known, read_again, lost, left, .. } = answer {
+    if let Submitted::Stands { sweep: name, new, known, read_again, lost, unread: unmeasured, left, .. } =
+        answer
+    {
         if new {
             unread.iter().for_each(|warning| diagnose::print(warning, None));
         }
         changed::note_left(&left);
-        changed::note_reading(read_again, lost);
+        changed::note_reading(read_again, lost, unmeasured);
         let status = master.status(&name)?;
         output::say(stands(&status, new.then_some(known)));
     }

@@ -287,7 +287,7 @@ fn text(details: &TrialDetails, volume: &dyn Fn(&Record) -> Option<String>) -> S
                 "     {} in {}/trials/{}/{epoch}-{lease}",
                 number::of(report.files, "file"),
                 sanitise::line(volume(record).as_deref().unwrap_or("the results")),
-                report.trial
+                record.files_of()
             );
         }
         if report.left_out > 0 {
@@ -333,11 +333,15 @@ pub(crate) fn spent(report: &Report, host: &str) -> String {
         return format!("on {host}");
     }
     format!(
-        "{} on {host}, {}, {} of processor time, {} MiB at most",
+        "{} on {host}, {}, {} of processor time, {} MiB at most{}",
         number::duration(std::time::Duration::from_millis(report.duration_ms)),
         number::unix_ms(report.started_unix_ms),
         number::duration(std::time::Duration::from_millis(report.cpu_ms)),
-        report.peak_rss_kib / 1024
+        report.peak_rss_kib / 1024,
+        report
+            .program
+            .as_ref()
+            .map_or_else(String::new, |program| format!(", by {}", sanitise::short(program, 200)))
     )
 }
 

@@ -14,9 +14,9 @@ use gridctl_core::output::Output;
 use gridctl_core::sched::Steer;
 use gridctl_core::spec::Diagnostic;
 use gridctl_core::view::{
-    CostView, DrainRequest, LATEST, Leaderboard, LeaderboardQuery, OutputEvent, RetryRequest, ScaleRequest,
-    SteerRequest, SubmitRequest, Submitted, SweepStatus, TokenMade, TokenRequest, TokenView, Touched,
-    TrialDetails, TrialsPage, TrialsQuery,
+    AttemptsPage, AttemptsQuery, CostView, DrainRequest, LATEST, Leaderboard, LeaderboardQuery, OutputEvent,
+    RetryRequest, ScaleRequest, SteerRequest, SubmitRequest, Submitted, SweepStatus, TokenMade, TokenRequest,
+    TokenView, Touched, TrialDetails, TrialsPage, TrialsQuery,
 };
 pub(crate) use gridctl_master::chain;
 use gridctl_master::{Handle, MasterError, RebuildFrom};
@@ -183,6 +183,11 @@ impl DataSource {
     /// A page of trials.
     pub(crate) fn trials(&mut self, sweep: &str, query: &TrialsQuery) -> Result<TrialsPage, Failure> {
         self.get(&["sweeps", named(sweep), "trials"], query)
+    }
+
+    /// A page of attempts, in the order in which they ended.
+    pub(crate) fn attempts(&mut self, sweep: &str, after: u64) -> Result<AttemptsPage, Failure> {
+        self.get(&["sweeps", named(sweep), "attempts"], &AttemptsQuery { after })
     }
 
     /// One trial with its attempts.

@@ -46,8 +46,10 @@ pub(crate) fn resolve(text: Option<&Path>, settings: &Settings) -> Result<Leader
         let checked = submit::check(path, &settings.data_dir, None)?;
         return Ok(LeaderboardTarget::Sweep { name: checked.spec.name, from: checked.file.base });
     }
-    if is_name(written) {
-        return Ok(here(written));
+    // A sweep is called `slow-b` if its file is `slow_b.yaml`.
+    let dashed = written.replace('_', "-");
+    if is_name(&dashed) {
+        return Ok(here(&dashed));
     }
     Err(Failure::usage(
         "sweep::target",

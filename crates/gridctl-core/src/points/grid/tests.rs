@@ -24,6 +24,7 @@ fn axis(name: &str, values: AxisValues) -> Axis {
         variable: Some(format!("HP_{}", name.to_uppercase())),
         values,
         when: None,
+        was: None,
     }
 }
 

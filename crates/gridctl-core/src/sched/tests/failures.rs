@@ -187,9 +187,13 @@ fn a_sweep_whose_first_trials_all_fail_at_once_is_paused() {
         let sweep = world.submit(spec("a", 100));
         let conns: Vec<Conn> = (1..).zip(hosts).map(|(number, host)| world.join(number, host, 3)).collect();
         let grants: Vec<_> = conns.iter().map(|conn| (*conn, world.grants(*conn))).collect();
-        for end in 0..ends {
-            let (conn, grants) = &grants[end % grants.len()];
-            world.report(*conn, report(&grants[end / conns.len()]));
+        // On the second machine another one fails as well.
+        for (conn, grants) in &grants[1..] {
+            world.report(*conn, report(&grants[0]));
+        }
+        let (conn, grants) = &grants[0];
+        for grant in &grants[..ends] {
+            world.report(*conn, report(grant));
         }
         assert_eq!(world.status(sweep).state, state, "{name}");
         assert_eq!(world.turned.len(), usize::from(state == SweepState::Paused), "{name}: who waits is told");
@@ -197,6 +201,22 @@ fn a_sweep_whose_first_trials_all_fail_at_once_is_paused() {
         world.restart();
         assert_eq!(world.status(sweep).state, state, "{name}, after a restart");
     }
+}
+
+#[test]
+fn fast_failures_do_not_outvote_the_first_trials_while_these_still_run() {
+    // Promise 22: trials that train are no worse for those that fail at once beside them.
+    let mut world = World::new();
+    let sweep = world.submit(spec("a", 100));
+    let conn = world.join(1, "host-1", 10);
+    let grants = world.grants(conn);
+    for grant in &grants[1..] {
+        world.report(conn, at_once(grant, Class::Failed));
+    }
+    assert_eq!(world.status(sweep).state, SweepState::Running);
+    world.save();
+    world.report(conn, at_once(&grants[0], Class::Failed));
+    assert_eq!(world.status(sweep).state, SweepState::Paused, "all of the first three have failed");
 }
 
 #[test]

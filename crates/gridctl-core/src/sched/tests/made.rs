@@ -21,6 +21,7 @@ pub(super) fn axis(name: &str, count: u64) -> Axis {
         variable: Some(format!("HP_{}", name.to_uppercase())),
         values: AxisValues::IntRange { min: 0, step: 1, count },
         when: None,
+        was: None,
     }
 }
 

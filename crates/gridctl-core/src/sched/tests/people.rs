@@ -144,7 +144,15 @@ fn submitting_the_same_version_again_changes_nothing() {
         let before = world.journal.clone();
         for uuid in ["the first", "drawn anew"] {
             let again = FrozenSweep { uuid: uuid.to_owned(), ..frozen(spec("a", 4)) };
-            let same = Answer::Submitted { sweep, version: 1, new: false, known: 0, read_again: 0, lost: 0 };
+            let same = Answer::Submitted {
+                sweep,
+                version: 1,
+                new: false,
+                known: 0,
+                read_again: 0,
+                lost: 0,
+                unread: 0,
+            };
             assert_eq!(world.submission(submission(again)), Ok(same), "{state:?}");
         }
         assert_eq!(world.journal, before, "{state:?}");
@@ -178,7 +186,15 @@ fn what_failed_is_tried_again_as_a_second_generation() {
     let ways: [(&str, fn(&mut World, SweepId, SweepSpec)); 2] = [
         ("by submitting with --retry-failed", |world, sweep, spec| {
             let again = Submission { retry_failed: true, ..submission(frozen(spec)) };
-            let same = Answer::Submitted { sweep, version: 1, new: false, known: 0, read_again: 0, lost: 0 };
+            let same = Answer::Submitted {
+                sweep,
+                version: 1,
+                new: false,
+                known: 0,
+                read_again: 0,
+                lost: 0,
+                unread: 0,
+            };
             assert_eq!(world.submission(again), Ok(same));
         }),
         ("by name, and twice in one breath", |world, sweep, _| {
@@ -336,7 +352,7 @@ fn known_outcomes_settle_their_trials_without_an_attempt() {
     let sweep = SweepId(1);
     assert_eq!(
         answer,
-        Ok(Answer::Submitted { sweep, version: 1, new: true, known: 3, read_again: 0, lost: 0 })
+        Ok(Answer::Submitted { sweep, version: 1, new: true, known: 3, read_again: 0, lost: 0, unread: 0 })
     );
     assert_eq!(
         world.copies.iter().map(|copy| (copy.from, copy.index)).collect::<Vec<_>>(),
@@ -356,7 +372,7 @@ fn rerun_makes_a_new_version_of_the_same_file() {
     let answer = world.submission(Submission { rerun: true, ..submission(frozen(spec("a", 4))) });
     assert_eq!(
         answer,
-        Ok(Answer::Submitted { sweep, version: 2, new: true, known: 0, read_again: 0, lost: 0 })
+        Ok(Answer::Submitted { sweep, version: 2, new: true, known: 0, read_again: 0, lost: 0, unread: 0 })
     );
     assert_eq!(world.grant(conn).version, 2);
     assert_eq!(world.states(sweep), [3, 1, 0, 0, 0, 0]);

@@ -81,7 +81,10 @@ fn a_big_retry_is_many_small_steps_and_one_answer_at_its_end() {
     let question = ask_by_submitting(&mut world);
     let (steps, answer) = step_by_step(&mut world, question, |_| {});
     assert_eq!(steps, pieces);
-    assert_eq!(answer, Answer::Submitted { sweep, version: 1, new: false, known: 0, read_again: 0, lost: 0 });
+    assert_eq!(
+        answer,
+        Answer::Submitted { sweep, version: 1, new: false, known: 0, read_again: 0, lost: 0, unread: 0 }
+    );
     assert_eq!(
         (world.states(sweep), world.status(sweep).state),
         ([MANY, 0, 0, 0, 0, 0], SweepState::Running)

@@ -77,11 +77,17 @@ pub(crate) fn note_left(left: &[String]) {
 }
 
 /// Says what became of results whose metrics were read in another way than the sweep file says now.
-pub(crate) fn note_reading(read_again: u64, lost: u64) {
+pub(crate) fn note_reading(read_again: u64, lost: u64, unread: u64) {
     if read_again > 0 {
         let results = number::of(read_again, "result");
         output::say(format_args!(
-            "{results} read again from the logs, as metrics are read in another way now"
+            "{results} read again from the logs, as metrics are read in another way now, or were declared since"
+        ));
+    }
+    if unread > 0 {
+        output::say(format_args!(
+            "{} kept without the metrics that were declared since: what was printed is not all in the log",
+            number::of(unread, "result")
         ));
     }
     if lost > 0 {

@@ -207,9 +207,9 @@ async fn serve(plan: &RunPlan<'_>, running: &mut Running) -> Result<Served, Fail
     let name = plan.submit.frozen.spec.name.clone();
     let answer = handle.submit(plan.submit.clone()).await.map_err(|error| source::ask_failure(&error))?;
     let stands = match answer {
-        Submitted::Stands { version, new, known, read_again, lost, left, .. } => {
+        Submitted::Stands { version, new, known, read_again, lost, unread, left, .. } => {
             plan.warn_first(new, &left);
-            changed::note_reading(read_again, lost);
+            changed::note_reading(read_again, lost, unread);
             SubmittedVersion { version, new, known }
         }
         Submitted::CodeChanged { version, lines, succeeded, failed, disturbed } => {
