@@ -22,7 +22,7 @@ print(json.dumps({'params': search.best_params_, 'accuracy': round(search.best_s
 ";
 
 /// What a command prints that may take long: packages are fetched, models fitted.
-fn patiently(command: &mut Command) -> String {
+pub(crate) fn patiently(command: &mut Command) -> String {
     let mut line = vec!["600".into(), command.get_program().to_owned()];
     line.extend(command.get_args().map(ToOwned::to_owned));
     let mut limited = Command::new("timeout");

@@ -9,6 +9,7 @@ mod lab;
 #[path = "../page/mod.rs"]
 mod page;
 mod project;
+mod store;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -113,7 +113,7 @@ impl Project {
     }
 
     pub(crate) fn containers(&self, service: &str) -> Vec<String> {
-        let done = self.compose(&["ps", "-a", "-q", service]);
+        let done = self.compose(&["--profile", "*", "ps", "-a", "-q", service]);
         done.stdout.lines().map(str::to_owned).collect()
     }
 
@@ -146,6 +146,6 @@ impl Drop for Project {
         if std::thread::panicking() {
             eprintln!("{}", self.compose(&["logs", "--no-color", "--tail", "40"]).stdout);
         }
-        self.compose(&["--profile", "chaos", "down", "-v", "--timeout", "1", "--rmi", "all"]);
+        self.compose(&["--profile", "*", "down", "-v", "--timeout", "1", "--rmi", "all"]);
     }
 }
