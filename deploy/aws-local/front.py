@@ -29,10 +29,14 @@ class Call:
         self.query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
         found = SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
         self.key, self.region, self.service = found.groups() if found else ("", "us-east-1", "")
-        self.form, self.body = {}, None
+        self.form, self.body, self.keys = {}, None, []
         if self.service != "s3" and environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
             self.body = environ["wsgi.input"].read(length)
             self.form = dict(urllib.parse.parse_qsl(self.body.decode(), keep_blank_values=True))
+        if self.service == "s3" and self.method == "POST" and "delete" in self.query:
+            listed = environ["wsgi.input"].read(length)
+            self.keys = re.findall(r"<Key>(.*?)</Key>", listed.decode())
+            environ["wsgi.input"] = io.BytesIO(listed)
         self.action = self.form.get("Action") or (iam.s3_action(self) if self.service == "s3" else "?")
 
     def put_back(self, environ):
@@ -172,8 +176,16 @@ class Front:
         return None
 
     def mended(self, call, answer):
-        """moto's fleets drop what the template says of the machine."""
-        if call.action != "CreateFleet" or not answer[0].startswith("200"):
+        """moto gives the profile to the first of several machines alone, and its fleets drop what the template says of them."""
+        if call.action not in BY_TOKEN or not answer[0].startswith("200"):
+            return
+        if call.action == "RunInstances":
+            given = {key: call.form.get(f"IamInstanceProfile.{key}") for key in ("Name", "Arn")}
+            profile = {key: value for key, value in given.items() if value}
+            told = b"".join(answer[2]).decode()
+            for instance in instances():
+                if instance.id in told:
+                    instance.iam_instance_profile = profile
             return
         ids = set(re.findall(r"i-[0-9a-f]{8,17}", b"".join(answer[2]).decode()))
         reference = next((v for k, v in call.form.items() if re.search(r"LaunchTemplateSpecification\.LaunchTemplate(Id|Name)$", k)), "")
@@ -193,10 +205,7 @@ class Front:
 
 
 def holds(instance, group):
-    groups = list(instance.security_groups or [])
-    for nic in instance.nics.values():
-        groups += list(nic.group_set or [])
-    return any(getattr(one, "id", one) == group for one in groups)
+    return any(getattr(one, "id", one) == group for one in instance.security_groups or [])
 
 
 def zone_of(region, subnet):

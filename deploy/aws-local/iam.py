@@ -129,11 +129,15 @@ def resources_of(call):
     """What a call is about, as policies name it."""
     if call.service == "s3":
         bucket, _, key = call.path.strip("/").partition("/")
+        if call.keys:
+            return [f"arn:aws:s3:::{bucket}/{one}" for one in call.keys]
         return [f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}"]
     if call.service == "ec2":
         if call.action.startswith("Describe"):
             return ["*"]
-        named = [value for name, value in call.form.items() if NAMED.fullmatch(name)]
+        # What a template says is looked at when machines are made from it.
+        form = {name: value for name, value in call.form.items() if not name.startswith("LaunchTemplateData.")}
+        named = [value for name, value in form.items() if NAMED.fullmatch(name)]
         kinds = [(KINDS.get(one.split("-")[0], "other"), one) for one in named]
         made = [(kind, "*") for kind in MADE.get(call.action, ())]
         return [ec2_name(call.region, kind, one) for kind, one in kinds + made] or ["*"]

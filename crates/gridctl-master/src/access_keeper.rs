@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gridctl_core::access::{self, Credentials, FailureLimit, JOIN_MS, NoRoom, Peer, Proof, Role, TokenView};
-use gridctl_core::id::WorkerId;
+use gridctl_core::id::{Time, WorkerId};
 use gridctl_storage::private;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::advert;
 use crate::clock;
+use crate::config::OperatorQuestion;
 use crate::error::{AskError, MasterError};
 use crate::handle::Handle;
 use crate::identity::{Authority, PublicKey};
@@ -21,6 +22,10 @@ use crate::identity::{Authority, PublicKey};
 const FILE: &str = "access.json";
 /// Whoever is let in is looked at again after so long at the latest.
 const LOOK: Duration = Duration::from_secs(2);
+/// Between two tokens that are looked up, in milliseconds.
+const LOOK_UP_MS: u64 = 1_000;
+/// Longest that this takes.
+const LOOK_UP_WITHIN: Duration = Duration::from_secs(5);
 /// A join file is written anew after so long.
 const REWRITE: Duration = Duration::from_secs(300);
 
@@ -31,6 +36,8 @@ pub(crate) struct AccessKeeper {
     /// Held while a change is written. Whoever only looks does not wait for the disk.
     changing: Mutex<()>,
     failures: Mutex<FailureLimit>,
+    /// When operators were looked up last.
+    looked_up: Mutex<Option<Time>>,
     changed: watch::Sender<()>,
     /// What the owner shows on a loopback address without TLS.
     owner: String,
@@ -46,6 +53,8 @@ pub(crate) struct Network {
     pub(crate) place: String,
     /// Where workers reach it, which may be another network.
     pub(crate) workers_place: String,
+    /// Who knows tokens of operators that are not known here.
+    pub(crate) operators: Option<mpsc::Sender<OperatorQuestion>>,
 }
 
 impl Network {
@@ -94,6 +103,7 @@ impl AccessKeeper {
             credentials: Mutex::new(credentials),
             changing: Mutex::default(),
             failures: Mutex::default(),
+            looked_up: Mutex::default(),
             changed: watch::Sender::new(()),
             owner,
             network,
@@ -118,6 +128,40 @@ impl AccessKeeper {
     /// How somebody is recognised who shows this token.
     pub(crate) fn proof(&self, secret: &[u8]) -> Proof {
         self.credentials().proof(secret)
+    }
+
+    /// Looks a token up that is not known: it may be an operator's. Not more often than every [`LOOK_UP_MS`], whoever asks.
+    pub(crate) async fn look_up(self: &Arc<Self>, secret: &[u8]) {
+        let Some(operators) = self.network.as_ref().and_then(|network| network.operators.as_ref()) else {
+            return;
+        };
+        if self.proof(secret) != Proof::Nothing || !self.may_look_up() {
+            return;
+        }
+        let (answer, answered) = oneshot::channel();
+        let question = OperatorQuestion { hash: access::token_hash(secret), answer };
+        let asked = async {
+            operators.send(question).await.ok()?;
+            answered.await.ok()
+        };
+        let Ok(Some(expires)) = tokio::time::timeout(LOOK_UP_WITHIN, asked).await else { return };
+        let (kept, now) = (secret.to_owned(), clock::unix_ms());
+        let life = (expires.saturating_sub(now), None);
+        let change = self.change(move |credentials| credentials.keep(&kept, Role::Admin, life, now));
+        match change.await {
+            Ok(Ok(view)) => tracing::info!(token = view.id, "an operator of the account has come"),
+            Ok(Err(error)) => tracing::warn!("an operator is not let in: {error}"),
+            Err(error) => tracing::warn!("an operator is not let in: {}", crate::chain(&error)),
+        }
+    }
+
+    fn may_look_up(&self) -> bool {
+        let (now, mut last) = (clock::now(), lock(&self.looked_up));
+        let may = last.is_none_or(|last| now.ms_since(last) >= LOOK_UP_MS);
+        if may {
+            *last = Some(now);
+        }
+        may
     }
 
     /// Who that is now.

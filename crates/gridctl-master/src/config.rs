@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gridctl_core::sched::Timing;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::error::MasterError;
 
@@ -33,6 +34,17 @@ pub struct Secure {
     pub join_file: Option<PathBuf>,
     /// How long a worker's certificate lives.
     pub certificate_life: Duration,
+    /// Who knows tokens of operators that this master does not.
+    pub operators: Option<mpsc::Sender<OperatorQuestion>>,
+}
+
+/// A token was shown that the master does not know.
+#[derive(Debug)]
+pub struct OperatorQuestion {
+    /// Its hash, as [`gridctl_core::access::token_hash`] gives it.
+    pub hash: String,
+    /// Until when it is an operator's, in milliseconds since 1970; dropped for one that is not.
+    pub answer: oneshot::Sender<u64>,
 }
 
 /// How a master is set up.

@@ -34,7 +34,7 @@ mod trial;
 mod waiting;
 
 pub use advert::{Advert, AdvertError};
-pub use config::{Listen, MasterConfig, Secure};
+pub use config::{Listen, MasterConfig, OperatorQuestion, Secure};
 pub use damage::damaged;
 pub use error::{AskError, Kept, Lack, MasterError, Rescued, chain};
 pub use fleet::CloudCalls;

@@ -35,6 +35,8 @@ fn main() -> ExitCode {
         slot_silence: Duration::from_millis(SILENCE_MS),
         parent_pipe: rest.iter().any(|arg| arg == "--parent-pipe"),
         own_process: true,
+        taken: None,
+        joined: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime.map_err(|error| error.to_string());

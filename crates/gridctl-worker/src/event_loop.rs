@@ -41,6 +41,8 @@ type Connecting = Pin<Box<dyn Future<Output = Result<MasterLink, LinkError>> + S
 pub(crate) enum Wish {
     /// Take nothing more, end what goes on, report, leave.
     Drain,
+    /// The same, because the machine is taken away.
+    Leave,
     /// LoopEnd everything at once.
     Stop,
 }
@@ -133,6 +135,10 @@ impl WorkerLoop {
                 identity = renewed(self.renewing.as_mut()) => self.renewed(identity),
                 Some(wish) = wishes.recv() => match wish {
                     Wish::Drain => self.worker.drain(clock::now(), StopReason::Drained, GRACE_MS),
+                    Wish::Leave => {
+                        tracing::warn!("this machine is taken away: its trials end now, and go on elsewhere");
+                        self.worker.drain(clock::now(), StopReason::Preempted, GRACE_MS);
+                    }
                     Wish::Stop => break LoopEnd::Stopped,
                 },
                 () = tokio::time::sleep(pause) => {}

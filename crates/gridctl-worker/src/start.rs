@@ -19,6 +19,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::address::{Address, Bearer};
@@ -97,6 +98,10 @@ pub struct WorkerConfig {
     /// The process is the worker's alone: it becomes child subreaper, ends what dead slots leave,
     /// and obeys SIGTERM and SIGINT.
     pub own_process: bool,
+    /// Says, where somebody can know it, whether the machine is about to be taken away.
+    pub taken: Option<watch::Receiver<bool>>,
+    /// Hears once that the worker has a master.
+    pub joined: Option<watch::Sender<bool>>,
 }
 
 /// Why a worker ended otherwise than by being done.
@@ -157,12 +162,18 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     if config.parent_pipe {
         watch_parent(&mut watchers, &wish).map_err(begin("watch standard input, which must be a pipe"))?;
     }
+    if let Some(taken) = config.taken.clone() {
+        watchers.spawn(watch_machine(taken, wish.clone()));
+    }
     let (id, master) = tokio::select! {
         found = master(&config) => found?,
         wish = wishes.recv() => {
             return if wish == Some(Wish::Stop) { Err(WorkerError::Stopped) } else { Ok(()) };
         }
     };
+    if let Some(joined) = &config.joined {
+        joined.send_replace(true);
+    }
     let gpus = config.gpus.clone().unwrap_or_else(resources::gpus);
     let machine = machine(&config, id, gpus)?;
     machine.containers.end_orphans().await;
@@ -341,6 +352,15 @@ fn watch_signals(watchers: &mut JoinSet<()>, wish: &UnboundedSender<Wish>) -> io
         }
     });
     Ok(())
+}
+
+/// When the machine is about to be taken away, everything on it ends. The first word counts: one that is taken back comes too
+/// late for those who have heard it.
+async fn watch_machine(mut taken: watch::Receiver<bool>, wish: UnboundedSender<Wish>) {
+    if taken.wait_for(|taken| *taken).await.is_ok() {
+        // The loop is at its end already if nobody listens.
+        let _ = wish.send(Wish::Leave);
+    }
 }
 
 /// When the parent's end of standard input closes, everything stops.

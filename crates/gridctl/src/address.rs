@@ -89,6 +89,24 @@ pub(crate) fn kept_token(master: &Setting<String>) -> Result<PathBuf, Failure> {
     })
 }
 
+/// The token that is kept for a master.
+#[cfg(feature = "ec2")]
+pub(crate) fn kept_for(address: &Address) -> Result<Option<String>, Failure> {
+    let Address::Secure { pin, .. } = address else { return Ok(None) };
+    saved(*pin)
+}
+
+/// Keeps a token for a master.
+#[cfg(feature = "ec2")]
+pub(crate) fn keep_for(address: &Address, token: &str) -> Result<(), Failure> {
+    let Address::Secure { pin, .. } = address else { return Ok(()) };
+    let path = path_of(*pin).ok_or_else(|| {
+        Failure::error("token", "there is no place to keep the token of the master")
+            .help("set HOME, or XDG_STATE_HOME")
+    })?;
+    keep_token(&path, token)
+}
+
 /// Keeps a token, for this user alone.
 pub(crate) fn keep_token(path: &Path, token: &str) -> Result<(), Failure> {
     let dir = path.parent().unwrap_or(Path::new("/"));

@@ -83,15 +83,66 @@ fn doctor_says_what_an_account_has_and_lacks() {
     let lacks = moto.run(&lab, &["doctor", "--aws"]);
     assert_eq!(lacks.code, Some(0), "{}", lacks.stderr);
     let lines: Vec<&str> = lacks.stdout.lines().collect();
-    for (line, begin) in lines.iter().zip(["ok ", "ok ", "note ", "ok ", "ok ", "ok "]) {
+    for (line, begin) in lines.iter().zip(["ok ", "ok ", "note ", "ok ", "ok ", "note ", "note ", "ok "]) {
         assert!(line.starts_with(begin), "{}", lacks.stdout);
     }
     assert!(lines[0].contains("account 123456789012, as arn:aws:"), "{}", lines[0]);
-    assert!(lines[2].contains("create-service-linked-role"), "{}", lines[2]);
+    for line in [lines[2], lines[5], lines[6]] {
+        assert!(line.contains("`gridctl aws init` makes"), "{line}");
+    }
     moto.script("iam.create_role(RoleName='AWSServiceRoleForEC2Spot', AssumeRolePolicyDocument='{}')");
     let has = moto.run(&lab, &["doctor", "--aws", "--region", "us-west-2", "-o", "json"]);
     let findings: Vec<Json> = serde_json::from_str(&has.stdout).unwrap();
     assert_eq!((&findings[1]["text"], &findings[2]["verdict"]), (&"us-west-2".into(), &"ok".into()));
+}
+
+#[test]
+fn init_makes_what_launches_need_once_and_remove_undoes_it() {
+    let lab = Lab::new();
+    let Some(moto) = Moto::start(&lab) else { return };
+    // moto gives that role another name.
+    moto.script("iam.create_role(RoleName='AWSServiceRoleForEC2Spot', AssumeRolePolicyDocument='{}')");
+    let there = "
+s3 = boto3.client('s3', **kw)
+print([b['Name'] for b in s3.list_buckets()['Buckets']], [p['InstanceProfileName'] + '/' + p['Roles'][0]['RoleName'] for p in iam.list_instance_profiles()['InstanceProfiles']])";
+    let dry = moto.run(&lab, &["aws", "init", "--dry-run"]);
+    assert_eq!(dry.code, Some(0), "{}", dry.stderr);
+    assert!(
+        dry.stdout.contains("would be made") && dry.stderr.contains("7 things would be made"),
+        "{}",
+        dry.stderr
+    );
+    assert_eq!(moto.script(there), "[] []", "a dry run makes nothing");
+    let init = moto.run(&lab, &["aws", "init", "--read", "s3://data/wine"]);
+    assert_eq!(init.code, Some(0), "{}", init.stderr);
+    assert!(init.stderr.contains("9 things made or changed"), "{}", init.stderr);
+    let made = "['gridctl-123456789012-us-east-1'] ['gridctl-master/gridctl-master', 'gridctl-worker/gridctl-worker']";
+    assert_eq!(moto.script(there), made);
+    let again = moto.run(&lab, &["aws", "init"]);
+    assert!(again.stderr.ends_with("everything is there\n"), "{}", again.stderr);
+    assert_eq!(again.stdout.matches("is there").count(), again.stdout.lines().count());
+    let kept = "
+s3 = boto3.client('s3', **kw)
+s3.put_object(Bucket='gridctl-123456789012-us-east-1', Key='results/wine/sweep.json', Body=b'1')
+s3.put_object(Bucket='gridctl-123456789012-us-east-1', Key='control/wine/join', Body=b'1')
+private = s3.get_public_access_block(Bucket='gridctl-123456789012-us-east-1')['PublicAccessBlockConfiguration']
+print(all(private.values()), sorted(iam.list_role_policies(RoleName='gridctl-worker')['PolicyNames']))";
+    assert_eq!(moto.script(kept), "True ['gridctl', 'gridctl-data']");
+    let doctor = moto.run(&lab, &["doctor", "--aws"]);
+    assert!(doctor.stdout.lines().all(|line| line.starts_with("ok ")), "{}", doctor.stdout);
+    moto.script("run(1, **tags('instance', 'wine'))");
+    let used = moto.run(&lab, &["aws", "remove"]);
+    assert_eq!(used.code, Some(1));
+    assert!(used.stderr.contains("1 thing of gridctl's is there still"), "{}", used.stderr);
+    assert_eq!(moto.run(&lab, &["down", "wine"]).code, Some(0));
+    let careful = moto.run(&lab, &["aws", "remove"]);
+    assert_eq!(careful.code, Some(1), "{}", careful.stderr);
+    assert!(careful.stdout.contains("stays: 1 object of results are in it"), "{}", careful.stdout);
+    let gone = moto.run(&lab, &["aws", "remove", "--with-results"]);
+    assert_eq!(gone.code, Some(0), "{}", gone.stderr);
+    assert!(gone.stdout.contains("removed"), "{}", gone.stdout);
+    assert_eq!(moto.script(there), "[] []");
+    assert_eq!(moto.run(&lab, &["aws", "remove"]).code, Some(0), "what is not there is no error");
 }
 
 #[test]

@@ -206,6 +206,12 @@ pub fn is_same_secret(one: &[u8], other: &[u8]) -> bool {
     blake3::hash(one) == blake3::hash(other)
 }
 
+/// The hash of a secret, as it may lie where others read it.
+#[must_use]
+pub fn token_hash(secret: &[u8]) -> String {
+    blake3::hash(secret).to_hex().to_string()
+}
+
 fn hash(secret: &[u8]) -> [u8; 32] {
     *blake3::hash(secret).as_bytes()
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::WorkerId;
 
-pub use credentials::{Credentials, NoRoom, Proof, TokenView, is_same_secret};
+pub use credentials::{Credentials, NoRoom, Proof, TokenView, is_same_secret, token_hash};
 pub use limit::FailureLimit;
 
 /// A token by which workers join lives so long at most, in milliseconds.

@@ -188,7 +188,7 @@ fn is_of_machine(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

@@ -1,11 +1,16 @@
 //! The shell around EC2: what is asked of AWS, and done there, and nothing decided.
 //! Invariant: `aws-sdk-ec2` is named here alone; no text that leaves this room holds a credential.
 
+pub mod account;
+mod boot;
 mod error;
 mod inventory;
 mod look;
 mod machines;
 mod made;
+mod master;
+mod metadata;
+mod network;
 mod teardown;
 mod template;
 
@@ -16,11 +21,15 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ec2::config::ProvideCredentials as _;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
+pub use boot::{Boot, BootRole};
 pub use error::CloudError;
 pub use inventory::inventory;
 pub use look::{Caller, Image, SpotRole, Subnet};
 pub use machines::Machines;
+pub use master::{MasterMachine, MasterOrder, is_not_yet};
+pub use metadata::{MachineFacts, Metadata, Warned};
 pub use teardown::{TeardownEvent, tear_down};
 
 /// Longest that a connection may take to be made.
@@ -38,6 +47,11 @@ pub fn now_s() -> u64 {
     crate::clock::wall_s()
 }
 
+/// HTTPS, as everything here speaks it.
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+}
+
 /// An account's EC2 in one region.
 #[derive(Debug, Clone)]
 pub struct Ec2 {
@@ -52,9 +66,7 @@ impl Ec2 {
     /// # Errors
     /// [`CloudError`] where there is no region, or there are no credentials.
     pub async fn connect(region: Option<String>) -> Result<Self, CloudError> {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
+        let http = http_client();
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_timeout(CALL).build();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(http)

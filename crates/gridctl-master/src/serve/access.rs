@@ -107,6 +107,9 @@ enum Denied {
 
 /// Lets in who may do what the request asks.
 pub(super) async fn admit(keeper: Arc<AccessKeeper>, mut request: Request, next: Next) -> Response {
+    if let Some(token) = bearer(request.headers()) {
+        keeper.look_up(token).await;
+    }
     match check(&request, &keeper) {
         Ok(caller) => {
             if caller.peer.role.is_some()
@@ -166,12 +169,16 @@ fn need(request: &Request) -> Wanted {
 
 /// How somebody is recognised by the token that a request shows.
 fn shown(headers: &HeaderMap, way: Way, keeper: &AccessKeeper) -> Proof {
-    let shown = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    let Some(token) = shown.and_then(|value| value.strip_prefix(b"Bearer ")) else { return Proof::Nothing };
+    let Some(token) = bearer(headers) else { return Proof::Nothing };
     match way {
         Way::Plain if keeper.is_owner(token) => Proof::Owner,
         _ => keeper.proof(token),
     }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let shown = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    shown.and_then(|value| value.strip_prefix(b"Bearer "))
 }
 
 /// A browser asks for no other page, and finds a loopback address by no name of somebody else's.

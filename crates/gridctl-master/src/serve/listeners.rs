@@ -46,7 +46,8 @@ impl Listeners {
         let address = listener.local_addr().unwrap_or(wanted.address);
         let place = wanted.advertise.clone().unwrap_or_else(|| listen::place(address));
         let workers_place = wanted.advertise_workers.clone().unwrap_or_else(|| place.clone());
-        let network = Network { authority, life: wanted.certificate_life, place, workers_place };
+        let (life, operators) = (wanted.certificate_life, wanted.operators.clone());
+        let network = Network { authority, life, place, workers_place, operators };
         let keeper = Arc::new(AccessKeeper::open(dir, owner, Some(network))?);
         if let Some(path) = &wanted.join_file {
             keeper.write_join_file(path).await.map_err(|error| match error {

@@ -107,7 +107,7 @@ pub(super) fn region(text: &str) -> Result<String, String> {
     if good { Ok(text.to_owned()) } else { Err("regions look like us-east-1".to_owned()) }
 }
 
-fn spot_price(text: &str) -> Result<SpotPrice, String> {
+pub(super) fn spot_price(text: &str) -> Result<SpotPrice, String> {
     let help = || "expected a type and dollars an hour, as in c5.xlarge=0.06".to_owned();
     let (instance, dollars) = text.split_once('=').ok_or_else(help)?;
     let dollars: f64 = dollars.trim_start_matches('$').parse().map_err(|_| help())?;

@@ -3,6 +3,7 @@
 
 mod args;
 mod cloud;
+mod launch;
 mod network;
 mod start;
 mod trials;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use args::*;
 pub(crate) use cloud::*;
+pub(crate) use launch::*;
 pub(crate) use network::*;
 pub(crate) use start::*;
 pub(crate) use trials::*;
@@ -123,6 +125,16 @@ pub(crate) enum Command {
     Chaos(ChaosArgs),
     /// Say whether the master and the workers of the data directory answer: exit 0, or 5
     Health(HealthArgs),
+    /// Set up an account of AWS for launches, or undo that
+    #[command(subcommand)]
+    Aws(AwsCommand),
+    /// Run a sweep on machines of EC2: one for the master, and a fleet that works
+    Launch(LaunchArgs),
+    /// Find the master of a launch, from any machine with the account's credentials, and follow its sweep
+    Attach(AttachArgs),
+    /// Be a machine of a launch (not for people)
+    #[command(subcommand, hide = true)]
+    Machine(MachineCommand),
     /// End what a sweep has on EC2, look again, and print what is left
     Down(DownArgs),
     /// End what is on EC2 beyond its time: what any crash left behind

@@ -1,4 +1,4 @@
-//! `gridctl down`, `gridctl gc` and `gridctl doctor --aws`: what gridctl has on EC2, found by its tags alone.
+//! What gridctl does on EC2: an account is set up, sweeps are launched and found again, and everything is ended.
 //! Invariant: "nothing is left" is said after AWS was asked again, in every region that was named; whatever is left is exit 1.
 
 #[cfg(feature = "ec2")]
@@ -7,11 +7,20 @@ mod account;
 mod down;
 #[cfg(feature = "ec2")]
 pub(crate) mod fleet;
+#[cfg(feature = "ec2")]
+mod launch;
+#[cfg(feature = "ec2")]
+mod machine;
+#[cfg(feature = "ec2")]
+mod setup;
 
 #[cfg(not(feature = "ec2"))]
-pub(crate) use self::unbuilt::{down, gc, look, master};
+pub(crate) use self::unbuilt::{attach, aws, down, gc, launch, look, machine, master};
 #[cfg(feature = "ec2")]
-pub(crate) use self::{account::look, down::down, down::gc, fleet::master};
+pub(crate) use self::{
+    account::look, down::down, down::gc, fleet::master, launch::attach, launch::last_report, launch::launch,
+    launch::look_again, machine::machine, setup::aws,
+};
 
 /// What a gridctl says that was built without these commands.
 #[cfg(not(feature = "ec2"))]
@@ -20,9 +29,26 @@ mod unbuilt {
 
     use gridctl_master::{Advert, MasterConfig, MasterError};
 
-    use crate::cli::{DownArgs, GcArgs};
+    use crate::cli::{AttachArgs, AwsCommand, DownArgs, GcArgs, LaunchArgs, MachineCommand};
     use crate::commands::doctor::Finding;
     use crate::exit::{Failure, Outcome};
+    use crate::settings::Settings;
+
+    pub(crate) fn aws(_: &AwsCommand) -> Outcome {
+        Err(unbuilt("`gridctl aws`"))
+    }
+
+    pub(crate) fn launch(_: &LaunchArgs, _: &Settings) -> Outcome {
+        Err(unbuilt("`gridctl launch`"))
+    }
+
+    pub(crate) fn attach(_: &AttachArgs, _: &Settings) -> Outcome {
+        Err(unbuilt("`gridctl attach`"))
+    }
+
+    pub(crate) fn machine(_: &MachineCommand, _: &Settings) -> Outcome {
+        Err(unbuilt("`gridctl machine`"))
+    }
 
     pub(crate) fn down(_: &DownArgs) -> Outcome {
         Err(unbuilt("`gridctl down`"))
@@ -61,4 +87,11 @@ fn failure(error: &gridctl_fleet::ec2::CloudError) -> crate::exit::Failure {
         }
         _ => failure,
     }
+}
+
+/// Why the account's bucket did not do what it was asked, for a person.
+#[cfg(feature = "ec2")]
+fn bucket_failure(error: &gridctl_storage::volume::VolumeError) -> crate::exit::Failure {
+    crate::exit::Failure::error("cloud", crate::source::chain(error))
+        .maybe_help(error.help().map(str::to_owned))
 }

@@ -15,8 +15,14 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output;
 use crate::runtime;
 use crate::settings::{self, LEVELS, Settings};
+use crate::source::pointer::LaunchPointer;
 use crate::source::{self, chain};
 use crate::{datadir, mark, own_output};
+
+/// How much a trial's container may write into its own root, where nobody says otherwise.
+const CONTAINER_DISK_MIB: u64 = 10 << 10;
+/// How long a slot that has work may be silent when it is asked for a sign, where nobody says otherwise.
+const SLOT_SILENCE: Duration = Duration::from_secs(30);
 
 /// Runs the master.
 pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
@@ -24,6 +30,7 @@ pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
     let dir = settings.data_dir.for_sweep(&settings.cwd)?;
     dir.make()?;
     let dir = dir.journal;
+    LaunchPointer::remove(&dir);
     let mut config = MasterConfig::new(&dir);
     config.timing = timing(args.lease_ttl)?;
     config.allow_network_fs = args.allow_network_fs;
@@ -36,6 +43,7 @@ pub(crate) fn master(args: &MasterArgs, settings: &Settings) -> Outcome {
                 advertise_workers: args.advertise_workers.clone(),
                 join_file: args.join_file.clone(),
                 certificate_life: args.certificate_life,
+                operators: None,
             }),
         };
         config = config
@@ -107,31 +115,23 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
     log_to_stderr(settings, if args.parent_pipe { "warn" } else { "info" })?;
     let master = master_place(args, settings)?;
     let dir = settings.data_dir.for_sweep(&settings.cwd)?.journal;
-    let this = std::env::current_exe()
-        .map_err(|error| Failure::error("worker", format!("cannot find the running binary: {error}")))?;
     let id = args.id.as_deref().map(str::parse).transpose();
     let config = WorkerConfig {
         id: id.map_err(|error: gridctl_core::id::IdError| Failure::usage("worker::id", error.to_string()))?,
-        master,
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         machine: args.machine_id.clone(),
         work_dir: datadir::work_dir(args.work_dir.as_deref(), &dir),
-        cache_dir: dir.join("cache"),
-        datasets: datadir::datasets(&dir),
         slots: args.machine.slots,
         gpus: args.machine.gpus.clone().map(|list| list.0),
-        mark: mark::of(&dir),
         own_output: args
             .parent_pipe
             .then(rustix::process::getppid)
             .flatten()
             .map_or_else(Vec::new, own_output::files_of),
-        slot_program: SlotProgram { path: this, args: vec!["slot".to_owned()] },
         carried: args.machine.binary.clone(),
         container_disk_mib: args.machine.container_disk,
         slot_silence: args.slot_silence,
         parent_pipe: args.parent_pipe,
-        own_process: true,
+        ..worker_config(master, &dir)?
     };
     let result = runtime::single()?.block_on(gridctl_worker::run(config));
     match result {
@@ -145,6 +145,33 @@ pub(crate) fn worker(args: &WorkerArgs, settings: &Settings) -> Outcome {
         }
         Err(error) => Err(Failure::error("worker", chain(&error))),
     }
+}
+
+/// A worker of `master` that has its files in the data directory `dir`, as it is where nobody says otherwise.
+pub(crate) fn worker_config(master: MasterPlace, dir: &Path) -> Result<WorkerConfig, Failure> {
+    let this = std::env::current_exe()
+        .map_err(|error| Failure::error("worker", format!("cannot find the running binary: {error}")))?;
+    Ok(WorkerConfig {
+        id: None,
+        master,
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        machine: None,
+        work_dir: datadir::work_dir(None, dir),
+        cache_dir: dir.join("cache"),
+        datasets: datadir::datasets(dir),
+        slots: None,
+        gpus: None,
+        mark: mark::of(dir),
+        own_output: Vec::new(),
+        slot_program: SlotProgram { path: this, args: vec!["slot".to_owned()] },
+        carried: None,
+        container_disk_mib: CONTAINER_DISK_MIB,
+        slot_silence: SLOT_SILENCE,
+        parent_pipe: false,
+        own_process: true,
+        taken: None,
+        joined: None,
+    })
 }
 
 /// Leases of this length, with six heartbeats in each.

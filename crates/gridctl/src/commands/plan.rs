@@ -30,6 +30,10 @@ const LOOKED_AT: u32 = 5_000;
 /// Fleets that a person is shown where the file names no types.
 const SHOWN: usize = 12;
 
+/// How often a spot machine is taken away, an hour, where nobody says it.
+#[cfg(feature = "ec2")]
+pub(crate) const INTERRUPTIONS: f64 = 0.05;
+
 /// How long a trial takes.
 struct TrialTime {
     hours: f64,

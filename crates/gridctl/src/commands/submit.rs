@@ -96,7 +96,7 @@ pub(crate) fn prepare(
     let resolved = freeze::resolve(checked, dir, &caller)?;
     resolved.notes.iter().for_each(|note| diagnose::print(note, Some(source)));
     let mut frozen = resolved.frozen;
-    for warning in precheck::served(&frozen, source)? {
+    for warning in precheck::served(&frozen, place, source)? {
         diagnose::print(&warning, Some(source));
     }
     if !resolved.missing.is_empty() {

@@ -3,6 +3,8 @@
 
 pub(crate) mod api;
 pub(crate) mod fold;
+mod launched;
+pub(crate) mod pointer;
 pub(crate) mod results;
 pub(crate) mod target;
 
@@ -33,6 +35,8 @@ use crate::output;
 use crate::runtime;
 use crate::settings::Settings;
 use api::ApiClient;
+use launched::Launched;
+use pointer::LaunchPointer;
 use results::ResultsPlace;
 
 /// A master that has not answered within this time stands still, as far as a person can tell.
@@ -81,6 +85,14 @@ impl DataSource {
             return Ok(Self::new((runtime, client), Asked::MasterOf(dir.clone()), Some(dir), from));
         }
         let Some(pid) = living_master(&dir) else {
+            if let Some(pointer) = LaunchPointer::read(&dir)? {
+                return match launched::open(&runtime, pointer, &dir)? {
+                    Launched::Master(client) => {
+                        Ok(Self::new((runtime, client), Asked::NamedMaster, Some(dir), from))
+                    }
+                    Launched::Over(place) => Self::of_results(&place),
+                };
+            }
             let client = journal(&runtime, || gridctl_master::reading(&dir))?;
             return Ok(Self::new((runtime, client), Asked::Journal, Some(dir), from));
         };
@@ -356,6 +368,13 @@ pub(crate) fn place(settings: &Settings, from: &Path) -> Result<MasterAddress, F
         return address::of(master);
     }
     let dir = settings.data_dir.find(from)?;
+    let launched = match living_master(&dir) {
+        Some(_) => None,
+        None => LaunchPointer::read(&dir)?,
+    };
+    if let Some(place) = launched.map(|pointer| pointer.place()).transpose()?.flatten() {
+        return Ok(place);
+    }
     address::advertised(&dir)?.ok_or_else(|| no_master(&dir))
 }
 

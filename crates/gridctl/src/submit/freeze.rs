@@ -26,6 +26,8 @@ pub(crate) enum RunPlace {
     Here,
     /// On machines that get it packed.
     Elsewhere,
+    /// The same, on machines that are started for it.
+    Launched,
 }
 
 /// A variable of the caller, by name.
@@ -123,7 +125,7 @@ pub(crate) fn seal(
         let named = NamedFiles::of(&frozen.spec);
         let hashed = match place {
             RunPlace::Here => workdir::hash(Path::new(dir), &apart, &named)?,
-            RunPlace::Elsewhere => workdir::hash_packed(Path::new(dir), &apart, &named)?,
+            RunPlace::Elsewhere | RunPlace::Launched => workdir::hash_packed(Path::new(dir), &apart, &named)?,
         };
         digest = hashed.digest();
         warning = hashed.is_large().map(|size| {

@@ -10,14 +10,22 @@ use gridctl_core::points::Points;
 use gridctl_core::protocol::{Capacity, FrozenSweep};
 use gridctl_core::spec::Diagnostic;
 
+use super::freeze::RunPlace;
 use super::{at_key, freeze, preview};
 use crate::exit::{Exit, Failure, SourceText};
 
 /// Keys without which a trial would not be what its author means.
 const REFUSED: [&str; 2] = ["aws", "efs"];
 
+/// Keys that say which machines are started, which only a launch does.
+const LAUNCHED: [&str; 2] = ["budget", "workers"];
+
 /// Looks for what `run` cannot do yet. Keys that it can leave out come back as warnings.
-pub(crate) fn served(frozen: &FrozenSweep, source: &Arc<SourceText>) -> Result<Vec<Diagnostic>, Failure> {
+pub(crate) fn served(
+    frozen: &FrozenSweep,
+    place: RunPlace,
+    source: &Arc<SourceText>,
+) -> Result<Vec<Diagnostic>, Failure> {
     let spec = &frozen.spec;
     let mut errors = Vec::new();
     let mut warnings = Vec::new();
@@ -36,7 +44,7 @@ pub(crate) fn served(frozen: &FrozenSweep, source: &Arc<SourceText>) -> Result<V
             let problem = Diagnostic::error("run::not_served", format!("`{key}` is not served yet"))
                 .help("take it out of the file");
             errors.push(at_key(problem, source, key));
-        } else {
+        } else if place != RunPlace::Launched || !LAUNCHED.contains(&key) {
             let problem = Diagnostic::warning("run::ignored", format!("`{key}` has no effect here yet"));
             warnings.push(at_key(problem, source, key));
         }

@@ -73,7 +73,7 @@ impl BucketClient {
         Ok(client)
     }
 
-    fn in_region(config: &SdkConfig, bucket: &str, region: &str) -> Self {
+    pub(super) fn in_region(config: &SdkConfig, bucket: &str, region: &str) -> Self {
         let other = endpoint(config);
         let region = Region::new(region.to_owned());
         let endpoint = other.clone().unwrap_or_else(|| format!("S3 in {region}"));

@@ -3,6 +3,7 @@
 //! Invariant: no call overwrites an object, and a caller waits no longer than the deadlines of its
 //! calls.
 
+mod account;
 mod answer;
 mod client;
 mod parts;
@@ -18,6 +19,7 @@ use std::sync::{Mutex, PoisonError};
 
 use gridctl_core::s3_url::{LONGEST_KEY, S3Url};
 
+pub use self::account::{AccountBucket, content_name};
 use self::client::{BucketClient, broken_off};
 pub(crate) use self::read::ObjectRange;
 pub(crate) use self::runtime::Begun;

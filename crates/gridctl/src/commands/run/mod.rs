@@ -27,6 +27,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{self, Format, number};
 use crate::runtime;
 use crate::settings::{Setting, Settings};
+use crate::source::pointer::LaunchPointer;
 use crate::source::{self, fold};
 use crate::submit::freeze::RunPlace;
 use crate::submit::{self, precheck, preview, reads};
@@ -69,6 +70,7 @@ pub(crate) fn run(args: &RunArgs, settings: &Settings) -> Outcome {
     }
     super::daemon::log_to_stderr(settings, "error")?;
     dir.make()?;
+    LaunchPointer::remove(&dir.journal);
     let dir = dir.journal.canonicalize().unwrap_or(dir.journal);
     let slots = capacity.at_once(&frozen.spec.resources);
     // It stays here until the last trial has ended.
