@@ -77,6 +77,14 @@ impl Handle {
         self.look(|core, _| core.fleet().is_empty()).await
     }
 
+    /// The cap on money is reached, as far as what lives is to be paid for until it has ended.
+    ///
+    /// # Errors
+    /// The master is ending.
+    pub async fn has_spent_all(&self) -> Result<bool, AskError> {
+        self.look(|core, _| core.fleet().has_spent_all()).await
+    }
+
     /// What the fleet has cost.
     ///
     /// # Errors

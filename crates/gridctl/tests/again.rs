@@ -41,6 +41,27 @@ fn a_script_that_was_mended_after_everything_failed_is_tried_again_without_a_que
 }
 
 #[test]
+fn what_other_code_printed_is_no_success_of_the_code_that_took_its_place() {
+    let lab = Lab::new();
+    let sweep = |metric: &str| {
+        let text = format!(
+            "metric: {{name: s, goal: maximize{metric}}}\nparameters: {{x: {{values: [1, 2, 3]}}}}\n"
+        );
+        lab.write("m.yaml", format!("command: [./train.sh]\n{text}"));
+    };
+    lab.script("train.sh", "#!/bin/sh\necho result is $HP_X\n");
+    sweep("");
+    assert_ne!(lab.run(&["run", "m.yaml", "-q"]).code, Some(0), "nothing is read");
+    lab.script("train.sh", "#!/bin/sh\necho result is ${HP_X}000\n");
+    sweep(", regex: 'result is (\\d+)'");
+    let mended = lab.run(&["run", "m.yaml", "-q"]);
+    assert!(mended.code == Some(0) && mended.stdout.contains("3000"), "{}{}", mended.stderr, mended.stdout);
+    let values: Vec<_> =
+        mended.stdout.lines().skip(1).filter_map(|line| line.split_whitespace().nth(2)).collect();
+    assert_eq!(values, ["3000", "2000", "1000"], "{}", mended.stdout);
+}
+
+#[test]
 fn output_that_is_redirected_into_the_workdir_is_no_code() {
     let lab = Lab::new();
     lab.script("train.sh", "#!/bin/sh\necho s=$HP_X\n");

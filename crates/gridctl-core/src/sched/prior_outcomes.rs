@@ -322,7 +322,10 @@ impl PriorOutcomes {
         }
         let is_of_other_code = brief.code != self.code();
         let mut reading = Reading::Same;
-        if self.is_to_be_read_again(&brief) {
+        // What other code printed before it failed is no success of this code.
+        let is_to_be_tried =
+            is_of_other_code && brief.state != TrialState::Succeeded && self.changed == Some(Changed::Failed);
+        if !is_to_be_tried && self.is_to_be_read_again(&brief) {
             let measures = self.frozen.spec.objective.is_some();
             let reads_alike = brief.read_by.reads_as(&self.frozen.spec);
             match again.filter(|again| again.objective.is_some() || !measures) {

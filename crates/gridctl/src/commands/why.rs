@@ -48,7 +48,7 @@ fn text(details: &TrialDetails, retry: Option<&Retry>) -> String {
     if let Some((sweep, version)) = &trial.known_from {
         let _ = writeln!(
             out,
-            "it was not run here: it is known from version {version} of {}, with the same code",
+            "it was not run here: it is known from version {version} of {}",
             sanitise::line(sweep)
         );
     } else if let Some(reason) = reason {

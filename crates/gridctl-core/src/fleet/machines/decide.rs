@@ -32,7 +32,7 @@ impl MachineFleet {
         if missing == 0 {
             return records;
         }
-        if self.caps.is_spent(self.rate()) {
+        if self.has_spent_all() {
             self.hold = Some(Hold::Budget);
         } else if self.never_joined >= NEVER_JOINED {
             self.hold = Some(Hold::NeverJoined);
@@ -84,7 +84,7 @@ impl MachineFleet {
     #[must_use]
     pub fn calls(&mut self, now: Time, demand: Demand) -> Vec<CloudCall> {
         self.bill(now);
-        let over = demand.backlog == 0 || self.caps.is_spent(self.rate());
+        let over = demand.backlog == 0 || self.has_spent_all();
         let mut calls = Vec::new();
         let known = self.pools.len();
         let due =
@@ -215,7 +215,7 @@ impl MachineFleet {
                 records.push(FleetRecord::Gone(id.clone()));
             }
         }
-        let over = demand.backlog == 0 || self.caps.is_spent(self.rate());
+        let over = demand.backlog == 0 || self.has_spent_all();
         let settled = self
             .open
             .values()

@@ -201,6 +201,12 @@ impl MachineFleet {
         machines.chain(open).fold(master, u64::saturating_add)
     }
 
+    /// What lives, the master's own machine among it, has to be ended, or the cap on money is passed.
+    #[must_use]
+    pub fn has_spent_all(&self) -> bool {
+        self.caps.is_spent(self.rate())
+    }
+
     /// Everything that lives or may live.
     fn alive(&self) -> u64 {
         let open: u64 = self.open.values().map(|open| u64::from(open.launch.count)).sum();

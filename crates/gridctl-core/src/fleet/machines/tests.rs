@@ -213,6 +213,25 @@ fn a_smaller_cap_lets_machines_finish_the_idle_and_the_dearest_first() {
 }
 
 #[test]
+fn a_master_that_waits_spends_money_too_and_is_told_when_there_is_no_more() {
+    let mut fleet = MachineFleet::new(Vec::new(), Caps::new(0, None, 0), Markets::Spot);
+    let setup = FleetSetup {
+        pools: vec![pool("a", 70_000)],
+        markets: Markets::Spot,
+        machines: 0,
+        budget: Some(MICROS),
+        reserve_ms: 3_600_000,
+        master_price: 100_000,
+    };
+    fleet.apply(NOW, &FleetRecord::Set(setup));
+    let hours = |hours: u64| NOW.after_ms(hours * 3_600_000);
+    drop(fleet.decide(hours(8), 0, MANY));
+    assert!(fleet.is_empty() && !fleet.has_spent_all());
+    drop(fleet.decide(hours(9), 0, MANY));
+    assert!(fleet.has_spent_all(), "an hour is kept for its end");
+}
+
+#[test]
 fn a_fleet_is_made_again_by_its_records() {
     let setup = FleetSetup {
         pools: vec![pool("a", 70_000), pool("b", 60_000)],

@@ -25,7 +25,7 @@ const LEAVE: Duration = Duration::from_secs(30);
 /// Why a fleet ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FleetEnd {
-    /// The sweeps are over, and all machines but the master's own are gone; so many things are left all the same.
+    /// The sweeps are over or the money is spent, and all machines but the master's own are gone; so many things are left all the same.
     Over {
         /// Things that could not be ended.
         left: usize,
@@ -77,7 +77,7 @@ async fn say_again(error: &CloudError, pause: Duration) {
     tokio::time::sleep(pause).await;
 }
 
-/// Carries out calls until the sweeps are over and no machine is left.
+/// Carries out calls until the sweeps are over, or the money is spent, and no machine is left.
 async fn work(handle: &Handle, spec: &LaunchSpec, machines: &Machines) -> Result<(), AskError> {
     let mut calls = handle.begin_fleet(spec.setup()).await?;
     let mut doing = JoinSet::new();
@@ -104,7 +104,9 @@ async fn work(handle: &Handle, spec: &LaunchSpec, machines: &Machines) -> Result
                 });
             }
             _ = look.tick() => {
-                if doing.is_empty() && is_over(handle) && handle.has_no_machines().await? {
+                let is_idle = doing.is_empty() && handle.has_no_machines().await?;
+                // The master's own machine costs money, too.
+                if is_idle && (is_over(handle) || handle.has_spent_all().await?) {
                     return Ok(());
                 }
             }
