@@ -35,8 +35,12 @@ const MOST_ROUNDS: u32 = 100;
 pub fn end_marked(prefix: &str) -> Vec<u32> {
     let spared = ancestors();
     let mut ended = Vec::new();
+    // Those that stand still, in a paused container say, end when they go on: nobody waits for
+    // them twice.
+    let mut frozen = HashSet::new();
     for _ in 0..MOST_ROUNDS {
-        let found = marked(prefix, &spared);
+        let mut found = marked(prefix, &spared);
+        found.retain(|(pid, _)| !frozen.contains(pid));
         if found.is_empty() {
             break;
         }
@@ -47,7 +51,9 @@ pub fn end_marked(prefix: &str) -> Vec<u32> {
         }
         for (pid, handle) in found {
             // A process that is ending shows no environment any more, and yet is not gone.
-            let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&ENDS_WITHIN));
+            if poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&ENDS_WITHIN)) == Ok(0) {
+                frozen.insert(pid);
+            }
             // Where it had become our child, it is ours to reap.
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }

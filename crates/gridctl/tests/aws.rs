@@ -1,8 +1,6 @@
 //! `down`, `gc` and `doctor --aws`, against moto, which stands in for AWS. It wants `pip install 'moto[server]'`, for `python3`
 //! or for the Python that GRIDCTL_TEST_MOTO names.
 //! Invariant: whatever a command says is gone, moto does not show any more, and what is not gridctl's it shows still.
-#![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
-
 mod lab;
 
 use lab::Lab;

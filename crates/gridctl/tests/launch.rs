@@ -1,7 +1,5 @@
 //! A whole launch on the stand-in for AWS: deploy/aws-local/story, as a person would run it.
 //! Invariant: it ends well, and leaves nothing; what it shows is shown when it does not.
-#![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
-
 mod lab;
 mod stand_in;
 

@@ -10,6 +10,7 @@ mod registry;
 mod sandbox;
 
 use std::fs;
+use std::process::Command;
 
 use images::{TestImage, containers_of, docker, lacking, said};
 use lab::{Done, Lab, skipped};
@@ -153,6 +154,9 @@ fn what_a_killed_worker_left_in_a_container_is_ended_by_the_next_one() {
     });
     // One that stands still does not notice that its worker has gone.
     found.iter().for_each(|id| drop(said(&["pause", id])));
+    // Its workers end with no time to clear up, and nobody starts others.
+    lab::signal(&run, Signal::STOP);
+    drop(Command::new("pkill").args(["-KILL", "-P", &run.id().to_string()]).status());
     run.kill().unwrap();
     drop(run.wait());
     lab.until("its worker has ended", || !lab.run(&["doctor"]).stdout.contains("worker is running"));
