@@ -28,7 +28,7 @@ fn found(name: &str, cwd: &Path, path: Option<&str>) -> Option<PathBuf> {
         let file = cwd.join(name);
         return file.is_file().then_some(file);
     }
-    let dirs = path.unwrap_or_default().split(':');
+    let dirs = path?.split(':');
     dirs.map(|dir| cwd.join(dir).join(name)).find(|file| file.is_file())
 }
 

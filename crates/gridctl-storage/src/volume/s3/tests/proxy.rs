@@ -43,6 +43,8 @@ pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     orders: Arc<Mutex<Vec<Order>>>,
     seen: Arc<Mutex<Vec<String>>>,
+    /// The store gets one write at a time: moto looks at a condition and writes in two steps.
+    writes: Arc<Mutex<()>>,
 }
 
 impl Proxy {
@@ -50,7 +52,7 @@ impl Proxy {
     pub(crate) fn before(store: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let proxy = Self { address, orders: Arc::default(), seen: Arc::default() };
+        let proxy = Self { address, orders: Arc::default(), seen: Arc::default(), writes: Arc::default() };
         let itself = proxy.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -95,7 +97,11 @@ impl Proxy {
             Some(Fault::Hang) => return client.read_to_end(&mut Vec::new()).map(drop),
             Some(Fault::Status(status, code)) => made(*status, code, ""),
             Some(Fault::Header(status, name, value)) => made(*status, "", &format!("{name}: {value}\r\n")),
-            _ => request.ask(store, fault == Some(Fault::NoConditions))?,
+            _ => {
+                let is_write = request.method == "PUT";
+                let _one = is_write.then(|| self.writes.lock().unwrap_or_else(PoisonError::into_inner));
+                request.ask(store, fault == Some(Fault::NoConditions))?
+            }
         };
         match fault {
             Some(Fault::CutAfter) => client.shutdown(Shutdown::Both),
