@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use gridctl_core::fleet::machines::{CloudCall, FleetSetup};
-use gridctl_core::sched::{FleetInput, Input, Request};
+use gridctl_core::sched::{Core, FleetInput, FleetOver, Input, Request};
 use gridctl_core::view::CostView;
 use tokio::sync::mpsc;
 
@@ -69,20 +69,12 @@ impl Handle {
         self.shared.shipper.journal()
     }
 
-    /// Nothing lives and nothing is on its way.
+    /// Why the fleet is over, once it is.
     ///
     /// # Errors
     /// The master is ending.
-    pub async fn has_no_machines(&self) -> Result<bool, AskError> {
-        self.look(|core, _| core.fleet().is_empty()).await
-    }
-
-    /// The cap on money is reached, as far as what lives is to be paid for until it has ended.
-    ///
-    /// # Errors
-    /// The master is ending.
-    pub async fn has_spent_all(&self) -> Result<bool, AskError> {
-        self.look(|core, _| core.fleet().has_spent_all()).await
+    pub async fn fleet_over(&self) -> Result<Option<FleetOver>, AskError> {
+        self.look(Core::fleet_over).await
     }
 
     /// What the fleet has cost.
@@ -90,7 +82,7 @@ impl Handle {
     /// # Errors
     /// This master has no fleet, or is ending.
     pub async fn cost(&self) -> Result<CostView, AskError> {
-        self.look(gridctl_core::sched::Core::cost).await?.ok_or(AskError::NoFleet)
+        self.look(Core::cost).await?.ok_or(AskError::NoFleet)
     }
 
     /// At most so many machines from now on; those that do trials finish them.

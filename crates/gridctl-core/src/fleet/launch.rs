@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::machines::{FleetSetup, Markets, Pool};
+use super::machines::{Demand, FleetRecord, FleetSetup, Hold, MachineFleet, Markets, Pool};
+use crate::id::Time;
 
 /// The format of [`LaunchSpec`]. Raise it with every change that an older gridctl would misread.
 pub const LAUNCH_FORMAT: u32 = 1;
@@ -108,6 +109,9 @@ pub enum LaunchSpecError {
         /// The zone.
         zone: String,
     },
+    /// The plan would start nothing.
+    #[error("the launch's budget does not pay for its master and one machine for the first half hour")]
+    Budget,
     /// EC2 would not take the user data.
     #[error("the launch's user data has {bytes} bytes, and EC2 takes {USER_DATA_BYTES}")]
     UserData {
@@ -121,6 +125,7 @@ impl LaunchSpecError {
     #[must_use]
     pub fn help(&self) -> &'static str {
         match self {
+            Self::Budget => "allow more with --budget, or name a cheaper type with --instance",
             Self::Format { .. } => "launch and master are to be of one release: `gridctl launch` again",
             _ => "`gridctl launch` again writes it anew",
         }
@@ -166,7 +171,11 @@ impl LaunchSpec {
         if bytes > USER_DATA_BYTES {
             return Err(LaunchSpecError::UserData { bytes });
         }
-        Ok(())
+        // The plan itself says whether it would start anything.
+        let mut fleet = MachineFleet::default();
+        fleet.apply(Time(0), &FleetRecord::Set(self.setup()));
+        drop(fleet.decide(Time(0), 0, Demand { backlog: 1, at_once: 1 }));
+        if fleet.hold() == Some(Hold::Budget) { Err(LaunchSpecError::Budget) } else { Ok(()) }
     }
 
     /// What the fleet may do.
@@ -221,9 +230,10 @@ mod tests {
 
     #[test]
     fn a_launch_is_read_as_it_was_written_or_said_to_be_wrong() {
-        let cases: [(LaunchSpec, &str); 5] = [
+        let cases: [(LaunchSpec, &str); 6] = [
             (LaunchSpec { format: 2, ..spec() }, "has format 2"),
             (LaunchSpec { pools: vec![], ..spec() }, "names no pool"),
+            (LaunchSpec { budget: Some(100_000), ..spec() }, "does not pay for its master and one machine"),
             (LaunchSpec { subnets: BTreeMap::new(), ..spec() }, "no subnet for us-east-1a"),
             (
                 LaunchSpec { pools: vec![Pool { slots: 0, ..spec().pools[0].clone() }], ..spec() },

@@ -5,6 +5,7 @@
 use super::Core;
 use super::event::Event;
 use super::step::{Answer, Effect, Request};
+use super::sweep::Sweep;
 use super::worker::Held;
 use crate::fleet::machines::{
     Bill, Demand, FleetRecord, FleetSetup, Hold, LaunchAnswer, LaunchId, MICROS, MachineFleet, MachineId,
@@ -47,6 +48,15 @@ pub enum FleetInput {
     Console(String),
     /// A person wants so many machines at most, and has looked at why machines never work, if they do not.
     Scale(Request, u32),
+}
+
+/// Why a fleet is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FleetOver {
+    /// Its sweeps are.
+    Sweeps,
+    /// There is no money for the rest of them; the master's own machine costs some, too.
+    Budget,
 }
 
 impl Core {
@@ -240,6 +250,19 @@ impl Core {
             hold: self.fleet.hold(),
             trouble: self.trouble.clone(),
         })
+    }
+
+    /// Whether no machine lives or is on its way, and none will be wanted any more.
+    #[must_use]
+    pub fn fleet_over(&self, now: Time) -> Option<FleetOver> {
+        let is_over = |sweep: &Sweep| sweep.status(now).state.is_over();
+        if !self.fleet.is_empty() {
+            None
+        } else if !self.sweeps.is_empty() && self.sweeps.values().all(is_over) {
+            Some(FleetOver::Sweeps)
+        } else {
+            self.fleet.has_spent_all().then_some(FleetOver::Budget)
+        }
     }
 
     /// The fleet, for whoever asks what it costs.

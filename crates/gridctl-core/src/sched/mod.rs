@@ -44,7 +44,7 @@ pub use self::event::{Ended, Event, Next};
 use self::given_up::GivenUp;
 pub use self::known::{Changed, JoinedOutcome, LinkSource, PriorOutcome, PriorRow, Reading, RowTells};
 pub use self::known_trials::{KnownTrials, LinkSum};
-pub use self::machines::FleetInput;
+pub use self::machines::{FleetInput, FleetOver};
 pub use self::phase::{CloseReason, PauseReason, SweepPhase};
 pub use self::prior_outcomes::{LookedUp, PriorOutcomes};
 pub use self::rebuild::RecordMisfit;
@@ -58,7 +58,7 @@ pub use self::step::{
 pub use self::sweep::Sweep;
 pub use self::worker::WorkerView;
 use self::worker::{Held, Worker};
-use crate::fleet::machines::{Caps, MachineFleet, Markets};
+use crate::fleet::machines::MachineFleet;
 use crate::id::{Epoch, LeaseSeq, PackHash, SweepId, Time, TrialId, WorkerId};
 use crate::machine::MachineHealth;
 use crate::notice::Notice;
@@ -203,7 +203,7 @@ impl Core {
             conns: BTreeMap::new(),
             given_up: GivenUp::default(),
             retrying: VecDeque::new(),
-            fleet: MachineFleet::new(Vec::new(), Caps::new(0, None, 0), Markets::Spot),
+            fleet: MachineFleet::default(),
             has_cloud: false,
             trouble: None,
             out: Step::default(),

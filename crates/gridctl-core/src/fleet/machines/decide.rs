@@ -37,7 +37,7 @@ impl MachineFleet {
         } else if self.never_joined >= NEVER_JOINED {
             self.hold = Some(Hold::NeverJoined);
         } else if let Some((pool, market)) = self.best(now) {
-            let alive = Alive { machines: self.alive(), rate: self.rate() };
+            let alive = Alive { machines: self.alive(), rate: self.price_now() };
             let wanted = missing.div_ceil(self.pools[pool].slots.max(1).into());
             let wanted = u32::try_from(wanted).unwrap_or(u32::MAX).min(BATCH);
             let price = self.pools[pool].price(market);

@@ -114,6 +114,13 @@ pub struct MachineFleet {
     hold: Option<Hold>,
 }
 
+impl Default for MachineFleet {
+    /// The fleet of a master that was told of none.
+    fn default() -> Self {
+        Self::new(Vec::new(), Caps::new(0, None, 0), Markets::Spot)
+    }
+}
+
 impl MachineFleet {
     /// A fleet without machines, of these pools and within these caps.
     #[must_use]
@@ -179,14 +186,15 @@ impl MachineFleet {
     /// For so many milliseconds what lives was paid for.
     fn bill_for(&mut self, ms: u64) {
         if ms > 0 {
-            self.caps.bill_for(ms, self.rate());
+            self.caps.bill_for(ms, self.price_now());
             self.on_demand.add(ms, self.rate_at(|pool, _| pool.on_demand));
             self.machine_ms = self.machine_ms.saturating_add(ms.saturating_mul(self.alive()));
         }
     }
 
-    /// Millionths of a dollar an hour for everything that lives or may live.
-    fn rate(&self) -> u64 {
+    /// Millionths of a dollar an hour for everything that lives or may live, the master's own machine among it.
+    #[must_use]
+    pub fn price_now(&self) -> u64 {
         self.rate_at(Pool::price)
     }
 
@@ -204,7 +212,7 @@ impl MachineFleet {
     /// What lives, the master's own machine among it, has to be ended, or the cap on money is passed.
     #[must_use]
     pub fn has_spent_all(&self) -> bool {
-        self.caps.is_spent(self.rate())
+        self.caps.is_spent(self.price_now())
     }
 
     /// Everything that lives or may live.
@@ -250,9 +258,8 @@ impl MachineFleet {
     #[must_use]
     pub fn retire(&mut self, now: Time) -> Vec<MachineId> {
         let stays = |machine: &Machine| machine.ending.is_none() && machine.doomed.is_none();
-        let staying = self.machines.values().filter(|machine| stays(machine));
-        let surplus = staying.clone().count().saturating_sub(self.caps.machines() as usize);
         let mut by_use: Vec<_> = self.machines.iter().filter(|(_, machine)| stays(machine)).collect();
+        let surplus = by_use.len().saturating_sub(self.caps.machines() as usize);
         // Those that are to finish already, then the idle, then the dearest.
         by_use.sort_by_key(|(id, machine)| {
             let price = self.pools[machine.pool].price(machine.market);
@@ -282,12 +289,6 @@ impl MachineFleet {
     pub fn working(&self) -> (u64, u32) {
         let working = self.machines.values().filter(|machine| machine.heard.is_some()).count();
         (working as u64, self.caps.machines())
-    }
-
-    /// Millionths of a dollar an hour, just now.
-    #[must_use]
-    pub fn price_now(&self) -> u64 {
-        self.rate()
     }
 
     /// Trials at once on this machine.

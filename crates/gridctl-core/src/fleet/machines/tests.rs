@@ -214,7 +214,7 @@ fn a_smaller_cap_lets_machines_finish_the_idle_and_the_dearest_first() {
 
 #[test]
 fn a_master_that_waits_spends_money_too_and_is_told_when_there_is_no_more() {
-    let mut fleet = MachineFleet::new(Vec::new(), Caps::new(0, None, 0), Markets::Spot);
+    let mut fleet = MachineFleet::default();
     let setup = FleetSetup {
         pools: vec![pool("a", 70_000)],
         markets: Markets::Spot,
@@ -241,8 +241,7 @@ fn a_fleet_is_made_again_by_its_records() {
         reserve_ms: 0,
         master_price: 170_000,
     };
-    let empty = || MachineFleet::new(Vec::new(), Caps::new(0, None, 0), Markets::Spot);
-    let mut fleet = empty();
+    let mut fleet = MachineFleet::default();
     fleet.apply(NOW, &FleetRecord::Set(setup.clone()));
     let asked = launch(&step(&mut fleet, NOW, MANY));
     answer(&mut fleet, NOW, asked.id(), LaunchAnswer::Started(ids(&["i-1"])));
@@ -253,7 +252,7 @@ fn a_fleet_is_made_again_by_its_records() {
     let then = NOW.after_ms(BILL_MS);
     let records = fleet.decide(then, then.0, MANY);
     records.iter().for_each(|record| fleet.apply(then, record));
-    let mut again = empty();
+    let mut again = MachineFleet::default();
     let text = serde_json::to_string(&fleet.as_records()).unwrap();
     let records: Vec<FleetRecord> = serde_json::from_str(&text).unwrap();
     records.iter().for_each(|record| again.apply(then, record));

@@ -6,7 +6,7 @@ use crate::fleet::machines::{
     SeenMachine,
 };
 use crate::notice::Notice;
-use crate::sched::FleetInput;
+use crate::sched::{FleetInput, FleetOver};
 
 fn setup(machines: u32) -> FleetSetup {
     let pool = |zone: &str, spot| Pool {
@@ -105,9 +105,9 @@ fn machines_come_with_the_work_and_go_with_it() {
     }
     assert!(world.core.status(sweep, world.now).is_some_and(|status| status.state.is_over()));
     assert_eq!(world.second(), [CloudCall::Terminate(ids(&["i-1", "i-2"]))]);
-    assert!(!world.core.fleet().is_empty(), "nobody has looked");
+    assert_eq!(world.core.fleet_over(world.now), None, "nobody has looked");
     world.look([("i-1", true), ("i-2", true)]);
-    assert!(world.core.fleet().is_empty());
+    assert_eq!(world.core.fleet_over(world.now), Some(FleetOver::Sweeps));
     let cost = world.core.cost(world.now).expect("there is a fleet");
     assert!(cost.spent > 0.0 && cost.saved > 0.0 && cost.per_trial.is_some(), "{cost:?}");
 }
@@ -163,6 +163,21 @@ fn a_smaller_cap_drains_workers_and_a_person_hears_what_holds_a_fleet() {
     let why = Some("VcpuLimitExceeded: 0".to_owned());
     assert!(world.notices(other).contains(&Notice::NoMachines { hold: Hold::Capacity, why }));
     assert_eq!(sweep, SweepId(1));
+}
+
+#[test]
+fn a_fleet_without_money_for_the_rest_is_over_before_its_master_spends_more() {
+    let mut world = World::new();
+    let setup = FleetSetup { budget: Some(1_000), ..setup(2) };
+    world.feed([Input::Fleet(FleetInput::Begin { setup, wall_ms: 0 })]);
+    let sweep = world.submit(spec("a", 8));
+    assert_eq!(world.second(), []);
+    assert_eq!(world.core.fleet_over(world.now), None);
+    let why = Notice::NoMachines { hold: Hold::Budget, why: None };
+    assert!(world.notices(sweep).contains(&why), "the first quarter of an hour is not paid for");
+    world.now = world.now.after_ms(60_000);
+    world.second();
+    assert_eq!(world.core.fleet_over(world.now), Some(FleetOver::Budget));
 }
 
 #[test]

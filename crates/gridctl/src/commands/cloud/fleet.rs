@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use gridctl_core::cloud::{Scope, Which};
 use gridctl_core::fleet::launch::LaunchSpec;
+use gridctl_core::sched::FleetOver;
 use gridctl_fleet::ec2::{self, CloudError, Ec2, Machines, TeardownEvent};
 use gridctl_master::{Advert, AskError, Handle, MasterConfig, MasterError};
 use tokio::task::JoinSet;
@@ -25,8 +26,10 @@ const LEAVE: Duration = Duration::from_secs(30);
 /// Why a fleet ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FleetEnd {
-    /// The sweeps are over or the money is spent, and all machines but the master's own are gone; so many things are left all the same.
+    /// It is over, and all machines but the master's own are gone; so many things are left all the same.
     Over {
+        /// Why.
+        why: FleetOver,
         /// Things that could not be ended.
         left: usize,
     },
@@ -52,7 +55,7 @@ pub(crate) async fn master(
 pub(crate) async fn drive(handle: Handle, spec: LaunchSpec, ec2: Ec2) -> FleetEnd {
     let machines = prepared(&handle, &spec, ec2).await;
     match work(&handle, &spec, &machines).await {
-        Ok(()) => FleetEnd::Over { left: tear_down(&spec, &machines).await },
+        Ok(why) => FleetEnd::Over { why, left: tear_down(&spec, &machines).await },
         Err(error) => {
             tracing::info!(%error, "the fleet is left to the next master");
             FleetEnd::MasterEnds
@@ -77,8 +80,8 @@ async fn say_again(error: &CloudError, pause: Duration) {
     tokio::time::sleep(pause).await;
 }
 
-/// Carries out calls until the sweeps are over, or the money is spent, and no machine is left.
-async fn work(handle: &Handle, spec: &LaunchSpec, machines: &Machines) -> Result<(), AskError> {
+/// Carries out calls until the fleet is over.
+async fn work(handle: &Handle, spec: &LaunchSpec, machines: &Machines) -> Result<FleetOver, AskError> {
     let mut calls = handle.begin_fleet(spec.setup()).await?;
     let mut doing = JoinSet::new();
     let mut look = tokio::time::interval(LOOK);
@@ -104,20 +107,12 @@ async fn work(handle: &Handle, spec: &LaunchSpec, machines: &Machines) -> Result
                 });
             }
             _ = look.tick() => {
-                let is_idle = doing.is_empty() && handle.has_no_machines().await?;
-                // The master's own machine costs money, too.
-                if is_idle && (is_over(handle) || handle.has_spent_all().await?) {
-                    return Ok(());
+                if doing.is_empty() && let Some(why) = handle.fleet_over().await? {
+                    return Ok(why);
                 }
             }
         }
     }
-}
-
-/// Whether there are sweeps, and all of them are over.
-fn is_over(handle: &Handle) -> bool {
-    let sweeps = handle.sweeps();
-    !sweeps.is_empty() && sweeps.iter().all(|sweep| sweep.state.is_over())
 }
 
 /// Ends what is left of the sweep beside the master's own machine; how much is left then.

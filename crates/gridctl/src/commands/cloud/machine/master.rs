@@ -9,6 +9,7 @@ use std::time::Duration;
 use gridctl_core::fleet::launch::{LaunchSpec, MasterAddress as Place};
 use gridctl_core::output::{Output, VolumeUrl};
 use gridctl_core::protocol::Code;
+use gridctl_core::sched::FleetOver;
 use gridctl_core::view::{SubmitRequest, Submitted, SweepStatus};
 use gridctl_fleet::ec2::Ec2;
 use gridctl_master::{Listen, Master, MasterConfig, OperatorQuestion, RebuildFrom, Running, Secure};
@@ -79,11 +80,15 @@ pub(super) async fn run(args: &BootArgs) -> Outcome {
         never = renew_timer() => match never {},
     };
     match ended {
-        FleetEnd::Over { left: 0 } => over(machine, running, None).await,
-        FleetEnd::Over { left } => {
-            let left = number::of(left as u64, "thing");
-            let problem = format!("{left} could not be ended: `gridctl down {}` tries again", machine.sweep);
-            over(machine, running, Some(problem)).await
+        FleetEnd::Over { why, left } => {
+            let unfinished = (why == FleetOver::Budget)
+                .then(|| "the budget is spent; `gridctl launch` with another --budget goes on".to_owned());
+            let left = (left > 0).then(|| {
+                let left = number::of(left as u64, "thing");
+                format!("{left} could not be ended: `gridctl down {}` tries again", machine.sweep)
+            });
+            let problems: Vec<String> = unfinished.into_iter().chain(left).collect();
+            over(machine, running, (!problems.is_empty()).then(|| problems.join("; "))).await
         }
         FleetEnd::MasterEnds => Err(master_failure(&running.failed().await)),
     }
