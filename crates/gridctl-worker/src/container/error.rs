@@ -32,7 +32,7 @@ pub enum ContainerError {
         /// Its name.
         image: String,
     },
-    /// The registry does not want to be asked so often.
+    /// The registry is not reached, or does not want to be asked so often.
     #[error("the registry of `{image}` does not give it now: {why}")]
     Registry {
         /// Its name.
@@ -125,7 +125,10 @@ impl ContainerError {
             Self::OnlyThere { image } => {
                 format!("push it to a registry that all machines reach: `docker push {image}`, and submit again")
             }
-            Self::Registry { .. } => "wait, or `docker login` for a larger share".to_owned(),
+            Self::Registry { why, .. } if is_share(why) => "wait, or `docker login` for a larger share".to_owned(),
+            Self::Registry { image, .. } => {
+                format!("see whether this machine reaches the registry: `docker pull {image}`")
+            }
             Self::Platform { wanted, .. } => format!("build it for this machine: `docker build --platform {wanted}`"),
             Self::NoLibc { .. } => {
                 "take an image with glibc 2.28 or later (Debian 10, Ubuntu 20.04 and what is made from them; not Alpine), \
@@ -152,4 +155,9 @@ impl ContainerError {
             Self::NoDocker { .. } | Self::Registry { .. } | Self::TooLarge { .. } | Self::Docker { .. }
         )
     }
+}
+
+/// Whether a registry says that it was asked too often.
+fn is_share(why: &str) -> bool {
+    ["toomanyrequests", "429"].iter().any(|word| why.contains(word))
 }

@@ -158,6 +158,15 @@ fn values(option: &ProgramOption) -> Option<Values> {
         some(format!("{{values: [{}]}}", values.join(", ")), rank)
     };
     if option.is_flag {
+        let is_off = |default: &str| default.eq_ignore_ascii_case("false") || default.starts_with("no-");
+        if option.has_opposite && !option.default.as_deref().is_some_and(is_off) {
+            // To leave it out does not switch it off.
+            let name = &option.name;
+            return some(
+                format!("{{value: true}}   # no macro says --no-{name}, which alone is false"),
+                ONE_VALUE,
+            );
+        }
         return some("{values: [false, true]}".to_owned(), LATER + 1);
     }
     if !option.choices.is_empty() {
@@ -309,7 +318,23 @@ mod tests {
             drafted.text
         );
         assert!(drafted.text.contains("  # epochs: {value: 10}"), "{}", drafted.text);
+        assert!(drafted.text.contains("  # amp: {values: [false, true]}"), "{}", drafted.text);
         reads_back(&drafted);
+    }
+
+    #[test]
+    fn a_flag_that_is_on_unless_it_is_said_is_no_axis() {
+        for (scale, line) in [
+            ("--scale, --no-scale (default: True)", "  # scale: {value: true}"),
+            ("--scale / --no-scale  [default: scale]", "  # scale: {value: true}"),
+            ("--scale / --no-scale", "  # scale: {value: true}"),
+            ("--scale, --no-scale (default: False)", "  # scale: {values: [false, true]}"),
+            ("--scale / --no-scale  [default: no-scale]", "  # scale: {values: [false, true]}"),
+        ] {
+            let drafted = draft(&format!("  --lr LR (default: 0.1)\n  {scale}\n"), "");
+            assert!(drafted.text.contains(line), "{scale}: {}", drafted.text);
+            reads_back(&drafted);
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(super) struct ProgramOption {
     pub(super) name: String,
     /// It is there or left out, and takes no value.
     pub(super) is_flag: bool,
+    /// A flag that another one switches off: `--scale`, `--no-scale`.
+    pub(super) has_opposite: bool,
     /// The values among which one chooses; empty if any will do.
     pub(super) choices: Vec<String>,
     /// What it is where it is not given.
@@ -136,7 +138,7 @@ fn option(lines: &[&str]) -> Option<ProgramOption> {
     let is_flag =
         has_opposite || (meta.is_empty() && choices.is_empty() && !(is_number && head.ends_with(':')));
     let is_float = meta.to_ascii_uppercase().contains("FLOAT");
-    Some(ProgramOption { name, is_flag, choices, default, is_float })
+    Some(ProgramOption { name, is_flag, has_opposite, choices, default, is_float })
 }
 
 fn is_name(name: &str) -> bool {
@@ -207,6 +209,7 @@ fn of_hydra(text: &str) -> Option<Vec<ProgramOption>> {
                 let option = ProgramOption {
                     name: name.to_owned(),
                     is_flag: false,
+                    has_opposite: false,
                     choices,
                     default: None,
                     is_float: false,
@@ -239,6 +242,7 @@ fn flatten(prefix: &str, tree: &Json, options: &mut Vec<ProgramOption>) {
             options.push(ProgramOption {
                 name,
                 is_flag: false,
+                has_opposite: false,
                 choices: Vec::new(),
                 default,
                 is_float: false,
