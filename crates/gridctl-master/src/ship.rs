@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -59,6 +60,9 @@ pub(crate) struct Shipper {
     late: Mutex<BTreeMap<String, u64>>,
     /// There is something to ship.
     wanted: Arc<Notify>,
+    /// Shipments that were begun, and the latest that is over.
+    begun: AtomicU64,
+    over: watch::Sender<u64>,
 }
 
 impl Shipper {
@@ -70,6 +74,8 @@ impl Shipper {
             problems: Mutex::default(),
             late: Mutex::default(),
             wanted,
+            begun: AtomicU64::new(0),
+            over: watch::Sender::new(0),
         }
     }
 
@@ -90,6 +96,16 @@ impl Shipper {
     /// There is something to ship.
     pub(crate) fn wake(&self) {
         self.wanted.notify_one();
+    }
+
+    /// Waits until all that is known now was shipped, or could not be and is said to wait; not longer
+    /// than `enough`.
+    pub(crate) async fn up_to_now(&self, enough: Duration) {
+        let next = self.begun.load(Ordering::SeqCst) + 1;
+        self.wake();
+        let mut over = self.over.subscribe();
+        // Too late is no matter: the caller goes on with what there is.
+        let _ = tokio::time::timeout(enough, over.wait_for(|over| *over >= next)).await;
     }
 
     /// The uuid of a sweep that is new to the journal. It is not drawn: a master that ends between
@@ -227,7 +243,10 @@ impl Shipper {
 /// # Errors
 /// This master must not write to one of the volumes.
 pub(crate) async fn all(handle: &Handle) -> Result<(), MasterError> {
+    let shipper = &handle.shared.shipper;
+    let this = shipper.begun.fetch_add(1, Ordering::SeqCst) + 1;
     let shipped = with_cargo(handle, |shipper, cargo, reader| shipper.ship(cargo, reader)).await?;
+    shipper.over.send_modify(|over| *over = this.max(*over));
     // While the disk is full nothing new is recorded, so there is nothing to ship.
     shipped.unwrap_or(Ok(()))
 }

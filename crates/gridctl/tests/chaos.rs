@@ -3,7 +3,7 @@
 
 mod lab;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::process::Child;
 
 use lab::{Lab, signal};
@@ -77,6 +77,13 @@ fn whoever_follows_a_sweep_waits_for_a_master_that_is_started_again() {
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(done.stdout.contains("sweep finished: 60/60"), "{}", done.stdout);
     assert!(done.stderr.contains("the master has gone; waiting"), "{}", done.stderr);
+    // A master that stands now ships nothing more, so what is read is what was there when the follower ended.
+    signal(&master, Signal::STOP);
+    let records = fs::read_dir(lab.data().join("results/sweep/records")).unwrap();
+    let records = records.map(|segment| fs::read_to_string(segment.unwrap().path()).unwrap());
+    let shipped = records.map(|text| text.matches(r#""state":"succeeded""#).count()).sum::<usize>();
+    assert_eq!(shipped, 60, "who was told that a sweep is over finds all of it in the results");
+    signal(&master, Signal::CONT);
     signal(&worker, Signal::TERM);
     worker.wait().unwrap();
     signal(&master, Signal::TERM);

@@ -23,6 +23,9 @@ const WAITING: usize = 4;
 /// A reader that takes nothing for so long is hung up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The last event waits so long for the last records to be in the results.
+const SHIPPED_WITHIN: Duration = Duration::from_secs(30);
+
 /// How often.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,7 +39,8 @@ fn two_seconds() -> u64 {
     2_000
 }
 
-/// Each event is the sweep's status: now, when it turns, and at intervals; the last one when the sweep is over.
+/// Each event is the sweep's status: now, when it turns, and at intervals; the last one when the sweep
+/// is over, and its records are in the results or are said to wait.
 pub(super) async fn follow(
     State(api): State<Api>,
     Path(sweep): Path<String>,
@@ -69,9 +73,16 @@ async fn send(
     let name = last.sweep.clone();
     loop {
         let phase = last.phase;
+        if phase.is_closed() {
+            tokio::select! {
+                () = handle.shared.shipper.up_to_now(SHIPPED_WITHIN) => {}
+                () = sender.closed() => return Ok(()),
+            }
+            last = handle.status(&name)?;
+        }
         let Ok(event) = Event::default().event("status").json_data(&last) else { return Ok(()) };
         let sent = tokio::time::timeout(PATIENCE, sender.send(Ok(event))).await;
-        if !matches!(sent, Ok(Ok(()))) || phase.is_closed() {
+        if !matches!(sent, Ok(Ok(()))) || last.phase.is_closed() {
             return Ok(());
         }
         let until = tokio::time::sleep(every);
