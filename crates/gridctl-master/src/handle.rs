@@ -15,7 +15,7 @@ use gridctl_storage::pack::PackStore;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::AskError;
-use crate::live::LiveHub;
+use crate::live::{Blow, LiveHub};
 use crate::message::{Board, Message};
 use crate::query::Readers;
 use crate::ship::Shipper;
@@ -231,10 +231,10 @@ impl Handle {
         self.tell(Message::Input(Input::Gone(worker))).await
     }
 
-    /// Asks a worker to kill itself; false if none of this name can be asked. What it held is lost, as with its machine.
+    /// Does this to a worker; false if none of this name can be asked.
     #[must_use]
-    pub fn kill(&self, worker: WorkerId) -> bool {
-        self.shared.live.kill(worker)
+    pub fn strike(&self, worker: WorkerId, blow: Blow) -> bool {
+        self.shared.live.strike(worker, blow)
     }
 
     /// Pauses every sweep that is granted from, but the one of this name.

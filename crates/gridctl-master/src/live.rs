@@ -28,13 +28,22 @@ struct WorkerFeed {
     wanted: watch::Sender<LiveWish>,
 }
 
+/// What is done to a worker on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blow {
+    /// It kills itself: what it held is lost, as with its machine.
+    Kill,
+    /// It acts as if it had been told that its machine will be taken away.
+    Interrupt,
+}
+
 /// What is asked of a worker beside its trials.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct LiveWish {
     /// Attempts whose output is wanted.
     pub(crate) leases: Vec<LeaseSeq>,
-    /// It is to kill itself.
-    pub(crate) kill: bool,
+    /// What is done to it, so that a person sees that nothing is lost.
+    pub(crate) blow: Option<Blow>,
 }
 
 /// One attempt's output.
@@ -67,7 +76,7 @@ impl LiveHub {
         let mut hub = self.lock();
         hub.last += 1;
         let number = hub.last;
-        let (wanted, wants) = watch::channel(LiveWish { leases: hub.leases(worker), kill: false });
+        let (wanted, wants) = watch::channel(LiveWish { leases: hub.leases(worker), blow: None });
         hub.workers.insert(worker, WorkerFeed { number, wanted });
         (Feed { hub: self.clone(), worker, number }, wants)
     }
@@ -85,11 +94,11 @@ impl LiveHub {
         Some(Follower { hub: self.clone(), of, output })
     }
 
-    /// Asks a worker to kill itself; false if none of this name can be asked.
-    pub(crate) fn kill(&self, worker: WorkerId) -> bool {
+    /// Asks a worker to bear a blow; false if none of this name can be asked.
+    pub(crate) fn strike(&self, worker: WorkerId, blow: Blow) -> bool {
         let hub = self.lock();
         let feed = hub.workers.get(&worker);
-        feed.inspect(|feed| feed.wanted.send_modify(|wish| wish.kill = true)).is_some()
+        feed.inspect(|feed| feed.wanted.send_modify(|wish| wish.blow = Some(blow))).is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, Hub> {
@@ -172,8 +181,8 @@ mod tests {
         assert_eq!(wants.borrow().leases, [LeaseSeq(9)]);
         drop(follower);
         assert!(wants.borrow().leases.is_empty());
-        assert!(hub.kill(mine) && wants.borrow().kill);
-        assert!(!hub.kill(WorkerId([3; 5])), "nobody is there");
+        assert!(hub.strike(mine, Blow::Kill) && wants.borrow().blow == Some(Blow::Kill));
+        assert!(!hub.strike(WorkerId([3; 5]), Blow::Interrupt), "nobody is there");
     }
 
     #[test]

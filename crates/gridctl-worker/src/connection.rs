@@ -5,7 +5,6 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use gridctl_core::id::WorkerId;
 use gridctl_core::protocol::{ToMaster, ToWorker};
 use gridctl_proto::v1::worker_service_client::WorkerServiceClient;
 use gridctl_proto::{limits, split, v1};
@@ -20,7 +19,7 @@ use tonic::{Response, Status, Streaming};
 
 use crate::address::{Address, Bearer};
 use crate::join::Identity;
-use crate::live::{self, LiveOutputs};
+use crate::live::{self, LiveSide};
 use crate::tls::{self, Trouble};
 
 /// Messages that may wait for a master that is slow to read.
@@ -111,13 +110,10 @@ pub(crate) async fn client(dial: &Dial) -> Result<(Client, Trouble), LinkError> 
 pub(crate) type Client = WorkerServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// Connects to a master.
-pub(crate) async fn connect(
-    dial: Dial,
-    (worker, outputs): (WorkerId, LiveOutputs),
-) -> Result<MasterLink, LinkError> {
+pub(crate) async fn connect(dial: Dial, side: LiveSide) -> Result<MasterLink, LinkError> {
     let (mut client, trouble) = client(&dial).await?;
     let mut live = JoinSet::new();
-    live.spawn(live::serve(client.clone(), worker, outputs));
+    live.spawn(live::serve(client.clone(), side));
     let (to, messages) = mpsc::channel(MOST_WAITING);
     let asks = client.clone();
     let open = async move { client.connect(ReceiverStream::new(messages)).await };

@@ -22,6 +22,7 @@ use crate::clock;
 use crate::code::{CodeStager, StagingEnd, StagingFault};
 use crate::connection::{Dial, LinkError, MasterLink, connect};
 use crate::join::{self, Identity, Join};
+use crate::live::LiveSide;
 
 /// The longest pause before the first try to connect again; doubled for each further one.
 const RETRY_BASE_MS: u64 = 100;
@@ -77,6 +78,7 @@ pub(crate) struct WorkerLoop {
     machine: Arc<WorkerMachine>,
     master: MasterSide,
     worker: WorkerProtocol,
+    wish: UnboundedSender<Wish>,
     link: Option<MasterLink>,
     connecting: Option<Connecting>,
     renewing: Option<Renewing>,
@@ -94,7 +96,12 @@ pub(crate) struct WorkerLoop {
 }
 
 impl WorkerLoop {
-    pub(crate) fn new(machine: Arc<WorkerMachine>, master: MasterSide, worker: WorkerProtocol) -> Self {
+    /// `wish` is where what comes from outside is put.
+    pub(crate) fn new(
+        machine: Arc<WorkerMachine>,
+        master: MasterSide,
+        (worker, wish): (WorkerProtocol, UnboundedSender<Wish>),
+    ) -> Self {
         let (say, said) = mpsc::unbounded_channel();
         let renewing = renewal(&master.dial);
         let code = CodeStager::new(Arc::clone(&machine));
@@ -102,6 +109,7 @@ impl WorkerLoop {
             machine,
             master,
             worker,
+            wish,
             link: None,
             connecting: None,
             renewing,
@@ -258,10 +266,11 @@ impl WorkerLoop {
         };
         self.failures = self.failures.saturating_add(1);
         let dial = self.master.dial.clone();
-        let outputs = (self.worker.id(), self.machine.live.clone());
+        let outputs = self.machine.live.clone();
+        let side = LiveSide { worker: self.worker.id(), outputs, wish: self.wish.clone() };
         self.connecting = Some(Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            connect(dial, outputs).await
+            connect(dial, side).await
         }));
     }
 
@@ -420,9 +429,9 @@ mod tests {
         let (host, release) = (String::new(), String::new());
         let profile = WorkerProfile { worker: WorkerId([0; 5]), host, machine: None, release, capacity };
         let protocol = WorkerProtocol::new(profile, clock::now());
-        let mut worker = WorkerLoop::new(machine, master, protocol);
+        let (wish, wishes) = mpsc::unbounded_channel();
+        let mut worker = WorkerLoop::new(machine, master, (protocol, wish));
         worker.keepers.spawn(async { panic!("planted") });
-        let (_wish, wishes) = mpsc::unbounded_channel();
         let mut going = JoinSet::new();
         going.spawn(worker.drive(wishes));
         let ended = tokio::time::timeout(Duration::from_secs(60), going.join_next());

@@ -8,11 +8,12 @@ use std::time::Duration;
 use gridctl_core::id::{LeaseSeq, WorkerId};
 use gridctl_core::live::{MOST_FOLLOWED, OutputTail};
 use gridctl_proto::v1;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::connection::Client;
+use crate::event_loop::Wish;
 
 /// Between looks at what is followed.
 const LOOK: Duration = Duration::from_millis(200);
@@ -47,8 +48,17 @@ impl LiveOutputs {
     }
 }
 
-/// Sends what the master asks for, until either end has had enough.
-pub(crate) async fn serve(mut client: Client, worker: WorkerId, outputs: LiveOutputs) {
+/// What a master may ask of a worker beside its trials.
+#[derive(Debug)]
+pub(crate) struct LiveSide {
+    pub(crate) worker: WorkerId,
+    pub(crate) outputs: LiveOutputs,
+    /// The worker's own loop.
+    pub(crate) wish: UnboundedSender<Wish>,
+}
+
+/// Does what the master asks for, until either end has had enough.
+pub(crate) async fn serve(mut client: Client, LiveSide { worker, outputs, wish }: LiveSide) {
     let (to, said) = mpsc::channel(WAITING);
     let first = v1::live_output::Say::Worker(worker.0.to_vec());
     // The other end of the channel is here.
@@ -62,6 +72,10 @@ pub(crate) async fn serve(mut client: Client, worker: WorkerId, outputs: LiveOut
         tokio::select! {
             message = asked.next() => match message {
                 Some(Ok(v1::LiveRequest { kill: true, .. })) => die(),
+                Some(Ok(v1::LiveRequest { interrupt: true, .. })) => {
+                    // The loop is at its end already if nobody listens.
+                    let _ = wish.send(Wish::Leave);
+                }
                 Some(Ok(v1::LiveRequest { leases, .. })) => {
                     let leases = leases.into_iter().take(MOST_FOLLOWED).map(LeaseSeq);
                     followed = leases.map(|it| (it, followed.get(&it).copied().unwrap_or(0))).collect();

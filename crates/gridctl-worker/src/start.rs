@@ -187,7 +187,7 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     let release = env!("CARGO_PKG_VERSION").to_owned();
     let worker = WorkerProfile { worker: id, host: config.host, machine: config.machine, release, capacity };
     let worker = WorkerProtocol::new(worker, clock::now());
-    let driver = WorkerLoop::new(Arc::new(machine), master, worker);
+    let driver = WorkerLoop::new(Arc::new(machine), master, (worker, wish));
     match driver.drive(wishes).await {
         LoopEnd::Farewell(Farewell::Drained) => Ok(()),
         LoopEnd::Farewell(Farewell::Unfit(fault)) => Err(WorkerError::Unfit(fault)),

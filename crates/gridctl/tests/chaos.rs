@@ -58,6 +58,29 @@ fn a_run_whose_workers_are_killed_ends_with_the_same_leaderboard_and_no_failure(
 }
 
 #[test]
+fn workers_that_are_taken_away_tell_it_and_their_trials_move_without_a_failure() {
+    let lab = lab();
+    let expected = expected(&lab);
+    let run = lab.start(&["run", "sweep.yaml", "-k", "0", "--slots", "2", "--quiet"]);
+    lab.until("trials have ended", || {
+        let status: Json =
+            serde_json::from_str(&lab.run(&["status", "-o", "json"]).stdout).unwrap_or_default();
+        status["succeeded"].as_u64() > Some(3)
+    });
+    let chaos = lab.run(&["chaos", "--interrupt", "1", "--every", "300ms", "--times", "2"]);
+    assert_eq!(chaos.code, Some(0), "{}", chaos.stderr);
+    assert!(chaos.stdout.contains("interrupted worker "), "{chaos:?}");
+    let done = lab.wait(run);
+    assert_eq!((done.code, done.stdout), (Some(0), expected), "{}", done.stderr);
+    let attempts = lab.run(&["export", "--attempts", "-o", "jsonl"]).stdout;
+    let ended = |class: &str| attempts.lines().filter(|line| line.contains(class)).count();
+    assert!(ended(r#""class":"preempted""#) >= 1, "whoever has a notice says so: {attempts}");
+    assert_eq!(ended(r#""class":"lost""#), 0, "nobody is waited for until its lease ends: {attempts}");
+    let both = lab.run(&["chaos", "--interrupt", "1", "--kill", "1"]);
+    assert_eq!(both.code, Some(2), "one or the other: {both:?}");
+}
+
+#[test]
 fn whoever_follows_a_sweep_waits_for_a_master_that_is_started_again() {
     let lab = lab();
     let mut master = logged(&lab, "first", &["master"]);

@@ -27,6 +27,7 @@ use gridctl_core::view::{
 use tokio::sync::Semaphore;
 
 use crate::handle::Handle;
+use crate::live::Blow;
 pub use crate::serve::{RULES, Rule};
 use crate::tasks::Tasks;
 pub(crate) use credentials::credentials;
@@ -69,6 +70,7 @@ pub fn router(handle: Handle) -> Router {
         .route("/workers", get(workers))
         .route("/workers/scale", post(scale))
         .route("/workers/drain", post(drain))
+        .route("/workers/{worker}/interrupt", post(interrupt))
         .route("/workers/{worker}/kill", post(kill))
         .layer(middleware::from_fn(bounded))
         .layer(DefaultBodyLimit::max(SMALL_BYTES));
@@ -185,8 +187,16 @@ async fn scale(
 }
 
 async fn kill(State(api): State<Api>, Path(worker): Path<String>) -> Answer<Touched> {
+    strike(&api, &worker, Blow::Kill)
+}
+
+async fn interrupt(State(api): State<Api>, Path(worker): Path<String>) -> Answer<Touched> {
+    strike(&api, &worker, Blow::Interrupt)
+}
+
+fn strike(api: &Api, worker: &str, blow: Blow) -> Answer<Touched> {
     let worker: WorkerId = worker.parse().map_err(|_| problem::not_found())?;
-    Ok(Json(Touched { touched: u64::from(api.handle.kill(worker)) }))
+    Ok(Json(Touched { touched: u64::from(api.handle.strike(worker, blow)) }))
 }
 
 /// Requests that say themselves that they are too large are not read, and answers that take too long are given up.

@@ -26,7 +26,7 @@ use super::over;
 use crate::access_keeper::{AccessError, AccessKeeper, Issued};
 use crate::handle::Handle;
 use crate::identity::PublicKey;
-use crate::live::LiveWish;
+use crate::live::{Blow, LiveWish};
 use crate::message::{Line, Message, OUTGOING};
 use crate::tasks::Tasks;
 
@@ -198,9 +198,10 @@ async fn hear(
         tokio::select! {
             wanted = wants.changed() => {
                 wanted.ok()?;
-                let LiveWish { leases, kill } = wants.borrow_and_update().clone();
+                let LiveWish { leases, blow } = wants.borrow_and_update().clone();
                 let leases = leases.iter().map(|lease| lease.0).collect();
-                requests.send(Ok(v1::LiveRequest { leases, kill })).await.ok()?;
+                let (kill, interrupt) = (blow == Some(Blow::Kill), blow == Some(Blow::Interrupt));
+                requests.send(Ok(v1::LiveRequest { leases, kill, interrupt })).await.ok()?;
             }
             message = incoming.message() => {
                 let Some(v1::live_output::Say::Piece(piece)) = message.ok()??.say else { return None };

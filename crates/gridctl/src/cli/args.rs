@@ -252,6 +252,9 @@ pub(crate) struct ChaosArgs {
     /// This many workers at a time, drawn by lot
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) kill: u32,
+    /// Take so many away instead, as AWS takes a spot machine back: with a notice, on which their trials move
+    #[arg(long, value_name = "N", conflicts_with = "kill", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) interrupt: Option<u32>,
     /// Time from one to the next
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = chaos_every)]
     pub(crate) every: Duration,

@@ -121,7 +121,7 @@ pub(crate) enum Command {
     Rebuild(RebuildArgs),
     /// Say what this machine can do for trials, and what it lacks
     Doctor(DoctorArgs),
-    /// Kill workers of a running master now and then, to see that nothing is lost
+    /// Kill workers of a running master now and then, or take them away, to see that nothing is lost
     Chaos(ChaosArgs),
     /// Say whether the master and the workers of the data directory answer: exit 0, or 5
     Health(HealthArgs),

@@ -1,6 +1,6 @@
-//! `gridctl chaos`: kills workers now and then, so that a person sees that nothing is lost.
-//! Invariant: only workers are killed, by themselves, and only because a master was asked who may be; a master that is away is
-//! waited for.
+//! `gridctl chaos`: kills workers now and then, or takes them away, so that a person sees that nothing is lost.
+//! Invariant: only workers are hit, by themselves, and only because a master was asked who may be; a
+//! master that is away is waited for.
 
 use gridctl_core::id::WorkerId;
 use serde_json::Value as Json;
@@ -11,7 +11,7 @@ use crate::output;
 use crate::settings::Settings;
 use crate::source::{DataSource, MasterSource};
 
-/// A worker that can be killed.
+/// A worker that can be hit.
 struct Victim {
     id: WorkerId,
     host: String,
@@ -25,26 +25,30 @@ pub(crate) fn run(args: &ChaosArgs, settings: &Settings) -> Outcome {
     let mut left = args.times;
     while left != Some(0) {
         std::thread::sleep(args.every);
-        let killed = DataSource::master(settings, &settings.cwd).and_then(|master| strike(master, args.kill));
-        match killed {
+        let struck = DataSource::master(settings, &settings.cwd).and_then(|master| strike(master, args));
+        match struck {
             Err(failure) if failure.exit == Exit::Unreachable => output::say("no master answers; trying on"),
-            killed => killed?,
+            struck => struck?,
         }
         left = left.map(|left| left - 1);
     }
     Ok(Exit::Ok)
 }
 
-/// Has `count` workers kill themselves, or as many as there are.
-fn strike(mut master: MasterSource, count: u32) -> Result<(), Failure> {
+/// Hits as many workers as was asked for, or as there are.
+fn strike(mut master: MasterSource, args: &ChaosArgs) -> Result<(), Failure> {
+    let (count, verb, past) = match args.interrupt {
+        Some(count) => (count, "interrupted", "holds"),
+        None => (args.kill, "killed", "held"),
+    };
     let mut there: Vec<Victim> = master.workers()?.iter().filter_map(victim).collect();
     if there.is_empty() {
-        output::say("no worker is there to be killed");
+        output::say("no worker is there");
     }
     for _ in 0..count {
         let Some(Victim { id, host, leased }) = drawn(&mut there)? else { break };
-        if master.kill_worker(id)?.touched > 0 {
-            output::text(&format!("killed worker {id} on {host}, which held {leased}\n"))?;
+        if master.strike(id, args.interrupt.is_some())?.touched > 0 {
+            output::text(&format!("{verb} worker {id} on {host}, which {past} {leased}\n"))?;
         }
     }
     Ok(())

@@ -310,9 +310,9 @@ impl MasterSource {
         self.post(&["workers", &worker.to_string(), "revoke"], &())
     }
 
-    /// Has a worker kill itself.
-    pub(crate) fn kill_worker(&mut self, worker: WorkerId) -> Result<Touched, Failure> {
-        self.post(&["workers", &worker.to_string(), "kill"], &())
+    /// Has a worker kill itself, or act as if its machine would be taken away.
+    pub(crate) fn strike(&mut self, worker: WorkerId, interrupts: bool) -> Result<Touched, Failure> {
+        self.post(&["workers", &worker.to_string(), if interrupts { "interrupt" } else { "kill" }], &())
     }
 
     /// Makes a token.
