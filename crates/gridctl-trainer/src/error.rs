@@ -1,6 +1,8 @@
 //! What can go wrong in a trainer, each with the value that is wrong and what would be right.
 
-use std::io;
+use std::{io, path::PathBuf};
+
+use crate::{data::DataError, file::ModelError};
 
 /// Why there is no score.
 #[derive(Debug, thiserror::Error)]
@@ -47,23 +49,43 @@ pub enum TrainError {
         /// The variable, with what is not UTF-8 replaced.
         name: String,
     },
+    /// The model is left out of this build.
+    #[error("this gridctl was built without {model}")]
+    NotBuilt {
+        /// The model.
+        model: &'static str,
+    },
+    /// Something is wrong with the data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Something is wrong with a model that was kept.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The model cannot be kept.
+    #[error("cannot write {}: {reason}", path.display())]
+    Keep {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
     /// The library could not fit the model.
-    #[error("{model} could not be fitted in fold {fold}: {reason}")]
+    #[error("{model} could not be fitted {}: {reason}", on(*fold))]
     Fit {
         /// The model.
         model: &'static str,
-        /// The fold, from 1.
-        fold: usize,
+        /// The fold, from 1; `None` for all rows.
+        fold: Option<usize>,
         /// What the library said.
         reason: String,
     },
     /// The library panicked while it fitted the model.
-    #[error("{model} panicked in fold {fold}: {reason}")]
+    #[error("{model} panicked {}: {reason}", on(*fold))]
     Panicked {
         /// The model.
         model: &'static str,
-        /// The fold, from 1.
-        fold: usize,
+        /// The fold, from 1; `None` for all rows.
+        fold: Option<usize>,
         /// The panic's message.
         reason: String,
     },
@@ -78,7 +100,7 @@ impl TrainError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::UnknownParam { nearest: Some(nearest), known, .. } => {
-                Some(format!("did you mean {nearest}? KnownParam: {known}"))
+                Some(format!("did you mean {nearest}? Known: {known}"))
             }
             Self::UnknownParam { nearest: None, known, .. } => Some(format!("known: {known}")),
             Self::BadValue { name, default, .. } => {
@@ -94,7 +116,17 @@ impl TrainError {
             Self::Fit { model: "logistic", .. } => {
                 Some("try a larger alpha, or scale: true, which puts all measurements on one scale".to_owned())
             }
-            Self::Fit { .. } | Self::Panicked { .. } | Self::Output(_) => None,
+            Self::Fit { model: "linear", .. } => Some(
+                "a column may be a combination of others: leave it out, or take elastic-net, which shares the weight"
+                    .to_owned(),
+            ),
+            Self::NotBuilt { .. } => Some(
+                "`cargo quickstart` leaves some models out: build with `cargo install --locked --path crates/gridctl`"
+                    .to_owned(),
+            ),
+            Self::Data(error) => error.help(),
+            Self::Model(error) => error.help(),
+            Self::Fit { .. } | Self::Panicked { .. } | Self::Keep { .. } | Self::Output(_) => None,
         }
     }
 
@@ -107,8 +139,15 @@ impl TrainError {
             | Self::BadValue { .. }
             | Self::BadParams { .. }
             | Self::BadSeed { .. }
+            | Self::NotBuilt { .. }
+            | Self::Data(_)
+            | Self::Model(_)
             | Self::NotText { .. } => 64,
-            Self::Fit { .. } | Self::Panicked { .. } | Self::Output(_) => 1,
+            Self::Fit { .. } | Self::Keep { .. } | Self::Panicked { .. } | Self::Output(_) => 1,
         }
     }
+}
+
+fn on(fold: Option<usize>) -> String {
+    fold.map_or_else(|| "on all rows".to_owned(), |fold| format!("in fold {fold}"))
 }

@@ -1,10 +1,13 @@
-//! Cuts the data into folds for cross-validation: by group, alike in quality, shuffled by the seed.
+//! Cuts the data into folds for cross-validation: by group, alike in their strata, shuffled by the seed.
 //!
 //! Invariant: every row is tested exactly once, and no group has rows on both sides of a split.
 
 use std::collections::BTreeMap;
 
-use crate::{data::Wine, rng::Rng};
+use crate::{
+    data::{DataError, Table},
+    rng::Rng,
+};
 
 /// One split: the rows to train on and the rows to test on, both ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,32 +16,37 @@ pub(crate) struct Fold {
     pub(crate) test: Vec<usize>,
 }
 
-/// The `count` splits that `seed` gives. The groups of each quality are shuffled and dealt out in
-/// turn, so that every fold holds about the same share of every quality.
-pub(crate) fn split(wine: &Wine, count: usize, seed: u64) -> Vec<Fold> {
-    let mut by_quality: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    let mut seen = vec![false; wine.groups];
-    for (&group, &quality) in wine.group.iter().zip(&wine.quality) {
+/// The `count` splits that `seed` gives. The groups of each stratum are shuffled and dealt out in
+/// turn, so that every fold holds about the same share of every stratum.
+///
+/// # Errors
+/// [`DataError::TooFewRows`] for more folds than there are groups.
+pub(crate) fn split(table: &Table, count: usize, seed: u64) -> Result<Vec<Fold>, DataError> {
+    if count > table.groups {
+        return Err(DataError::TooFewRows { data: table.name.clone(), groups: table.groups, folds: count });
+    }
+    let mut by_stratum: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut seen = vec![false; table.groups];
+    for (&group, &stratum) in table.group.iter().zip(&table.strata) {
         if !std::mem::replace(&mut seen[group], true) {
-            by_quality.entry(quality).or_default().push(group);
+            by_stratum.entry(stratum).or_default().push(group);
         }
     }
     let mut rng = Rng::stream(seed, &[]);
-    let mut fold_of = vec![0; wine.groups];
+    let mut fold_of = vec![0; table.groups];
     let mut dealt = 0;
-    for groups in by_quality.values_mut() {
+    for groups in by_stratum.values_mut() {
         rng.shuffle(groups);
         for &group in groups.iter() {
             fold_of[group] = dealt % count;
             dealt += 1;
         }
     }
-    (0..count)
-        .map(|fold| {
-            let (test, train) = (0..wine.group.len()).partition(|&row| fold_of[wine.group[row]] == fold);
-            Fold { train, test }
-        })
-        .collect()
+    let fold = |fold| {
+        let (test, train) = (0..table.group.len()).partition(|&row| fold_of[table.group[row]] == fold);
+        Fold { train, test }
+    };
+    Ok((0..count).map(fold).collect())
 }
 
 #[cfg(test)]
@@ -46,12 +54,17 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::data::tests::choice;
+
+    fn wine() -> Table {
+        choice("wine", None).classes().expect("it is built in").table
+    }
 
     #[test]
     fn each_row_is_tested_once_and_no_group_straddles_a_split() {
-        let wine = Wine::load();
+        let wine = wine();
         for count in [2, 5, 10] {
-            let folds = split(&wine, count, 4);
+            let folds = split(&wine, count, 4).expect("there are enough");
             let mut tested: Vec<usize> = folds.iter().flat_map(|fold| fold.test.clone()).collect();
             tested.sort_unstable();
             assert_eq!(tested, (0..1599).collect::<Vec<_>>(), "{count} folds");
@@ -65,18 +78,20 @@ mod tests {
 
     #[test]
     fn folds_are_alike_in_size_and_quality() {
-        let wine = Wine::load();
-        for fold in split(&wine, 5, 0) {
+        let wine = wine();
+        for fold in split(&wine, 5, 0).expect("there are enough") {
             assert!((280..360).contains(&fold.test.len()), "{} rows", fold.test.len());
-            let good = fold.test.iter().filter(|&&row| wine.quality[row] >= 7).count();
+            let good = fold.test.iter().filter(|&&row| wine.strata[row] >= 7).count();
             assert!((30..60).contains(&good), "{good} good wines");
         }
     }
 
     #[test]
     fn the_seed_alone_decides() {
-        let wine = Wine::load();
-        assert_eq!(split(&wine, 5, 1), split(&wine, 5, 1));
-        assert_ne!(split(&wine, 5, 1), split(&wine, 5, 2));
+        let wine = wine();
+        let folds = |seed| split(&wine, 5, seed).expect("there are enough");
+        assert_eq!(folds(1), folds(1));
+        assert_ne!(folds(1), folds(2));
+        assert!(matches!(split(&wine, 1360, 0), Err(DataError::TooFewRows { groups: 1359, .. })));
     }
 }

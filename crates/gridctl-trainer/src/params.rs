@@ -76,9 +76,20 @@ kind!(
     |p| p.options.first().copied().unwrap_or_default().to_owned()
 );
 
+kind!(
+    /// A text; an empty one is none.
+    Text { usual: &'static str },
+    |_| "a text".to_owned(),
+    |p| p.usual.to_owned()
+);
+
 /// The environment, as far as a trainer reads it.
 #[derive(Debug, Default)]
 pub(crate) struct Env {
+    /// Where the sweep's data are.
+    pub(crate) data_dir: Option<OsString>,
+    /// Where the model is to be kept.
+    pub(crate) output_dir: Option<OsString>,
     params: Option<String>,
     named: BTreeMap<String, Value>,
     seed: Option<String>,
@@ -92,23 +103,32 @@ impl Env {
     pub(crate) fn read(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, TrainError> {
         let mut env = Self::default();
         for (name, value) in vars {
-            let counts =
-                name == "GRID_PARAMS" || name == "GRID_SEED" || name.as_encoded_bytes().starts_with(b"HP_");
-            if !counts {
-                continue;
-            }
-            let not_text = || TrainError::NotText { name: name.to_string_lossy().into_owned() };
-            let value = value.into_string().map_err(|_| not_text())?;
-            match name.to_str().ok_or_else(not_text)? {
-                "GRID_PARAMS" => env.params = Some(value),
-                "GRID_SEED" => env.seed = Some(value),
-                name => {
-                    let name = name.strip_prefix("HP_").unwrap_or(name).to_ascii_lowercase();
-                    env.named.insert(name, Value::String(value));
-                }
+            match name.to_str() {
+                Some("GRID_DATA_DIR") => env.data_dir = Some(value).filter(|value| !value.is_empty()),
+                Some("GRID_OUTPUT_DIR") => env.output_dir = Some(value).filter(|value| !value.is_empty()),
+                _ => env.read_text(name, value)?,
             }
         }
         Ok(env)
+    }
+
+    fn read_text(&mut self, name: OsString, value: OsString) -> Result<(), TrainError> {
+        let counts =
+            name == "GRID_PARAMS" || name == "GRID_SEED" || name.as_encoded_bytes().starts_with(b"HP_");
+        if !counts {
+            return Ok(());
+        }
+        let not_text = || TrainError::NotText { name: name.to_string_lossy().into_owned() };
+        let value = value.into_string().map_err(|_| not_text())?;
+        match name.to_str().ok_or_else(not_text)? {
+            "GRID_PARAMS" => self.params = Some(value),
+            "GRID_SEED" => self.seed = Some(value),
+            name => {
+                let name = name.strip_prefix("HP_").unwrap_or(name).to_ascii_lowercase();
+                self.named.insert(name, Value::String(value));
+            }
+        }
+        Ok(())
     }
 
     /// The seed; 0 if there is none.
@@ -188,6 +208,14 @@ impl TrainerParams {
             None => Ok(param.default),
             Some(Value::Bool(flag)) => Ok(*flag),
             Some(Value::String(text)) if !self.typed => text.parse().map_err(|_| self.bad(param)),
+            Some(_) => Err(self.bad(param)),
+        }
+    }
+
+    pub(crate) fn text(&self, param: &Text) -> Result<Option<String>, TrainError> {
+        match self.value(param) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
             Some(_) => Err(self.bad(param)),
         }
     }
@@ -350,10 +378,7 @@ mod tests {
         }
         let error = params(&[("HP_N_TREE", "1")]).expect_err("not a parameter");
         assert_eq!(error.to_string(), r#"forest has no parameter "n_tree""#);
-        assert_eq!(
-            error.help().as_deref(),
-            Some("did you mean n_trees? KnownParam: n_trees, alpha, scale, rule")
-        );
+        assert_eq!(error.help().as_deref(), Some("did you mean n_trees? Known: n_trees, alpha, scale, rule"));
     }
 
     #[test]

@@ -29,6 +29,42 @@ pub(crate) fn f1_macro(actual: &[usize], predicted: &[usize]) -> f64 {
     mean(&f1.collect::<Vec<_>>())
 }
 
+/// The mean of -ln of the probability that each row's own class was given. One that was thought impossible counts as the
+/// smallest step of an f64, as in scikit-learn.
+pub(crate) fn log_loss(actual: &[usize], probabilities: &[Vec<f64>]) -> f64 {
+    let loss = |(class, row): (&usize, &Vec<f64>)| {
+        let given = row.get(*class).copied().unwrap_or(0.0);
+        -given.clamp(f64::EPSILON, 1.0 - f64::EPSILON).ln()
+    };
+    mean(&actual.iter().zip(probabilities).map(loss).collect::<Vec<_>>())
+}
+
+/// The root of the mean squared error.
+pub(crate) fn rmse(actual: &[f64], predicted: &[f64]) -> f64 {
+    mean(&errors(actual, predicted).map(|error| error * error).collect::<Vec<_>>()).sqrt()
+}
+
+/// The mean absolute error.
+pub(crate) fn mae(actual: &[f64], predicted: &[f64]) -> f64 {
+    mean(&errors(actual, predicted).map(f64::abs).collect::<Vec<_>>())
+}
+
+/// The share of the variance that is explained. Where there is none, 1 if all is right and else 0.
+pub(crate) fn r2(actual: &[f64], predicted: &[f64]) -> f64 {
+    let centre = mean(actual);
+    let left: f64 = errors(actual, predicted).map(|error| error * error).sum();
+    let all: f64 = actual.iter().map(|value| (value - centre).powi(2)).sum();
+    match (all > 0.0, left > 0.0) {
+        (true, _) => 1.0 - left / all,
+        (false, true) => 0.0,
+        (false, false) => 1.0,
+    }
+}
+
+fn errors(actual: &[f64], predicted: &[f64]) -> impl Iterator<Item = f64> {
+    actual.iter().zip(predicted).map(|(actual, predicted)| actual - predicted)
+}
+
 /// The arithmetic mean; 0 for none.
 pub(crate) fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / count(values.len()) }
@@ -62,6 +98,13 @@ mod tests {
         assert!((f1_macro(&actual, &predicted) - (0.5 + 4.0 / 7.0) / 3.0).abs() < 1e-12);
         assert!((mean(&[1.0, 2.0, 6.0]) - 3.0).abs() < 1e-12);
         assert!((std(&[1.0, 3.0]) - 1.0).abs() < 1e-12);
+        let (actual, predicted) = ([1.0, 2.0, 3.0], [1.0, 4.0, 2.0]);
+        assert!((rmse(&actual, &predicted) - (5.0_f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert!((mae(&actual, &predicted) - 1.0).abs() < 1e-12);
+        assert!((r2(&actual, &predicted) - (1.0 - 5.0 / 2.0)).abs() < 1e-12);
+        assert_eq!((r2(&[1.0, 1.0], &[1.0, 1.0]), r2(&[1.0, 1.0], &[1.0, 2.0])), (1.0, 0.0));
+        let loss = log_loss(&[0, 1, 2], &[vec![0.5, 0.5], vec![0.25, 0.75], vec![1.0, 0.0]]);
+        assert!((loss - (0.5_f64.ln() + 0.75_f64.ln() + f64::EPSILON.ln()) / -3.0).abs() < 1e-12);
     }
 
     #[test]

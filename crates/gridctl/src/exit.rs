@@ -28,6 +28,9 @@ pub(crate) enum Exit {
     Cancelled = 12,
     /// The sweep is paused and needs a person; of a worker: its machine does.
     Paused = 13,
+    #[cfg(feature = "train")]
+    /// Of `gridctl train`: its parameters or data are to blame, and to try again is in vain.
+    BadParameters = 64,
     /// Ctrl-C, or SIGTERM.
     Interrupted = 130,
 }

@@ -105,7 +105,7 @@ fn dispatch(cli: Cli) -> Outcome {
         // `main` has started it already.
         Command::Slot(_) => Ok(Exit::Ok),
         #[cfg(feature = "train")]
-        Command::Train(args) => train(args),
+        Command::Train(args) => train(&args),
         Command::Rebuild(args) => commands::rebuild::run(&args, &settings()?),
         Command::Doctor(args) => commands::doctor::run(&args, &settings()?),
         Command::Chaos(args) => commands::chaos::run(&args, &settings()?),
@@ -122,14 +122,17 @@ fn dispatch(cli: Cli) -> Outcome {
     }
 }
 
-/// A trainer's own messages are its own; only its exit code says that it failed.
+/// A trainer's own messages are its own, and so is its exit code.
 #[cfg(feature = "train")]
-fn train(args: gridctl_trainer::TrainArgs) -> Outcome {
+fn train(args: &gridctl_trainer::TrainArgs) -> Outcome {
     match gridctl_trainer::run(args) {
         Ok(()) => Ok(Exit::Ok),
         Err(error) => {
-            output::say(format_args!("error: {}", source::chain(&error)));
-            Ok(Exit::Error)
+            output::say(output::sanitise::lines(&format!("error: {}", source::chain(&error))));
+            if let Some(help) = error.help() {
+                output::say(format_args!("  help: {help}"));
+            }
+            Ok(if error.exit_code() == 64 { Exit::BadParameters } else { Exit::Error })
         }
     }
 }

@@ -309,6 +309,7 @@ fn pages() -> Vec<String> {
         "docs/network.md",
         "docs/containers.md",
         "docs/s3.md",
+        "docs/train.md",
         "CHANGELOG.md",
     ];
     pages.map(str::to_owned).into_iter().chain(adr).collect()
@@ -335,6 +336,11 @@ fn the_readmes_commands_do_what_it_says() {
 #[test]
 fn the_guides_commands_do_what_it_says() {
     Ground::new().play("docs/guide.md");
+}
+
+#[test]
+fn the_page_of_models_says_what_is_so() {
+    Ground::new().play("docs/train.md");
 }
 
 #[test]

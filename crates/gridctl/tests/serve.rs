@@ -212,6 +212,92 @@ fn what_cannot_be_served_is_said() {
     assert_eq!(served.post(r#"{"data": 7}"#), (200, r#"{"data":7}"#.to_owned()));
 }
 
+/// A sweep of `gridctl train` whose trials keep their models.
+fn iris() -> Lab {
+    let lab = Lab::new();
+    lab.write(
+        "iris.yaml",
+        "command: [gridctl, train, tree]\nmetric: {name: accuracy, goal: maximize}\n\
+         parameters: {data: {value: iris}, max_depth: {values: [1, 3]}}\n",
+    );
+    let ran = lab.run(&["run", "iris.yaml", "-q"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    lab
+}
+
+#[test]
+fn a_model_of_gridctl_train_answers_by_itself() {
+    let lab = iris();
+    let served = Served::start(&lab, &["best", "iris"]);
+    let flower = "[5.1, 3.5, 1.4, 0.2]";
+    assert_eq!(served.post(&format!("{{\"data\": {flower}}}")), (200, r#"{"result":"setosa"}"#.to_owned()));
+    let several = served.post(&format!("{{\"data\": [{flower}, [6.3, 3.3, 6.0, 2.5]]}}"));
+    assert_eq!(several, (200, r#"{"result":["setosa","virginica"]}"#.to_owned()));
+    let bad = [
+        ("1", "data is a number"),
+        ("\"x\"", "data is a text"),
+        ("[1, 2]", "a row has 2 values, and the model has 4 columns"),
+        ("[1, 2, 3, \"4\"]", "is no finite number"),
+        ("[1, 2, 3, 1e999]", "number out of range"),
+        ("{}", "is missing"),
+        ("{\"../../etc/passwd\": 1}", "has no column"),
+        ("[[1, 2, 3, 4], [1]]", "a row has 1 values"),
+        ("[]", "a row has 0 values"),
+    ];
+    for (data, expected) in bad {
+        let (status, text) = served.post(&format!("{{\"data\": {data}}}"));
+        assert!(status == 400 && text.contains(expected), "{data}: {status} {text}");
+    }
+    assert_eq!(served.ask("GET /health", "").0, 200);
+    assert!(served.ask("GET /metadata", "").1.contains(r#""max_depth":3"#));
+    // Many at once.
+    let answers: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || (0..50).map(|_| served.post(&format!("{{\"data\": {flower}}}")).0).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..20).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(answers.len() == 1_000 && answers.iter().all(|status| *status == 200), "{answers:?}");
+    assert_eq!(served.end(), Some(0));
+}
+
+#[test]
+fn a_kept_model_predicts_on_the_command_line_and_a_damaged_one_is_refused() {
+    let lab = iris();
+    assert_eq!(lab.run(&["fetch", "best", "kept"]).code, Some(0));
+    let model: serde_json::Value =
+        serde_json::from_slice(&fs::read(lab.path().join("kept/model.json")).unwrap()).unwrap();
+    let columns: Vec<&str> =
+        model["columns"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    lab.write("new.csv", format!("{}\n5.1,3.5,1.4,0.2\n", columns.join(",")));
+    let said = lab.run(&["train", "predict", "new.csv", "--model", "kept"]);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(0), "prediction\nsetosa\n"), "{}", said.stderr);
+    lab.write("kept/model.json", "{\"format\": \"gridctl-model\", \"version\": 9}");
+    let later = lab.run(&["train", "predict", "new.csv", "--model", "kept"]);
+    assert!(later.code == Some(64) && later.stderr.contains("has the form 9"), "{}", later.stderr);
+    // What was published and then changed is not served.
+    let trials = lab.data().join("results/iris/trials");
+    let mut dirs = vec![trials];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            match entry.is_dir() {
+                true => dirs.push(entry),
+                false if entry.ends_with("model.json") => fs::write(&entry, "{}").unwrap(),
+                false => {}
+            }
+        }
+    }
+    let damaged = lab.run(&["serve", "best", "--port", "0"]);
+    assert_eq!(damaged.code, Some(1), "{}", damaged.stderr);
+    // Bad parameters and data are nothing to try again.
+    let bad = lab.finish(lab.command(&["train", "tree"]).env("HP_DATA", "nothing.csv"));
+    assert_eq!(bad.code, Some(64), "{}", bad.stderr);
+    assert!(
+        bad.stderr.contains("cannot read nothing.csv") && bad.stderr.contains("help: "),
+        "{}",
+        bad.stderr
+    );
+}
+
 #[test]
 fn topics_ends_in_an_answer() {
     let python = Command::new("python3").args(["-c", "import sklearn"]).output();

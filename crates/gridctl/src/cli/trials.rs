@@ -155,9 +155,8 @@ pub(crate) struct ServeArgs {
     /// Processes that answer, each one request at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) processes: u16,
-    /// Its sweep: a name, a sweep file, or a results directory [default: the latest sweep]
-    #[arg(long, value_name = "SWEEP", add = ArgValueCompleter::new(lookup::sweeps))]
-    pub(crate) sweep: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sweep: NamedSweep,
     /// What answers, started here [default: `serve: {command: ...}` of the sweep file, in its workdir]
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
@@ -181,9 +180,8 @@ pub(crate) struct RerunArgs {
     /// A directory for what it writes [default: SWEEP-TRIAL-again here]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Its sweep: a name, a sweep file, or a results directory [default: the latest sweep]
-    #[arg(long, value_name = "SWEEP", add = ArgValueCompleter::new(lookup::sweeps))]
-    pub(crate) sweep: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sweep: NamedSweep,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -240,4 +238,22 @@ pub(crate) struct TrialsRetryArgs {
     /// Their sweep: a name or a sweep file [default: the latest sweep]
     #[arg(long, value_name = "SWEEP", add = ArgValueCompleter::new(lookup::sweeps))]
     pub(crate) sweep: Option<PathBuf>,
+}
+
+/// A sweep, as a second word or by its option.
+#[derive(Debug, Args)]
+pub(crate) struct NamedSweep {
+    /// Its sweep: a name, a sweep file, or a results directory [default: the latest sweep]
+    #[arg(value_name = "SWEEP", add = ArgValueCompleter::new(lookup::sweeps))]
+    word: Option<PathBuf>,
+    /// The same
+    #[arg(long, value_name = "SWEEP", conflicts_with = "word", add = ArgValueCompleter::new(lookup::sweeps))]
+    sweep: Option<PathBuf>,
+}
+
+impl NamedSweep {
+    /// The sweep that is named.
+    pub(crate) fn named(&self) -> Option<&Path> {
+        self.word.as_deref().or(self.sweep.as_deref())
+    }
 }

@@ -27,7 +27,7 @@ use super::trials;
 
 /// Runs a trial once more.
 pub(crate) fn rerun(args: &RerunArgs, settings: &Settings) -> Outcome {
-    let (sweep, mut source) = target::open(args.sweep.as_deref(), settings)?;
+    let (sweep, mut source) = target::open(args.sweep.named(), settings)?;
     let details = source.trial(&sweep, &args.trial)?;
     trials::say_repeat(&mut source, &details, &args.trial);
     let trial = &details.trial;

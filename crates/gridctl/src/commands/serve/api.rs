@@ -20,7 +20,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::model::{ModelError, ModelPool};
+use super::Answerer;
+use super::model::ModelError;
 
 /// Connections at once.
 const CONNECTIONS: usize = 1_024;
@@ -30,12 +31,12 @@ const MAX_BODY: usize = 8 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Served {
-    pool: ModelPool,
+    answerer: Answerer,
     metadata: Value,
 }
 
 /// Answers for ever.
-pub(super) async fn listen(listener: TcpListener, pool: ModelPool, details: &TrialDetails) {
+pub(super) async fn listen(listener: TcpListener, answerer: Answerer, details: &TrialDetails) {
     let trial = json!(details.trial);
     let known = ["trial", "params", "objective", "metrics"];
     let mut metadata: Map<String, Value> =
@@ -46,7 +47,7 @@ pub(super) async fn listen(listener: TcpListener, pool: ModelPool, details: &Tri
         .route("/", post(answer))
         .route("/health", get(health))
         .route("/metadata", get(metadata_of))
-        .with_state(Arc::new(Served { pool, metadata }));
+        .with_state(Arc::new(Served { answerer, metadata }));
     let mut http = Builder::new(TokioExecutor::new()).http1_only();
     http.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     let (permits, mut connections) = (Arc::new(Semaphore::new(CONNECTIONS)), JoinSet::new());
@@ -85,7 +86,7 @@ async fn answer(State(served): State<Arc<Served>>, body: Body) -> Response {
     if !request.contains_key("data") {
         return refused(StatusCode::BAD_REQUEST, "the request has no `data`: send {\"data\": ...}");
     }
-    match served.pool.ask(Value::Object(request).to_string()).await {
+    match served.answerer.ask(request).await {
         Ok(answer) => Json(answer).into_response(),
         Err(error) => refused(status(&error), &error.to_string()),
     }
@@ -93,6 +94,8 @@ async fn answer(State(served): State<Arc<Served>>, body: Body) -> Response {
 
 fn status(error: &ModelError) -> StatusCode {
     match error {
+        #[cfg(feature = "train")]
+        ModelError::Request(_) => StatusCode::BAD_REQUEST,
         ModelError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         ModelError::Late(_) => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::BAD_GATEWAY,
@@ -104,7 +107,7 @@ fn refused(status: StatusCode, error: &str) -> Response {
 }
 
 async fn health(State(served): State<Arc<Served>>) -> Response {
-    match served.pool.is_well() {
+    match served.answerer.is_well() {
         true => Json(json!({"status": "ok"})).into_response(),
         false => refused(StatusCode::SERVICE_UNAVAILABLE, "the model gave no answer the last time"),
     }

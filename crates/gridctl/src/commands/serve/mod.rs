@@ -3,13 +3,18 @@
 
 mod api;
 mod model;
+#[cfg(feature = "train")]
+mod native;
 
 use std::net::SocketAddr;
 use std::path::Path;
+#[cfg(feature = "train")]
+use std::sync::Arc;
 
 use gridctl_core::launch::BaseEnv;
 use gridctl_core::view::TrialDetails;
 use gridctl_storage::owned::{OwnedDir, remove_abandoned};
+use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 
 use crate::cli::ServeArgs;
@@ -23,14 +28,14 @@ use crate::submit::preview;
 
 use super::run::interrupt::Interrupts;
 use super::{again, fetch, trials};
-use model::{ModelCommand, ModelPool};
+use model::{ModelCommand, ModelError, ModelPool};
 
 /// What the names of directories with served files begin with.
 const PREFIX: &str = "gridctl-serve-";
 
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs, settings: &Settings) -> Outcome {
-    let (sweep, mut source) = target::open(args.sweep.as_deref(), settings)?;
+    let (sweep, mut source) = target::open(args.sweep.named(), settings)?;
     let details = source.trial(&sweep, &args.trial)?;
     trials::say_repeat(&mut source, &details, &args.trial);
     let published = fetch::published(&source, &details)?;
@@ -44,27 +49,84 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings) -> Outcome {
     let scratch = OwnedDir::make(&path, "").map_err(failed)?;
     let files = scratch.path().join("files");
     std::fs::create_dir(&files).map_err(failed)?;
-    let served = published
+    let done = published
         .copy(&files)
-        .and_then(|()| command(args, settings, (&details, &source), &files))
-        .and_then(|command| runtime::shared()?.block_on(serve(args, command, &details)));
+        .and_then(|()| served(args, settings, (&details, &source), &files))
+        .and_then(|served| runtime::shared()?.block_on(serve(args, served, &details)));
     // The next one removes what cannot be removed now.
     drop(scratch.remove());
-    served.map(|()| Exit::Ok)
+    done.map(|()| Exit::Ok)
+}
+
+/// What is to answer.
+enum ServedModel {
+    /// Processes of a command.
+    Command(ModelCommand),
+    /// A model of `gridctl train`.
+    #[cfg(feature = "train")]
+    Native(Arc<gridctl_trainer::KeptModel>),
 }
 
 /// What answers.
-fn command(
+enum Answerer {
+    Pool(ModelPool),
+    #[cfg(feature = "train")]
+    Native(native::NativeModel),
+}
+
+impl Answerer {
+    async fn start(served: ServedModel, args: &ServeArgs) -> Result<Self, ModelError> {
+        match served {
+            ServedModel::Command(command) => {
+                ModelPool::start(command, args.processes.into()).await.map(Self::Pool)
+            }
+            #[cfg(feature = "train")]
+            ServedModel::Native(model) => Ok(Self::Native(native::NativeModel::new(model, args.timeout))),
+        }
+    }
+
+    /// The answer to a request, which has `data`.
+    async fn ask(&self, request: Map<String, Value>) -> Result<Value, ModelError> {
+        match self {
+            Self::Pool(pool) => pool.ask(Value::Object(request).to_string()).await,
+            #[cfg(feature = "train")]
+            Self::Native(model) => model.ask(request).await,
+        }
+    }
+
+    fn is_well(&self) -> bool {
+        match self {
+            Self::Pool(pool) => pool.is_well(),
+            #[cfg(feature = "train")]
+            Self::Native(_) => true,
+        }
+    }
+}
+
+/// What is to answer: what the command line says, or the sweep file, or else a model of `gridctl train` among the files.
+fn served(
     args: &ServeArgs,
     settings: &Settings,
     (details, source): (&TrialDetails, &DataSource),
     files: &Path,
-) -> Result<ModelCommand, Failure> {
+) -> Result<ServedModel, Failure> {
     let frozen = again::frozen(details, source);
     let (argv, dir) = match &frozen {
         _ if !args.command.is_empty() => (args.command.clone(), settings.cwd.clone()),
         Ok(frozen) if !frozen.spec.serve.is_empty() => {
             (frozen.spec.serve.clone(), frozen.sources.start_dir().into())
+        }
+        #[cfg(feature = "train")]
+        _ if files.join(gridctl_trainer::MODEL_FILE).exists() => {
+            let failed = |error: gridctl_trainer::ModelError| {
+                let failure = Failure::error("serve::model", crate::source::chain(&error));
+                match error.help() {
+                    Some(help) => failure.help(help),
+                    None => failure,
+                }
+            };
+            let model = gridctl_trainer::KeptModel::read(files).map_err(failed)?;
+            return Ok(ServedModel::Native(Arc::new(model)));
         }
         _ => {
             let message = format!("the file of sweep {} does not say what answers", details.sweep);
@@ -82,11 +144,11 @@ fn command(
         Err(_) => preview::caller_env().collect(),
     };
     env.push(("GRID_MODEL_DIR".to_owned(), files.display().to_string()));
-    Ok(ModelCommand { argv, env, dir, timeout: args.timeout })
+    Ok(ServedModel::Command(ModelCommand { argv, env, dir, timeout: args.timeout }))
 }
 
 /// Answers until it is told to stop.
-async fn serve(args: &ServeArgs, command: ModelCommand, details: &TrialDetails) -> Result<(), Failure> {
+async fn serve(args: &ServeArgs, served: ServedModel, details: &TrialDetails) -> Result<(), Failure> {
     let address = SocketAddr::new(args.host, args.port);
     let refused = |error: std::io::Error| {
         Failure::error("serve::listen", format!("cannot listen at {address}: {}", reason(&error)))
@@ -95,7 +157,12 @@ async fn serve(args: &ServeArgs, command: ModelCommand, details: &TrialDetails) 
     let listener = TcpListener::bind(address).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     let mut interrupts = Interrupts::listen()?;
-    let pool = ModelPool::start(command, args.processes.into()).await.map_err(|error| {
+    let example = match &served {
+        ServedModel::Command(_) => "{\"data\": ...}".to_owned(),
+        #[cfg(feature = "train")]
+        ServedModel::Native(model) => model.example().to_string(),
+    };
+    let answerer = Answerer::start(served, args).await.map_err(|error| {
         Failure::error("serve::model", error.to_string()).help("what it printed on stderr stands above")
     })?;
     let objective = match details.trial.objective {
@@ -103,12 +170,12 @@ async fn serve(args: &ServeArgs, command: ModelCommand, details: &TrialDetails) 
         None => String::new(),
     };
     output::say(format_args!(
-        "trial {} of {}{objective}: at http://{address}; try: curl -d '{{\"data\": ...}}' http://{address}",
+        "trial {} of {}{objective}: at http://{address}; try: curl -d '{example}' http://{address}",
         details.trial.trial.short(),
         sanitise::line(&details.sweep)
     ));
     tokio::select! {
-        () = api::listen(listener, pool, details) => {}
+        () = api::listen(listener, answerer, details) => {}
         () = interrupts.next() => output::say("no more answers"),
     }
     Ok(())

@@ -61,6 +61,10 @@ pub(super) enum ModelError {
     /// Its line is too long.
     #[error("the model's answer is longer than 16 MiB")]
     TooLong,
+    /// The request is none that the model can answer.
+    #[cfg(feature = "train")]
+    #[error(transparent)]
+    Request(#[from] gridctl_trainer::RequestError),
     /// It answered what nobody asked.
     #[error("the model printed more than one JSON line for a request")]
     OutOfStep,
