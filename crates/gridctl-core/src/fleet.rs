@@ -2,6 +2,7 @@
 //! how long that waits, and when a fleet gives up. Invariant: a worker that was let go has no
 //! successor, and workers that cannot live are not started for ever.
 
+pub mod deadline;
 pub mod launch;
 pub mod machines;
 

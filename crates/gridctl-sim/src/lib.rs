@@ -7,6 +7,7 @@ mod cloud;
 mod durable;
 pub mod plan;
 mod queue;
+pub mod replay;
 mod trainer;
 mod world;
 

@@ -55,6 +55,12 @@ pub struct LaunchSpec {
     pub budget: Option<u64>,
     /// Spot, on demand, or one after the other.
     pub markets: Markets,
+    /// When everything is to be done, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_wall_ms: Option<u64>,
+    /// What a trial takes, in milliseconds, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_ms: Option<u64>,
     /// GiB of each worker's disk.
     pub disk_gb: u32,
     /// The port on which the master listens.
@@ -188,6 +194,8 @@ impl LaunchSpec {
             budget: self.budget,
             reserve_ms: RESERVE_MS,
             master_price: self.master_price,
+            deadline_wall_ms: self.deadline_wall_ms,
+            trial_ms: self.trial_ms,
         }
     }
 }
@@ -222,6 +230,8 @@ mod tests {
             max_machines: 17,
             budget: None,
             markets: Markets::Spot,
+            deadline_wall_ms: None,
+            trial_ms: None,
             disk_gb: 30,
             port: 7_070,
             tags: BTreeMap::new(),

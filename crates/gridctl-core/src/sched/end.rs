@@ -64,6 +64,7 @@ impl Core {
         };
         let next = follow(sweep, pos, &lease, &report);
         let event = ended((sweep_id, pos), &report, next.clone());
+        self.trial_times.on_end((sweep_id, pos), &report, matches!(next, Next::Again { .. }));
         let seq = self.next_seq;
         let state = match next {
             Next::Done(state) => state,

@@ -57,6 +57,8 @@ pub enum FleetOver {
     Sweeps,
     /// There is no money for the rest of them; the master's own machine costs some, too.
     Budget,
+    /// Their deadline has passed.
+    Deadline,
 }
 
 impl Core {
@@ -131,6 +133,11 @@ impl Core {
             self.fleet.on_worker(heard, machine, !worker.leases.is_empty());
         }
         let demand = self.demand(now);
+        if self.fleet.has_deadline()
+            && let Some(work) = self.work_left(now, demand.backlog)
+        {
+            self.fleet.on_work_left(wall_ms, &work);
+        }
         let records = self.fleet.decide(now, wall_ms, demand);
         self.record_all(now, records);
         for machine in self.fleet.retire(now) {
@@ -141,6 +148,11 @@ impl Core {
             if let Some(conn) = self.conn_of(id) {
                 self.outbox(conn).drain_ms = Some(RETIRE_GRACE_MS);
             }
+        }
+        for machine in self.fleet.leave(now) {
+            // What runs there may end.
+            let id = self.worker_on(&machine);
+            id.and_then(|id| self.workers.get_mut(&id)).into_iter().for_each(|worker| worker.draining = true);
         }
         let calls = self.fleet.calls(now, demand);
         self.out.effects.extend(calls.into_iter().map(Effect::Cloud));
@@ -261,7 +273,8 @@ impl Core {
         } else if !self.sweeps.is_empty() && self.sweeps.values().all(is_over) {
             Some(FleetOver::Sweeps)
         } else {
-            self.fleet.has_spent_all().then_some(FleetOver::Budget)
+            let is_late = self.fleet.is_late().then_some(FleetOver::Deadline);
+            self.fleet.has_spent_all().then_some(FleetOver::Budget).or(is_late)
         }
     }
 

@@ -33,6 +33,7 @@ mod trial;
 mod trial_table;
 mod unread;
 mod view;
+mod work_left;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,6 +57,7 @@ pub use self::step::{
     TrialPlace,
 };
 pub use self::sweep::Sweep;
+use self::work_left::TrialTimes;
 pub use self::worker::WorkerView;
 use self::worker::{Held, Worker};
 use crate::fleet::machines::MachineFleet;
@@ -179,6 +181,7 @@ pub struct Core {
     has_cloud: bool,
     /// What went wrong with machines last.
     trouble: Option<String>,
+    trial_times: TrialTimes,
     out: Step,
     outbox: BTreeMap<Conn, MasterUpdate>,
     last_step: Time,
@@ -206,6 +209,7 @@ impl Core {
             fleet: MachineFleet::default(),
             has_cloud: false,
             trouble: None,
+            trial_times: TrialTimes::default(),
             out: Step::default(),
             outbox: BTreeMap::new(),
             last_step: Time(0),

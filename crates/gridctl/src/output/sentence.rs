@@ -140,6 +140,7 @@ pub(crate) fn no_machines(hold: Hold, why: Option<&str>) -> String {
             "no more machines are started: as many run as may; `gridctl workers scale N` allows more"
         }
         Hold::Budget => "no more machines are started: the budget is spent but for what ending them costs",
+        Hold::Deadline => "no more machines are started: the deadline has passed",
         Hold::Capacity => {
             "EC2 has no such machines just now; they are asked for again every three minutes, and more types \
              or zones help"

@@ -168,6 +168,12 @@ pub struct FleetSetup {
     pub reserve_ms: u64,
     /// What the master's machine costs, in millionths of a dollar an hour.
     pub master_price: u64,
+    /// When everything is to be done, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_wall_ms: Option<u64>,
+    /// What a trial takes, in milliseconds, as far as that was known before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_ms: Option<u64>,
 }
 
 /// What is to be asked of the cloud.
@@ -195,6 +201,8 @@ pub enum Hold {
     Capacity,
     /// Machines start and never work.
     NeverJoined,
+    /// The deadline has passed.
+    Deadline,
 }
 
 /// What is wanted, at one moment.

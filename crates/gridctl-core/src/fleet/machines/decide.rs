@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use super::caps::Alive;
 use super::{
-    BACKOFF_MS, BATCH, COOL_DOWN_MS, CloudCall, DOOMED_MS, Demand, FleetRecord, Hold, JOIN_MS, LOOK_MS,
-    LaunchAnswer, LaunchId, MachineFleet, MachineId, Market, Markets, NEVER_JOINED, OpenLaunch, RETIRE_MS,
+    BACKOFF_MS, BATCH, COOL_DOWN_MS, CloudCall, DOOMED_MS, Demand, FleetRecord, Hold, JOIN_MS, LEAVE_MS,
+    LOOK_MS, LaunchAnswer, LaunchId, MachineFleet, MachineId, Market, NEVER_JOINED, OpenLaunch, RETIRE_MS,
     SOON_MS, SeenMachine, VISIBLE_MS,
 };
 use crate::id::Time;
@@ -27,6 +27,7 @@ impl MachineFleet {
         if now >= self.next_bill {
             records.push(FleetRecord::Billed(self.spent_until(wall_ms)));
         }
+        self.look_at_the_deadline(wall_ms);
         self.hold = None;
         let missing = demand.slots().saturating_sub(self.slots());
         if missing == 0 {
@@ -34,6 +35,8 @@ impl MachineFleet {
         }
         if self.has_spent_all() {
             self.hold = Some(Hold::Budget);
+        } else if self.is_late() {
+            self.hold = Some(Hold::Deadline);
         } else if self.never_joined >= NEVER_JOINED {
             self.hold = Some(Hold::NeverJoined);
         } else if let Some((pool, market)) = self.best(now) {
@@ -73,18 +76,17 @@ impl MachineFleet {
             })
             .map(|pool| (pool, market))
         };
-        match self.markets {
-            Markets::Spot => among(Market::Spot),
-            Markets::SpotThenOnDemand => among(Market::Spot).or_else(|| among(Market::OnDemand)),
-            Markets::OnDemand => among(Market::OnDemand),
-        }
+        let (spot, on_demand) = self.wanted_markets();
+        spot.then(|| among(Market::Spot))
+            .flatten()
+            .or_else(|| on_demand.then(|| among(Market::OnDemand)).flatten())
     }
 
     /// What is to be asked of the cloud now.
     #[must_use]
     pub fn calls(&mut self, now: Time, demand: Demand) -> Vec<CloudCall> {
         self.bill(now);
-        let over = demand.backlog == 0 || self.has_spent_all();
+        let over = demand.backlog == 0 || self.has_spent_all() || self.is_late();
         let mut calls = Vec::new();
         let known = self.pools.len();
         let due =
@@ -133,6 +135,7 @@ impl MachineFleet {
                 || never_joined
                 || is_silent
                 || machine.retiring.is_some_and(|since| has_finished || late(since, RETIRE_MS))
+                || machine.leaving.is_some_and(|since| has_finished && late(since, LEAVE_MS))
                 || machine.doomed.is_some_and(|at| late(at, DOOMED_MS))
             {
                 if never_joined && !over && machine.ending.is_none() {
@@ -215,7 +218,7 @@ impl MachineFleet {
                 records.push(FleetRecord::Gone(id.clone()));
             }
         }
-        let over = demand.backlog == 0 || self.has_spent_all();
+        let over = demand.backlog == 0 || self.has_spent_all() || self.is_late();
         let settled = self
             .open
             .values()

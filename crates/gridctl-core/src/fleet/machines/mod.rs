@@ -8,6 +8,7 @@ mod call;
 mod caps;
 mod decide;
 mod meter;
+mod pace;
 mod records;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub use self::call::{
 };
 pub use self::caps::{Caps, MICROS};
 use self::meter::Meter;
+use super::deadline::DeadlineRule;
 use crate::id::Time;
 
 /// A pool of one type in one zone is left alone so long after it had no capacity, in milliseconds.
@@ -32,6 +34,8 @@ pub const NEVER_JOINED: u32 = 3;
 pub const DOOMED_MS: u64 = 600_000;
 /// A worker that is to finish gets so long, in milliseconds.
 pub const RETIRE_MS: u64 = 300_000;
+/// A worker that takes no more has heard of it after so long, in milliseconds.
+const LEAVE_MS: u64 = 10_000;
 /// What was just started is not seen by everybody before so many milliseconds.
 pub const VISIBLE_MS: u64 = 120_000;
 /// Between two looks at what is there, in milliseconds.
@@ -60,6 +64,8 @@ struct Machine {
     doomed: Option<Time>,
     /// Since when its worker is to finish, because there are too many machines.
     retiring: Option<Time>,
+    /// Since when its worker takes no more, because the spot market is enough: what runs may end.
+    leaving: Option<Time>,
     /// When its end was asked for last.
     ending: Option<Time>,
 }
@@ -67,7 +73,7 @@ struct Machine {
 impl Machine {
     /// It counts as one that does trials.
     fn is_staying(&self) -> bool {
-        self.ending.is_none() && self.doomed.is_none() && self.retiring.is_none()
+        self.ending.is_none() && self.doomed.is_none() && self.retiring.is_none() && self.leaving.is_none()
     }
 }
 
@@ -112,6 +118,9 @@ pub struct MachineFleet {
     next_bill: Time,
     never_joined: u32,
     hold: Option<Hold>,
+    deadline: Option<DeadlineRule>,
+    /// The deadline has passed.
+    is_late: bool,
 }
 
 impl Default for MachineFleet {
@@ -145,6 +154,8 @@ impl MachineFleet {
             next_bill: Time(0),
             never_joined: 0,
             hold: None,
+            deadline: None,
+            is_late: false,
         }
     }
 

@@ -34,6 +34,7 @@ impl MachineFleet {
                     busy: false,
                     doomed: None,
                     retiring: None,
+                    leaving: None,
                     ending: None,
                 };
                 self.machines.entry(id.clone()).or_insert(machine);
@@ -66,6 +67,7 @@ impl MachineFleet {
         self.usable = pools.iter().map(&mut place).collect();
         self.markets = *markets;
         self.caps.set(*machines, *budget, *reserve_ms);
+        self.set_deadline(setup.deadline_wall_ms);
         self.setup = Some(setup.clone());
     }
 

@@ -222,6 +222,8 @@ fn a_master_that_waits_spends_money_too_and_is_told_when_there_is_no_more() {
         budget: Some(MICROS),
         reserve_ms: 3_600_000,
         master_price: 100_000,
+        deadline_wall_ms: None,
+        trial_ms: None,
     };
     fleet.apply(NOW, &FleetRecord::Set(setup));
     let hours = |hours: u64| NOW.after_ms(hours * 3_600_000);
@@ -240,6 +242,8 @@ fn a_fleet_is_made_again_by_its_records() {
         budget: Some(MICROS),
         reserve_ms: 0,
         master_price: 170_000,
+        deadline_wall_ms: None,
+        trial_ms: None,
     };
     let mut fleet = MachineFleet::default();
     fleet.apply(NOW, &FleetRecord::Set(setup.clone()));
@@ -261,4 +265,58 @@ fn a_fleet_is_made_again_by_its_records() {
     assert_eq!(again.spent_until(7), fleet.spent_until(7));
     assert_eq!((again.next_launch, &again.setup), (fleet.next_launch, &fleet.setup));
     assert_eq!(again.as_records(), fleet.as_records());
+}
+
+#[test]
+fn a_deadline_takes_machines_on_demand_only_while_it_needs_them_and_ends_the_fleet() {
+    use crate::fleet::deadline::{Pace, WorkLeft};
+    const HOUR: u64 = 3_600_000;
+    let setup = FleetSetup {
+        pools: vec![pool("a", 60_000)],
+        markets: Markets::SpotThenOnDemand,
+        machines: 2,
+        budget: None,
+        reserve_ms: 0,
+        master_price: 0,
+        deadline_wall_ms: Some(NOW.0 + 10 * HOUR),
+        trial_ms: None,
+    };
+    let mut fleet = MachineFleet::default();
+    fleet.apply(NOW, &FleetRecord::Set(setup));
+    // Six hours of work, of ten: the line begins after two.
+    let left = |hours: u64| WorkLeft { begun: vec![hours * HOUR], fresh: 0, trial_ms: HOUR, at_once: 1 };
+    let at = |hours: u64| NOW.after_ms(hours * HOUR);
+    let none = |fleet: &mut MachineFleet, now: Time| {
+        let asked = launch(&step(fleet, now, MANY));
+        assert_eq!(asked.market(), Market::Spot, "there might be some again");
+        answer(fleet, now, asked.id(), LaunchAnswer::NoCapacity);
+    };
+    fleet.on_work_left(NOW.0, &left(6));
+    none(&mut fleet, NOW);
+    assert_eq!((step(&mut fleet, NOW, MANY), fleet.hold()), (vec![], Some(Hold::Capacity)));
+    fleet.on_work_left(at(3).0, &left(6));
+    none(&mut fleet, at(3));
+    let asked = launch(&step(&mut fleet, at(3), MANY));
+    assert_eq!((asked.market(), asked.count()), (Market::OnDemand, 2), "an hour behind");
+    answer(&mut fleet, at(3), asked.id(), LaunchAnswer::Started(ids(&["i-1", "i-2"])));
+    works(&mut fleet, at(3), &["i-1", "i-2"]);
+    assert_eq!(fleet.leave(at(3)), []);
+    // Well ahead: what runs there may end, and nothing on demand takes their place.
+    works(&mut fleet, at(4), &["i-1", "i-2"]);
+    fleet.on_work_left(at(4).0, &left(2));
+    assert_eq!((fleet.leave(at(4)), step(&mut fleet, at(4), MANY)), (ids(&["i-1", "i-2"]), vec![]));
+    fleet.on_worker(Some(at(4).after_ms(LEAVE_MS)), &ids(&["i-1"])[0], false);
+    let ended = step(&mut fleet, at(4).after_ms(LEAVE_MS), MANY);
+    assert_eq!(ended, [CloudCall::Terminate(ids(&["i-1"]))]);
+    fleet.apply(at(4), &FleetRecord::Gone(ids(&["i-1"])[0].clone()));
+    none(&mut fleet, at(4).after_ms(LEAVE_MS));
+    // All of what is left is needed, and then it is late.
+    works(&mut fleet, at(9), &["i-2"]);
+    fleet.on_work_left(at(9).0, &left(1));
+    assert_eq!(
+        (fleet.pace(), launch(&step(&mut fleet, at(9), MANY)).market()),
+        (Pace::ToTheEnd, Market::OnDemand)
+    );
+    let calls = step(&mut fleet, at(10), MANY);
+    assert!(fleet.is_late() && calls.contains(&CloudCall::Terminate(ids(&["i-2"]))), "{calls:?}");
 }

@@ -23,6 +23,8 @@ fn setup(machines: u32) -> FleetSetup {
         budget: None,
         reserve_ms: 0,
         master_price: 100_000,
+        deadline_wall_ms: None,
+        trial_ms: None,
     }
 }
 

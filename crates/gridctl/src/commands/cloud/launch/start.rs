@@ -227,6 +227,10 @@ fn spec(
             (true, false) => Markets::Spot,
             (false, _) => Markets::OnDemand,
         },
+        deadline_wall_ms: wishes
+            .deadline_ms
+            .map(|within| ec2::now_s().saturating_mul(1_000).saturating_add(within)),
+        trial_ms: args.trial_time.and_then(|time| u64::try_from(time.as_millis()).ok()),
         disk_gb,
         port: PORT,
         tags: std::collections::BTreeMap::new(),

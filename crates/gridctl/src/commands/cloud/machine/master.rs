@@ -81,8 +81,15 @@ pub(super) async fn run(args: &BootArgs) -> Outcome {
     };
     match ended {
         FleetEnd::Over { why, left } => {
-            let unfinished = (why == FleetOver::Budget)
-                .then(|| "the budget is spent; `gridctl launch` with another --budget goes on".to_owned());
+            let unfinished = match why {
+                FleetOver::Sweeps => None,
+                FleetOver::Budget => {
+                    Some("the budget is spent; `gridctl launch` with another --budget goes on".to_owned())
+                }
+                FleetOver::Deadline => Some(
+                    "the deadline has passed; `gridctl launch` with another `deadline` goes on".to_owned(),
+                ),
+            };
             let left = (left > 0).then(|| {
                 let left = number::of(left as u64, "thing");
                 format!("{left} could not be ended: `gridctl down {}` tries again", machine.sweep)
