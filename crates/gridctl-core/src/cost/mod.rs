@@ -2,6 +2,7 @@
 //! Invariant: nothing here asks anybody; a number that is not known is absent, never zero.
 
 mod prices;
+mod spread;
 
 use serde::Serialize;
 
@@ -64,6 +65,12 @@ pub struct FleetCost {
     pub hours: Option<f64>,
     /// Dollars that are expected.
     pub cost: Option<f64>,
+    /// Dollars that half of all such sweeps cost at most: as [`Self::cost`], but with the last trials that wait for the unlucky ones.
+    pub p50_cost: Option<f64>,
+    /// Dollars that nine of ten cost at most.
+    pub p90_cost: Option<f64>,
+    /// Hours that nine of ten take at most.
+    pub p90_hours: Option<f64>,
     /// Hours if every trial fails as often as it may.
     pub worst_hours: Option<f64>,
     /// Dollars for these hours if every machine costs as much as on demand.
@@ -120,6 +127,15 @@ impl CostQuestion {
             Some(one) if self.kept_hours.is_none() => self.waste(one).map(|waste| hours(one * waste)),
             _ => plain,
         };
+        let chance = match self.trial_hours {
+            Some(trial_hours) if self.kept_hours.is_none() => expected.map(|_| {
+                let interruptions = if self.spot { self.interruptions } else { 0.0 };
+                let trials = self.trials;
+                spread::hours(spread::FleetAtWork { machines, slots, trials, trial_hours, interruptions })
+            }),
+            _ => plain.map(|hours| (hours - START_HOURS, hours - START_HOURS)),
+        };
+        let chance = chance.map(|(half, most)| (half + START_HOURS, most + START_HOURS));
         let tries = 1.0 + f64::from(self.max_failures);
         let worst_hours = self.trial_hours.map(|one| hours(one * tries)).or(self.kept_hours);
         Some(FleetCost {
@@ -132,6 +148,9 @@ impl CostQuestion {
             trials_per_hour: self.trial_hours.map(|one| (workers * slots as f64) / one),
             hours: expected,
             cost: expected.map(|hours| hours * per_hour),
+            p50_cost: chance.map(|(half, _)| half * per_hour),
+            p90_cost: chance.map(|(_, most)| most * per_hour),
+            p90_hours: chance.map(|(_, most)| most),
             worst_hours,
             worst_cost: worst_hours.map(|hours| hours * on_demand_per_hour),
             on_demand_hours: plain,

@@ -59,7 +59,7 @@ fn policies() -> Vec<Policy> {
     vec![
         spot("spot, no checkpoints", false, Told::AtOnce),
         spot("spot, checkpoints, notices ignored", true, Told::Nothing),
-        spot("spot, a checkpoint at the notice, and over", true, Told::AtOnce),
+        spot("spot, a checkpoint at the notice, then idle", true, Told::AtOnce),
         spot("spot, a checkpoint at SIGTERM", true, Told::AtTheEnd),
         OURS,
         Policy {

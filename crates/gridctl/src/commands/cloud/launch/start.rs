@@ -71,7 +71,7 @@ pub(crate) fn launch(args: &LaunchArgs, settings: &Settings) -> Outcome {
     let binary = binary::find(args.binary.as_deref(), std::env::var_os("AWS_ENDPOINT_URL").is_some())?;
     let ready = ready(args, settings, &checked, &account)?;
     let spec = spec(args, &checked, &account, &binary)?;
-    plan::run(&plan_args(args), settings)?;
+    plan::before_launch(&plan_args(args), settings)?;
     say_what(&spec, &ready, &binary);
     agreed(args)?;
     ready.dir.make()?;
