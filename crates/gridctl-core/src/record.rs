@@ -244,7 +244,7 @@ pub enum Doubt {
         /// What it ended with.
         other_value: MetricValue,
     },
-    /// A line begins with the metric's name and another number, among further ones, and is not read.
+    /// A line names the metric with another number, in a form that is not read.
     Unread {
         /// The metric.
         metric: String,
@@ -252,6 +252,9 @@ pub enum Doubt {
         value: MetricValue,
         /// The line, or its beginning.
         line: String,
+        /// A pattern that reads it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pattern: Option<String>,
     },
     /// The value has words before the metric's name that say of what it is, and is of training, or others
     /// ended with another number.

@@ -64,9 +64,12 @@ impl From<Doubt> for v1::Doubt {
                 value: value.0,
                 other_value: other_value.0,
             }),
-            Doubt::Unread { metric, value, line } => {
-                What::Unread(v1::Unread { metric: clip(metric), value: value.0, line: clip(line) })
-            }
+            Doubt::Unread { metric, value, line, pattern } => What::Unread(v1::Unread {
+                metric: clip(metric),
+                value: value.0,
+                line: clip(line),
+                pattern: pattern.map(clip),
+            }),
             Doubt::Qualified { metric, value, taken, other } => What::Qualified(v1::Qualified {
                 metric: clip(metric),
                 value: value.0,
@@ -99,6 +102,10 @@ impl TryFrom<v1::Doubt> for Doubt {
                 metric: text("doubts.metric", unread.metric, limits::MAX_TEXT_BYTES)?,
                 value: MetricValue(unread.value),
                 line: text("doubts.line", unread.line, limits::MAX_TEXT_BYTES)?,
+                pattern: unread
+                    .pattern
+                    .map(|pattern| text("doubts.pattern", pattern, limits::MAX_TEXT_BYTES))
+                    .transpose()?,
             },
             What::Qualified(qualified) => Self::Qualified {
                 metric: text("doubts.metric", qualified.metric, limits::MAX_TEXT_BYTES)?,

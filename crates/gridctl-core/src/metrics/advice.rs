@@ -7,18 +7,18 @@ use regex::Regex;
 use super::ending::{Ending, ending};
 use super::line::{Found, Name, is_border};
 use super::series::{Lane, Series};
-use super::value::{is_blank, is_cjk, number_prefix, whole_number};
+use super::value::{fraction, is_blank, is_cjk, number_prefix, whole_number};
 
 /// The most patterns that are tried for one attempt's output.
 const MAX_TRIED: u32 = 64;
 /// The longest stretch between a name and its number.
 const MAX_GAP: usize = 60;
-/// The same where other words stand between.
-const MAX_PROSE: usize = 120;
 /// Numbers as most programs print them.
 const PLAIN: &str = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?i:nan|inf(?:inity)?)";
 /// Numbers with groups of digits, or with a comma for a point.
 const GROUPED: &str = r"[-+−]?[0-9]+(?:[,.\x27 ’\x{a0}\x{202f}\x{2009}][0-9]+)+";
+/// A whole number of another.
+const FRACTION: &str = "[0-9]+/[0-9]+";
 
 /// What reads the last number that was missed.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +58,7 @@ impl Advice {
         }
         self.pattern = None;
         let before = line[..at].chars().next_back();
-        for number in [PLAIN, GROUPED] {
+        for number in [PLAIN, GROUPED, FRACTION] {
             if self.tried == MAX_TRIED {
                 return;
             }
@@ -72,35 +72,32 @@ impl Advice {
         }
     }
 
-    /// The name stands at `at` among words of a line, as long as `length`, with a number behind a sign
-    /// farther on: `Accuracy on 10000 images: 54 %`. Returns where that ends.
-    pub(super) fn in_prose(&mut self, line: &str, at: usize, length: usize) -> Option<usize> {
-        let behind = at + length;
-        let near = &line[behind..line.floor_char_boundary(behind + MAX_PROSE)];
-        let number_at = near.char_indices().find_map(|(sign, c)| {
-            let value = near[sign + c.len_utf8()..].trim_start_matches(is_blank);
-            let is_sign = matches!(c, ':' | '=' | '：' | '＝');
-            number_prefix(value).filter(|_| is_sign).map(|_| behind + near.len() - value.len())
-        })?;
-        let gap = &line[behind..number_at];
-        if !gap.contains(char::is_alphabetic)
-            || gap.contains([',', ';', '|', '{', '}', '"'])
-            || changes_number(gap)
-            || self.is_tired()
-        {
-            return None;
+    /// The name stands at `at` in a line, as long as `length`, and its number farther on, at `number_at`:
+    /// `Accuracy on 10000 images: 54 %`.
+    pub(super) fn spoken(&mut self, line: &str, (at, length): (usize, usize), number_at: usize) {
+        let gap = &line[at + length..number_at];
+        if changes_number(gap) || self.is_tired() {
+            self.pattern = None;
+            return;
         }
-        let end = number_at + number_prefix(&line[number_at..])?.1;
         if self.pattern.as_ref().is_some_and(|pattern| reads(pattern, line, number_at)) {
-            return Some(end);
+            return;
         }
         self.tried += 1;
-        let name = quoted(&line[at..behind]);
+        let name = quoted(&line[at..at + length]);
         let before = edge(line[..at].chars().next_back());
-        let candidate = format!("{before}{name}{}({PLAIN}){END}", between(gap));
-        let pattern = Regex::new(&candidate).ok().filter(|pattern| reads(pattern, line, number_at))?;
-        self.pattern = Some(pattern);
-        Some(end)
+        self.pattern = [PLAIN, FRACTION].into_iter().find_map(|number| {
+            let candidate = format!("{before}{name}{}({number}){END}", between_numbers(gap));
+            Regex::new(&candidate).ok().filter(|pattern| reads(pattern, line, number_at))
+        });
+    }
+
+    /// The number that is advised stands in no line like this: no pattern is offered that reads one here.
+    pub(super) fn keeps_off_line(&mut self, line: &str) {
+        if self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(line)) {
+            self.pattern = None;
+            self.tried = MAX_TRIED;
+        }
     }
 
     /// The number of `name` at `text`, the end of `line`, is another's: no pattern is offered that reads it.
@@ -119,8 +116,9 @@ impl Advice {
         let (length, mut places) = (name.name.len(), Vec::new());
         name.find(line, |found| {
             if let Found::Number(_, text) | Found::Unreadable(text) | Found::NoSeparator(text) = found {
-                let number = gap(&text[length..]).map(|gap| gap.len());
-                places.extend(number.map(|gap| line.len() - text.len() + length + gap));
+                let behind = line.len() - text.len() + length;
+                let gaps = [first_gap(&text[length..]), gap(&text[length..])];
+                places.extend(gaps.into_iter().flatten().map(|gap| behind + gap.len()));
             }
         });
         let fits = pattern.captures_iter(line).filter_map(|captures| captures.get(1)).all(|caught| {
@@ -153,6 +151,11 @@ pub(super) fn undecided(series: &Series, [advised, other]: [&Lane; 2]) -> Vec<St
         None => sentences.push(format!("print each with a name of its own: `val_{name}`, `test_{name}`")),
     }
     sentences
+}
+
+/// A pattern for what came last with these words.
+pub(super) fn of_words(lane: &Lane, name: &str) -> Option<String> {
+    with_words(&lane.line, lane.at?, name, &[])
 }
 
 /// A pattern for the number of the name at `at` with the words that begin at `from`, which matches none of
@@ -195,10 +198,12 @@ fn reads(pattern: &Regex, line: &str, at: usize) -> bool {
 fn is_whole(number: &str, rest: &str) -> bool {
     let next = rest.trim_start_matches(is_blank);
     let percentage = ["%", "％", "percent", "pct"].iter().any(|sign| next.starts_with(sign));
-    whole_number(number).is_some() && (percentage || ending(number, rest) == Ending::Whole)
+    let is_number = whole_number(number).or_else(|| fraction(number)).is_some();
+    is_number && (percentage || ending(number, rest) == Ending::Whole)
 }
 
-/// What stands between a name and the number behind it; of a share and its percentage, that.
+/// What stands between a name and the number behind it; of a share and its percentage that, unless it is
+/// rounded: then points that differ would look alike.
 fn gap(rest: &str) -> Option<&str> {
     percentage_gap(rest).or_else(|| first_gap(rest))
 }
@@ -232,8 +237,11 @@ fn percentage_gap(rest: &str) -> Option<&str> {
     let whole = part + 1 + digits(rest[part..].strip_prefix('/')?);
     let open = rest[whole..].trim_start_matches(is_blank).strip_prefix('(')?;
     let begin = rest.len() - open.len();
-    number_prefix(open).filter(|(_, end)| open[*end..].trim_start_matches(is_blank).starts_with('%'))?;
-    Some(&rest[..begin])
+    let (percent, end) = number_prefix(open)?;
+    let is_rounded =
+        fraction(&rest[share.len()..whole]).is_some_and(|exact| (exact * 100.0 - percent).abs() > 1e-9);
+    let is_percentage = open[end..].trim_start_matches(is_blank).starts_with('%');
+    (is_percentage && !is_rounded).then(|| &rest[..begin])
 }
 
 /// Whether what stands before a number makes another of it: a sign that stands apart, or a bound.
@@ -268,6 +276,31 @@ fn between(gap: &str) -> String {
             pattern.push_str(&quoted(c.encode_utf8(&mut [0; 4])));
             rest = &rest[c.len_utf8()..];
         }
+    }
+    pattern
+}
+
+/// The same, where numbers in between may be any.
+fn between_numbers(gap: &str) -> String {
+    let (mut pattern, mut from, mut before) = (String::new(), 0, None);
+    for (at, c) in gap.char_indices() {
+        let apart = before.is_none_or(|before: char| !before.is_alphanumeric() && !"_-.".contains(before));
+        before = Some(c);
+        if at < from || !apart {
+            continue;
+        }
+        let Some((_, length)) = number_prefix(&gap[at..]) else { continue };
+        if gap[at + length..].starts_with(char::is_alphanumeric) {
+            continue;
+        }
+        if at > from {
+            pattern.push_str(&between(&gap[from..at]));
+        }
+        pattern.push_str(r"\S+");
+        from = at + length;
+    }
+    if from < gap.len() || gap.is_empty() {
+        pattern.push_str(&between(&gap[from..]));
     }
     pattern
 }

@@ -9,6 +9,7 @@ use super::curve::MAX_POINTS;
 use super::file::{self, JsonLine};
 use super::line::{self, Line, is_between_cells};
 use super::near::{NearMisses, shown};
+use super::passed::Passed;
 use super::peers;
 use super::qualifier::{self, Qualifier};
 use super::section::Section;
@@ -49,6 +50,8 @@ pub(super) struct Board {
     pub(super) models: [Option<Arc<str>>; 2],
     /// Of each declared metric, the last row of a table that begins with its name and is not read.
     pub(super) rows: Vec<Option<Row>>,
+    /// Of each declared metric, what was passed over on stdout and on stderr since its last value.
+    pub(super) passed: Vec<[Option<Passed>; 2]>,
 }
 
 /// A row of a table, with more cells than a name and a number.
@@ -58,6 +61,7 @@ pub(super) struct Row {
     first: f64,
     /// The row, or its beginning.
     line: String,
+    advice: advice::Advice,
 }
 
 impl Row {
@@ -66,7 +70,9 @@ impl Row {
         let behind = text.strip_prefix(name)?.trim_start_matches(is_between_cells);
         let is_first = line.trim_start_matches(is_between_cells) == text;
         let (first, _) = number_prefix(behind).filter(|_| is_first)?;
-        Some(Self { first, line: shown(text) })
+        let mut advice = advice::Advice::default();
+        advice.missed(line, text, name);
+        Some(Self { first, line: shown(text), advice })
     }
 
     /// What there is to doubt of the value that was taken, as it is none of this row.
@@ -75,7 +81,8 @@ impl Row {
         let is_text = matches!(series.channel(), Some(Channel::Stdout | Channel::Stderr));
         let metric = series.name.to_string();
         let differs = is_text && MetricValue(self.first) != value;
-        differs.then_some(Doubt::Unread { metric, value, line: self.line })
+        let pattern = self.advice.pattern().map(str::to_owned);
+        differs.then_some(Doubt::Unread { metric, value, line: self.line, pattern })
     }
 }
 
@@ -122,6 +129,7 @@ impl Board {
             peers: [None; 2],
             models: [None, None],
             rows: patterns.declared.iter().map(|_| None).collect(),
+            passed: patterns.declared.iter().map(|_| [None, None]).collect(),
             patterns,
         }
     }
@@ -321,11 +329,18 @@ impl Board {
         let (objective, near_misses) = self.objective();
         let mut doubts: Vec<Doubt> = Vec::new();
         let declared = &self.series[..self.patterns.declared.len()];
-        for (series, row) in declared.iter().zip(&mut self.rows) {
-            let unread = row.take().and_then(|row| row.doubt(series));
+        for ((series, row), passed) in declared.iter().zip(&mut self.rows).zip(&mut self.passed) {
+            let passed = match series.channel() {
+                Some(Channel::Stdout) => passed[0].take(),
+                Some(Channel::Stderr) => passed[1].take(),
+                _ => None,
+            };
+            let passed = passed.and_then(|passed| passed.doubt(series));
+            let unread = row.take().and_then(|row| row.doubt(series)).filter(|_| passed.is_none());
+            let is_said = passed.is_some() || unread.is_some();
             let of_words = |doubt: &Doubt| matches!(doubt, Doubt::Qualified { .. });
-            let others = series.doubts().into_iter().filter(|doubt| unread.is_none() || !of_words(doubt));
-            doubts.extend(others);
+            doubts.extend(passed);
+            doubts.extend(series.doubts().into_iter().filter(|doubt| !is_said || !of_words(doubt)));
             doubts.extend(unread);
         }
         doubts.truncate(MAX_DOUBTS);

@@ -4,7 +4,7 @@
 use super::value::{is_blank, is_cjk, number_prefix, strip_word};
 
 /// Words for parts of a time: `3 min 12 s`.
-const TIMES: [&str; 17] = [
+pub(super) const TIMES: [&str; 17] = [
     "d", "day", "days", "h", "hr", "hrs", "hour", "hours", "m", "min", "mins", "minute", "minutes", "s",
     "sec", "second", "seconds",
 ];
@@ -104,7 +104,7 @@ pub(super) fn share_of(rest: &str) -> Option<&str> {
 }
 
 /// Whether `rest` leads from one number to another, as in `0.5 -> 0.3` and `0.5 to 0.3`.
-fn leads_on(rest: &str) -> bool {
+pub(super) fn leads_on(rest: &str) -> bool {
     let arrows = ["-->", "->", "==>", "=>", "→", "⇒", "to "];
     let target = arrows.iter().find_map(|arrow| strip_word(rest, arrow));
     target.is_some_and(|target| number_behind(target).is_some())

@@ -10,6 +10,7 @@ mod line;
 mod log;
 mod near;
 mod nested;
+mod passed;
 mod peers;
 mod qualifier;
 mod read_by;
@@ -36,7 +37,7 @@ pub use read_by::{ReadBy, read_again};
 
 /// The number of the rule by which metrics are read: one more whenever a release takes other numbers
 /// from the same output than the one before.
-pub const READER_RULE: u32 = 6;
+pub const READER_RULE: u32 = 7;
 /// The most memory that one pattern may take, compiled.
 const MAX_REGEX: usize = 1 << 20;
 
@@ -83,6 +84,8 @@ pub struct Patterns {
     declared: Vec<Declared>,
     /// The first of `declared` is the objective.
     has_objective: bool,
+    /// Finds any name of `declared`, in whatever letters.
+    any_name: Option<Regex>,
 }
 
 #[derive(Debug)]
@@ -114,7 +117,15 @@ impl Patterns {
             let name = Name::new(&metric.name);
             declared.push(Declared { name, path, report: metric.report, regex });
         }
-        Ok(Self { declared, has_objective: objective.is_some() })
+        let names: Vec<String> = declared.iter().map(|metric| regex::escape(&metric.name.name)).collect();
+        let any_name = RegexBuilder::new(&format!("(?i-u){}", names.join("|"))).size_limit(MAX_REGEX).build();
+        let any_name = any_name.ok().filter(|_| !declared.is_empty());
+        Ok(Self { declared, has_objective: objective.is_some(), any_name })
+    }
+
+    /// Whether the line may name a declared metric, in whatever letters.
+    fn may_name_any(&self, line: &str) -> bool {
+        self.any_name.as_ref().is_some_and(|names| names.is_match(line))
     }
 
     fn objective(&self) -> Option<&Declared> {

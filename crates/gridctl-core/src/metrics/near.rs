@@ -3,6 +3,7 @@
 
 use super::advice::Advice;
 use super::line::{Found, Name};
+use super::passed::{self, Spoken};
 use super::qualifier::{self, Qualifier, TRAINING};
 use super::value::{Value, is_blank, number_prefix, value_at};
 
@@ -249,9 +250,13 @@ impl NearMisses {
             // A pattern for it would be taken for one of the result.
             return;
         }
+        let number = passed::number_behind(line, at + length);
+        let has_words = |number: &Spoken| line[at + length..number.at].contains(char::is_alphabetic);
+        let Some(number) = number.filter(has_words) else { return };
         let (text, advice) = self.in_prose.get_or_insert_default();
-        if let Some(end) = advice.in_prose(line, at, length) {
-            *text = shown(&line[at..end]);
+        advice.spoken(line, (at, length), number.at);
+        if advice.pattern().is_some() {
+            *text = shown(&line[at..number.end]);
         }
     }
 

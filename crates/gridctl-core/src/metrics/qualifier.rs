@@ -94,6 +94,8 @@ pub(super) const BEFORE_HEADING: [&str; 4] = ["final", "epoch", "on", "the"];
 const MAX_HEADINGS: usize = 64;
 
 impl Qualifier {
+    /// The rank of the best so far.
+    pub(super) const BEST_RANK: u8 = 2;
     /// No word says anything.
     pub(super) const NONE: Self = Self { split: Split::Unsaid, best: false };
 
@@ -102,7 +104,7 @@ impl Qualifier {
         match (self.split, self.best) {
             (Split::Unsaid, false) => 0,
             (Split::Val | Split::Test | Split::Eval | Split::Dev, false) => 1,
-            (Split::Unsaid | Split::Val | Split::Test | Split::Eval | Split::Dev, true) => 2,
+            (Split::Unsaid | Split::Val | Split::Test | Split::Eval | Split::Dev, true) => Self::BEST_RANK,
             (Split::Train, _) => TRAINING,
             (Split::Baseline, _) => TRAINING + 1,
         }

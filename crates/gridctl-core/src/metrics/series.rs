@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Seen;
+use super::advice;
 use super::curve::{MAX_POINTS, Tally};
 use super::peers::Owners;
 use super::qualifier::{Qualifier, TRAINING};
@@ -297,7 +298,8 @@ impl Series {
             // The name alone is meant, unless a later line says what is more like a result.
             let is_later = |lane: &&Lane| lane.said.rank() < TRAINING && lane.track.line > pick.track.line;
             let other = others.filter(is_later).max_by_key(|lane| lane.track.line)?;
-            return Some(Doubt::Unread { metric, value, line: other.text.clone() });
+            let pattern = advice::of_words(other, &self.name);
+            return Some(Doubt::Unread { metric, value, line: other.text.clone(), pattern });
         };
         let other = others.max_by_key(|lane| lane.track.line).map(|lane| lane.text.clone());
         let is_doubtful = other.is_some() || pick.rank >= TRAINING;

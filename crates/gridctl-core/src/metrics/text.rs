@@ -8,12 +8,13 @@ use super::board::{Board, Row};
 use super::line::{self, Found};
 use super::near::{Missed, WIDE, shown};
 use super::nested::{self, Nested};
+use super::passed::{self, Passed};
 use super::peers;
-use super::qualifier::{self, Heading, Qualifier, Said};
+use super::qualifier::{self, Heading, Qualifier, Said, TRAINING};
 use super::section::Section;
 use super::series::{Series, Words};
 use super::track::Place;
-use super::value::{Value, number_prefix, unit, whole_number, whole_value};
+use super::value::{Value, caught_value, number_prefix, unit};
 use super::{Declared, Patterns};
 use crate::record::Channel;
 
@@ -157,14 +158,24 @@ impl Board {
         let model = model.as_deref();
         let line = TextLine { text, channel, place, step, headings, may_say_more, section, peer, model };
         let mut missed = None;
+        let may_name_any = OnceCell::new();
         for (nth, metric) in patterns.declared.iter().enumerate() {
             if metric.regex.is_some() {
                 self.caught(&line, nth, metric, &patterns);
-            } else if metric.name.is_in(text) {
-                let of_this = self.named(&line, nth, metric, &patterns);
+                continue;
+            }
+            let mut read = None;
+            if metric.name.is_in(text) {
+                let (of_this, rank) = self.named(&line, nth, metric, &patterns);
                 missed = missed.or(patterns.is_objective(nth).then_some(of_this));
+                read = rank;
             } else if metric.path.as_ref().is_some_and(|(_, last)| last.is_in(text)) {
-                self.at_path(&line, nth, metric);
+                read = self.at_path(&line, nth, metric).then_some(Qualifier::NONE.rank());
+            }
+            if self.series[nth].by(channel).is_some()
+                && *may_name_any.get_or_init(|| patterns.may_name_any(text))
+            {
+                self.pass_over(&line, nth, metric, read);
             }
         }
         let bytes = text.as_bytes();
@@ -183,12 +194,12 @@ impl Board {
         let series = &mut self.series[nth];
         let mut caught = regex.captures_iter(line.text).filter_map(|captures| captures.get(1));
         for caught in caught.by_ref().take(MAX_CAUGHT) {
-            match whole_value(caught.as_str()) {
+            match caught_value(caught.as_str()) {
                 Value::Number(value) => series.push(line.channel, line.place, line.step(), value),
                 Value::Unreadable => series.push_unreadable(line.channel, line.place, caught.as_str()),
                 Value::Null | Value::Prose | Value::Label => {}
             }
-            if patterns.is_objective(nth) && whole_number(caught.as_str()).is_none() {
+            if patterns.is_objective(nth) && !matches!(caught_value(caught.as_str()), Value::Number(_)) {
                 self.near.regex_caught(caught.as_str());
             }
         }
@@ -197,30 +208,60 @@ impl Board {
         }
     }
 
-    /// The nested key that a metric's name is the path to.
-    fn at_path(&mut self, line: &TextLine<'_>, nth: usize, metric: &Declared) {
-        let Some((around, last)) = &metric.path else { return };
+    /// Keeps a line that names a metric with a number and was not read; `read` is the rank of what was.
+    fn pass_over(&mut self, line: &TextLine<'_>, nth: usize, metric: &Declared, read: Option<u8>) {
+        let passed = &mut self.passed[nth][usize::from(line.channel == Channel::Stderr)];
+        if read.is_some_and(|rank| rank < TRAINING) {
+            *passed = None;
+            return;
+        }
+        let (text, name) = (line.text, &*metric.name.name);
+        let is_result = |at: &usize| {
+            let said = line.said(*at, &text[*at..at + name.len()]);
+            said.is_none_or(|(said, _)| said.rank() < Qualifier::BEST_RANK)
+        };
+        let numbers = passed::places(text, name).filter(is_result);
+        let numbers = numbers.filter_map(|at| Some((at, passed::number_behind(text, at + name.len())?)));
+        match numbers.last() {
+            Some((at, number)) => {
+                *passed = Some(Passed::new(text, (at, name.len()), number, passed.take()));
+            }
+            None => {
+                if let Some(passed) = passed {
+                    passed.is_followed_by(text);
+                }
+            }
+        }
+    }
+
+    /// The nested key that a metric's name is the path to; returns whether it was read.
+    fn at_path(&mut self, line: &TextLine<'_>, nth: usize, metric: &Declared) -> bool {
+        let Some((around, last)) = &metric.path else { return false };
         let series = &mut self.series[nth];
+        let mut read = false;
         for nested in nested::keys(line.text, &last.name).iter().filter(|nested| nested.path == *around) {
+            read = true;
             match last.at(line.text, nested.at) {
                 Some(Found::Number(value, _)) => series.push(line.channel, line.place, line.step(), value),
                 Some(Found::Unreadable(text)) => series.push_unreadable(line.channel, line.place, text),
                 _ => {}
             }
         }
+        read
     }
 
-    /// The values behind the name of a metric; returns what is none.
+    /// The values behind the name of a metric; returns what is none, and the lowest rank of what is one.
     fn named<'l>(
         &mut self,
         line: &TextLine<'l>,
         nth: usize,
         metric: &Declared,
         patterns: &Patterns,
-    ) -> Missed<'l> {
+    ) -> (Missed<'l>, Option<u8>) {
         let text = line.text;
         let all_nested = nested::keys(text, &metric.name.name);
         let (mut unreadable, mut alone, mut inner) = (None, false, Vec::new());
+        let mut read = None::<u8>;
         let mut no_value = Missed::default();
         let series = &mut self.series[nth];
         metric.name.find(text, |found| {
@@ -236,6 +277,9 @@ impl Board {
                 Found::Prose(_) => return,
             };
             let at = text.len() - shown.len();
+            let mut reads = |said: Qualifier| {
+                read = Some(read.map_or(said.rank(), |rank| rank.min(said.rank())));
+            };
             let mut missed = |(said, from): Said| {
                 if let Err(shown) = value {
                     unreadable = Some((said.rank(), from, shown));
@@ -245,16 +289,20 @@ impl Board {
                 let nested = &all_nested[place];
                 let value = value.map_err(|_| ());
                 missed((Qualifier::NONE, at));
-                match nested.path.iter().rev().find_map(|key| Qualifier::of(key)) {
+                let said = nested.path.iter().rev().find_map(|key| Qualifier::of(key));
+                reads(said.unwrap_or(Qualifier::NONE));
+                match said {
                     Some(said) => push_nested(series, line, (nested, said), value),
                     None => inner.push(Inner { nested, value }),
                 }
             } else if let Some(said) = line.said(at, &metric.name.name) {
                 missed(said);
+                reads(said.0);
                 line.push(series, at, said, value);
             } else {
                 alone = true;
                 missed((Qualifier::NONE, at));
+                reads(Qualifier::NONE);
                 line.push_alone(series, at, value);
             }
         });
@@ -271,7 +319,7 @@ impl Board {
             }
             self.near.has_name(text, &metric.name);
         }
-        no_value
+        (no_value, read)
     }
 }
 

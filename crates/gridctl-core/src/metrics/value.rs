@@ -103,11 +103,14 @@ fn goes_on_as_list(rest: &str) -> bool {
     let mut rest = rest;
     let mut has_more = false;
     loop {
-        let next = rest.trim_start_matches(|c| is_blank(c) || matches!(c, ',' | ';'));
+        let next = rest.trim_start_matches(|c| is_blank(c) || matches!(c, ',' | ';' | '|'));
         if next.is_empty() {
             return has_more;
         }
+        // Behind a bar, a whole number may be in a column of another name.
+        let is_in_column = rest[..rest.len() - next.len()].contains('|');
         match number_prefix(next) {
+            Some((_, end)) if is_in_column && !next[..end].contains('.') => return false,
             Some((_, end)) if next.len() < rest.len() => rest = &next[end..],
             _ => return false,
         }
@@ -132,6 +135,26 @@ pub(super) fn whole_value(text: &str) -> Value {
             None => Value::Prose,
         },
     }
+}
+
+/// What a pattern caught: as [`whole_value`] has it, and a fraction is a number, for who caught both of its
+/// parts wants that: `(\d+/\d+)`.
+pub(super) fn caught_value(text: &str) -> Value {
+    match whole_value(text) {
+        Value::Unreadable => fraction(text).map_or(Value::Unreadable, Value::Number),
+        value => value,
+    }
+}
+
+/// The whole of `text` as one whole number of another, which is not smaller: `9123/10000`.
+pub(super) fn fraction(text: &str) -> Option<f64> {
+    let (part, whole) = text.trim_matches(is_blank).split_once('/')?;
+    let number = |text: &str| {
+        let is_whole = (1..=15).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<f64>().ok().filter(|_| is_whole)
+    };
+    let (part, whole) = (number(part)?, number(whole)?);
+    (whole > 0.0 && part <= whole).then_some(part / whole)
 }
 
 /// `text` as a number, the whole of it.

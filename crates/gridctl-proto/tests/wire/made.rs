@@ -77,6 +77,7 @@ pub(crate) fn report() -> impl Strategy<Value = Report> {
                 metric: "loss".to_owned(),
                 value: MetricValue(0.25),
                 line: "loss 1 2".to_owned(),
+                pattern: facts.1.2.then(|| r"loss\s+(\S+)".to_owned()),
             },
             Doubt::Qualified {
                 metric: "loss".to_owned(),

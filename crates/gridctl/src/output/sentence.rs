@@ -193,12 +193,18 @@ pub(crate) fn doubt(doubt: &Doubt) -> String {
             number::plain(other_value.0),
             way(*other)
         ),
-        Doubt::Unread { metric, value, line } => format!(
-            "`{}` was read as {}, and the line `{}` was not read: give a `regex` if that is the one",
-            sanitise::line(metric),
-            number::plain(value.0),
-            sanitise::line(line)
-        ),
+        Doubt::Unread { metric, value, line, pattern } => {
+            let remedy = pattern.as_ref().map_or_else(
+                || "give a `regex` if that is the one".to_owned(),
+                |pattern| format!("to read it: `regex: '{}'` under that metric", sanitise::line(pattern)),
+            );
+            format!(
+                "`{}` was read as {}, and the line `{}` was not read; {remedy}",
+                sanitise::line(metric),
+                number::plain(value.0),
+                sanitise::line(line)
+            )
+        }
         Doubt::Qualified { metric, value, taken, other } => {
             let value = number::plain(value.0);
             let instead = other

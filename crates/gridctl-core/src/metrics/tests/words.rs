@@ -304,7 +304,7 @@ fn prose_shares_and_names_in_other_words_get_advice_that_reads_them() {
         ("accuracy -> 0.67\n", 0.67),
         ("The accuracy is 0.52\n", 0.52),
         ("accuracy tensor(0.5)\n", 0.5),
-        ("Test set: loss: 0.3, accuracy: 6759/10000 (68%)\n", 68.0),
+        ("Test set: loss: 0.3, accuracy: 6759/10000 (68%)\n", 0.6759),
         ("Accuracy of the network on the 10000 test images: 54 %\n", 54.0),
         ("Accuracy on val images: 0.8\nAccuracy on train images: 0.99\n", 0.8),
         ("PR-AUC = 0.7\nthe Accuracy score = 0.8\n", 0.8),
