@@ -247,6 +247,8 @@ impl Tally {
         self.failures = self.failures.saturating_add(1);
         let is_final = match end.class {
             Class::Failed => self.repeats_error(end.error) || end.fatal,
+            // What it prints is a matter of the program: a third try would print the same.
+            Class::NoMetric => self.repeats_error(Some(Class::NoMetric.as_str())) || end.fatal,
             Class::Timeout => !end.checkpoint_moved,
             _ => end.fatal,
         };
@@ -438,7 +440,8 @@ mod tests {
             ("first failure", vec![end(Class::Failed)], wait(1_000)),
             ("second failure", vec![end(Class::Failed); 2], wait(2_000)),
             ("third failure", vec![end(Class::Failed); 3], done(TrialState::Failed)),
-            ("no metric thrice", vec![end(Class::NoMetric); 3], done(TrialState::Failed)),
+            ("no metric", vec![end(Class::NoMetric)], wait(1_000)),
+            ("no metric twice", vec![end(Class::NoMetric); 2], done(TrialState::Failed)),
             ("out of memory thrice", vec![end(Class::Oom); 3], done(TrialState::Failed)),
             (
                 "one budget for four classes",

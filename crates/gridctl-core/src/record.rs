@@ -227,6 +227,22 @@ impl Channel {
     pub const ALL: [Self; 4] = [Self::File, Self::Protocol, Self::Stdout, Self::Stderr];
 }
 
+impl Doubt {
+    /// The same, with what was printed as `mask` leaves it.
+    #[must_use]
+    pub fn masked(self, mask: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Unread { metric, value, line, pattern } => {
+                Self::Unread { metric, value, line: mask(&line), pattern: pattern.map(|it| mask(&it)) }
+            }
+            Self::Qualified { metric, value, taken, other } => {
+                Self::Qualified { metric, value, taken: mask(&taken), other: other.map(|it| mask(&it)) }
+            }
+            doubt @ (Self::Differs { .. } | Self::OneOfSeveral { .. } | Self::Cut { .. }) => doubt,
+        }
+    }
+}
+
 /// Why a number may not be the one that was meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

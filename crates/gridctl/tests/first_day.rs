@@ -165,6 +165,10 @@ fn a_trial_runs_once_more_with_other_values_and_its_sweep_stays_as_it_is() {
     let before = lab.state();
     let again = lab.run(&["rerun", "best", "--seed", "7", "--set", "x=4"]);
     assert!(again.code == Some(0) && again.stdout.ends_with("s=16\n"), "{again:?}");
+    let differs = "`s` is 16 here, and 12 in the sweep, with other parameters or another seed";
+    assert!(again.stderr.contains(differs), "{again:?}");
+    let same = lab.run(&["rerun", "best", "--dir", "same"]);
+    assert!(same.stderr.contains("`s` is 12, as in the sweep"), "{same:?}");
     let dir = fs::read_dir(lab.path()).unwrap().flatten().map(|it| it.path());
     let dir = dir.into_iter().find(|path| path.to_string_lossy().ends_with("-again")).unwrap();
     assert_eq!(fs::read_to_string(dir.join("output/model.txt")).unwrap(), "7 4\n");

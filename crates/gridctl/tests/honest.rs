@@ -84,6 +84,23 @@ fn a_declared_metric_that_no_trial_printed_is_named() {
 }
 
 #[test]
+fn a_later_line_in_another_form_is_named_by_run_and_by_check() {
+    let lab = Lab::new();
+    let sweep = "metric: {name: accuracy, goal: maximize}\nparameters: {x: {values: [1, 2]}}\n";
+    lab.write("train.sh", "echo accuracy: 0.$HP_X\necho Accuracy: 0.8\n");
+    lab.write("log.txt", "accuracy: 0.1\nAccuracy: 0.8\nF1 = 0.5\n");
+    lab.write("p.yaml", format!("command: [sh, train.sh]\n{sweep}"));
+    let ran = lab.run(&["run", "p.yaml", "-q"]);
+    let note = "`accuracy` was read as 0.";
+    let line = "and the line `Accuracy: 0.8` was not read; to read it: `regex: '";
+    assert!(ran.stderr.contains(note) && ran.stderr.contains(line), "{}", ran.stderr);
+    lab.write("p.yaml", format!("command: [sh, train.sh]\n{sweep}metrics: [f1]\n"));
+    let checked = lab.run(&["check", "p.yaml", "--log", "log.txt"]).stdout;
+    assert!(checked.contains(line), "{checked}");
+    assert!(checked.contains("note: `f1` is not in log.txt: saw `F1`"), "{checked}");
+}
+
+#[test]
 fn what_waits_to_be_tried_again_is_said() {
     let lab = Lab::new();
     lab.write("w.yaml", "command: [sh, -c, 'exit 75']\nparameters: {x: {values: [1, 2]}}\n");

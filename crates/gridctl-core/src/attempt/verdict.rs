@@ -18,6 +18,8 @@ pub enum Verdict {
     SameErrorTwice,
     /// An exit code that the file calls fatal, or an end that no other try changes.
     NoRetryHelps,
+    /// The second end in a row without its metric.
+    NoMetricTwice,
     /// Over its time, with nothing that a further try could begin from.
     NoCheckpoint,
     /// So many failures: one more than may be tried again.
@@ -43,6 +45,9 @@ pub fn verdict<'a>(reports: impl IntoIterator<Item = &'a Report>, retry: &Retry)
             (Next::Done(_), Class::Cancelled, _) => Verdict::Cancelled,
             (Next::Done(_), Class::Failed, _) if before != 0 && before == tally.last_error => {
                 Verdict::SameErrorTwice
+            }
+            (Next::Done(_), Class::NoMetric, _) if before != 0 && before == tally.last_error => {
+                Verdict::NoMetricTwice
             }
             (Next::Done(_), Class::Timeout, _) if !end.checkpoint_moved => Verdict::NoCheckpoint,
             (Next::Done(_), _, Some(Budget::Failures)) if end.fatal => Verdict::NoRetryHelps,
@@ -74,6 +79,8 @@ mod tests {
             (vec![failed("a"), failed("a")], Verdict::SameErrorTwice),
             (vec![failed("a"), failed("b"), failed("c")], Verdict::FailuresSpent(3)),
             (vec![failed("a"), report(Class::Lost, ""), failed("a")], Verdict::SameErrorTwice),
+            (vec![report(Class::NoMetric, "")], Verdict::TriedAgain),
+            (vec![report(Class::NoMetric, ""), report(Class::NoMetric, "")], Verdict::NoMetricTwice),
             (vec![fatal(Class::Failed)], Verdict::NoRetryHelps),
             (vec![fatal(Class::Oom)], Verdict::NoRetryHelps),
             (vec![report(Class::Timeout, "x")], Verdict::NoCheckpoint),

@@ -7,7 +7,9 @@ use std::sync::{Arc, LazyLock};
 use memchr::memmem::Finder;
 
 use super::qualifier;
-use super::value::{Value, as_step, ends_step, is_blank, is_cell, is_cjk, number_prefix, value_at};
+use super::value::{
+    Value, as_step, ends_step, is_blank, is_cell, is_cjk, is_percentage, number_prefix, value_at,
+};
 
 /// The longest line that is read; a longer one is cut there, which is said.
 pub(super) const MAX_LINE: usize = 1 << 20;
@@ -254,7 +256,7 @@ fn value_of<'a>(rest: &'a str, shown: &'a str) -> Option<Found<'a>> {
     let said = BETWEEN.iter().find_map(|word| bare.strip_prefix(word)).unwrap_or(bare);
     let said = said.trim_start_matches(is_blank);
     let is_wrapped = said.starts_with(char::is_alphabetic) && matches!(value_at(said), Value::Number(_));
-    let is_number = bare.len() < rest.len() && (is_cell(said) || is_wrapped);
+    let is_number = bare.len() < rest.len() && (is_cell(said) || is_percentage(said) || is_wrapped);
     is_number.then_some(Found::NoSeparator(shown))
 }
 

@@ -244,8 +244,8 @@ impl NearMisses {
                 && !part(bytes.get(at + length))
         });
         let Some(at) = found.filter(|at| line.is_char_boundary(*at)) else { return };
-        let words =
-            line[..line.floor_char_boundary(at + length + MAX_SHOWN)].split(|c: char| !c.is_alphanumeric());
+        let words = line[..line.floor_char_boundary(at + length + MAX_SHOWN)]
+            .split(|c: char| !c.is_alphanumeric() && c != '_');
         if words.filter_map(Qualifier::of).any(|said| said.rank() >= TRAINING) {
             // A pattern for it would be taken for one of the result.
             return;
@@ -358,7 +358,8 @@ impl NearMisses {
 
     fn names(&self, objective: &str, out: &mut Vec<String>) {
         let mut seen: Vec<&(String, f64)> = self.seen.iter().collect();
-        seen.sort_by(|a, b| b.1.total_cmp(&a.1));
+        seen.sort_by(|a, b| of_training(&a.0).cmp(&of_training(&b.0)).then(b.1.total_cmp(&a.1)));
+        seen.sort_by_key(|(_, likeness)| *likeness < SIMILAR);
         let list = |names: &[&(String, f64)]| {
             names.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
         };
@@ -372,6 +373,17 @@ impl NearMisses {
         } else if !seen.is_empty() {
             out.push(format!("saw numbers for {}, none for `{objective}`", list(&seen[..seen.len().min(5)])));
         }
+    }
+}
+
+/// How little a name is of a result, as far as its parts say: validation first, training last.
+fn of_training(name: &str) -> u8 {
+    let parts = name.split(|c: char| !c.is_alphanumeric());
+    let said = parts.filter_map(Qualifier::of).max_by_key(|said| said.rank());
+    match said {
+        Some(said) if said.rank() >= TRAINING => 2,
+        Some(said) if !said.is_validation() => 1,
+        _ => 0,
     }
 }
 

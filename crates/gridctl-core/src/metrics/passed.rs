@@ -254,7 +254,7 @@ impl Passed {
         let is_count = self.number.may_count && value.fract() != 0.0;
         let pattern = self.advice.pattern().map(str::to_owned);
         let metric = series.name.to_string();
-        (!is_count && !self.number.repeats(value)).then(|| Doubt::Unread {
+        (!is_count && !self.number.repeats(value)).then_some(Doubt::Unread {
             metric,
             value: MetricValue(value),
             line: self.text,

@@ -64,7 +64,7 @@ pub(super) fn value_at(text: &str) -> Value {
             Ending::Whole => Value::Number(value),
             Ending::Label => Value::Label,
             // `nan%`: of whatever it is a share, it diverged.
-            Ending::Broken if value.is_nan() && is_percentage(&text[end..]) => Value::Number(value),
+            Ending::Broken if value.is_nan() && begins_with_percent(&text[end..]) => Value::Number(value),
             Ending::Broken if value.is_nan() && !begins_like_number(text) => Value::Prose,
             Ending::Broken => Value::Unreadable,
         };
@@ -118,7 +118,12 @@ fn goes_on_as_list(rest: &str) -> bool {
     }
 }
 
-fn is_percentage(rest: &str) -> bool {
+/// Whether `text` begins with a percentage.
+pub(super) fn is_percentage(text: &str) -> bool {
+    number_prefix(text).is_some_and(|(_, end)| begins_with_percent(&text[end..]))
+}
+
+fn begins_with_percent(rest: &str) -> bool {
     rest.trim_start_matches(is_blank).starts_with(['%', '‰', '％'])
 }
 

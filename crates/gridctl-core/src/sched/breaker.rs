@@ -26,7 +26,7 @@ pub(super) struct Breaker {
     succeeded: bool,
     /// The trials that were granted first: many that fail fast do not outvote those of them that still run.
     first: Vec<u64>,
-    /// Those of them that failed fast while none has succeeded.
+    /// Those of them that failed fast, or without the metric, while none has succeeded.
     failed: BTreeSet<u64>,
     hosts: BTreeSet<String>,
     settled: u32,
@@ -38,6 +38,11 @@ impl Breaker {
     pub(super) fn overrule(&mut self, has_succeeded: bool) {
         let disarmed = self.disarmed || self.succeeded || has_succeeded;
         *self = Self { disarmed, ..Self::default() };
+    }
+
+    /// Whether nothing has succeeded so far, so that the first trials say most of all.
+    pub(super) fn is_undecided(&self) -> bool {
+        !self.disarmed && !self.succeeded
     }
 
     /// A trial is granted.
@@ -56,7 +61,7 @@ impl Breaker {
             self.succeeded = true;
             self.failed.clear();
             self.hosts.clear();
-        } else if !self.succeeded && end.fast && matches!(end.class, Class::NoMetric | Class::Failed) {
+        } else if !self.succeeded && end.is_the_programs() {
             if self.first.contains(&pos) {
                 self.failed.insert(pos);
             }
@@ -85,6 +90,14 @@ pub(super) struct End<'a> {
     pub(super) fast: bool,
     pub(super) host: &'a str,
     pub(super) settled: Option<TrialState>,
+}
+
+impl End<'_> {
+    /// Whether the program seems to be at fault, whatever the parameters: without its metric however long
+    /// that took.
+    fn is_the_programs(&self) -> bool {
+        self.class == Class::NoMetric || self.fast && self.class == Class::Failed
+    }
 }
 
 /// Watches one worker.

@@ -200,6 +200,9 @@ impl Core {
 /// From SIGTERM to SIGKILL on a machine that is drained because it fails whatever it is given.
 const DRAIN_BROKEN_MS: u64 = 10_000;
 
+/// A trial that ended without its metric waits so long at least while no trial has succeeded.
+const NO_METRIC_WAIT_MS: u64 = 10_000;
+
 /// The event of an attempt's end.
 pub(super) fn ended((sweep, pos): (SweepId, u64), report: &Report, next: Next) -> Event {
     let has_succeeded = report.class == Class::Succeeded;
@@ -231,7 +234,14 @@ pub(super) fn follow(sweep: &Sweep, pos: u64, lease: &Lease, report: &Report) ->
         attempt::Next::Front => Next::Again { tally, delay_ms: 0, avoid },
         attempt::Next::Backoff { base_ms } => {
             let seed = lease.token.lease.0 ^ u64::from(lease.token.epoch.0) << 40;
-            Next::Again { tally, delay_ms: attempt::full_jitter(base_ms, seed), avoid }
+            let delay_ms = attempt::full_jitter(base_ms, seed);
+            // Where none has printed the metric yet, others are tried first.
+            let waits = report.class == Class::NoMetric && sweep.breaker.is_undecided();
+            Next::Again {
+                tally,
+                delay_ms: if waits { delay_ms.max(NO_METRIC_WAIT_MS) } else { delay_ms },
+                avoid,
+            }
         }
     }
 }

@@ -52,7 +52,7 @@ pub enum PauseReason {
     NoFitMachine,
     /// The results volume could not be written for long: what was finished is kept where it is.
     ResultsFull,
-    /// The master: the first trials failed within seconds, and none has succeeded.
+    /// The master: the first trials failed within seconds or without their metric, and none has succeeded.
     FirstTrialsFailed {
         /// So many trials.
         failed: u32,

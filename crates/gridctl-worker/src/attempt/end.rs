@@ -266,7 +266,7 @@ fn report(start: &worker::AttemptStart, log: &Log, seen: EndEvidence) -> Report 
         log: not_started.clone().unwrap_or(log_text),
         error: not_started.or(error),
         near_misses: near_misses.map(|miss| mask(miss)).collect(),
-        doubts: outcome.doubts,
+        doubts: outcome.doubts.into_iter().map(|doubt| doubt.masked(mask)).collect(),
         started_unix_ms: 0,
         duration_ms: 0,
         cpu_ms: gone.cpu_ms,

@@ -3,13 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write as _};
 use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use gridctl_core::launch::{BaseEnv, secret_names};
+use gridctl_core::metrics::{self, Extractor, FileReader, Patterns, Stream};
 use gridctl_core::protocol::FrozenSweep;
+use gridctl_core::record::MetricValue;
 use gridctl_core::spec;
 use gridctl_core::value::{Params, Value};
 use gridctl_core::view::TrialDetails;
@@ -18,7 +22,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::cli::RerunArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::input::reason;
-use crate::output::{self, number, sanitise};
+use crate::output::{self, number, sanitise, sentence};
 use crate::settings::Settings;
 use crate::source::{DataSource, fold, target};
 use crate::submit::preview::{self, Again, Preview};
@@ -60,17 +64,108 @@ pub(crate) fn rerun(args: &RerunArgs, settings: &Settings) -> Outcome {
     }
     let mut command = Command::new(program);
     command.args(words).env_clear().envs(env).current_dir(frozen.sources.start_dir());
-    let status = command.status().map_err(|error| {
+    let (status, found) = follow(command, &frozen, &scratch).map_err(|error| {
         Failure::error("rerun", format!("cannot start {}: {}", sanitise::short(program, 80), reason(&error)))
     })?;
     output::say(format_args!(
         "what it left is in {}",
         sanitise::line(&scratch.join("output").display().to_string())
     ));
-    if status.success() {
-        return Ok(Exit::Ok);
+    if !status.success() {
+        return Err(Failure::error("rerun", format!("the program ended with {status}")));
     }
-    Err(Failure::error("rerun", format!("the program ended with {status}")))
+    let is_same = args.set.is_empty() && args.seed.is_none_or(|seed| seed == u64::from(trial.repeat));
+    if let (Some(objective), Some(found)) = (&frozen.spec.objective, found) {
+        say_compared(&objective.metric.name, (found.objective, trial.objective), is_same);
+        found.doubts.iter().for_each(|doubt| output::say(format_args!("note: {}", sentence::doubt(doubt))));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Says whether the number is that of the sweep.
+fn say_compared(metric: &str, (here, there): (Option<f64>, Option<MetricValue>), is_same: bool) {
+    let metric = sanitise::line(metric);
+    let Some(here) = here else {
+        output::say(format_args!("`{metric}` was not found in what it printed"));
+        return;
+    };
+    let shown = number::plain(here);
+    match there {
+        None => {
+            output::say(format_args!("`{metric}` is {shown} here, and the sweep has none for this trial"))
+        }
+        Some(there) if there == MetricValue(here) => {
+            output::say(format_args!("`{metric}` is {shown}, as in the sweep"));
+        }
+        Some(there) => {
+            let there = number::plain(there.0);
+            let why = if is_same {
+                ": the same parameters did not give the same number again"
+            } else {
+                ", with other parameters or another seed"
+            };
+            output::say(format_args!("`{metric}` is {shown} here, and {there} in the sweep{why}"));
+        }
+    }
+}
+
+/// What is still to come of a program's output once it has ended: a process that it left behind may hold it open.
+const REST_WITHIN: Duration = Duration::from_secs(2);
+
+/// Starts the command, passes on what it prints, and waits for its end; also what its metrics are.
+fn follow(
+    mut command: Command,
+    frozen: &FrozenSweep,
+    scratch: &Path,
+) -> std::io::Result<(ExitStatus, Option<metrics::Outcome>)> {
+    let Some(patterns) = Patterns::new(&frozen.spec).ok().map(Arc::new) else {
+        return Ok((command.status()?, None));
+    };
+    let file = scratch.join("metrics.jsonl");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let extractor = Arc::new(Mutex::new(Some(Extractor::new(Arc::clone(&patterns)))));
+    let (done, ended) = mpsc::channel();
+    let out = child.stdout.take().map(|pipe| (Stream::Stdout, Box::new(pipe) as Box<dyn Read + Send>));
+    let err = child.stderr.take().map(|pipe| (Stream::Stderr, Box::new(pipe) as Box<dyn Read + Send>));
+    let pipes: Vec<_> = out.into_iter().chain(err).collect();
+    let count = pipes.len();
+    for (stream, pipe) in pipes {
+        let (extractor, done, file) = (Arc::clone(&extractor), done.clone(), file.clone());
+        std::thread::spawn(move || {
+            pass_on(stream, pipe, (&extractor, &file));
+            let _ = done.send(());
+        });
+    }
+    let status = child.wait()?;
+    for _ in 0..count {
+        if ended.recv_timeout(REST_WITHIN).is_err() {
+            break;
+        }
+    }
+    let extractor = extractor.lock().ok().and_then(|mut extractor| extractor.take());
+    let mut reader = FileReader::new(patterns);
+    if let Ok(text) = fs::read(&file) {
+        reader.feed(&text);
+    }
+    Ok((status, extractor.map(|extractor| extractor.finish(reader))))
+}
+
+/// Passes on what comes by a pipe, and reads metrics in it, up to its end.
+fn pass_on(stream: Stream, mut pipe: impl Read, (extractor, file): (&Mutex<Option<Extractor>>, &Path)) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(read @ 1..) = pipe.read(&mut buffer) {
+        let bytes = &buffer[..read];
+        // A reader that went away does not end the program.
+        let _ = match stream {
+            Stream::Stdout => std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()),
+            Stream::Stderr => std::io::stderr().write_all(bytes),
+        };
+        if let Ok(mut extractor) = extractor.lock()
+            && let Some(extractor) = extractor.as_mut()
+        {
+            extractor.feed(stream, bytes, &|| fs::metadata(file).map_or(0, |meta| meta.len()));
+        }
+    }
 }
 
 /// The parameters with those changed that `set` names.

@@ -14,7 +14,9 @@ use gridctl_core::points::{Count, Points};
 use gridctl_core::protocol::FrozenSweep;
 use gridctl_core::record::Channel;
 use gridctl_core::secrets::MASK;
-use gridctl_core::spec::{AxisValues, Diagnostic, NO_COUNT, Repeats, Severity};
+use gridctl_core::spec::{
+    AxisValues, Diagnostic, Goal, MetricSpec, NO_COUNT, Objective, Repeats, Severity, SweepSpec,
+};
 use serde_json::{Value as Json, json};
 
 use crate::cli::CheckArgs;
@@ -403,6 +405,13 @@ fn show_log(path: &Path, checked: &CheckedFile, format: TextOrJson) -> Outcome {
         for doubt in &found.doubts {
             output::text(&format!("note: {}\n", sentence::doubt(doubt)))?;
         }
+        for metric in
+            spec.metrics.iter().filter(|metric| !found.seen.iter().any(|seen| seen.name == metric.name))
+        {
+            let why = why_unseen(path, spec, metric)?.join("; ");
+            let name = sanitise::line(&metric.name);
+            output::text(&format!("note: `{name}` is not in {shown}: {}\n", sanitise::line(&why)))?;
+        }
     }
     match &spec.objective {
         Some(objective) if found.objective.is_none() => {
@@ -414,6 +423,19 @@ fn show_log(path: &Path, checked: &CheckedFile, format: TextOrJson) -> Outcome {
         }
         _ => Ok(Exit::Ok),
     }
+}
+
+/// What came close to a metric that a log does not have.
+fn why_unseen(path: &Path, spec: &SweepSpec, metric: &MetricSpec) -> Result<Vec<String>, Failure> {
+    let goal = spec.objective.as_ref().map_or(Goal::Maximize, |objective| objective.goal);
+    let objective = Some(Objective { metric: metric.clone(), goal, target: None });
+    let alone = SweepSpec { objective, metrics: Vec::new(), ..spec.clone() };
+    let patterns =
+        Patterns::new(&alone).map_err(|error| Failure::usage("sweep::metric", error.to_string()))?;
+    let mut extractor = Extractor::new(Arc::new(patterns));
+    read_log(path, &mut |chunk| extractor.feed(Stream::Stdout, chunk, &|| 0))?;
+    let file = FileReader::new(Arc::clone(extractor.patterns()));
+    Ok(extractor.finish(file).near_misses)
 }
 
 /// How often a metric was seen in a log, in which form, and where last.

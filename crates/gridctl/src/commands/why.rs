@@ -89,6 +89,9 @@ fn because(state: TrialState, now: &[&Record], retry: &Retry) -> Option<String> 
         Verdict::SameErrorTwice => {
             "the same error twice: a further try was not made, since it would end alike".to_owned()
         }
+        Verdict::NoMetricTwice => {
+            "twice without its metric: a further try was not made, since it would print the same".to_owned()
+        }
         Verdict::NoRetryHelps if last.report.class == Class::Oom => {
             "it was not tried again: the GPU's memory is too small for it, whenever it is tried".to_owned()
         }

@@ -44,7 +44,7 @@ pub(crate) fn pause(reason: PauseReason) -> String {
                 .to_owned()
         }
         PauseReason::FirstTrialsFailed { failed } => {
-            format!("the first {failed} trials failed within seconds and none has succeeded")
+            format!("the first {failed} trials failed and none has succeeded")
         }
         PauseReason::MostTrialsFailed { failed, of } => {
             format!("{failed} of the first {of} trials failed")

@@ -124,6 +124,8 @@ fn without_a_value_a_line_in_another_form_is_named_too() {
         ("accuracy: 9123/10000 (91%)\n", 0.9123),
         ("accuracy: 9100/10000 (91%)\n", 91.0),
         ("accuracy: 9123/10000\n", 0.9123),
+        ("epoch 3/3 | train_loss 0.3 | accuracy 80.5%\n", 80.5),
+        ("epoch 3/3 | train_loss 0.3 | accuracy is 0.8\n", 0.8),
     ] {
         let missed = outcome_of(&patterns(Some(metric("accuracy")), vec![]), output, "");
         assert_eq!(missed.objective, None, "{output}");

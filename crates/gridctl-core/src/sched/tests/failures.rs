@@ -18,7 +18,6 @@ fn each_end_counts_against_the_one_budget_of_its_class() {
     let failed = Tally { failures: 1, ..none };
     let lost = Tally { lost: 1, ..none };
     let cases = [
-        (Class::NoMetric, failed),
         (Class::Failed, failed),
         (Class::Oom, failed),
         (Class::Released, Tally { released: 1, ..none }),
@@ -43,7 +42,7 @@ fn attempts_are_finite_whatever_ends_them() {
     // Promise 21.
     let cases = [
         (Class::Failed, 3, TrialState::Failed),
-        (Class::NoMetric, 3, TrialState::Failed),
+        (Class::NoMetric, 2, TrialState::Failed),
         (Class::Released, u32::from(MAX_RELEASED) + 1, TrialState::Failed),
         (Class::Drained, u32::from(MAX_LOST) + 1, TrialState::Quarantined),
         (Class::WorkerFault, u32::from(MAX_LOST) + 1, TrialState::Quarantined),
@@ -143,7 +142,8 @@ fn after_a_counted_failure_another_machine_is_preferred_where_there_is_one() {
             conns.push(world.join(2, host, slots));
         }
         world.report(conn, ended(&grant, class));
-        world.pass(1_000, &conns);
+        // Without a success so far, a trial without its metric waits longer.
+        world.pass(if class == Class::NoMetric { 10_000 } else { 1_000 }, &conns);
         let holder = world.trial(sweep, 0).lease().map(|lease| lease.worker);
         assert_eq!(holder, Some(worker(expected)), "{name}");
     }
@@ -154,7 +154,7 @@ fn a_sweep_whose_first_trials_all_fail_at_once_is_paused() {
     // Promise 22: three distinct trials, on two machines where there are two.
     type Row = (&'static str, &'static [&'static str], fn(&Grant) -> Report, usize, SweepState);
     let fast: fn(&Grant) -> Report = |grant| at_once(grant, Class::Failed);
-    let cases: [Row; 8] = [
+    let cases: [Row; 9] = [
         ("three on the only machine", &["host-1"], fast, 3, SweepState::Paused),
         ("two are no proof", &["host-1"], fast, 2, SweepState::Running),
         ("three on two machines", &["host-1", "host-2"], fast, 3, SweepState::Paused),
@@ -162,6 +162,13 @@ fn a_sweep_whose_first_trials_all_fail_at_once_is_paused() {
             "no metric in an instant",
             &["host-1"],
             |grant| at_once(grant, Class::NoMetric),
+            3,
+            SweepState::Paused,
+        ),
+        (
+            "no metric after a while",
+            &["host-1"],
+            |grant| ended(grant, Class::NoMetric),
             3,
             SweepState::Paused,
         ),

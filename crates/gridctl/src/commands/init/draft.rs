@@ -72,6 +72,8 @@ pub(super) struct Draft {
     pub(super) axes: Vec<String>,
     /// The metric was not found in the program, and is a guess.
     pub(super) guessed: bool,
+    /// The program seems to print the metric in a form that a pattern has to read.
+    pub(super) in_other_form: Option<String>,
 }
 
 /// Drafts a sweep; `None` if no option could be an axis.
@@ -94,8 +96,12 @@ pub(super) fn of(program: &Program<'_>) -> Option<Draft> {
     if axes.is_empty() {
         return None;
     }
-    let (metric, more_is_better) = printed(program.texts).unwrap_or(("loss", false));
-    let guessed = printed(program.texts).is_none();
+    let found = printed(program.texts);
+    let in_other_form = if found.is_none() { in_other_form(program.texts) } else { None };
+    let guessed = found.is_none() && in_other_form.is_none();
+    let (metric, more_is_better) =
+        found.or(in_other_form.clone()).unwrap_or_else(|| ("loss".to_owned(), false));
+    let in_other_form = in_other_form.map(|(name, _)| name);
     let words: Vec<String> = program.command.iter().map(|word| quoted(word)).collect();
     let flags = options.iter().any(|option| option.is_flag);
     let arguments = match (program.help.is_hydra, dashed, flags) {
@@ -111,13 +117,7 @@ pub(super) fn of(program: &Program<'_>) -> Option<Draft> {
          on after Ctrl-C\n",
     );
     let _ = writeln!(text, "command: [{}, \"{arguments}\"]", words.join(", "));
-    let goal = if more_is_better { "maximize" } else { "minimize" };
-    let why = if guessed {
-        "a guess: write what the program prints, as in loss=0.1"
-    } else {
-        "printed by the program"
-    };
-    let _ = writeln!(text, "metric: {{name: {metric}, goal: {goal}}}   # {why}");
+    metric_lines(&mut text, (&metric, more_is_better), guessed, in_other_form.is_some());
     text.push_str("parameters:\n");
     for at in &order {
         if let (name, Some(values)) = &lines[*at] {
@@ -137,7 +137,30 @@ pub(super) fn of(program: &Program<'_>) -> Option<Draft> {
         let line = values.as_ref().map_or_else(unknown, |values| values.line.clone());
         let _ = writeln!(text, "  # {}: {line}", quoted(name));
     }
-    Some(Draft { text, axes, guessed })
+    Some(Draft { text, axes, guessed, in_other_form })
+}
+
+/// What a draft says of its metric.
+fn metric_lines(
+    text: &mut String,
+    (metric, more_is_better): (&str, bool),
+    guessed: bool,
+    in_other_form: bool,
+) {
+    let goal = if more_is_better { "maximize" } else { "minimize" };
+    let why = if guessed {
+        "a guess: write what the program prints, as in loss=0.1"
+    } else if in_other_form {
+        "named by the program, printed in another form: see below"
+    } else {
+        "printed by the program"
+    };
+    let _ = writeln!(text, "metric: {{name: {}, goal: {goal}}}   # {why}", quoted(metric));
+    if in_other_form {
+        text.push_str(
+            "# Save what the program prints, and `gridctl check FILE --log OUTPUT.txt` says the `regex` that reads it.\n",
+        );
+    }
 }
 
 /// The values of an option, and how soon one searches over it.
@@ -251,21 +274,56 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// The likeliest metric that a text of the program prints.
-fn printed(texts: &[String]) -> Option<(&'static str, bool)> {
-    let joins = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-    let prints = |text: &String, name: &str| {
-        text.match_indices(name).any(|(at, _)| {
-            let rest = &text[at + name.len()..];
-            let line = text[..at].rsplit('\n').next().unwrap_or_default();
-            let is_label = rest.starts_with([':', '=']) || rest.starts_with(" = ") || rest.starts_with(" {");
-            is_label
-                && !text[..at].ends_with(joins)
-                && line.contains(['"', '\''])
-                && !line.trim_start().starts_with('#')
+/// Parts of lines that print something.
+const TELLING: [&str; 6] = ["print", "log", "write", "echo", "puts", "cat("];
+
+/// The likeliest metric that a text of the program prints, in its own letters, and whether more is better.
+fn printed(texts: &[String]) -> Option<(String, bool)> {
+    let is_label =
+        |rest: &str| rest.starts_with([':', '=']) || rest.starts_with(" = ") || rest.starts_with(" {");
+    METRICS.into_iter().find_map(|(name, more)| Some((named(texts, name, &is_label, &[""])?, more)))
+}
+
+/// The same of one that stands in a text with other words behind it: `print("accuracy is", accuracy)`.
+fn in_other_form(texts: &[String]) -> Option<(String, bool)> {
+    let is_word =
+        |rest: &str| !rest.starts_with(joins) && !rest.starts_with(['"', '\'', '(', '[', ',', '/', '-']);
+    let is_last = |rest: &str| rest.starts_with(['"', '\'']) && rest[1..].trim_start().starts_with(',');
+    let is_told = |rest: &str| is_word(rest) || is_last(rest);
+    METRICS.into_iter().find_map(|(name, more)| Some((named(texts, name, &is_told, &TELLING)?, more)))
+}
+
+fn joins(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-')
+}
+
+/// The name as a line of a text has it within quotes, in whatever letters, if `fits` says so of what
+/// stands behind it, and its line has one of the words `telling`; one of training only if there is no
+/// other.
+fn named(texts: &[String], name: &str, fits: &dyn Fn(&str) -> bool, telling: &[&str]) -> Option<String> {
+    let says = |line: &str| {
+        let lower = line.to_ascii_lowercase();
+        let is_told = telling.iter().any(|word| lower.contains(word));
+        is_told && lower.contains(['"', '\'']) && !lower.trim_start().starts_with('#')
+    };
+    let in_line = |line: &str| {
+        let lower = line.to_ascii_lowercase();
+        lower.match_indices(name).find_map(|(at, _)| {
+            let (before, behind) = (&line[..at], &line[at + name.len()..]);
+            let quoted = before.contains(['"', '\'']);
+            // `val/rmse` is a name of its own.
+            let from = before.len()
+                - before.chars().rev().take_while(|c| joins(*c)).map(char::len_utf8).sum::<usize>();
+            let whole = &line[from..at + name.len()];
+            let is_whole = from == at || whole.contains('/') && !whole.starts_with('/');
+            (quoted && is_whole && fits(behind)).then(|| whole.to_owned())
         })
     };
-    METRICS.into_iter().find(|(name, _)| texts.iter().any(|text| prints(text, name)))
+    let of_training = |name: &String| name.to_ascii_lowercase().contains("train");
+    let found = texts.iter().flat_map(|text| text.lines()).filter(|line| says(line)).filter_map(in_line);
+    let mut found: Vec<String> = found.collect();
+    found.sort_by_key(|found| (of_training(found), !found.to_ascii_lowercase().contains("val")));
+    found.into_iter().next()
 }
 
 #[cfg(test)]
@@ -333,6 +391,23 @@ mod tests {
         ] {
             let drafted = draft(&format!("  --lr LR (default: 0.1)\n  {scale}\n"), "");
             assert!(drafted.text.contains(line), "{scale}: {}", drafted.text);
+            reads_back(&drafted);
+        }
+    }
+
+    #[test]
+    fn the_metric_is_named_as_the_program_prints_it_and_another_form_is_pointed_out() {
+        for (text, name, in_other_form) in [
+            ("print(f'Accuracy: {a}')", "Accuracy", false),
+            ("print(f'train/rmse: {a}')\nprint(f'val/rmse: {b}')", "val/rmse", false),
+            ("print(f'train/rmse: {a}')", "train/rmse", false),
+            ("logging.info('Accuracy of the model is %.2f', a)", "Accuracy", true),
+            ("print('final accuracy', a)", "accuracy", true),
+            ("model = load('accuracy.txt')\nprint('bye')", "loss", false),
+        ] {
+            let drafted = draft("  --lr LR (default: 0.1)\n", text);
+            assert!(drafted.text.contains(&format!("metric: {{name: {name},")), "{text}: {}", drafted.text);
+            assert_eq!(drafted.in_other_form.is_some(), in_other_form, "{text}: {}", drafted.text);
             reads_back(&drafted);
         }
     }

@@ -117,6 +117,13 @@ fn drafted(args: &InitArgs, dir: &Path, name: &str) -> Result<String, Failure> {
             .help(TEMPLATE)
     })?;
     output::say(format_args!("axes: {}", draft.axes.join(", ")));
+    if let Some(name) = &draft.in_other_form {
+        output::say(format_args!(
+            "the program names `{}`, and seems to print it in another form than `{0}=0.5`: save what it prints, and \
+             `gridctl check FILE --log OUTPUT.txt` says the `regex` that reads it",
+            sanitise::line(name)
+        ));
+    }
     if draft.guessed {
         output::say("the metric is a guess: write the name of what the program prints");
     }
