@@ -215,6 +215,15 @@ impl Handle {
         self.ask(move |request| Input::Retry(request, sweep, places)).await
     }
 
+    /// Ends trials that run; returns how many.
+    ///
+    /// # Errors
+    /// There is no such sweep, or one of the trials does not run.
+    pub async fn cancel_trials(&self, name: &str, trials: Vec<TrialId>) -> Result<u64, AskError> {
+        let sweep = self.id_of(name)?;
+        self.ask(move |request| Input::CancelTrials(request, sweep, trials)).await
+    }
+
     /// Every worker that is connected or holds leases.
     ///
     /// # Errors

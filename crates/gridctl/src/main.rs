@@ -83,6 +83,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Why(which) => commands::why::run(&which, &settings()?),
         Command::Rerun(args) => commands::again::rerun(&args, &settings()?),
         Command::Serve(args) => commands::serve::run(&args, &settings()?),
+        Command::Package(args) => commands::package::run(&args, &settings()?),
         Command::Fetch(args) => commands::fetch::run(&args, &settings()?),
         Command::Export(args) => commands::export::run(&args, &settings()?),
         Command::Ls(args) => commands::trials::run(&TrialsCommand::Ls(args), &settings()?),

@@ -27,7 +27,7 @@ fn well(lab: &Lab, args: &[&str]) -> String {
 
 #[test]
 fn every_template_goes_from_nothing_to_a_leaderboard_and_the_best_ones_files() {
-    for (template, has_files) in [("python", true), ("shell", true), ("linfa", false)] {
+    for template in ["python", "shell", "linfa"] {
         if (template == "python" && !python()) || (template == "linfa" && cfg!(not(feature = "train"))) {
             continue;
         }
@@ -39,7 +39,7 @@ fn every_template_goes_from_nothing_to_a_leaderboard_and_the_best_ones_files() {
         let table = well(&lab, &["export", "sweep.yaml"]);
         assert!(table.lines().count() > 5, "{table}");
         let fetched = lab.run(&["fetch", "best", "here", "--sweep", "sweep.yaml"]);
-        assert_eq!(fetched.code == Some(0), has_files, "{template}: {}", fetched.stderr);
+        assert_eq!(fetched.code, Some(0), "{template}: {}", fetched.stderr);
     }
 }
 

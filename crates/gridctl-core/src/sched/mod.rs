@@ -6,6 +6,7 @@ mod ahead;
 mod apply;
 mod attempt_sums;
 mod breaker;
+mod cancel;
 mod changed;
 pub mod commit_pipeline;
 mod connect;
@@ -254,6 +255,7 @@ impl Core {
             Input::SetAside { except } => self.set_aside(now, &except),
             Input::Steer(request, sweep, steer) => self.steer(now, request, sweep, steer),
             Input::Retry(request, sweep, trials) => self.retry(now, request, sweep, &trials),
+            Input::CancelTrials(request, sweep, trials) => self.cancel_trials(now, request, sweep, &trials),
             Input::PauseAll(reason) => self.pause_all(now, reason),
             Input::Drain { grace_ms } => self.drain(grace_ms),
             Input::Fleet(input) => self.on_fleet(now, input),

@@ -285,7 +285,7 @@ impl Core {
     }
 
     /// Tells the holder of this trial's lease to end it.
-    fn tell_to_stop(&mut self, id: SweepId, pos: u64) {
+    pub(super) fn tell_to_stop(&mut self, id: SweepId, pos: u64) {
         let lease = self.sweeps.get(&id).and_then(|sweep| sweep.trials.get(pos)?.lease().cloned());
         if let Some(lease) = lease
             && let Some(conn) = self.conn_of(lease.worker)

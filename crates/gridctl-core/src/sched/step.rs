@@ -50,6 +50,8 @@ pub enum Input {
     Steer(Request, SweepId, Steer),
     /// A person wants trials tried again that had ended without success.
     Retry(Request, SweepId, Vec<TrialPlace>),
+    /// A person wants trials ended that run.
+    CancelTrials(Request, SweepId, Vec<TrialId>),
     /// Nothing more can be done without a person: every sweep that is granted from is paused.
     PauseAll(PauseReason),
     /// Ask every worker to drain: running trials get so many milliseconds.
@@ -177,6 +179,12 @@ pub enum Refusal {
         trial: TrialId,
         /// Where it stands.
         state: TrialState,
+    },
+    /// Only what runs can be ended.
+    #[error("trial {trial} does not run: only a trial that runs can be cancelled")]
+    NotRunning {
+        /// The trial.
+        trial: TrialId,
     },
     /// The grid cannot be counted.
     #[error("{0}")]

@@ -6,6 +6,7 @@
     reason = "a row says its type once: a name, what happens, what is expected"
 )]
 
+mod cancel;
 mod commit_pipeline;
 mod excused;
 mod failures;

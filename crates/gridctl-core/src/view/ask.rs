@@ -73,24 +73,24 @@ pub struct SteerRequest {
     pub steer: Steer,
 }
 
-/// Which trials to try again.
+/// Which trials to try again, or to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "RawRetry")]
-pub struct RetryRequest {
+#[serde(try_from = "RawNamedTrials")]
+pub struct TrialsRequest {
     /// Ids, prefixes that are unique, `best`, or `#3` for a rank.
     pub trials: Vec<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawRetry {
+struct RawNamedTrials {
     trials: Vec<String>,
 }
 
-impl TryFrom<RawRetry> for RetryRequest {
+impl TryFrom<RawNamedTrials> for TrialsRequest {
     type Error = RequestError;
 
-    fn try_from(RawRetry { trials }: RawRetry) -> Result<Self, RequestError> {
+    fn try_from(RawNamedTrials { trials }: RawNamedTrials) -> Result<Self, RequestError> {
         within("trials", trials.len() <= MAX_RETRIES, || {
             format!("has {} trials, at most {MAX_RETRIES} are taken", trials.len())
         })?;
@@ -244,7 +244,7 @@ mod tests {
         refused(trials(&format!("{{\"page_token\":\"{long}\"}}")), "`page_token`");
         let retry = |trials: &[&str]| {
             let text = serde_json::json!({ "trials": trials }).to_string();
-            serde_json::from_str::<RetryRequest>(&text).map(drop)
+            serde_json::from_str::<TrialsRequest>(&text).map(drop)
         };
         refused(retry(&vec!["a"; MAX_RETRIES + 1]), "10001");
         refused(retry(&[long.as_str()]), "64 bytes");

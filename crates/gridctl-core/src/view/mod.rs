@@ -7,8 +7,8 @@ mod cost;
 use serde::{Deserialize, Serialize};
 
 pub use self::ask::{
-    AttemptsQuery, Changed, DrainRequest, LeaderboardQuery, RetryRequest, ScaleRequest, SteerRequest,
-    SubmitRequest, TokenMade, TokenRequest, TrialsQuery,
+    AttemptsQuery, Changed, DrainRequest, LeaderboardQuery, ScaleRequest, SteerRequest, SubmitRequest,
+    TokenMade, TokenRequest, TrialsQuery, TrialsRequest,
 };
 pub use self::cost::CostView;
 pub use crate::access::TokenView;

@@ -21,8 +21,8 @@ use gridctl_core::id::WorkerId;
 use gridctl_core::sched::WorkerView;
 use gridctl_core::view::{
     AttemptsPage, AttemptsQuery, CostView, DrainRequest, LATEST, Leaderboard, LeaderboardQuery,
-    MAX_REQUEST_BYTES, RetryRequest, ScaleRequest, SteerRequest, SubmitRequest, Submitted, SweepStatus,
-    Touched, TrialDetails, TrialsPage, TrialsQuery,
+    MAX_REQUEST_BYTES, ScaleRequest, SteerRequest, SubmitRequest, Submitted, SweepStatus, Touched,
+    TrialDetails, TrialsPage, TrialsQuery, TrialsRequest,
 };
 use tokio::sync::Semaphore;
 
@@ -58,6 +58,7 @@ pub fn router(handle: Handle) -> Router {
         .route("/events", get(events::follow))
         .route("/steer", post(steer))
         .route("/retry", post(retry))
+        .route("/cancel-trials", post(cancel_trials))
         .route("/leaderboard", get(leaderboard))
         .route("/attempts", get(attempts))
         .route("/trials", get(trials))
@@ -126,11 +127,22 @@ async fn steer(
 async fn retry(
     State(api): State<Api>,
     Path(sweep): Path<String>,
-    Document(request): Document<RetryRequest>,
+    Document(request): Document<TrialsRequest>,
 ) -> Answer<Touched> {
     let sweep = named(&sweep)?;
     let trials = api.handle.find_all(sweep, &request.trials).await?;
     let touched = api.handle.retry(sweep, trials).await?;
+    Ok(Json(Touched { touched }))
+}
+
+async fn cancel_trials(
+    State(api): State<Api>,
+    Path(sweep): Path<String>,
+    Document(request): Document<TrialsRequest>,
+) -> Answer<Touched> {
+    let sweep = named(&sweep)?;
+    let trials = api.handle.find_all(sweep, &request.trials).await?;
+    let touched = api.handle.cancel_trials(sweep, trials).await?;
     Ok(Json(Touched { touched }))
 }
 

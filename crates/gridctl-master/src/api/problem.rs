@@ -68,6 +68,7 @@ fn kind(error: &AskError) -> (StatusCode, &'static str) {
         AskError::NoBest(_) | AskError::NoneComplete(_) => (StatusCode::NOT_FOUND, "no_rank"),
         AskError::Refused(Refusal::Over { .. }) => (StatusCode::CONFLICT, "sweep_is_over"),
         AskError::Refused(Refusal::NotEnded { .. }) => (StatusCode::CONFLICT, "trial_not_ended"),
+        AskError::Refused(Refusal::NotRunning { .. }) => (StatusCode::CONFLICT, "trial_not_running"),
         AskError::Refused(Refusal::Grid(_)) => (StatusCode::BAD_REQUEST, "grid"),
         AskError::Ambiguous { .. } => (StatusCode::BAD_REQUEST, "ambiguous_trial"),
         AskError::Leaderboard(_) => (StatusCode::BAD_REQUEST, "leaderboard"),

@@ -62,7 +62,7 @@ const SUBMIT: Need = Need::Person(Role::Submit);
 const ADMIN: Need = Need::Person(Role::Admin);
 
 /// Everything that is served, and to whom.
-pub const RULES: [Rule; 28] = [
+pub const RULES: [Rule; 29] = [
     rule("POST", "/gridctl.v1.WorkerService/Connect", Need::Work),
     rule("POST", "/gridctl.v1.WorkerService/Live", Need::Work),
     rule("POST", "/gridctl.v1.WorkerService/FetchPack", Need::Work),
@@ -83,6 +83,7 @@ pub const RULES: [Rule; 28] = [
     rule("PUT", "/api/v1/packs/{pack}", SUBMIT),
     rule("POST", "/api/v1/sweeps/{sweep}/steer", SUBMIT),
     rule("POST", "/api/v1/sweeps/{sweep}/retry", SUBMIT),
+    rule("POST", "/api/v1/sweeps/{sweep}/cancel-trials", SUBMIT),
     rule("POST", "/api/v1/workers/drain", ADMIN),
     rule("POST", "/api/v1/workers/scale", ADMIN),
     rule("POST", "/api/v1/workers/{worker}/interrupt", ADMIN),

@@ -5,6 +5,7 @@ mod args;
 mod cloud;
 mod launch;
 mod network;
+mod serve;
 mod start;
 mod trials;
 
@@ -16,6 +17,7 @@ pub(crate) use args::*;
 pub(crate) use cloud::*;
 pub(crate) use launch::*;
 pub(crate) use network::*;
+pub(crate) use serve::*;
 pub(crate) use start::*;
 pub(crate) use trials::*;
 
@@ -75,6 +77,8 @@ pub(crate) enum Command {
     Fetch(FetchArgs),
     /// Answer requests over HTTP with the model that a trial has kept
     Serve(ServeArgs),
+    /// Make an image of the model that a trial has kept, which answers wherever it is taken
+    Package(PackageArgs),
     /// Print every trial for other programs: parameters, metrics, states
     Export(ExportArgs),
     /// The same as `trials ls`

@@ -1,16 +1,13 @@
 //! What the commands about trials take.
 //! Invariant: what names a trial is not looked up here.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 use gridctl_core::record::TrialState;
 
-use super::args::within;
 use crate::commands::lookup;
 use crate::output::Format;
 
@@ -20,23 +17,19 @@ pub(crate) struct TrialArgs {
     /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
     #[arg(add = ArgValueCompleter::new(lookup::trials))]
     pub(crate) trial: String,
-    /// Its sweep: a name, a sweep file, or a results directory [default: the latest sweep]
-    #[arg(value_name = "SWEEP", add = ArgValueCompleter::new(lookup::sweeps))]
-    of: Option<PathBuf>,
-    /// The same
-    #[arg(long, value_name = "SWEEP", conflicts_with = "of", add = ArgValueCompleter::new(lookup::sweeps))]
-    sweep: Option<PathBuf>,
+    #[command(flatten)]
+    of: NamedSweep,
 }
 
 impl TrialArgs {
     /// The best one of this sweep.
     pub(crate) fn best(sweep: Option<PathBuf>) -> Self {
-        Self { trial: "best".to_owned(), of: sweep, sweep: None }
+        Self { trial: "best".to_owned(), of: NamedSweep { word: sweep, sweep: None } }
     }
 
     /// Its sweep, if that was given.
     pub(crate) fn sweep(&self) -> Option<&Path> {
-        self.of.as_deref().or(self.sweep.as_deref())
+        self.of.named()
     }
 }
 
@@ -80,7 +73,9 @@ pub(crate) enum TrialsCommand {
     /// Show in what two trials differ
     Diff(TrialsDiffArgs),
     /// Try trials again that ended without success; needs a running master
-    Retry(TrialsRetryArgs),
+    Retry(SomeTrialsArgs),
+    /// End trials that run, and do not try them again; needs a running master
+    Cancel(SomeTrialsArgs),
 }
 
 /// The states of trials, and what people call the one that is `leased`.
@@ -139,38 +134,9 @@ pub(crate) struct FetchArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ServeArgs {
-    /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
-    #[arg(default_value = "best", add = ArgValueCompleter::new(lookup::trials))]
-    pub(crate) trial: String,
-    /// The port; 0 for any that is free
-    #[arg(long, value_name = "PORT", default_value_t = 5000)]
-    pub(crate) port: u16,
-    /// The address to listen at: 0.0.0.0 lets everybody ask who reaches this machine
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub(crate) host: IpAddr,
-    /// Longest that an answer may take
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = answer_time)]
-    pub(crate) timeout: Duration,
-    /// Processes that answer, each one request at a time
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) processes: u16,
-    #[command(flatten)]
-    pub(crate) sweep: NamedSweep,
-    /// What answers, started here [default: `serve: {command: ...}` of the sweep file, in its workdir]
-    #[arg(last = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<String>,
-}
-
-fn answer_time(text: &str) -> Result<Duration, String> {
-    within(text, Duration::from_millis(100), Duration::from_secs(3_600))
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct RerunArgs {
-    /// A trial: an id or the beginning of one, `best`, or `#3` for a rank
-    #[arg(add = ArgValueCompleter::new(lookup::trials))]
-    pub(crate) trial: String,
+    #[command(flatten)]
+    pub(crate) which: TrialArgs,
     /// Another seed: GRID_SEED
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -180,8 +146,6 @@ pub(crate) struct RerunArgs {
     /// A directory for what it writes [default: SWEEP-TRIAL-again here]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) sweep: NamedSweep,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -231,7 +195,7 @@ pub(crate) enum ExportFormat {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct TrialsRetryArgs {
+pub(crate) struct SomeTrialsArgs {
     /// The trials: ids or the beginnings of some
     #[arg(required = true, add = ArgValueCompleter::new(lookup::trials))]
     pub(crate) trials: Vec<String>,

@@ -31,9 +31,9 @@ use super::trials;
 
 /// Runs a trial once more.
 pub(crate) fn rerun(args: &RerunArgs, settings: &Settings) -> Outcome {
-    let (sweep, mut source) = target::open(args.sweep.named(), settings)?;
-    let details = source.trial(&sweep, &args.trial)?;
-    trials::say_repeat(&mut source, &details, &args.trial);
+    let (sweep, mut source) = target::open(args.which.sweep(), settings)?;
+    let details = source.trial(&sweep, &args.which.trial)?;
+    trials::say_repeat(&mut source, &details, &args.which.trial);
     let trial = &details.trial;
     let params = changed(&trial.params, &args.set)?;
     let name = || format!("{}-{}-again", details.sweep, trial.trial.short()).into();

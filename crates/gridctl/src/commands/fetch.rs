@@ -84,7 +84,7 @@ fn newest(attempts: &[Record]) -> Option<&Record> {
     with_files.clone().find(|record| record.report.class == Class::Succeeded).or(with_files.clone().next())
 }
 
-fn make_empty(dir: &Path) -> Result<(), Failure> {
+pub(super) fn make_empty(dir: &Path) -> Result<(), Failure> {
     let shown = sanitise::line(&dir.display().to_string()).into_owned();
     let fail = |error: std::io::Error| {
         Failure::error("fetch::dir", format!("cannot make {shown}: {}", reason(&error)))
@@ -92,7 +92,7 @@ fn make_empty(dir: &Path) -> Result<(), Failure> {
     fs::create_dir_all(dir).map_err(fail)?;
     if fs::read_dir(dir).map_err(fail)?.next().is_some() {
         return Err(Failure::usage("fetch::dir", format!("{shown} is not empty"))
-            .help("name another directory: `gridctl fetch TRIAL DIR`"));
+            .help("name another directory, which is not there yet"));
     }
     Ok(())
 }

@@ -4,14 +4,14 @@
 use std::path::Path;
 
 use gridctl_core::id::{Epoch, LeaseSeq};
-use gridctl_core::record::{Exit as End, Record, Report, TrialState};
+use gridctl_core::record::{CurvePoint, Exit as End, Record, Report, TrialState};
 use gridctl_core::sched::Core;
 use gridctl_core::trials::TrialLine;
 use gridctl_core::view::{TrialDetails, TrialsQuery};
 use serde_json::json;
 use signal_hook::consts::SIGXFSZ;
 
-use crate::cli::{BestArgs, TrialArgs, TrialsCommand, TrialsLsArgs, TrialsRetryArgs, TrialsShowArgs};
+use crate::cli::{BestArgs, SomeTrialsArgs, TrialArgs, TrialsCommand, TrialsLsArgs, TrialsShowArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::curve as drawn;
 use crate::output::table::TableColumns;
@@ -19,7 +19,7 @@ use crate::output::{self, Format, csv, number, rows, sanitise, sentence};
 use crate::settings::Settings;
 use crate::source::{DataSource, fold, results, target};
 
-use super::again;
+use super::{again, live_curve};
 
 /// Curves that are drawn of a trial.
 const CURVES: usize = 4;
@@ -33,6 +33,7 @@ pub(crate) fn run(command: &TrialsCommand, settings: &Settings) -> Outcome {
         TrialsCommand::Show(args) => show(args, settings),
         TrialsCommand::Diff(args) => super::diff::run(args, settings),
         TrialsCommand::Retry(args) => retry(args, settings),
+        TrialsCommand::Cancel(args) => cancel(args, settings),
     }
 }
 
@@ -157,13 +158,25 @@ fn flat(trials: &[TrialLine]) -> (Vec<String>, Vec<Vec<String>>) {
     (header, cells.collect())
 }
 
-fn retry(args: &TrialsRetryArgs, settings: &Settings) -> Outcome {
+fn retry(args: &SomeTrialsArgs, settings: &Settings) -> Outcome {
     let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
     let mut master = DataSource::master(settings, &from).map_err(|failure| {
         failure.help("`gridctl run FILE --retry-failed` tries all failed trials again without one")
     })?;
     let touched = master.retry(&sweep, &args.trials)?.touched;
     output::say(format_args!("{} to be tried again", number::of(touched, "trial")));
+    Ok(Exit::Ok)
+}
+
+fn cancel(args: &SomeTrialsArgs, settings: &Settings) -> Outcome {
+    let (sweep, from) = target::sweep(args.sweep.as_deref(), settings)?;
+    let mut master = DataSource::master(settings, &from)
+        .map_err(|failure| failure.help("without a master no trial runs: there is nothing to cancel"))?;
+    let touched = master.cancel_trials(&sweep, &args.trials)?.touched;
+    output::say(format_args!(
+        "{} cancelled; `gridctl trials retry` tries again what was",
+        number::of(touched, "trial")
+    ));
     Ok(Exit::Ok)
 }
 
@@ -194,10 +207,11 @@ fn show(args: &TrialsShowArgs, settings: &Settings) -> Outcome {
     } else if args.command || args.env {
         output::text(&again::pasted_line(&details, &source, (settings, args.env))?)?;
     } else {
+        let live = live_curve::of(&mut source, &details);
         let dir = source.dir.as_deref();
         let known = dir.and_then(|dir| Some((dir, fold::core(dir).ok()??)));
         let volume = |record: &Record| known.as_ref().and_then(|(dir, core)| volume(record, dir, core));
-        output::text(&text(&details, &volume))?;
+        output::text(&text(&details, &live, &volume))?;
     }
     Ok(Exit::Ok)
 }
@@ -231,7 +245,7 @@ fn volume(record: &Record, dir: &Path, core: &Core) -> Option<String> {
     Some(core.sweep_named(sweep)?.frozen().output.volume_in(dir).of_sweep(sweep))
 }
 
-fn text(details: &TrialDetails, volume: &dyn Fn(&Record) -> Option<String>) -> String {
+fn text(details: &TrialDetails, live: &[CurvePoint], volume: &dyn Fn(&Record) -> Option<String>) -> String {
     use std::fmt::Write as _;
     let TrialDetails { trial, attempts, .. } = details;
     let mut out = format!(
@@ -254,7 +268,9 @@ fn text(details: &TrialDetails, volume: &dyn Fn(&Record) -> Option<String>) -> S
     if trial.state == TrialState::Leased {
         out.push_str(&now(trial));
     }
-    out.push_str(&curves(attempts.last()));
+    let ended = attempts.last().map_or(&[][..], |record| &record.report.curve);
+    let runs = trial.state == TrialState::Leased;
+    out.push_str(&curves(if runs { live } else { ended }));
     if !attempts.is_empty() {
         out.push_str("\nattempts\n");
     }
@@ -302,9 +318,8 @@ fn text(details: &TrialDetails, volume: &dyn Fn(&Record) -> Option<String>) -> S
     out
 }
 
-/// The curves of the last attempt, as pictures.
-fn curves(last: Option<&Record>) -> String {
-    let Some(Report { curve, .. }) = last.map(|record| &record.report) else { return String::new() };
+/// The curves of an attempt, as pictures.
+fn curves(curve: &[CurvePoint]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for point in curve {
         if !names.contains(&point.name.as_str()) {

@@ -17,8 +17,8 @@ use gridctl_core::sched::Steer;
 use gridctl_core::spec::Diagnostic;
 use gridctl_core::view::{
     AttemptsPage, AttemptsQuery, CostView, DrainRequest, LATEST, Leaderboard, LeaderboardQuery, OutputEvent,
-    RetryRequest, ScaleRequest, SteerRequest, SubmitRequest, Submitted, SweepStatus, TokenMade, TokenRequest,
-    TokenView, Touched, TrialDetails, TrialsPage, TrialsQuery,
+    ScaleRequest, SteerRequest, SubmitRequest, Submitted, SweepStatus, TokenMade, TokenRequest, TokenView,
+    Touched, TrialDetails, TrialsPage, TrialsQuery, TrialsRequest,
 };
 pub(crate) use gridctl_master::chain;
 use gridctl_master::{Handle, MasterError, RebuildFrom};
@@ -183,6 +183,19 @@ impl DataSource {
         self.runtime.block_on(self.client.follow(&route, each))
     }
 
+    /// The same for a while at most, and whatever goes wrong; `each` says whether it wants more.
+    pub(crate) fn output_within(
+        &mut self,
+        within: Duration,
+        (sweep, trial): (&str, &str),
+        mut each: impl FnMut(&OutputEvent) -> bool,
+    ) {
+        let route = api::route(&["sweeps", named(sweep), "trials", trial, "output"]);
+        let follow = self.client.follow(&route, |event: OutputEvent| Ok(each(&event)));
+        let limited = async { tokio::time::timeout(within, follow).await };
+        drop(self.runtime.block_on(limited));
+    }
+
     /// The best points.
     pub(crate) fn leaderboard(
         &mut self,
@@ -284,8 +297,14 @@ impl MasterSource {
 
     /// Tries trials again; how many.
     pub(crate) fn retry(&mut self, sweep: &str, trials: &[String]) -> Result<Touched, Failure> {
-        let request = RetryRequest { trials: trials.to_vec() };
+        let request = TrialsRequest { trials: trials.to_vec() };
         self.post(&["sweeps", named(sweep), "retry"], &request)
+    }
+
+    /// Ends trials that run; how many.
+    pub(crate) fn cancel_trials(&mut self, sweep: &str, trials: &[String]) -> Result<Touched, Failure> {
+        let request = TrialsRequest { trials: trials.to_vec() };
+        self.post(&["sweeps", named(sweep), "cancel-trials"], &request)
     }
 
     /// The workers.

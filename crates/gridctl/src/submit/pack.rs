@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -65,6 +66,20 @@ pub(crate) fn pack(
         frozen.sources.code = Some(Code::Pack { pack });
     }
     Ok(PackedCode { pack, bytes, size })
+}
+
+/// Copies what belongs to the workdir `dir` into a directory that is there: what would travel to another machine.
+pub(crate) fn copy(dir: &Path, apart: &[PathBuf], into: &Path) -> Result<(), Failure> {
+    let copied = || -> Result<(), PackError> {
+        let mut packer = Packer::new()?;
+        add(&mut packer, (dir, None), apart)?;
+        let (_, bytes, _) = packer.finish()?;
+        let io = |source| PackError::Io { path: into.to_owned(), source };
+        let mut file = tempfile::tempfile().map_err(io)?;
+        file.write_all(&bytes).and_then(|()| file.rewind()).map_err(io)?;
+        gridctl_storage::pack::unpack(&mut file, into).map(drop)
+    };
+    copied().map_err(|error| unpackable(dir, &error, apart))
 }
 
 /// The sweep file, relative to the workdir `dir`, unless the command names it: each edit of it would

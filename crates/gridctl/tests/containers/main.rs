@@ -5,6 +5,7 @@
 mod images;
 #[path = "../lab/mod.rs"]
 mod lab;
+mod package;
 mod refusals;
 mod registry;
 mod sandbox;

@@ -10,7 +10,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use gridctl_core::view::TrialDetails;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -36,13 +35,7 @@ struct Served {
 }
 
 /// Answers for ever.
-pub(super) async fn listen(listener: TcpListener, answerer: Answerer, details: &TrialDetails) {
-    let trial = json!(details.trial);
-    let known = ["trial", "params", "objective", "metrics"];
-    let mut metadata: Map<String, Value> =
-        known.into_iter().map(|name| (name.to_owned(), trial[name].clone())).collect();
-    metadata.insert("sweep".to_owned(), json!(details.sweep));
-    let metadata = Value::Object(metadata);
+pub(super) async fn listen(listener: TcpListener, answerer: Answerer, metadata: Value) {
     let app = Router::new()
         .route("/", post(answer))
         .route("/health", get(health))

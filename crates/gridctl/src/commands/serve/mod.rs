@@ -14,7 +14,7 @@ use std::sync::Arc;
 use gridctl_core::launch::BaseEnv;
 use gridctl_core::view::TrialDetails;
 use gridctl_storage::owned::{OwnedDir, remove_abandoned};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
 use crate::cli::ServeArgs;
@@ -26,6 +26,7 @@ use crate::settings::Settings;
 use crate::source::{DataSource, target};
 use crate::submit::preview;
 
+use super::package::{MANIFEST, PackageManifest};
 use super::run::interrupt::Interrupts;
 use super::{again, fetch, trials};
 use model::{ModelCommand, ModelError, ModelPool};
@@ -35,6 +36,11 @@ const PREFIX: &str = "gridctl-serve-";
 
 /// Runs the command.
 pub(crate) fn run(args: &ServeArgs, settings: &Settings) -> Outcome {
+    if let Some(dir) = &args.package {
+        let (served, about) = packaged(dir, args)?;
+        runtime::shared()?.block_on(serve(args, served, about))?;
+        return Ok(Exit::Ok);
+    }
     let (sweep, mut source) = target::open(args.sweep.named(), settings)?;
     let details = source.trial(&sweep, &args.trial)?;
     trials::say_repeat(&mut source, &details, &args.trial);
@@ -52,7 +58,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings) -> Outcome {
     let done = published
         .copy(&files)
         .and_then(|()| served(args, settings, (&details, &source), &files))
-        .and_then(|served| runtime::shared()?.block_on(serve(args, served, &details)));
+        .and_then(|served| runtime::shared()?.block_on(serve(args, served, About::of(&details))));
     // The next one removes what cannot be removed now.
     drop(scratch.remove());
     done.map(|()| Exit::Ok)
@@ -117,24 +123,8 @@ fn served(
             (frozen.spec.serve.clone(), frozen.sources.start_dir().into())
         }
         #[cfg(feature = "train")]
-        _ if files.join(gridctl_trainer::MODEL_FILE).exists() => {
-            let failed = |error: gridctl_trainer::ModelError| {
-                let failure = Failure::error("serve::model", crate::source::chain(&error));
-                match error.help() {
-                    Some(help) => failure.help(help),
-                    None => failure,
-                }
-            };
-            let model = gridctl_trainer::KeptModel::read(files).map_err(failed)?;
-            return Ok(ServedModel::Native(Arc::new(model)));
-        }
-        _ => {
-            let message = format!("the file of sweep {} does not say what answers", details.sweep);
-            return Err(Failure::usage("serve::no_command", message).help(
-                "add `serve: {command: [python3, predict.py]}` and run the sweep again, which computes nothing anew; \
-                 or say it here: `gridctl serve best -- python3 predict.py`",
-            ));
-        }
+        _ if has_native(files) => return native(files),
+        _ => return Err(no_command(&details.sweep)),
     };
     let mut env: Vec<(String, String)> = match &frozen {
         Ok(frozen) => BaseEnv::new(frozen, preview::caller_env())
@@ -147,8 +137,94 @@ fn served(
     Ok(ServedModel::Command(ModelCommand { argv, env, dir, timeout: args.timeout }))
 }
 
+/// Nothing is said of what answers.
+pub(super) fn no_command(sweep: &str) -> Failure {
+    let message = format!("the file of sweep {} does not say what answers", sanitise::line(sweep));
+    Failure::usage("serve::no_command", message).help(
+        "add `serve: {command: [python3, predict.py]}` and run the sweep again, which computes nothing anew; \
+         or say it here: `gridctl serve best -- python3 predict.py`",
+    )
+}
+
+/// Whether a model of `gridctl train` is among the files.
+pub(super) fn has_native(files: &Path) -> bool {
+    #[cfg(feature = "train")]
+    return files.join(gridctl_trainer::MODEL_FILE).exists();
+    #[cfg(not(feature = "train"))]
+    return false;
+}
+
+/// The model of `gridctl train` that is among the files.
+fn native(files: &Path) -> Result<ServedModel, Failure> {
+    #[cfg(feature = "train")]
+    return gridctl_trainer::KeptModel::read(files)
+        .map(|model| ServedModel::Native(Arc::new(model)))
+        .map_err(|error| {
+            let failure = Failure::error("serve::model", crate::source::chain(&error));
+            match error.help() {
+                Some(help) => failure.help(help),
+                None => failure,
+            }
+        });
+    #[cfg(not(feature = "train"))]
+    return Err(no_command(&files.display().to_string()));
+}
+
+/// Reads that a model is whole.
+pub(super) fn check_native(files: &Path) -> Result<(), Failure> {
+    native(files).map(drop)
+}
+
+/// What `gridctl package` has put into an image.
+fn packaged(dir: &Path, args: &ServeArgs) -> Result<(ServedModel, About), Failure> {
+    let failed = |why: String| {
+        let shown = sanitise::line(&dir.display().to_string()).into_owned();
+        Failure::error("serve::package", format!("{shown} is no package: {why}"))
+    };
+    let path = dir.join(MANIFEST);
+    let text = std::fs::read(&path).map_err(|error| failed(reason(&error)))?;
+    let manifest: PackageManifest =
+        serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
+    let files = dir.join("files");
+    let about = About { title: manifest.title, metadata: manifest.metadata };
+    if manifest.command.is_empty() {
+        return Ok((native(&files)?, about));
+    }
+    // The image's variables go before the sweep file's, as they do for trials.
+    let mut env: Vec<(String, String)> = preview::caller_env().collect();
+    env.extend(manifest.env);
+    env.push(("GRID_MODEL_DIR".to_owned(), files.display().to_string()));
+    let command = ModelCommand { argv: manifest.command, env, dir: dir.join("code"), timeout: args.timeout };
+    Ok((ServedModel::Command(command), about))
+}
+
+/// What is said of a model.
+pub(super) struct About {
+    /// On the terminal.
+    pub(super) title: String,
+    /// To who asks for `/metadata`.
+    pub(super) metadata: Value,
+}
+
+impl About {
+    pub(super) fn of(details: &TrialDetails) -> Self {
+        let trial = json!(details.trial);
+        let known = ["trial", "params", "objective", "metrics"];
+        let mut metadata: Map<String, Value> =
+            known.into_iter().map(|name| (name.to_owned(), trial[name].clone())).collect();
+        metadata.insert("sweep".to_owned(), json!(details.sweep));
+        let objective = match details.trial.objective {
+            Some(objective) => format!(", objective {}", number::metric(objective.0)),
+            None => String::new(),
+        };
+        let sweep = sanitise::line(&details.sweep);
+        let title = format!("trial {} of {sweep}{objective}", details.trial.trial.short());
+        Self { title, metadata: Value::Object(metadata) }
+    }
+}
+
 /// Answers until it is told to stop.
-async fn serve(args: &ServeArgs, served: ServedModel, details: &TrialDetails) -> Result<(), Failure> {
+async fn serve(args: &ServeArgs, served: ServedModel, about: About) -> Result<(), Failure> {
     let address = SocketAddr::new(args.host, args.port);
     let refused = |error: std::io::Error| {
         Failure::error("serve::listen", format!("cannot listen at {address}: {}", reason(&error)))
@@ -165,17 +241,12 @@ async fn serve(args: &ServeArgs, served: ServedModel, details: &TrialDetails) ->
     let answerer = Answerer::start(served, args).await.map_err(|error| {
         Failure::error("serve::model", error.to_string()).help("what it printed on stderr stands above")
     })?;
-    let objective = match details.trial.objective {
-        Some(objective) => format!(", objective {}", number::metric(objective.0)),
-        None => String::new(),
-    };
     output::say(format_args!(
-        "trial {} of {}{objective}: at http://{address}; try: curl -d '{example}' http://{address}",
-        details.trial.trial.short(),
-        sanitise::line(&details.sweep)
+        "{}: at http://{address}; try: curl -d '{example}' http://{address}",
+        about.title
     ));
     tokio::select! {
-        () = api::listen(listener, answerer, details) => {}
+        () = api::listen(listener, answerer, about.metadata) => {}
         () = interrupts.next() => output::say("no more answers"),
     }
     Ok(())
