@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gridctl_core::attempt::stop::preempt_grace_ms;
 use gridctl_core::attempt::{StopReason, full_jitter};
 use gridctl_core::id::{LeaseSeq, Time};
 use gridctl_core::protocol::{CannotRun, ToWorker};
@@ -42,8 +43,8 @@ type Connecting = Pin<Box<dyn Future<Output = Result<MasterLink, LinkError>> + S
 pub(crate) enum Wish {
     /// Take nothing more, end what goes on, report, leave.
     Drain,
-    /// The same, because the machine is taken away.
-    Leave,
+    /// The same, because the machine is taken away, in so many milliseconds.
+    Leave { lead_ms: u64 },
     /// LoopEnd everything at once.
     Stop,
 }
@@ -143,9 +144,13 @@ impl WorkerLoop {
                 identity = renewed(self.renewing.as_mut()) => self.renewed(identity),
                 Some(wish) = wishes.recv() => match wish {
                     Wish::Drain => self.worker.drain(clock::now(), StopReason::Drained, GRACE_MS),
-                    Wish::Leave => {
-                        tracing::warn!("this machine is taken away: its trials end now, and go on elsewhere");
-                        self.worker.drain(clock::now(), StopReason::Preempted, GRACE_MS);
+                    Wish::Leave { lead_ms } => {
+                        let grace_ms = preempt_grace_ms(lead_ms);
+                        tracing::warn!(
+                            "this machine is taken away in {} s: its trials end, and go on elsewhere",
+                            lead_ms / 1_000
+                        );
+                        self.worker.drain(clock::now(), StopReason::Preempted, grace_ms);
                     }
                     Wish::Stop => break LoopEnd::Stopped,
                 },

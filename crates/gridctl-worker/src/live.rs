@@ -74,7 +74,7 @@ pub(crate) async fn serve(mut client: Client, LiveSide { worker, outputs, wish }
                 Some(Ok(v1::LiveRequest { kill: true, .. })) => die(),
                 Some(Ok(v1::LiveRequest { interrupt: true, .. })) => {
                     // The loop is at its end already if nobody listens.
-                    let _ = wish.send(Wish::Leave);
+                    let _ = wish.send(Wish::Leave { lead_ms: 0 });
                 }
                 Some(Ok(v1::LiveRequest { leases, .. })) => {
                     let leases = leases.into_iter().take(MOST_FOLLOWED).map(LeaseSeq);

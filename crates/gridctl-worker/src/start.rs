@@ -98,8 +98,8 @@ pub struct WorkerConfig {
     /// The process is the worker's alone: it becomes child subreaper, ends what dead slots leave,
     /// and obeys SIGTERM and SIGINT.
     pub own_process: bool,
-    /// Says, where somebody can know it, whether the machine is about to be taken away.
-    pub taken: Option<watch::Receiver<bool>>,
+    /// Says, where somebody can know it, that the machine is about to be taken away, and how long after that was said.
+    pub taken: Option<watch::Receiver<Option<Duration>>>,
     /// Hears once that the worker has a master.
     pub joined: Option<watch::Sender<bool>>,
 }
@@ -356,10 +356,12 @@ fn watch_signals(watchers: &mut JoinSet<()>, wish: &UnboundedSender<Wish>) -> io
 
 /// When the machine is about to be taken away, everything on it ends. The first word counts: one that is taken back comes too
 /// late for those who have heard it.
-async fn watch_machine(mut taken: watch::Receiver<bool>, wish: UnboundedSender<Wish>) {
-    if taken.wait_for(|taken| *taken).await.is_ok() {
+async fn watch_machine(mut taken: watch::Receiver<Option<Duration>>, wish: UnboundedSender<Wish>) {
+    let lead = taken.wait_for(Option::is_some).await.ok().and_then(|taken| *taken);
+    if let Some(lead) = lead {
+        let lead_ms = u64::try_from(lead.as_millis()).unwrap_or(u64::MAX);
         // The loop is at its end already if nobody listens.
-        let _ = wish.send(Wish::Leave);
+        let _ = wish.send(Wish::Leave { lead_ms });
     }
 }
 

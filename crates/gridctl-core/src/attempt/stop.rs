@@ -10,8 +10,24 @@ use crate::id::Time;
 /// given up, in milliseconds.
 const GIVE_UP_MS: u64 = 30_000;
 /// A trainer whose machine is being taken has until so long before SIGKILL for the notice alone, in
-/// milliseconds; then SIGTERM comes.
+/// milliseconds; then SIGTERM comes. It comes earlier if checkpoints take longer to publish.
 const PREEMPT_TERM_MS: u64 = 15_000;
+/// SIGKILL comes so long before the machine goes, in milliseconds: what is left is published.
+const KILL_BEFORE_MS: u64 = 20_000;
+/// SIGKILL comes no earlier than so long after the notice, in milliseconds, however late that was.
+const LEAST_GRACE_MS: u64 = 10_000;
+
+/// How long a trainer has whose machine goes in `lead_ms`.
+#[must_use]
+pub fn preempt_grace_ms(lead_ms: u64) -> u64 {
+    lead_ms.saturating_sub(KILL_BEFORE_MS).max(LEAST_GRACE_MS)
+}
+
+/// How long it has for the notice alone, if its last checkpoint took `upload_ms` to publish.
+#[must_use]
+pub fn notice_ms(grace_ms: u64, upload_ms: u64) -> u64 {
+    grace_ms.saturating_sub(PREEMPT_TERM_MS.max(upload_ms))
+}
 
 /// SIGTERM's number.
 const SIGTERM: i32 = 15;
@@ -35,6 +51,8 @@ pub struct Stop {
     term_at: Option<Time>,
     kill_at: Option<Time>,
     give_up_at: Option<Time>,
+    /// How long its last checkpoint took to publish, in milliseconds.
+    upload_ms: u64,
 }
 
 impl Stop {
@@ -50,6 +68,11 @@ impl Stop {
         self.give_up_at.is_some()
     }
 
+    /// Its last checkpoint took so long to publish.
+    pub fn uploads_take(&mut self, upload_ms: u64) {
+        self.upload_ms = upload_ms;
+    }
+
     /// It is to stop for `reason` within `grace_ms`; the first reason stands, except that a fenced
     /// attempt is fenced. The first step, if there is one.
     pub fn ask(&mut self, now: Time, reason: StopReason, grace_ms: u64) -> Option<Step> {
@@ -57,8 +80,7 @@ impl Stop {
         if first || reason == StopReason::Fenced {
             self.reason = Some(reason);
         }
-        let notice_ms =
-            if reason == StopReason::Preempted { grace_ms.saturating_sub(PREEMPT_TERM_MS) } else { 0 };
+        let notice_ms = if reason == StopReason::Preempted { notice_ms(grace_ms, self.upload_ms) } else { 0 };
         let (term_at, kill_at) = (now.after_ms(notice_ms), now.after_ms(grace_ms));
         self.term_at = if first { Some(term_at) } else { self.term_at.map(|earlier| earlier.min(term_at)) };
         self.kill_at = Some(self.kill_at.map_or(kill_at, |earlier| earlier.min(kill_at)));
@@ -118,6 +140,41 @@ mod tests {
             "somebody else asks"
         );
         assert_eq!((stop.due(), stop.step(Time(58))), (Some(Time(59)), None));
+    }
+
+    #[test]
+    fn what_a_notice_leaves_is_shared_between_work_saving_and_publishing() {
+        // SIGTERM 35 s before the end, SIGKILL 20 s before it; SIGTERM earlier where uploads are slow.
+        let cases = [
+            ("in time", 120_000, 0, (85_000, 100_000)),
+            ("a slow upload", 120_000, 60_000, (40_000, 100_000)),
+            ("one that takes too long", 120_000, 600_000, (0, 100_000)),
+            ("late", 40_000, 0, (5_000, 20_000)),
+            ("too late", 10_000, 0, (0, 10_000)),
+            ("in the past", 0, 5_000, (0, 10_000)),
+        ];
+        for (name, lead, upload, (term, kill)) in cases {
+            let mut stop = Stop::default();
+            stop.uploads_take(upload);
+            let first = stop.ask(Time(0), StopReason::Preempted, preempt_grace_ms(lead));
+            assert_eq!(first, (term == 0).then_some(Step::Signal(15)), "{name}");
+            if term > 0 {
+                assert_eq!(
+                    (stop.due(), stop.step(Time(term))),
+                    (Some(Time(term)), Some(Step::Signal(15))),
+                    "{name}"
+                );
+            }
+            assert_eq!(
+                (stop.due(), stop.step(Time(kill))),
+                (Some(Time(kill)), Some(Step::Signal(9))),
+                "{name}"
+            );
+        }
+        let mut stop = Stop::default();
+        stop.ask(Time(0), StopReason::Preempted, preempt_grace_ms(120_000));
+        stop.ask(Time(50), StopReason::Preempted, preempt_grace_ms(120_000));
+        assert_eq!(stop.due(), Some(Time(85_000)), "a second notice changes nothing");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What gridctl makes in a cloud, told by tags alone: what it is, whose, until when; and in which order it is ended.
 //! Invariant: what does not bear the sweep's tag is never touched, and nothing is called ended before it was looked for again.
 
+mod notice;
 mod teardown;
 
 use serde::Serialize;
 
+pub use self::notice::taken_at_ms;
 pub use self::teardown::{EMPTY_LOOKS, Step, Teardown};
 
 /// The tag that names the sweep: what bears it is gridctl's.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_config::imds::client::Client;
 use aws_config::imds::client::error::ImdsError;
 use aws_config::provider_config::ProviderConfig;
+use gridctl_core::cloud::taken_at_ms;
 
 use super::{CloudError, http_client};
 
@@ -38,8 +39,11 @@ pub enum Warned {
     Not,
     /// It may be taken away before others of its kind.
     AtRisk,
-    /// It will be taken away, within two minutes.
-    Taken,
+    /// It will be taken away.
+    Taken {
+        /// When, in milliseconds since 1970; `None` if that cannot be read.
+        at_ms: Option<u64>,
+    },
 }
 
 impl Default for Metadata {
@@ -83,8 +87,8 @@ impl Metadata {
     /// # Errors
     /// [`CloudError`] if the service does not say: that is not "no".
     pub async fn warned(&self) -> Result<Warned, CloudError> {
-        if self.get("spot/instance-action").await?.is_some() {
-            return Ok(Warned::Taken);
+        if let Some(notice) = self.get("spot/instance-action").await? {
+            return Ok(Warned::Taken { at_ms: taken_at_ms(&notice) });
         }
         let at_risk = self.get("events/recommendations/rebalance").await?.is_some();
         Ok(if at_risk { Warned::AtRisk } else { Warned::Not })

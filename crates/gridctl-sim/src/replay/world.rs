@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use gridctl_core::attempt::stop;
 use gridctl_core::fleet::deadline::WorkLeft;
 use gridctl_core::fleet::machines::{
     CloudCall, Demand, FleetRecord, FleetSetup, Launch, LaunchAnswer, LaunchId, MachineFleet, MachineId,
@@ -23,8 +24,6 @@ const BOOT_MS: u64 = 90_000;
 const POLL_MS: u64 = 2_000;
 /// A lease without a word ends so long after it.
 const LEASE_MS: u64 = 30_000;
-/// A trainer that waits for SIGTERM is told so long before its machine goes.
-const TERM_MS: u64 = 35_000;
 /// What has ended is shown for so long.
 const SHOWN_MS: u64 = 60_000;
 /// Of a hundred machines that are taken, so many are said to be in time, and so many late; of the others nothing is said.
@@ -323,7 +322,10 @@ impl<'a> World<'a> {
             Told::Nothing => u64::MAX,
             Told::AtOnce => hears,
             Told::Twice | Told::AtTheEnd if hears == u64::MAX => u64::MAX,
-            Told::Twice | Told::AtTheEnd => hears.max(said.saturating_sub(TERM_MS)),
+            Told::Twice | Told::AtTheEnd => {
+                let grace_ms = stop::preempt_grace_ms(said.saturating_sub(hears));
+                hears + stop::notice_ms(grace_ms, SAVING.upload_ms)
+            }
         };
         let machine = Machine {
             id: id.clone(),

@@ -186,10 +186,15 @@ impl FollowedAttempt {
         }
     }
 
+    /// How long its last checkpoint took to publish, in milliseconds.
+    pub(super) fn upload_ms(&self) -> u64 {
+        self.checkpoints.upload_ms()
+    }
+
     /// Its machine is about to be taken: the trainer finds a notice, and gets the signal that is
     /// returned, if the sweep names one.
-    pub(super) fn announce_preemption(&mut self) -> Option<i32> {
-        self.checkpoints.announce_preemption();
+    pub(super) fn announce_preemption(&mut self, now: Time) -> Option<i32> {
+        self.checkpoints.announce_preemption(now);
         self.start.sweep.spec.preempt_signal.as_deref().and_then(signal_number)
     }
 

@@ -296,9 +296,12 @@ impl SlotKeeper {
     async fn order(&mut self, id: u64, stop: Option<(StopReason, u64)>) {
         if let Some((StopReason::Preempted, _)) = stop
             && let Some(front) = self.line.front_mut().filter(|front| front.id == id)
-            && let Some(signal) = front.attempt.announce_preemption()
+            && let Some(signal) = front.attempt.announce_preemption(clock::now())
         {
             self.act(Some(LineTodo::Tell(SlotRequest::Signal { id, signal }))).await;
+        }
+        if let Some(front) = self.line.front_mut().filter(|front| front.id == id) {
+            front.stop.uploads_take(front.attempt.upload_ms());
         }
         let todo = self.line.order(clock::now(), id, stop);
         self.act(todo).await;

@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -20,12 +20,15 @@ use gridctl_storage::results::{Limits, Results, copy_files};
 use gridctl_storage::volume::{self, VolumeError};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::clock;
 use crate::scratch::Scratch;
 
 /// A checkpoint that has not changed for so long is taken to be whole.
 const QUIET: Duration = Duration::from_secs(2);
 /// A checkpoint that never comes to rest is tried again at the next turn.
 const MOST_LOOKS: u32 = 30;
+/// Of a trainer whose machine is being taken the checkpoint is looked at so often, in milliseconds.
+const NOTICED_EVERY_MS: u64 = 3_000;
 /// The file that tells a trainer of the machine's end; no part of a checkpoint.
 const PREEMPT: &str = ".preempt";
 
@@ -238,8 +241,16 @@ impl Checkpoints {
         }
     }
 
-    /// Tells a trainer that watches for it that the machine is being taken.
-    pub(super) fn announce_preemption(&self) {
+    /// How long the last one took to publish, in milliseconds; 0 before the first.
+    pub(super) fn upload_ms(&self) -> u64 {
+        self.place.upload_ms.load(Ordering::Relaxed)
+    }
+
+    /// Tells a trainer that watches for it that the machine is being taken. What it saves from now
+    /// on is published at once, while it goes on.
+    pub(super) fn announce_preemption(&mut self, now: Time) {
+        self.every_ms = self.every_ms.min(NOTICED_EVERY_MS);
+        self.due = self.due.min(now.after_ms(self.every_ms));
         if let Err(error) = crate::scratch::touch(&self.dir, PREEMPT) {
             tracing::warn!("cannot write {PREEMPT} into {}: {error}", self.dir.display());
         }
@@ -336,6 +347,8 @@ struct AttemptPlace {
     token: Token,
     trial: TrialId,
     fingerprint: Fingerprint,
+    /// How long the last checkpoint took.
+    upload_ms: Arc<AtomicU64>,
 }
 
 impl AttemptPlace {
@@ -345,6 +358,7 @@ impl AttemptPlace {
             token: grant.token,
             trial: grant.trial,
             fingerprint: grant.fingerprint,
+            upload_ms: Arc::default(),
         }
     }
 
@@ -384,9 +398,11 @@ impl AttemptPlace {
 
     /// Says how many files are left out.
     fn publish_checkpoint(&self, dir: &Path, number: u64) -> Result<u64, VolumeError> {
+        let began = clock::now();
         let results = self.results()?;
         let published =
             results.publish_checkpoint(self.fingerprint, (self.token, number), dir, &Limits::default());
+        self.upload_ms.store(clock::now().ms_since(began), Ordering::Relaxed);
         published.map(|manifest| manifest.left_out())
     }
 }

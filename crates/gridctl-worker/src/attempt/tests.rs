@@ -232,6 +232,24 @@ async fn a_preempted_trainer_is_told_saves_and_its_next_attempt_goes_on_from_the
 }
 
 #[tokio::test]
+async fn what_is_saved_at_the_notice_is_published_while_the_trainer_works_on() {
+    let mut room = Room::new(300_000);
+    let script = r#"trap '' TERM; top=$PWD; cd "$GRID_CHECKPOINT_DIR"
+        if [ -e state ]; then echo acc=$(cat state); exit; fi
+        trap 'echo 7 > new; mv new state' USR1; touch $top/up; while :; do sleep 0.02; done"#;
+    room.begin(script);
+    room.sign("up").await;
+    room.preempt(100_000);
+    room.until("it is published", || room.checkpoints() == ["7\n"]).await;
+    // The machine is gone earlier than it was said to be.
+    room.preempt(0);
+    let report = room.report().await;
+    assert_eq!((report.class, report.exit), (Class::Preempted, Some(Exit::Signal(9))), "{}", report.log);
+    room.begin(script);
+    assert_eq!(room.report().await.log, "acc=7\n");
+}
+
+#[tokio::test]
 async fn a_trainer_that_only_watches_for_the_file_is_preempted_too() {
     let mut room = Room::new(300_000);
     let script = r#"trap '' USR1; touch up; while [ ! -e "$GRID_CHECKPOINT_DIR/.preempt" ]; do sleep 0.02; done; echo acc=1"#;

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gridctl_fleet::ec2::{Metadata, Warned};
+use gridctl_fleet::ec2::{self, Metadata, Warned};
 use gridctl_storage::private;
 use gridctl_worker::{Join, MasterPlace, WorkerConfig, WorkerError};
 use tokio::sync::watch;
@@ -26,7 +26,7 @@ const JOIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(
 pub(super) async fn run(args: &BootArgs) -> Outcome {
     let machine = Machine::find(args).await?;
     let path = machine.dir.join("join");
-    let (taken, is_taken) = watch::channel(false);
+    let (taken, is_taken) = watch::channel(None);
     let (joined, has_joined) = watch::channel(false);
     let config = WorkerConfig {
         host: machine.facts.instance.clone(),
@@ -44,7 +44,7 @@ pub(super) async fn run(args: &BootArgs) -> Outcome {
     };
     match result {
         Ok(()) => {
-            if *was_taken.borrow() {
+            if was_taken.borrow().is_some() {
                 // What EC2 takes within its first hour costs nothing, and what ends itself does.
                 tracing::info!("waiting for EC2 to take this machine");
                 tokio::time::sleep(TAKEN_WITHIN).await;
@@ -86,14 +86,15 @@ async fn keep_join_file(machine: &Machine, path: &Path) -> Never {
 }
 
 /// Says once that the machine is taken. What cannot be asked is not "no": it is asked again.
-async fn watch_notices(metadata: &Metadata, taken: watch::Sender<bool>) -> Never {
+async fn watch_notices(metadata: &Metadata, taken: watch::Sender<Option<Duration>>) -> Never {
     let (mut at_risk, mut silent) = (false, false);
     loop {
         match metadata.warned().await {
-            Ok(Warned::Taken) => {
-                if !taken.send_replace(true) {
-                    tracing::warn!("EC2 takes this machine away");
-                }
+            // The first word counts.
+            Ok(Warned::Taken { at_ms }) if taken.borrow().is_none() => {
+                let lead_ms = at_ms.map_or(0, |at| at.saturating_sub(ec2::now_s().saturating_mul(1_000)));
+                tracing::warn!("EC2 takes this machine away in {} s", lead_ms / 1_000);
+                taken.send_replace(Some(Duration::from_millis(lead_ms)));
             }
             Ok(Warned::AtRisk) if !at_risk => {
                 at_risk = true;
