@@ -162,7 +162,7 @@ pub fn read_results(
     let (replacement, store) = Replacement::begin(scratch, options)?;
     let open = || Results::of_name(volume::open(&from.url)?, &from.sweep);
     let results = open().map_err(|source| unread(from, source))?;
-    let mut builder = Builder::new(store, Epoch(0));
+    let mut builder = Builder { takes_renamed: true, ..Builder::new(store, Epoch(0)) };
     let mut read = builder.sweep(SweepId(1), from, &results)?;
     let (store, _) = builder.finish(&replacement, scratch, &[])?;
     replacement.install(store)?;
@@ -244,6 +244,10 @@ struct Builder {
     highest: Epoch,
     outcomes: Vec<OutcomeRow>,
     next_outcome: u64,
+    /// The directory may be called otherwise than the sweep: what is made is looked at, and no more.
+    takes_renamed: bool,
+    /// The sweep's name, and what it is called now.
+    renamed: Option<(String, String)>,
 }
 
 /// What names an attempt among the records of a sweep.
@@ -254,7 +258,8 @@ type Numbers = BTreeMap<String, BTreeMap<u64, u64>>;
 impl Builder {
     fn new(store: SqliteStore, highest: Epoch) -> Self {
         let core = Core::new(Timing::default());
-        Self { store, core, highest, outcomes: Vec::new(), next_outcome: 1 }
+        let (outcomes, next_outcome) = (Vec::new(), 1);
+        Self { store, core, highest, outcomes, next_outcome, takes_renamed: false, renamed: None }
     }
 
     /// One sweep, version by version. Its results may hold records of several journals, of which a
@@ -285,7 +290,8 @@ impl Builder {
                     line.record().map(|record| (line.journal, line.seq, record)).map_err(wrong)
                 });
                 match read {
-                    Ok((journal, seq, record)) if record.version == *version => {
+                    Ok((journal, seq, mut record)) if record.version == *version => {
+                        self.rename(&mut record);
                         match self.record(id, &record, (&mut taken, &mut rebuilt)) {
                             Ok(Some(number)) => _ = numbers.entry(journal).or_default().insert(seq, number),
                             Ok(None) => {}
@@ -323,13 +329,27 @@ impl Builder {
         (from, results): (&RebuildFrom, &Results),
     ) -> Result<(), String> {
         let mut frozen: FrozenSweep = results.whole_version(version).map_err(|error| error.to_string())?;
-        if frozen.uuid != results.uuid() || frozen.spec.name != from.sweep {
+        let has_its_name = frozen.spec.name == from.sweep;
+        if frozen.uuid != results.uuid() || !(has_its_name || self.takes_renamed) {
             return Err("it is another sweep's".to_owned());
+        }
+        if !has_its_name {
+            let name = std::mem::replace(&mut frozen.spec.name, from.sweep.clone());
+            self.renamed = Some((name, from.sweep.clone()));
         }
         if !leads_to(&frozen.output, &from.url) {
             frozen.output.clone_from(&from.output);
         }
         self.core.rebuild_version(Time(0), id, version, frozen).map_err(|error| error.to_string())
+    }
+
+    /// Who renamed or copied the directory means the sweep by its new name.
+    fn rename(&self, record: &mut Record) {
+        let Some((old, new)) = &self.renamed else { return };
+        let from = record.known_from.as_mut().map(|(sweep, _)| sweep);
+        for sweep in [Some(&mut record.sweep), from].into_iter().flatten().filter(|sweep| *sweep == old) {
+            sweep.clone_from(new);
+        }
     }
 
     /// What stands for a version beside its own records, of which the outcomes have `numbers`.

@@ -118,7 +118,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Down(args) => commands::cloud::down(&args),
         Command::Gc(args) => commands::cloud::gc(&args),
         Command::Completions(args) => commands::lookup::completions(args.shell),
-        Command::Schema => commands::lookup::schema(),
+        Command::Schema(args) => commands::lookup::schema(args.of),
         Command::Man(args) => commands::lookup::man(&args, &settings()?),
     }
 }

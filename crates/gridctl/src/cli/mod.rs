@@ -145,8 +145,8 @@ pub(crate) enum Command {
     Gc(GcArgs),
     /// Print a completion script for a shell: commands, options, sweeps, trials
     Completions(CompletionsArgs),
-    /// Print the JSON Schema of sweep files, by which editors complete and check them
-    Schema,
+    /// Print the JSON Schema of sweep files, by which editors complete and check them, or of what a master answers
+    Schema(SchemaArgs),
     /// Print the manual page, or write one for each command into a directory
     Man(ManArgs),
 }

@@ -33,6 +33,22 @@ pub(crate) enum Template {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// Of what
+    #[arg(value_enum, default_value = "sweep")]
+    pub(crate) of: SchemaOf,
+}
+
+/// What schemas there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaOf {
+    /// Sweep files
+    Sweep,
+    /// What a master answers, and `-o json` prints
+    Api,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ManArgs {
     /// A directory for a page for each command [default: the one of gridctl itself, printed]
     pub(crate) dir: Option<PathBuf>,

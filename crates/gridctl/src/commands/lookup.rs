@@ -11,7 +11,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 use gridctl_core::record::TrialState;
 use gridctl_core::view::{LeaderboardQuery, TrialsQuery};
 
-use crate::cli::{Cli, Global, ManArgs};
+use crate::cli::{Cli, Global, ManArgs, SchemaOf};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::input::reason;
 use crate::output::{self, sanitise};
@@ -23,9 +23,12 @@ const ASKED_BY: &str = "GRIDCTL_COMPLETE";
 /// Trials that are offered: the best ones, and then those that have begun.
 const OFFERED: u32 = 50;
 
-/// Prints the JSON Schema of sweep files.
-pub(crate) fn schema() -> Outcome {
-    output::text(include_str!("sweep.schema.json"))?;
+/// Prints a JSON Schema.
+pub(crate) fn schema(of: SchemaOf) -> Outcome {
+    output::text(match of {
+        SchemaOf::Sweep => include_str!("sweep.schema.json"),
+        SchemaOf::Api => include_str!("api.schema.json"),
+    })?;
     Ok(Exit::Ok)
 }
 

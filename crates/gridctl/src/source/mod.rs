@@ -110,6 +110,11 @@ impl DataSource {
 
     /// The source for results by themselves, wherever they lie: the same routes over a journal that is made of them.
     pub(crate) fn of_results(place: &ResultsPlace) -> Result<Self, Failure> {
+        if !target::is_name(&place.sweep) {
+            let message = format!("{place} is read under the name of its directory, which no sweep can have");
+            return Err(Failure::usage("results", message)
+                .help("rename or link the directory: a sweep's name has 1 to 63 of a-z, 0-9 and -"));
+        }
         let scratch = tempfile::Builder::new().prefix("gridctl-results-").tempdir().map_err(|error| {
             Failure::error("results", format!("no place for a journal of {place}: {error}"))
                 .help("set TMPDIR to a directory with room")

@@ -78,7 +78,7 @@ pub(crate) fn sweep(text: Option<&Path>, settings: &Settings) -> Result<(String,
     }
 }
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&text.len()) && text.bytes().all(plain)
 }

@@ -5,6 +5,7 @@
 mod digits;
 #[path = "../lab/mod.rs"]
 mod lab;
+mod notebook;
 #[expect(dead_code, reason = "no file stands in the page of containers")]
 #[path = "../page/mod.rs"]
 mod page;

@@ -84,6 +84,9 @@ impl Project {
         command.env("GRIDCTL_WORKER_IMAGE", format!("{}-worker", self.name));
         command.env("GRIDCTL_WORKER_BASE", &self.base);
         command
+            .env("GRIDCTL_NOTEBOOK_IMAGE", format!("{}-notebook", self.name))
+            .env("GRIDCTL_NOTEBOOK_PORT", "0");
+        command
     }
 
     pub(crate) fn docker(&self, args: &[&str]) -> Done {
