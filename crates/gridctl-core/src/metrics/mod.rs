@@ -117,7 +117,8 @@ impl Patterns {
             let name = Name::new(&metric.name);
             declared.push(Declared { name, path, report: metric.report, regex });
         }
-        let names: Vec<String> = declared.iter().map(|metric| regex::escape(&metric.name.name)).collect();
+        let spelt = |name: &str| regex::escape(name).replace('_', "[_ -]");
+        let names: Vec<String> = declared.iter().map(|metric| spelt(&metric.name.name)).collect();
         let any_name = RegexBuilder::new(&format!("(?i-u){}", names.join("|"))).size_limit(MAX_REGEX).build();
         let any_name = any_name.ok().filter(|_| !declared.is_empty());
         Ok(Self { declared, has_objective: objective.is_some(), any_name })

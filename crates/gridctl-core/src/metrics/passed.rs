@@ -101,11 +101,18 @@ pub(super) fn places(line: &str, name: &str) -> impl Iterator<Item = usize> {
         if any_case { [first.to_ascii_uppercase(), first.to_ascii_lowercase()] } else { [first, first] };
     memchr::memchr2_iter(upper, lower, bytes).filter(move |at| {
         let word = bytes.get(*at..at + length);
-        word.is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+        word.is_some_and(|word| is_spelt(word, name.as_bytes()))
             && line.is_char_boundary(*at)
             && line.is_char_boundary(at + length)
             && is_apart(&line[..*at], &line[at + length..], name)
     })
+}
+
+/// Whether `word` is `name` in whatever letters, with blanks or dashes for its underscores or with them: `Val Acc`.
+fn is_spelt(word: &[u8], name: &[u8]) -> bool {
+    let same =
+        |(word, name): (&u8, &u8)| word.eq_ignore_ascii_case(name) || *name == b'_' && b" -".contains(word);
+    word.iter().zip(name).all(same)
 }
 
 /// Whether a name with this before and behind it is no part of a longer one.

@@ -78,8 +78,11 @@ fn takes<'t>(text: &'t str, at: usize, rest: &'t str) -> Option<Takes<'t>> {
     let (by, before) = call(tail(&text[..at - quote.len_utf8()], BEFORE))?;
     let (arguments, behind) = arguments(head(rest, BEHIND))?;
     let default = || {
-        let is_true = |text: &str| assigned(text, "default", "True");
-        is_true(arguments) || before.contains("True") || behind.trim_start().starts_with("] = True")
+        // What is no plain False may be true.
+        let is_false = |value: &str| ["False", "None"].iter().any(|word| value.starts_with(word));
+        values_of(arguments, "default").any(|value| !is_false(value))
+            || before.contains("True")
+            || behind.trim_start().starts_with("] = True")
     };
     if other.is_some() || arguments.contains("BooleanOptionalAction") {
         return Some(Takes::NothingEither { other: other.map(str::trim_end), default: default() });
@@ -191,6 +194,8 @@ p.add_argument("--nesterov", type=bool, default=False)
 p.add_argument("--both", default=True, action=argparse.BooleanOptionalAction)
 # p.add_argument("--gone", action="store_true")
 subprocess.run(["other", "--passed"])
+p.add_argument("--warm", default=DEFAULTS.warm, action=argparse.BooleanOptionalAction)
+p.add_argument("--cold", default=False, action=argparse.BooleanOptionalAction)
 @click.option("--shuffle/--no-shuffle", default=True)
 @click.option("--plain / --no-plain")
 @click.option("--quick", "-q", is_flag=True, type=bool)
@@ -208,6 +213,8 @@ p.add_argument("--open", action="store_true"
             ("--use-bn", Some(Nothing)),
             ("--nesterov", Some(AnyTextAsTrue)),
             ("--both", either(None, true)),
+            ("--warm", either(None, true)),
+            ("--cold", either(None, false)),
             ("--gone", None),
             ("--passed", None),
             ("--shuffle", either(Some("--no-shuffle"), true)),

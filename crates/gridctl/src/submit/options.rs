@@ -200,7 +200,7 @@ fn left_out(declared: &[&Declared<'_>], word: &str) -> Option<Diagnostic> {
     };
     let first = declared.iter().find(is_lost)?;
     let option = &first.option;
-    let message = format!("`{word}` leaves `{option}` out for false, and left out it is true");
+    let message = format!("`{word}` leaves `{option}` out for false, and left out it is true, or may be");
     Some(Diagnostic::warning("check::flag", message).help(by_name(first)))
 }
 

@@ -64,6 +64,7 @@ fn a_later_line_in_another_form_is_named_with_a_pattern_that_reads_it() {
             "Accuracy: 9123/10000 (91%)",
             0.9123,
         ),
+        ("val_acc", "val_acc=0.5\nVal Acc: 0.8\n", 0.5, "Val Acc: 0.8", 0.8),
         ("accuracy", "accuracy: 0.5\n{'Accuracy': 0.8}\n", 0.5, "{'Accuracy': 0.8}", 0.8),
         ("accuracy", "accuracy: 0.5\nAccuracy: 0.7\nAccuracy: 0.8\n", 0.5, "Accuracy: 0.8", 0.8),
     ] {
