@@ -183,6 +183,35 @@ fn a_fleet_without_money_for_the_rest_is_over_before_its_master_spends_more() {
 }
 
 #[test]
+fn a_deadline_decides_when_machines_on_demand_stand_in_and_ends_the_fleet() {
+    const HOUR: u64 = 3_600_000;
+    let mut world = World::new();
+    let (began, wall_ms) = (world.now, world.now.0);
+    let setup = FleetSetup { deadline_wall_ms: Some(wall_ms + 10 * HOUR), trial_ms: Some(HOUR), ..setup(2) };
+    world.feed([Input::Fleet(FleetInput::Begin { setup, wall_ms })]);
+    // Two hours of work on four places.
+    world.submit(spec("a", 8));
+    let no_spot = |world: &mut World| {
+        for _ in 0..2 {
+            let launch = world.launched();
+            assert_eq!(launch.market(), Market::Spot);
+            world.answer(&launch, LaunchAnswer::NoCapacity, None);
+        }
+    };
+    no_spot(&mut world);
+    assert_eq!(world.second(), [], "there is time to wait for others");
+    world.now = began.after_ms(5 * HOUR);
+    no_spot(&mut world);
+    let launch = world.launched();
+    assert_eq!((launch.market(), launch.count()), (Market::OnDemand, 2), "an hour behind");
+    world.answer(&launch, LaunchAnswer::NoCapacity, None);
+    assert_eq!(world.core.fleet_over(world.now), None);
+    world.now = began.after_ms(10 * HOUR);
+    assert_eq!(world.second(), []);
+    assert_eq!(world.core.fleet_over(world.now), Some(FleetOver::Deadline));
+}
+
+#[test]
 fn a_master_without_a_fleet_asks_nothing_of_a_cloud_and_the_next_with_one_goes_on() {
     let (mut world, _, _) = two(100);
     world.second();
