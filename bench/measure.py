@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -118,6 +119,11 @@ def mib(kib):
 def git(*arguments):
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def limits():
+    """How many descriptors a process may have: now, at most."""
+    return ", ".join(map(str, resource.getrlimit(resource.RLIMIT_NOFILE)))
 
 
 def machine():

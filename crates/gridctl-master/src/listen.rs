@@ -86,6 +86,12 @@ fn short_dir() -> io::Result<OwnedDir> {
     OwnedDir::make(&base.join(name), "")
 }
 
+/// How many files this process may have open.
+pub(crate) fn open_files() -> u64 {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// A connection takes a file descriptor, and the usual limit is low.
 pub(crate) fn raise_open_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};

@@ -126,6 +126,14 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// The authority of the master there, where it has one.
+    pub(crate) fn pin(&self) -> Option<Pin> {
+        match self {
+            Self::Unix(_) | Self::Http(_) => None,
+            Self::Secure { pin, .. } => Some(*pin),
+        }
+    }
+
     /// What connects to it, with no limits set yet.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use gridctl_core::id::WorkerId;
 use gridctl_core::protocol::{ToMaster, ToWorker};
 use gridctl_proto::v1::worker_service_client::WorkerServiceClient;
 use gridctl_proto::{limits, split, v1};
@@ -19,7 +20,7 @@ use tonic::{Response, Status, Streaming};
 
 use crate::address::{Address, Bearer};
 use crate::join::Identity;
-use crate::live::{self, LiveSide};
+use crate::live::{self, LiveOutputs, LiveSide};
 use crate::tls::{self, Trouble};
 
 /// Messages that may wait for a master that is slow to read.
@@ -32,15 +33,20 @@ const PONG_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why there is no connection (any more).
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LinkError {
+pub enum LinkError {
+    /// Nobody takes it.
     #[error("cannot reach the master: {}", root(.0))]
     Transport(#[from] tonic::transport::Error),
+    /// TLS says why.
     #[error("the connection broke: {0}")]
     Tls(String),
+    /// The master says why.
     #[error("the master ended the connection: {0}")]
     Status(#[from] Box<Status>),
+    /// Nobody says why.
     #[error("the master closed the connection")]
     Closed,
+    /// Another protocol, say.
     #[error("the master sent what cannot be understood: {0}")]
     Garbled(#[from] gridctl_proto::FieldError),
 }
@@ -49,7 +55,7 @@ type ConnectFuture =
     Pin<Box<dyn Future<Output = Result<Response<Streaming<v1::MasterMessage>>, Status>> + Send>>;
 
 /// A connection that stands.
-pub(crate) struct MasterLink {
+pub struct MasterLink {
     to: mpsc::Sender<v1::WorkerMessage>,
     from: From,
     trouble: Trouble,
@@ -67,11 +73,13 @@ enum From {
 
 /// Where a master is, and what is shown to it.
 #[derive(Clone)]
-pub(crate) struct Dial {
-    pub(crate) address: Address,
-    pub(crate) bearer: Bearer,
+pub struct Dial {
+    /// The master.
+    pub address: Address,
+    /// A token, where the master wants one.
+    pub bearer: Bearer,
     /// Who the worker is, where the master has said so.
-    pub(crate) identity: Option<Identity>,
+    pub identity: Option<Identity>,
 }
 
 /// A client on a new connection, and what will say in words why that broke.
@@ -130,8 +138,19 @@ fn root(error: &dyn std::error::Error) -> String {
 }
 
 impl MasterLink {
+    /// Connects as a worker that runs nothing that anybody could follow.
+    ///
+    /// # Errors
+    /// The master is not there, or is another one.
+    pub async fn open(dial: Dial, worker: WorkerId) -> Result<Self, LinkError> {
+        // Nobody obeys what the master wishes.
+        let (wish, _) = mpsc::unbounded_channel();
+        connect(dial, LiveSide { worker, outputs: LiveOutputs::default(), wish }).await
+    }
+
     /// Says something; false if the connection is of no more use.
-    pub(crate) fn send(&self, message: ToMaster) -> bool {
+    #[must_use]
+    pub fn send(&self, message: ToMaster) -> bool {
         split::to_master(message).into_iter().all(|piece| self.to.try_send(piece).is_ok())
     }
 
@@ -154,7 +173,10 @@ impl MasterLink {
     }
 
     /// What the master says next. May be dropped and called again without loss.
-    pub(crate) async fn next(&mut self) -> Result<ToWorker, LinkError> {
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn next(&mut self) -> Result<ToWorker, LinkError> {
         let said = self.said().await;
         match (&said, self.trouble.why()) {
             (Err(_), Some(why)) => Err(LinkError::Tls(why.to_owned())),

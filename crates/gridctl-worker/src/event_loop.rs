@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gridctl_core::attempt::stop::preempt_grace_ms;
 use gridctl_core::attempt::{StopReason, full_jitter};
-use gridctl_core::id::{LeaseSeq, Time};
+use gridctl_core::id::{LeaseSeq, Time, WorkerId};
 use gridctl_core::protocol::{CannotRun, ToWorker};
 use gridctl_core::worker::{AttemptStart, Farewell, GRACE_MS, WorkerAction, WorkerProtocol};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -22,7 +22,7 @@ use crate::attempt::{Assignment, AttemptOrder, SlotKeeper, SlotNews, WorkerMachi
 use crate::clock;
 use crate::code::{CodeStager, StagingEnd, StagingFault};
 use crate::connection::{Dial, LinkError, MasterLink, connect};
-use crate::join::{self, Identity, Join};
+use crate::join::{self, Identity, Join, Renewal};
 use crate::live::LiveSide;
 
 /// The longest pause before the first try to connect again; doubled for each further one.
@@ -35,7 +35,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(15);
 /// After so long without a master a join file is read again.
 const LOOK_AGAIN_MS: u64 = 60_000;
 
-type Renewing = Pin<Box<dyn Future<Output = Identity> + Send>>;
+type Renewing = Pin<Box<dyn Future<Output = Renewal> + Send>>;
 type Connecting = Pin<Box<dyn Future<Output = Result<MasterLink, LinkError>> + Send>>;
 
 /// What came from outside.
@@ -50,9 +50,12 @@ pub(crate) enum Wish {
 }
 
 /// How it ended.
-#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LoopEnd {
     Farewell(Farewell),
+    /// It is another worker from now on: what it held is granted to others.
+    Joined(WorkerId, Box<MasterSide>),
+    /// It is none any more, as this says.
+    Expired(String),
     Stopped,
 }
 
@@ -71,6 +74,12 @@ impl MasterSide {
     /// A master that this worker has joined.
     pub(crate) fn joined(address: Address, identity: Identity, join: Join) -> Self {
         Self { dial: Dial { address, bearer: Bearer::none(), identity: Some(identity) }, join: Some(join) }
+    }
+
+    /// What brings the next certificate.
+    fn renewal(&self) -> Option<Renewing> {
+        let (identity, join) = (self.dial.identity.clone()?, self.join.clone()?);
+        Some(Box::pin(join::renewed(self.dial.address.clone(), identity, join)))
     }
 }
 
@@ -104,7 +113,7 @@ impl WorkerLoop {
         (worker, wish): (WorkerProtocol, UnboundedSender<Wish>),
     ) -> Self {
         let (say, said) = mpsc::unbounded_channel();
-        let renewing = renewal(&master.dial);
+        let renewing = master.renewal();
         let code = CodeStager::new(Arc::clone(&machine));
         Self {
             machine,
@@ -127,7 +136,7 @@ impl WorkerLoop {
     }
 
     /// Until the worker is done, or is told to stop. Nothing that it started goes on afterwards.
-    pub(crate) async fn drive(mut self, mut wishes: UnboundedReceiver<Wish>) -> LoopEnd {
+    pub(crate) async fn drive(mut self, wishes: &mut UnboundedReceiver<Wish>) -> LoopEnd {
         let end = loop {
             if let Some(farewell) = self.act() {
                 break LoopEnd::Farewell(farewell);
@@ -141,7 +150,11 @@ impl WorkerLoop {
                 message = next(self.link.as_mut()) => self.told(message),
                 link = connected(self.connecting.as_mut()) => self.connected(link),
                 staged = self.code.next() => self.staged(staged),
-                identity = renewed(self.renewing.as_mut()) => self.renewed(identity),
+                renewal = renewed(self.renewing.as_mut()) => {
+                    if let Some(end) = self.renewed(renewal) {
+                        break end;
+                    }
+                }
                 Some(wish) = wishes.recv() => match wish {
                     Wish::Drain => self.worker.drain(clock::now(), StopReason::Drained, GRACE_MS),
                     Wish::Leave { lead_ms } => {
@@ -208,12 +221,23 @@ impl WorkerLoop {
     }
 
     /// The next connection shows the new certificate: the one that stands ends with the old one.
-    fn renewed(&mut self, identity: Identity) {
-        tracing::debug!("the certificate was renewed");
-        self.master.dial.identity = Some(identity);
-        self.renewing = renewal(&self.master.dial);
-        if self.link.is_some() {
-            self.lost("its certificate was renewed: connecting with the new one");
+    fn renewed(&mut self, renewal: Renewal) -> Option<LoopEnd> {
+        self.renewing = None;
+        match renewal {
+            Renewal::Renewed(identity) => {
+                tracing::debug!("the certificate was renewed");
+                self.master.dial.identity = Some(identity);
+                self.renewing = self.master.renewal();
+                if self.link.is_some() {
+                    self.lost("its certificate was renewed: connecting with the new one");
+                }
+                None
+            }
+            Renewal::Joined(address, identity) => {
+                let (worker, join) = (identity.worker, self.master.join.clone()?);
+                Some(LoopEnd::Joined(worker, Box::new(MasterSide::joined(address, identity, join))))
+            }
+            Renewal::Over(why) => Some(LoopEnd::Expired(why)),
         }
     }
 
@@ -226,10 +250,18 @@ impl WorkerLoop {
         self.away = clock::now();
         match join.address() {
             Ok(found) if found.address == self.master.dial.address => {}
+            Ok(found) if found.address.pin() != self.master.dial.address.pin() => {
+                tracing::warn!(
+                    "{} is of a master that does not know this worker, at {}: joining that, as another worker",
+                    path.display(),
+                    found.address
+                );
+                self.renewing = Some(Box::pin(join::anew(join.clone())));
+            }
             Ok(found) => {
                 tracing::info!("{} says that the master is at {}", path.display(), found.address);
                 self.master.dial.address = found.address;
-                self.renewing = renewal(&self.master.dial);
+                self.renewing = self.master.renewal();
             }
             Err(error) => tracing::warn!("{error}"),
         }
@@ -401,16 +433,11 @@ async fn connected(connecting: Option<&mut Connecting>) -> Result<MasterLink, Li
 }
 
 /// The next certificate; never, where there is none.
-async fn renewed(renewing: Option<&mut Renewing>) -> Identity {
+async fn renewed(renewing: Option<&mut Renewing>) -> Renewal {
     match renewing {
         Some(renewing) => renewing.await,
         None => pending().await,
     }
-}
-
-fn renewal(dial: &Dial) -> Option<Renewing> {
-    let identity = dial.identity.clone()?;
-    Some(Box::pin(join::renewed(dial.address.clone(), identity)))
 }
 
 fn random() -> u64 {
@@ -434,11 +461,11 @@ mod tests {
         let (host, release) = (String::new(), String::new());
         let profile = WorkerProfile { worker: WorkerId([0; 5]), host, machine: None, release, capacity };
         let protocol = WorkerProtocol::new(profile, clock::now());
-        let (wish, wishes) = mpsc::unbounded_channel();
+        let (wish, mut wishes) = mpsc::unbounded_channel();
         let mut worker = WorkerLoop::new(machine, master, (protocol, wish));
         worker.keepers.spawn(async { panic!("planted") });
         let mut going = JoinSet::new();
-        going.spawn(worker.drive(wishes));
+        going.spawn(async move { drop(worker.drive(&mut wishes).await) });
         let ended = tokio::time::timeout(Duration::from_secs(60), going.join_next());
         assert!(ended.await.expect("it ends").unwrap().unwrap_err().is_panic());
     }

@@ -1,4 +1,5 @@
-//! How a worker becomes one of a master on another machine: it joins by a token, and renews its certificate long before that ends.
+//! How a worker becomes one of a master on another machine: it joins by a token, and renews its certificate long before that ends;
+//! if the certificate has ended all the same, because the machine slept or the master was away, the worker joins anew.
 //! Invariant: the key is made here and never leaves the process; who the worker is, the master says.
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ use crate::tls::Shown;
 pub(crate) const AGAIN: Duration = Duration::from_secs(2);
 /// Certificates of one chain, and bytes of each.
 const LONGEST_CHAIN: (usize, usize) = (4, 16 << 10);
+/// A machine that slept is noticed after so long: timers stand still meanwhile.
+const LOOK: Duration = Duration::from_secs(5);
 /// A call may take so long.
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -70,28 +73,35 @@ fn read(path: &Path) -> Result<JoinAddress, JoinFileError> {
 
 /// Who a worker is to its master.
 #[derive(Clone)]
-pub(crate) struct Identity {
-    pub(crate) worker: WorkerId,
+pub struct Identity {
+    /// Its name.
+    pub worker: WorkerId,
     chain: Arc<[Vec<u8>]>,
     key: Arc<[u8]>,
     expires: Time,
 }
 
 impl Identity {
-    pub(crate) fn shown(&self) -> Shown<'_> {
+    /// What it shows.
+    #[must_use]
+    pub fn shown(&self) -> Shown<'_> {
         Shown { chain: &self.chain, key: &self.key }
     }
 }
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum JoinError {
+pub enum JoinError {
+    /// No connection.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The master says no.
     #[error("{}", .0.message())]
     Refused(Box<Status>),
+    /// The machine has no random numbers.
     #[error("no key can be made")]
     Key,
+    /// The master takes too long.
     #[error("it does not answer")]
     Silent,
 }
@@ -104,7 +114,10 @@ impl JoinError {
 }
 
 /// Joins.
-pub(crate) async fn join(JoinAddress { address, token }: JoinAddress) -> Result<Identity, JoinError> {
+///
+/// # Errors
+/// The master is not there, or does not take the token.
+pub async fn join(JoinAddress { address, token }: JoinAddress) -> Result<Identity, JoinError> {
     let (key, public_key) = new_key()?;
     let asked = clock::now();
     let answer = within(async {
@@ -115,19 +128,95 @@ pub(crate) async fn join(JoinAddress { address, token }: JoinAddress) -> Result<
     identity(answer.await?.into_inner(), key, asked)
 }
 
+/// Joins, as often as it takes; where the master is, and who the worker is to it.
+///
+/// # Errors
+/// In words: it never will.
+pub(crate) async fn joined(join: &Join) -> Result<(Address, Identity), String> {
+    let mut told = String::new();
+    loop {
+        // A file is read again each time: its token is replaced now and then.
+        let found = match join.address() {
+            Ok(found) => found,
+            Err(error @ JoinFileError::Missing(_)) => {
+                if told.is_empty() {
+                    told = error.to_string();
+                    tracing::warn!("{told}; waiting for it");
+                }
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        let address = found.address.clone();
+        let error = match self::join(found).await {
+            Ok(identity) => {
+                tracing::info!("joined {address} as {}", identity.worker);
+                return Ok((address, identity));
+            }
+            Err(error) => error,
+        };
+        if error.is_token() && matches!(join, Join::Address(_)) {
+            return Err(error.to_string());
+        }
+        let why = error.to_string();
+        if told != why {
+            tracing::warn!("{address}: {why}; trying on");
+            told = why;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// How a worker goes on to be one.
+pub(crate) enum Renewal {
+    /// With the next certificate.
+    Renewed(Identity),
+    /// As another worker: nothing renews a certificate that has expired.
+    Joined(Address, Identity),
+    /// Not at all, as this says.
+    Over(String),
+}
+
 /// Waits until the next certificate is due, and asks for it until it is there.
-pub(crate) async fn renewed(address: Address, old: Identity) -> Identity {
+pub(crate) async fn renewed(address: Address, old: Identity, join: Join) -> Renewal {
     loop {
         let left = old.expires.ms_since(clock::now());
+        if left == 0 {
+            tracing::warn!("this worker's certificate has expired: it joins anew, as another worker");
+            return anew(join).await;
+        }
         let random = getrandom::u64().unwrap_or(0);
-        tokio::time::sleep(Duration::from_millis(renew_after_ms(left, random))).await;
+        until(clock::now().after_ms(renew_after_ms(left, random))).await;
+        if old.expires.ms_since(clock::now()) == 0 {
+            continue;
+        }
         match renew(address.clone(), &old).await {
-            Ok(identity) => return identity,
+            Ok(identity) => return Renewal::Renewed(identity),
             Err(error) => {
                 tracing::warn!("the certificate is not renewed yet: {error}");
                 tokio::time::sleep(AGAIN.min(Duration::from_millis(left / 8))).await;
             }
         }
+    }
+}
+
+/// Joins as another worker.
+pub(crate) async fn anew(join: Join) -> Renewal {
+    match joined(&join).await {
+        Ok((address, identity)) => Renewal::Joined(address, identity),
+        Err(why) => Renewal::Over(why),
+    }
+}
+
+/// Waits until `due`, by the clock that goes on while the machine sleeps.
+async fn until(due: Time) {
+    loop {
+        let left = due.ms_since(clock::now());
+        if left == 0 {
+            return;
+        }
+        tokio::time::sleep(LOOK.min(Duration::from_millis(left))).await;
     }
 }
 

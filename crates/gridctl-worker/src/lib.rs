@@ -12,7 +12,7 @@ pub mod container;
 mod event_loop;
 pub mod health;
 pub mod isolate;
-mod join;
+pub mod join;
 pub mod leftovers;
 mod live;
 pub mod marks;

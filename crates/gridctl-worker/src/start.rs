@@ -18,7 +18,7 @@ use gridctl_core::worker::{Farewell, WorkerProfile, WorkerProtocol};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -29,7 +29,7 @@ use crate::clock;
 use crate::container::ContainerSite;
 use crate::event_loop::{LoopEnd, MasterSide, Wish, WorkerLoop};
 use crate::health;
-use crate::join::{self, Join, JoinFileError};
+use crate::join::{self, Join};
 use crate::leftovers::{self, Traces};
 use crate::live::LiveOutputs;
 use crate::resources;
@@ -121,6 +121,11 @@ pub enum WorkerError {
     /// It cannot join.
     #[error("cannot join: {0}")]
     Join(String),
+    /// Its certificate is of no more use, and it cannot join again.
+    #[error(
+        "this worker's certificate expired while it had no master, and it cannot join again: {0}. Start it anew with an address that `gridctl token create --role worker` prints, or with --join-file, which lets a worker come back by itself"
+    )]
+    Expired(String),
     /// The master refused it, and says why.
     #[error("the master does not take this worker: {0}")]
     Refused(String),
@@ -165,7 +170,7 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     if let Some(taken) = config.taken.clone() {
         watchers.spawn(watch_machine(taken, wish.clone()));
     }
-    let (id, master) = tokio::select! {
+    let (mut id, mut master) = tokio::select! {
         found = master(&config) => found?,
         wish = wishes.recv() => {
             return if wish == Some(Wish::Stop) { Err(WorkerError::Stopped) } else { Ok(()) };
@@ -174,28 +179,46 @@ pub async fn run(config: WorkerConfig) -> Result<(), WorkerError> {
     if let Some(joined) = &config.joined {
         joined.send_replace(true);
     }
-    let gpus = config.gpus.clone().unwrap_or_else(resources::gpus);
-    let machine = machine(&config, id, gpus)?;
-    machine.containers.end_orphans().await;
     watchers.spawn(look_for_dead(config.work_dir.clone()));
+    loop {
+        return match work((id, master), &config, (wish.clone(), &mut wishes)).await? {
+            LoopEnd::Farewell(Farewell::Drained) => Ok(()),
+            LoopEnd::Farewell(Farewell::Unfit(fault)) => Err(WorkerError::Unfit(fault)),
+            LoopEnd::Farewell(Farewell::Unreported) => Err(WorkerError::Unreported),
+            LoopEnd::Farewell(Farewell::Orphaned) => Err(WorkerError::Orphaned),
+            LoopEnd::Farewell(Farewell::Refused(why)) => Err(WorkerError::Refused(why)),
+            LoopEnd::Expired(why) => Err(WorkerError::Expired(why)),
+            LoopEnd::Joined(other, side) => {
+                (id, master) = (other, *side);
+                continue;
+            }
+            LoopEnd::Stopped => Err(WorkerError::Stopped),
+        };
+    }
+}
+
+/// Works as this worker, with a directory of its own, until that has an end.
+async fn work(
+    (id, master): (WorkerId, MasterSide),
+    config: &WorkerConfig,
+    (wish, wishes): (UnboundedSender<Wish>, &mut UnboundedReceiver<Wish>),
+) -> Result<LoopEnd, WorkerError> {
+    let gpus = config.gpus.clone().unwrap_or_else(resources::gpus);
+    let machine = machine(config, id, gpus)?;
+    machine.containers.end_orphans().await;
+    let mut health = JoinSet::new();
     match health::listen(machine.work.path()) {
-        Ok(listener) => drop(watchers.spawn(health::answer(listener))),
+        Ok(listener) => drop(health.spawn(health::answer(listener))),
         // A path that is too long for a socket, say: nothing else depends on it.
         Err(error) => tracing::debug!("`gridctl health` will not find this worker: {error}"),
     }
     let capacity = resources::capacity(config.slots, &machine.gpus, machine.cgroups.limit());
     let release = env!("CARGO_PKG_VERSION").to_owned();
-    let worker = WorkerProfile { worker: id, host: config.host, machine: config.machine, release, capacity };
+    let (host, of_fleet) = (config.host.clone(), config.machine.clone());
+    let worker = WorkerProfile { worker: id, host, machine: of_fleet, release, capacity };
     let worker = WorkerProtocol::new(worker, clock::now());
     let driver = WorkerLoop::new(Arc::new(machine), master, (worker, wish));
-    match driver.drive(wishes).await {
-        LoopEnd::Farewell(Farewell::Drained) => Ok(()),
-        LoopEnd::Farewell(Farewell::Unfit(fault)) => Err(WorkerError::Unfit(fault)),
-        LoopEnd::Farewell(Farewell::Unreported) => Err(WorkerError::Unreported),
-        LoopEnd::Farewell(Farewell::Orphaned) => Err(WorkerError::Orphaned),
-        LoopEnd::Farewell(Farewell::Refused(why)) => Err(WorkerError::Refused(why)),
-        LoopEnd::Stopped => Err(WorkerError::Stopped),
-    }
+    Ok(driver.drive(wishes).await)
 }
 
 /// Where the master is, and who the worker is to it: where it has to join, it tries until it has, or is told that it never will.
@@ -208,39 +231,8 @@ async fn master(config: &WorkerConfig) -> Result<(WorkerId, MasterSide), WorkerE
         }
         MasterPlace::Join(join) => join,
     };
-    let mut told = String::new();
-    loop {
-        // A file is read again each time: its token is replaced now and then.
-        let found = match join.address() {
-            Ok(found) => found,
-            Err(error @ JoinFileError::Missing(_)) => {
-                if told.is_empty() {
-                    told = error.to_string();
-                    tracing::warn!("{told}; waiting for it");
-                }
-                tokio::time::sleep(join::AGAIN).await;
-                continue;
-            }
-            Err(error) => return Err(WorkerError::Join(error.to_string())),
-        };
-        let address = found.address.clone();
-        let error = match join::join(found).await {
-            Ok(identity) => {
-                tracing::info!("joined {address} as {}", identity.worker);
-                return Ok((identity.worker, MasterSide::joined(address, identity, join.clone())));
-            }
-            Err(error) => error,
-        };
-        if error.is_token() && matches!(join, Join::Address(_)) {
-            return Err(WorkerError::Join(error.to_string()));
-        }
-        let why = error.to_string();
-        if told != why {
-            tracing::warn!("{address}: {why}; trying on");
-            told = why;
-        }
-        tokio::time::sleep(join::AGAIN).await;
-    }
+    let (address, identity) = join::joined(join).await.map_err(WorkerError::Join)?;
+    Ok((identity.worker, MasterSide::joined(address, identity, join.clone())))
 }
 
 fn machine(config: &WorkerConfig, id: WorkerId, gpus: Vec<String>) -> Result<WorkerMachine, WorkerError> {

@@ -32,8 +32,10 @@ use tower::{ServiceExt as _, service_fn};
 
 use crate::access_keeper::AccessKeeper;
 use crate::api::{self, ApiError};
+use crate::clock;
 use crate::handle::Handle;
 use crate::identity;
+use crate::listen;
 use crate::tasks::Tasks;
 use access::{Arrival, Way};
 pub use access::{RULES, Rule};
@@ -41,7 +43,7 @@ use connection::{Connection, Socket};
 use guests::{GuestPass, Guests};
 pub(crate) use listeners::Listeners;
 
-/// Connections at a time.
+/// Connections at a time; fewer, where the process may open fewer files.
 const CONNECTIONS: usize = 12_000;
 /// After an error while accepting: out of file descriptors, say.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -77,11 +79,12 @@ struct Server {
 /// Serves until `ended` says so.
 pub(crate) async fn serve(handle: Handle, listeners: Listeners, mut ended: watch::Receiver<bool>) {
     let Listeners { unix, plain, secure, keeper, join_file } = listeners;
+    let most = connections(listen::open_files());
     let server = Server {
         routes: routes(handle, Arc::clone(&keeper), ended.clone()),
         builder: builder(),
-        connections: Arc::new(Semaphore::new(CONNECTIONS)),
-        guests: Arc::default(),
+        connections: Arc::new(Semaphore::new(most)),
+        guests: Arc::new(Guests::new(most)),
         tasks: Tasks::default(),
         ended: ended.clone(),
     };
@@ -113,6 +116,12 @@ pub(crate) async fn serve(handle: Handle, listeners: Listeners, mut ended: watch
         () = over(&mut ended) => {}
     }
     server.tasks.all_ended().await;
+}
+
+/// Connections at a time for who may open so many files: a quarter of these is for all that is none, the results above all.
+fn connections(open_files: u64) -> usize {
+    let most = open_files - open_files / 4;
+    usize::try_from(most).unwrap_or(CONNECTIONS).min(CONNECTIONS)
 }
 
 /// Both protocols' routes behind the one layer that decides who may call.
@@ -175,7 +184,7 @@ impl Server {
                     let _ = sockopt::set_socket_keepalive(&socket, true);
                     let from = from.ip().to_canonical();
                     // Who finds no place is hung up, and may come again.
-                    let Some(pass) = self.guests.enter(from) else { continue };
+                    let Some(pass) = self.guests.enter(from, clock::now()) else { continue };
                     let from = Some(from);
                     let Some(acceptor) = &acceptor else {
                         let arrival = Arrival { way: Way::Plain, proof: Proof::Nothing, from };
@@ -185,7 +194,11 @@ impl Server {
                     };
                     let (server, acceptor) = (self.clone(), acceptor.clone());
                     self.tasks.spawn(async move {
-                        let Some((socket, proof)) = handshake(acceptor, socket).await else { return };
+                        let shaken = tokio::select! {
+                            shaken = handshake(acceptor, socket) => shaken,
+                            () = pass.put_out() => None,
+                        };
+                        let Some((socket, proof)) = shaken else { return };
                         if proof != Proof::Nothing {
                             pass.is_known();
                         }
@@ -242,10 +255,10 @@ impl Server {
     }
 }
 
-/// Waits until somebody has been a guest for too long; for ever, if they are none.
+/// Waits until somebody has been a guest for too long, or their place is another's; for ever, if they are none.
 async fn overstayed(pass: Option<GuestPass>) {
     let Some(pass) = pass else { return std::future::pending().await };
-    if tokio::time::timeout(GUEST, pass.known()).await.is_ok() {
+    if tokio::time::timeout(GUEST, pass.known()).await.unwrap_or(false) {
         std::future::pending().await
     }
 }

@@ -13,7 +13,9 @@ use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 
-use super::fake::{Fake, SOON, channel, eventually, frozen, hello, report, stands, start};
+use super::fake::{
+    Fake, SOON, channel, eventually, frozen, hello, report, stands, start, start_after, submit,
+};
 use crate::{Master, MasterConfig, Running};
 
 /// What the master says of a report: whether it is recorded, or fenced.
@@ -134,26 +136,24 @@ async fn beating<T>(worker: &mut Fake, act: impl AsyncFnOnce(&mut Fake) -> T) ->
 }
 
 /// The status with which the master answers a unary call of `body`, as the bytes go over the wire.
-async fn answer(running: &Running, method: &str, encoding: &str, body: Vec<u8>) -> Code {
+async fn answer(running: &Running, method: &str, (name, value): (&str, &str), body: Vec<u8>) -> Code {
     let mut channel = channel(running).await;
     let request = http::Request::post(format!("http://localhost/gridctl.v1.{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .header("grpc-encoding", encoding)
+        .header(name, value)
         .body(Body::new(Full::new(body.into())))
         .unwrap();
     let call = async {
         std::future::poll_fn(|context| channel.poll_ready(context)).await.unwrap();
-        channel.call(request).await.unwrap()
-    };
-    let call = async {
-        let (head, body) = call.await.into_parts();
+        // A client that keeps a deadline itself gives up on the call.
+        let (head, body) = channel.call(request).await.ok()?.into_parts();
         let trailers = body.collect().await.unwrap().trailers().cloned().unwrap_or_default();
         let status = head.headers.get("grpc-status").or(trailers.get("grpc-status")).cloned();
-        status.expect("a status instead of an answer")
+        Some(status.expect("a status instead of an answer"))
     };
     let status = tokio::time::timeout(SOON, call).await.unwrap();
-    Code::from_bytes(status.as_bytes())
+    status.map_or(Code::DeadlineExceeded, |status| Code::from_bytes(status.as_bytes()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +165,7 @@ async fn g42_what_is_compressed_is_refused_before_it_is_unpacked() {
         let mut body = vec![1, 0, 0, 0, 64];
         body.extend([0x1f, 0x8b, 8, 0]);
         body.resize(5 + 64, 0);
-        let code = answer(&running, "WorkerService/Connect", encoding, body).await;
+        let code = answer(&running, "WorkerService/Connect", ("grpc-encoding", encoding), body).await;
         let refused = matches!(code, Code::Unimplemented | Code::Internal | Code::InvalidArgument);
         assert!(refused, "{encoding}: {code:?}");
     }
@@ -237,5 +237,58 @@ async fn g52_connections_that_end_at_any_place_are_given_back() {
     }
     eventually("every descriptor is given back", async || open() <= before).await;
     assert!(is_recorded(&mut worker, grant.token, &grant).await);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g48_a_call_with_any_deadline_or_cut_off_in_a_commit_leaves_a_whole_state() {
+    const TRIALS: u64 = 40;
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path()).await;
+    stands(&running, frozen("wine", TRIALS, dir.path())).await;
+    // A deadline that nobody can keep, or that never comes, or that is none, ends at most its own call.
+    for deadline in ["0n", "1n", "0S", "1u", "87600H", "99999999H", "999999999S", "-1S", "1", "x"] {
+        for method in ["WorkerService/Join", "WorkerService/Renew"] {
+            let code = answer(&running, method, ("grpc-timeout", deadline), vec![0; 5]).await;
+            assert!(code != Code::Ok, "{method} within {deadline}: {code:?}");
+        }
+    }
+    // Reports whose connection breaks before, in, or after the commit that holds them: all are said again, and count once.
+    let mut hello = hello(1, 8);
+    for round in 0..TRIALS {
+        let mut worker = Fake::connect(&running, hello.clone()).await;
+        let grant = worker.grant().await;
+        let kept = report(grant.token, grant.trial, Some(1.0));
+        worker.report(&grant, Some(1.0)).await;
+        tokio::time::sleep(Duration::from_micros(round * 100)).await;
+        drop(worker);
+        hello.reports = vec![kept];
+        let mut again = Fake::connect(&running, hello.clone()).await;
+        let lease = grant.token.lease;
+        again.until(|worker| worker.recorded.contains(&lease) || worker.fenced.contains(&lease)).await;
+        hello.reports.clear();
+        eventually("it counts once", async || counts(&running).0 == round + 1).await;
+    }
+    // Submissions whose caller goes before they are answered: they stand whole, or not at all, and can be made again.
+    for round in 0..TRIALS {
+        let body = serde_json::to_string(&submit(frozen(&format!("cut{round}"), 3, dir.path()))).unwrap();
+        let head = "POST /api/v1/sweeps HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+        let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        let mut caller = UnixStream::connect(&running.advert().socket).await.unwrap();
+        caller.write_all(request.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_micros(round * 250)).await;
+    }
+    for round in 0..TRIALS {
+        let (_, version, ..) = stands(&running, frozen(&format!("cut{round}"), 3, dir.path())).await;
+        assert_eq!(version, 1);
+    }
+    let of_all = |running: &Running| -> u64 {
+        let names = (0..TRIALS).map(|round| format!("cut{round}"));
+        names.map(|name| running.handle().status(&name).unwrap().total).sum()
+    };
+    assert_eq!((counts(&running).0, of_all(&running)), (TRIALS, 3 * TRIALS));
+    running.stop().await.unwrap();
+    let running = start_after(dir.path()).await;
+    assert_eq!((counts(&running).0, of_all(&running)), (TRIALS, 3 * TRIALS));
     running.stop().await.unwrap();
 }

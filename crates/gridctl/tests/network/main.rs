@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare its ground fails")]
 
 mod crowd;
+mod expired;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod nodes;

@@ -48,6 +48,14 @@ impl Master {
         self.child = child;
     }
 
+    /// Starts a master at the same address whose data directory is not what it was.
+    pub(crate) fn restart_anew(&mut self) {
+        let (child, url) = serve(&self.lab, &["--listen", &self.place], &[]);
+        self.child = child;
+        self.pin = url.split_once("?pin=").unwrap().1.parse().unwrap();
+        self.url = url;
+    }
+
     /// The same, with more variables.
     pub(crate) fn restart_with(&mut self, variables: &[(&str, &Path)]) {
         self.child.kill().unwrap();
