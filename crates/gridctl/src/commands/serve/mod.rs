@@ -147,11 +147,15 @@ pub(super) fn no_command(sweep: &str) -> Failure {
 }
 
 /// Whether a model of `gridctl train` is among the files.
+#[cfg(feature = "train")]
 pub(super) fn has_native(files: &Path) -> bool {
-    #[cfg(feature = "train")]
-    return files.join(gridctl_trainer::MODEL_FILE).exists();
-    #[cfg(not(feature = "train"))]
-    return false;
+    files.join(gridctl_trainer::MODEL_FILE).exists()
+}
+
+/// Whether a model is among the files that this build can read.
+#[cfg(not(feature = "train"))]
+pub(super) fn has_native(_files: &Path) -> bool {
+    false
 }
 
 /// The model of `gridctl train` that is among the files.
