@@ -12,7 +12,7 @@ use super::{SWEEP, expected};
 const LIFE: [&str; 4] = ["--certificate-life", "10s", "--lease-ttl", "6s"];
 const EXPIRED: &str = "certificate has expired";
 
-fn joined(master: &Master, name: &str) -> usize {
+pub(crate) fn joined(master: &Master, name: &str) -> usize {
     master.said_by(name).matches(" joined gridctl://").count()
 }
 
@@ -25,7 +25,7 @@ fn within(seconds: u64, what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// The sweep ends as it does on one machine, and each trial succeeded once.
-fn check_sweep(master: &Master, expected: &str) {
+pub(crate) fn check_sweep(master: &Master, expected: &str) {
     // After a restart a worker that is not heard has a minute before its trials are granted to others.
     within(120, "the sweep's end", || {
         master.lab.run(&["status", "-o", "json"]).stdout.contains("\"state\": \"finished\"")

@@ -11,6 +11,7 @@ mod nodes;
 mod packs;
 mod partition;
 mod places;
+mod proxy;
 mod roles;
 #[path = "../shift/mod.rs"]
 mod shift;
