@@ -51,7 +51,7 @@ pub(crate) fn run(args: &PlanArgs, settings: &Settings) -> Outcome {
 /// Shows what a launch would cost; refuses one that cannot keep its deadline.
 #[cfg(feature = "ec2")]
 pub(crate) fn before_launch(args: &PlanArgs, settings: &Settings) -> Outcome {
-    show(args, settings, Plan::unmeetable)
+    show(args, settings, |plan| plan.unmeetable())
 }
 
 fn show(args: &PlanArgs, settings: &Settings, refused: impl Fn(&Plan<'_>) -> Option<Failure>) -> Outcome {
