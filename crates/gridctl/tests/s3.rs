@@ -113,8 +113,8 @@ fn a_run_that_is_killed_goes_on_with_what_lies_in_s3() {
     lab.wait(run);
     let board = good(&lab, &moto, &["run", "wine.yaml", "--slots", "2", "-k", "0"]);
     assert_eq!(board.lines().count(), 11, "{board}");
-    // What was running when it was killed may have run twice, and nothing else.
-    assert!((10..=12).contains(&lab.ledger("led").len()), "{:?}", lab.ledger("led"));
+    // What was running when it was killed may have run twice, and what was on its way to the store.
+    assert!((10..=14).contains(&lab.ledger("led").len()), "{:?}", lab.ledger("led"));
     assert_eq!(good(&lab, &moto, &["leaderboard", "s3://lab-bucket/sweeps/wine", "-k", "0"]), board);
 }
 

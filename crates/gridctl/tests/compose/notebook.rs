@@ -1,12 +1,10 @@
 //! The profile `notebook`: Jupyter beside the results, with a first notebook that runs from its first cell to its last.
 
-use std::fs;
-
 use serde_json::Value as Json;
 
 use super::digits::patiently;
 use super::lab::skipped;
-use super::project::{Project, lacking, root};
+use super::project::{Project, lacking};
 
 /// Pictures among the outputs, and errors.
 fn outputs(notebook: &Json) -> (usize, Vec<String>) {
@@ -29,15 +27,6 @@ fn the_first_notebook_runs_beside_the_results_of_a_sweep() {
     }
     let project = Project::new("notebook", "/sweeps/wine-forest.yaml");
     let lab = &project.lab;
-    for file in [
-        "Dockerfile.notebook",
-        "notebook/requirements.txt",
-        "notebook/results.py",
-        "notebook/first-look.ipynb",
-    ] {
-        let file = format!("deploy/{file}");
-        lab.write(&file, fs::read(root().join(&file)).unwrap());
-    }
     let ran = lab.run(&["run", "sweeps/wine-forest.yaml", "--data-dir", "own-data", "-q"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     // The results of this sweep are what the service sees.

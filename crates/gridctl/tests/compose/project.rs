@@ -17,6 +17,19 @@ retry: {max_failures: 0}
 parameters: {x: {min: 1, max: 100}}
 ";
 
+/// What a clone has that images and services are made of.
+const FILES: [&str; 9] = [
+    "Dockerfile.master",
+    "Dockerfile.worker",
+    ".dockerignore",
+    "deploy/compose.yaml",
+    "deploy/Dockerfile.s3",
+    "deploy/Dockerfile.notebook",
+    "deploy/notebook/requirements.txt",
+    "deploy/notebook/results.py",
+    "deploy/notebook/first-look.ipynb",
+];
+
 /// The checkout.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
@@ -50,7 +63,7 @@ pub(crate) struct Project {
 impl Project {
     pub(crate) fn new(what: &str, sweep: &'static str) -> Self {
         let lab = Lab::new();
-        for file in ["Dockerfile.master", "Dockerfile.worker", ".dockerignore", "deploy/compose.yaml"] {
+        for file in FILES {
             lab.write(file, fs::read(root().join(file)).unwrap());
         }
         lab.write("sweeps/crowd.yaml", SWEEP);

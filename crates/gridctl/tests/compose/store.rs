@@ -1,10 +1,8 @@
 //! The profile `s3`: a store that comes up beside the others takes a sweep's results.
 
-use std::fs;
-
 use crate::digits::patiently;
 use crate::lab::skipped;
-use crate::project::{Project, lacking, root};
+use crate::project::{Project, lacking};
 
 #[test]
 fn a_sweep_keeps_its_results_in_the_store_and_down_with_every_profile_leaves_nothing() {
@@ -14,8 +12,6 @@ fn a_sweep_keeps_its_results_in_the_store_and_down_with_every_profile_leaves_not
         return skipped(&format!("results lie in the compose file's own store: {why}"));
     }
     let project = Project::new("store", "/sweeps/wine-forest.yaml");
-    let file = "deploy/Dockerfile.s3";
-    project.lab.write(file, fs::read(root().join(file)).unwrap());
     let mut build = project.with_project("docker");
     let compose = ["compose", "-f", "deploy/compose.yaml", "--profile", "s3"];
     patiently(build.args(compose).args(["build", "--quiet"]));
