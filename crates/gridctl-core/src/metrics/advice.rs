@@ -4,7 +4,7 @@
 
 use regex::Regex;
 
-use super::ending::{Ending, ending};
+use super::ending::{Ending, ending, is_spread_percentage};
 use super::line::{Found, Name, is_border};
 use super::series::{Lane, Series};
 use super::value::{fraction, is_blank, is_cjk, number_prefix, whole_number};
@@ -197,7 +197,8 @@ fn reads(pattern: &Regex, line: &str, at: usize) -> bool {
 /// Whether `number` ends where `rest` begins; it may be a percentage, for who takes the pattern wants that.
 fn is_whole(number: &str, rest: &str) -> bool {
     let next = rest.trim_start_matches(is_blank);
-    let percentage = ["%", "％", "percent", "pct"].iter().any(|sign| next.starts_with(sign));
+    let signs = ["%", "％", "percent", "pct"];
+    let percentage = signs.iter().any(|sign| next.starts_with(sign)) || is_spread_percentage(next);
     let is_number = whole_number(number).or_else(|| fraction(number)).is_some();
     is_number && (percentage || ending(number, rest) == Ending::Whole)
 }

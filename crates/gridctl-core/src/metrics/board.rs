@@ -329,7 +329,9 @@ impl Board {
         let (objective, near_misses) = self.objective();
         let mut doubts: Vec<Doubt> = Vec::new();
         let declared = &self.series[..self.patterns.declared.len()];
-        for ((series, row), passed) in declared.iter().zip(&mut self.rows).zip(&mut self.passed) {
+        for (nth, series) in declared.iter().enumerate() {
+            let (row, passed) = (&mut self.rows[nth], &mut self.passed[nth]);
+            let goal = self.patterns.goal.filter(|_| self.patterns.is_objective(nth));
             let passed = match series.channel() {
                 Some(Channel::Stdout) => passed[0].take(),
                 Some(Channel::Stderr) => passed[1].take(),
@@ -340,7 +342,7 @@ impl Board {
             let is_said = passed.is_some() || unread.is_some();
             let of_words = |doubt: &Doubt| matches!(doubt, Doubt::Qualified { .. });
             doubts.extend(passed);
-            doubts.extend(series.doubts().into_iter().filter(|doubt| !is_said || !of_words(doubt)));
+            doubts.extend(series.doubts(goal).into_iter().filter(|doubt| !is_said || !of_words(doubt)));
             doubts.extend(unread);
         }
         doubts.truncate(MAX_DOUBTS);

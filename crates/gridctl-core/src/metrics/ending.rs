@@ -26,6 +26,9 @@ pub(super) enum Ending {
 pub(super) fn ending(number: &str, rest: &str) -> Ending {
     let (digits, next) = (number.bytes().all(|byte| byte.is_ascii_digit()), rest.chars().next());
     let Some(next) = next else { return Ending::Whole };
+    if is_spread_percentage(rest) {
+        return Ending::Broken;
+    }
     let behind = &rest[next.len_utf8()..];
     let digit_behind = behind.starts_with(char::is_numeric);
     let label = |behind: &str| {
@@ -108,6 +111,14 @@ pub(super) fn leads_on(rest: &str) -> bool {
     let arrows = ["-->", "->", "==>", "=>", "→", "⇒", "to "];
     let target = arrows.iter().find_map(|arrow| strip_word(rest, arrow));
     target.is_some_and(|target| number_behind(target).is_some())
+}
+
+/// Whether a spread follows that makes a percentage of the number: `86.0 +/- 5.0 %`.
+pub(super) fn is_spread_percentage(rest: &str) -> bool {
+    let next = rest.trim_start_matches(is_blank);
+    let spread = ["+/-", "+-", "±", "∓"].iter().find_map(|sign| next.strip_prefix(sign));
+    let behind = spread.and_then(number_behind).map(|behind| behind.trim_start_matches(is_blank));
+    behind.is_some_and(|behind| behind.starts_with(['%', '‰', '％']))
 }
 
 /// Whether `rest` goes on with a sum: `+ 0.2`, or `- 0.2 = 0.1`.

@@ -183,6 +183,11 @@ impl Name {
         self.finder.find(line.as_bytes()).is_some()
     }
 
+    /// Where it stands in `line`, be it as a part of another.
+    pub(super) fn places(&self, line: &str) -> impl Iterator<Item = usize> {
+        self.finder.find_iter(line.as_bytes())
+    }
+
     /// The value of the name that stands at `at`.
     pub(super) fn at<'a>(&self, line: &'a str, at: usize) -> Option<Found<'a>> {
         value_of(after_name(line, at, &self.name)?, &line[at..])

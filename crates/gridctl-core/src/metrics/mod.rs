@@ -2,6 +2,7 @@
 //! Invariant: memory is bounded whatever is printed, and how the output is cut into chunks changes nothing.
 
 mod advice;
+mod beside;
 mod board;
 mod curve;
 mod ending;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use regex::{Regex, RegexBuilder};
 
 use crate::record::{Channel, CurvePoint, Doubt, MetricValue};
-use crate::spec::{MetricSpec, Report, SweepSpec};
+use crate::spec::{Goal, MetricSpec, Report, SweepSpec};
 
 use board::Board;
 use line::{Lines, Name};
@@ -37,7 +38,7 @@ pub use read_by::{ReadBy, read_again};
 
 /// The number of the rule by which metrics are read: one more whenever a release takes other numbers
 /// from the same output than the one before.
-pub const READER_RULE: u32 = 7;
+pub const READER_RULE: u32 = 8;
 /// The most memory that one pattern may take, compiled.
 const MAX_REGEX: usize = 1 << 20;
 
@@ -84,6 +85,8 @@ pub struct Patterns {
     declared: Vec<Declared>,
     /// The first of `declared` is the objective.
     has_objective: bool,
+    /// Which of the objective's values is the better one.
+    goal: Option<Goal>,
     /// Finds any name of `declared`, in whatever letters.
     any_name: Option<Regex>,
 }
@@ -121,7 +124,8 @@ impl Patterns {
         let names: Vec<String> = declared.iter().map(|metric| spelt(&metric.name.name)).collect();
         let any_name = RegexBuilder::new(&format!("(?i-u){}", names.join("|"))).size_limit(MAX_REGEX).build();
         let any_name = any_name.ok().filter(|_| !declared.is_empty());
-        Ok(Self { declared, has_objective: objective.is_some(), any_name })
+        let goal = spec.objective.as_ref().map(|objective| objective.goal);
+        Ok(Self { declared, has_objective: objective.is_some(), goal, any_name })
     }
 
     /// Whether the line may name a declared metric, in whatever letters.

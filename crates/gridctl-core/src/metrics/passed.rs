@@ -2,7 +2,7 @@
 //! Invariant: of each stream the last such line is kept until a value comes, and what merely repeats the value is none.
 
 use super::advice::Advice;
-use super::ending::{Ending, TIMES, ending, leads_on, share_of};
+use super::ending::{Ending, TIMES, ending, is_spread_percentage, leads_on, share_of};
 use super::near::shown;
 use super::qualifier::last_word;
 use super::series::Series;
@@ -59,7 +59,7 @@ const INDICES: [&str; 15] = [
 /// Words that lead to a number as a sign does.
 const LEADING: [&str; 9] = ["is", "was", "are", "of", "to", "reached", "equals", "became", "hit"];
 /// What whole numbers count.
-const COUNTED: [&str; 16] = [
+pub(super) const COUNTED: [&str; 16] = [
     "epochs",
     "epoch",
     "steps",
@@ -201,7 +201,7 @@ fn what_is(gap: &str, number: &str, rest: &str) -> Is {
     let index = last(bare.trim_end_matches([':', '=', '#', '(', ' ']));
     let behind = rest.trim_start_matches(|c: char| is_blank(c) || c == '-');
     let counted = &behind[..behind.len() - behind.trim_start_matches(char::is_alphabetic).len()];
-    let is_percentage = behind.starts_with(['%', '％']);
+    let is_percentage = behind.starts_with(['%', '％']) || is_spread_percentage(rest);
     let is_share = rest.starts_with('/') || share_of(rest).is_some();
     let is_whole = is_percentage || is_share || ending(number, rest) == Ending::Whole;
     if !is_whole
@@ -272,7 +272,7 @@ impl Passed {
 
 impl Spoken {
     /// Whether it is `value` as it is printed with so many digits, or as a percentage.
-    fn repeats(self, value: f64) -> bool {
+    pub(super) fn repeats(self, value: f64) -> bool {
         let is_same = |value: f64| {
             let room = self
                 .decimals

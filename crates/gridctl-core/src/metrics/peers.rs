@@ -111,6 +111,11 @@ pub(super) fn is_peer(name: &str) -> bool {
 pub(super) fn peer(before: &str) -> Option<u64> {
     let from = before.ceil_char_boundary(before.len().saturating_sub(NEAR_NAME));
     let mut text = &before[from..];
+    if let Some(fold) = before.trim_start().strip_prefix("[CV ") {
+        // scikit-learn's `[CV 2/5] END ...; score=0.9`.
+        let digits = fold.bytes().take_while(u8::is_ascii_digit).count();
+        return fold[..digits].parse().ok().filter(|_| fold[digits..].starts_with('/'));
+    }
     loop {
         text = text.trim_end_matches(|c: char| !c.is_ascii_digit());
         let digits = &text[text.trim_end_matches(|c: char| c.is_ascii_digit()).len()..];

@@ -115,6 +115,11 @@ impl Qualifier {
         self.split == Split::Val
     }
 
+    /// Measured on what is looked at last of all.
+    pub(super) fn is_test(self) -> bool {
+        self.split == Split::Test
+    }
+
     /// A word for it.
     pub(super) fn word(self) -> &'static str {
         match self.split {
@@ -134,6 +139,12 @@ impl Qualifier {
         let best = BEST.iter().any(|best| best.eq_ignore_ascii_case(word));
         let split = WORDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, split)| *split);
         (best || split.is_some()).then_some(Self { split: split.unwrap_or(Split::Unsaid), best })
+    }
+
+    /// Whether a name says the same itself, and no word around it says more: `eval_loss` below `eval metrics`.
+    pub(super) fn is_said_by(self, name: &str) -> bool {
+        let said = || name.split(['_', '-', '.', '/', ' ']).filter_map(Self::of);
+        !self.best && said().any(|said| said.split == self.split)
     }
 
     /// Whether this and the other say what numbers were measured on, and not the same.
@@ -243,7 +254,7 @@ const SPLIT_KEYS: [&str; 8] =
     ["split", "phase", "mode", "stage", "subset", "partition", "dataset", "data_split"];
 /// Finds one of them, or what folds and the like are called.
 static ANY_WORD: LazyLock<Regex> = LazyLock::new(|| {
-    let words = "(?i-u)split|phase|mode|stage|subset|partition|dataset|fold|seed|repeat";
+    let words = r"(?i-u)split|phase|mode|stage|subset|partition|dataset|fold|seed|repeat|\[cv ";
     Regex::new(words).expect("a pattern of ours is one")
 });
 

@@ -1,16 +1,19 @@
 //! The values of one metric over an attempt, by the way they came and by the words before its name: the one that counts, the latest.
 //! Invariant: what a name alone was given is never replaced by what words say was measured on something else.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::Seen;
 use super::advice;
+use super::beside::{Beside, Others};
 use super::curve::{MAX_POINTS, Tally};
+use super::near::shown;
 use super::peers::Owners;
 use super::qualifier::{Qualifier, TRAINING};
 use super::track::{Place, Track};
 use crate::record::{Channel, Doubt, MetricValue};
-use crate::spec::Report;
+use crate::spec::{Goal, Report};
 
 /// A value's words, and how it stands there with them.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +49,8 @@ pub(super) struct Series {
     lanes: Vec<Lane>,
     /// Of what was given explicitly, and of text.
     owners: [Owners; 2],
+    /// What stands beside its values.
+    pub(super) others: Others,
 }
 
 /// Which values of a way count.
@@ -61,7 +66,8 @@ struct Pick<'s> {
 
 impl Series {
     pub(super) fn new(name: Arc<str>, report: Report) -> Self {
-        Self { name, report, tracks: Default::default(), lanes: Vec::new(), owners: Default::default() }
+        let (tracks, owners) = Default::default();
+        Self { name, report, tracks, lanes: Vec::new(), owners, others: Others::default() }
     }
 
     /// Takes a value in. NaN is neither smallest nor largest beside any other value.
@@ -241,7 +247,8 @@ impl Series {
     }
 
     /// What came by other ways, or with other words, and ended with another number.
-    pub(super) fn doubts(&self) -> Vec<Doubt> {
+    /// `goal` says which value is the better one, of an objective.
+    pub(super) fn doubts(&self, goal: Option<Goal>) -> Vec<Doubt> {
         let (Some(taken), Some(value)) = (self.channel(), self.value()) else { return Vec::new() };
         let is_other = |channel: &Channel| {
             let of_training = self.pick(*channel).is_none_or(|pick| pick.rank >= TRAINING);
@@ -259,7 +266,37 @@ impl Series {
         });
         let words = self.doubtful_words(taken, value);
         let owner = if words.is_none() { self.doubtful_owner(taken, value) } else { None };
-        words.into_iter().chain(owner).chain(self.doubtful_peers(taken, value)).chain(by_way).collect()
+        let is_said = words.is_some() || owner.is_some();
+        let beside = if is_said { None } else { self.doubtful_beside(taken, value, goal) };
+        words
+            .into_iter()
+            .chain(owner)
+            .chain(beside)
+            .chain(self.doubtful_peers(taken, value))
+            .chain(by_way)
+            .collect()
+    }
+
+    /// Whether a better value or one of validation stands beside the last one, or behind it.
+    fn doubtful_beside(&self, taken: Channel, value: f64, goal: Option<Goal>) -> Option<Doubt> {
+        let pick = self.pick(taken).filter(|pick| pick.lane.is_none() && is_text(taken))?;
+        let is_near = |beside: &&Beside| beside.channel == taken && beside.line >= pick.track.line;
+        let differs = |beside: &&Beside| beside.number.is_some_and(|number| !number.repeats(value));
+        let (metric, taken) = (self.name.to_string(), shown(&format!("{}: {value}", self.name)));
+        let value = MetricValue(value);
+        let other = self.others.held_out.as_ref().filter(is_near).filter(differs);
+        if let Some(other) = other {
+            return Some(Doubt::Qualified { metric, value, taken, other: Some(other.text.clone()) });
+        }
+        let best = pick.track.extremes.zip(goal).map(|([least, most], goal)| match goal {
+            Goal::Minimize => least,
+            Goal::Maximize => most,
+        });
+        let is_passed = best.is_some_and(|best| MetricValue(best) != value);
+        let restored = self.others.restored.as_ref().filter(|_| is_passed);
+        let best = self.others.best.as_ref().filter(differs).or(restored).filter(is_near);
+        let best = best.filter(|_| self.report == Report::Last)?;
+        Some(Doubt::Unread { metric, value, line: best.text.clone(), pattern: None })
     }
 
     /// Whether the value is one of several models', or the like.
@@ -295,8 +332,13 @@ impl Series {
         let others = self.lanes.iter().filter(|lane| lane.channel == taken).filter(differs);
         let (metric, value) = (self.name.to_string(), MetricValue(value));
         let Some(lane) = pick.lane else {
-            // The name alone is meant, unless a later line says what is more like a result.
-            let is_later = |lane: &&Lane| lane.said.rank() < TRAINING && lane.track.line > pick.track.line;
+            // The name alone is meant, unless its line or a later one says what is more like a result.
+            let is_behind = |lane: &&Lane| match lane.track.line.cmp(&pick.track.line) {
+                Ordering::Less => false,
+                Ordering::Equal => lane.at.is_some(),
+                Ordering::Greater => true,
+            };
+            let is_later = |lane: &&Lane| lane.said.rank() < TRAINING && is_behind(lane);
             let other = others.filter(is_later).max_by_key(|lane| lane.track.line)?;
             let pattern = advice::of_words(other, &self.name);
             return Some(Doubt::Unread { metric, value, line: other.text.clone(), pattern });
@@ -406,7 +448,7 @@ mod tests {
         series.push(Channel::Protocol, at(20), None, 6.0);
         assert_eq!((series.value(), series.spread()), (Some(3.0), Some(7.0_f64.sqrt())));
         let others: Vec<Channel> = series
-            .doubts()
+            .doubts(None)
             .into_iter()
             .map(|doubt| match doubt {
                 Doubt::Differs { other, .. } => other,

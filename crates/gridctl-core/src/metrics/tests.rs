@@ -6,6 +6,7 @@ use super::*;
 use crate::record::{Doubt, MetricValue};
 use crate::spec::{Goal, Objective};
 
+mod beside;
 mod passed;
 mod words;
 

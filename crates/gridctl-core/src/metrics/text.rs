@@ -4,6 +4,7 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
+use super::beside;
 use super::board::{Board, Row};
 use super::line::{self, Found};
 use super::near::{Missed, WIDE, shown};
@@ -70,6 +71,7 @@ impl TextLine<'_> {
             .or_else(|| qualifier::under(headings(), at))
             .or_else(of_record)
             .or_else(section)
+            .filter(|(said, _)| !said.is_said_by(name))
     }
 
     /// Where the value of the name `name` at `at` stands, with the fold that it is of and its unit.
@@ -157,6 +159,11 @@ impl Board {
         let model = model.clone();
         let model = model.as_deref();
         let line = TextLine { text, channel, place, step, headings, may_say_more, section, peer, model };
+        if beside::is_restored(text)
+            && let Some(series) = self.series.first_mut()
+        {
+            series.others.take_restored(text, channel, place.line);
+        }
         let mut missed = None;
         let may_name_any = OnceCell::new();
         for (nth, metric) in patterns.declared.iter().enumerate() {
@@ -306,6 +313,7 @@ impl Board {
                 line.push_alone(series, at, value);
             }
         });
+        series.others.take((text, line.channel, line.place.line), &metric.name, patterns, alone);
         let several = if alone { None } else { one_of(series, line, &inner) };
         if patterns.is_objective(nth) {
             if let Some((text, advised)) = several {

@@ -13,6 +13,8 @@ pub(super) struct Track {
     pub(super) tally: Tally,
     pub(super) latest: Option<(Option<i64>, f64)>,
     pub(super) curve: Curve,
+    /// The smallest and the largest value.
+    pub(super) extremes: Option<[f64; 2]>,
     /// How many values there were.
     pub(super) seen: u64,
     /// Where the last one stood: the line's number, and the byte behind it.
@@ -35,6 +37,8 @@ impl Track {
     pub(super) fn push(&mut self, report: Report, place: Place, step: Option<i64>, value: f64) {
         self.peers.push(place.peer, self.latest.map(|(_, value)| value), value);
         self.fold(report, value);
+        let [least, most] = self.extremes.unwrap_or([value; 2]);
+        self.extremes = Some([least.min(value), most.max(value)]);
         self.latest = Some((step, value));
         self.seen = self.seen.saturating_add(1);
         (self.line, self.end) = (place.line, place.end);

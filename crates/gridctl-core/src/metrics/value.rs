@@ -2,7 +2,8 @@
 //! Invariant: a number is read whole or not at all; no part of a larger one, of a date, a fraction,
 //! a percentage or a label is taken for it.
 
-use super::ending::{Ending, ending, share_of};
+use super::ending::{Ending, TIMES, ending, share_of};
+use super::passed::COUNTED;
 
 /// What a value's text says.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,8 +99,31 @@ pub(super) fn is_cell(text: &str) -> bool {
     number_prefix(text).is_some_and(|(_, end)| ending(&text[..end], &text[end..]) == Ending::Whole)
 }
 
-/// Whether nothing but more numbers follow up to the line's end: which of them counts is not said.
+/// Whether another fraction follows directly that measures nothing of its own, `0.93 | 0.85 (train | val)`,
+/// or nothing but more numbers up to the line's end: which of them counts is not said.
 fn goes_on_as_list(rest: &str) -> bool {
+    has_fraction_beside(rest) || ends_as_list(rest)
+}
+
+/// Words for what is measured beside a metric: `12.5 fps`.
+const MEASURES: [&str; 8] = ["fps", "hz", "it", "ips", "tokens", "words", "percent", "pct"];
+
+fn has_fraction_beside(rest: &str) -> bool {
+    let next = rest.trim_start_matches(|c| is_blank(c) || matches!(c, ',' | ';' | '|'));
+    let Some((_, end)) = number_prefix(next).filter(|_| next.len() < rest.len()) else { return false };
+    let (number, behind) = next.split_at(end);
+    let word = behind.trim_start_matches(is_blank);
+    let word = &word[..word.find(|c| is_blank(c) || ",;|)]".contains(c)).unwrap_or(word.len())];
+    let is_one_of = |words: &[&str]| words.iter().any(|known| known.eq_ignore_ascii_case(word));
+    let measures = word.contains('/')
+        || UNITS.contains(&word)
+        || is_one_of(&TIMES)
+        || is_one_of(&COUNTED)
+        || is_one_of(&MEASURES);
+    number.contains(['.', 'e', 'E', 'n', 'N']) && ending(number, behind) == Ending::Whole && !measures
+}
+
+fn ends_as_list(rest: &str) -> bool {
     let mut rest = rest;
     let mut has_more = false;
     loop {

@@ -182,6 +182,24 @@ pub(crate) fn names(names: &[String]) -> String {
     names.join(", ")
 }
 
+/// What there is to do about a line that is not read and that no pattern is known for.
+fn if_unread(line: &str) -> String {
+    let speaks_of_best = line.to_lowercase().contains("best");
+    let remedy = if speaks_of_best {
+        "`report: max` or `report: min` under that metric takes the best of its values"
+    } else {
+        "give a `regex` if that is the one"
+    };
+    remedy.to_owned()
+}
+
+/// The name that `text` gives a number, if it is the metric's with something joined to it: `val_acc: 0.8`.
+fn longer_name<'t>(metric: &str, text: &'t str) -> Option<&'t str> {
+    let name = text.split([':', '=']).next()?.trim().trim_matches(['"', '\'']);
+    let joined = name.strip_suffix(metric)?;
+    (joined.ends_with(['_', '-', '.', '/']) && !name.contains(char::is_whitespace)).then_some(name)
+}
+
 /// Why a number may not be the one that was meant.
 pub(crate) fn doubt(doubt: &Doubt) -> String {
     match doubt {
@@ -195,7 +213,7 @@ pub(crate) fn doubt(doubt: &Doubt) -> String {
         ),
         Doubt::Unread { metric, value, line, pattern } => {
             let remedy = pattern.as_ref().map_or_else(
-                || "give a `regex` if that is the one".to_owned(),
+                || if_unread(line),
                 |pattern| format!("to read it: `regex: '{}'` under that metric", sanitise::line(pattern)),
             );
             format!(
@@ -210,8 +228,13 @@ pub(crate) fn doubt(doubt: &Doubt) -> String {
             let instead = other
                 .as_ref()
                 .map_or_else(String::new, |other| format!(", and not from `{}`", sanitise::line(other)));
+            let named = other.as_ref().and_then(|other| longer_name(metric, other));
+            let remedy = named.map_or_else(
+                || "give a `regex` if another is meant".to_owned(),
+                |named| format!("write `name: {}` if that one is meant", sanitise::line(named)),
+            );
             format!(
-                "`{}` was read as {value} from `{}`{instead}: give a `regex` if another is meant",
+                "`{}` was read as {value} from `{}`{instead}: {remedy}",
                 sanitise::line(metric),
                 sanitise::line(taken)
             )
