@@ -59,7 +59,7 @@ pub enum Notice {
         /// What its fault was.
         fault: String,
     },
-    /// One file of the workdir changed several times while more than one attempt ran there: they
+    /// One file of the workdir changed more than once while several attempts ran there: they
     /// may disturb each other.
     MayDisturb {
         /// The file, relative to the workdir, and others that changed nearly as often.

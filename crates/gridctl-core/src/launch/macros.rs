@@ -58,7 +58,7 @@ pub const MACROS: [(&str, &str); 14] = [
     ("args_no_boolean_flags", "true is a flag alone, false is left out: --lr=0.1 --use_amp"),
     ("args_dashes_no_boolean_flags", "both: --lr=0.1 --use-amp"),
     ("args_no_hyphens", "for Hydra and its like: lr=0.1 use_amp=true"),
-    ("args_hydra", "the same, with values quoted as Hydra's grammar wants them"),
+    ("args_hydra", "the same, quoted for Hydra, and hydra.run.dir=$GRID_OUTPUT_DIR unless you name one"),
     ("args_json", "all parameters as one JSON object, in one word"),
     ("args_json_file", "the path of a file that holds that object"),
     ("params.NAME", "one parameter, also within a word: --lr=${params.lr}"),
@@ -194,7 +194,11 @@ pub(super) fn expand(
     for word in &launch.frozen.spec.command {
         match pieces(word)?.as_slice() {
             [MacroPiece::Macro(Macro::Plain(plain))] if is_list(*plain) => {
-                expansion.list(*plain, &mut argv)?
+                expansion.list(*plain, &mut argv)?;
+                if *plain == Plain::ArgsHydra && !names_run_dir(launch) {
+                    let dir = Value::Str(launch.site.output_dir.clone());
+                    argv.push(hydra::over("hydra.run.dir", &dir)?);
+                }
             }
             pieces => argv.extend(expansion.word(pieces)?),
         }
@@ -207,6 +211,14 @@ pub(super) fn expand(
         fits(&format!("argument {place}"), word)?;
     }
     Ok(argv)
+}
+
+/// Whether the command or a parameter says where Hydra is to run. What else it would make of the time, trials that begin within
+/// one second would share.
+fn names_run_dir(launch: &Launch<'_>) -> bool {
+    let names = |text: &str| text.contains("hydra.run") || text.contains("hydra.sweep");
+    let words = launch.site.entrypoint.iter().chain(&launch.frozen.spec.command);
+    words.map(String::as_str).any(names) || launch.grant.params.iter().any(|(name, _)| names(name))
 }
 
 struct Expansion<'a> {

@@ -160,6 +160,7 @@ fn each_macro_becomes_whole_arguments() {
                 "model.width=64",
                 "a.b=[1,x]",
                 "model.act=relu",
+                "hydra.run.dir='/s/out'",
             ],
         ),
         (&["t", "${args_json}", "--c=${args_json_file}"], vec!["t", json, "--c=/s/params.json"]),
@@ -179,6 +180,21 @@ fn each_macro_becomes_whole_arguments() {
     for (command, expected) in cases {
         assert_eq!(argv(command), expected, "{command:?}");
     }
+}
+
+#[test]
+fn each_trial_of_hydras_has_a_run_directory_of_its_own_unless_one_is_named() {
+    let last = |command: &[&str], params: &str| argv_of(&frozen(command), params).unwrap().pop().unwrap();
+    let named = ["hydra.run.dir=.", "++hydra.run.dir=x", "hydra.sweep.dir=x", "hydra.run={dir: x}"];
+    for word in named {
+        assert_eq!(last(&["t", word, "${args_hydra}"], r#"{"lr":1}"#), "lr=1", "{word}");
+    }
+    assert_eq!(last(&["t", "${args_hydra}"], r#"{"hydra.run.dir":"x"}"#), "hydra.run.dir=x");
+    for word in ["hydra.job.chdir=true", "hydra/job_logging=disabled"] {
+        let own = last(&["t", word, "${args_hydra}"], r#"{"lr":1}"#);
+        assert_eq!(own, "hydra.run.dir='/s/out'", "{word}");
+    }
+    assert_eq!(last(&["t", "${args_no_hyphens}"], r#"{"lr":1}"#), "lr=1");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::protocol::FrozenSweep;
 /// So many files are remembered of each kind.
 const MOST_FILES: usize = 1_000;
 /// After so many changes of one file, each while several attempts ran, they may disturb each other.
-const PAIRS: u8 = 3;
+const PAIRS: u8 = 2;
 
 /// Something that was seen of a sweep's attempts, beside their outcomes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +27,7 @@ pub enum Observation {
     Written(Vec<String>),
     /// A person was told that these files are taken for what trainers write.
     Told(Vec<String>),
-    /// The first of these files changed again and again while several attempts ran, and so may the others
-    /// have done.
+    /// These files changed again while several attempts ran.
     Disturbed(Vec<String>),
     /// Trials that differ in this axis alone have had the same metrics, four times.
     Unread(String),
@@ -121,19 +120,24 @@ const MOST_NAMED: usize = 3;
 pub(super) struct SharedChanges(BTreeMap<String, u8>);
 
 impl SharedChanges {
-    /// Counts a change. If it is the one that makes a person be told, returns the file and others that
-    /// changed nearly as often.
-    fn count(&mut self, path: &str) -> Option<Vec<String>> {
-        if self.0.len() >= MOST_FILES && !self.0.contains_key(path) {
-            return None;
+    /// Counts changes that were seen at once. If one of them makes a person be told, returns its file and
+    /// others that changed as often.
+    fn count<'a>(&mut self, paths: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
+        let mut reached = None;
+        for path in paths {
+            if self.0.len() >= MOST_FILES && !self.0.contains_key(path) {
+                continue;
+            }
+            let count = self.0.entry(path.to_owned()).or_default();
+            *count = count.saturating_add(1);
+            if *count == PAIRS && reached.is_none() {
+                reached = Some(path);
+            }
         }
-        let count = self.0.entry(path.to_owned()).or_default();
-        *count = count.saturating_add(1);
-        let often = |(other, count): &(&String, &u8)| **count + 1 >= PAIRS && *other != path;
-        (*count == PAIRS).then(|| {
-            let others = self.0.iter().filter(often).map(|(other, _)| other.clone());
-            [path.to_owned()].into_iter().chain(others).take(MOST_NAMED).collect()
-        })
+        let reached = reached?;
+        let often = |(other, count): &(&String, &u8)| **count >= PAIRS && *other != reached;
+        let others = self.0.iter().filter(often).map(|(other, _)| other.clone());
+        Some([reached.to_owned()].into_iter().chain(others).take(MOST_NAMED).collect())
     }
 }
 
@@ -143,9 +147,8 @@ impl Core {
         let Some(sweep) = self.sweeps.get_mut(&id).filter(|_| !changes.is_empty()) else { return };
         let written = newly_written(sweep, changes);
         let shared = changes.iter().filter(|change| change.shared);
-        let disturbed: Vec<_> =
-            shared.filter_map(|change| sweep.shared_changes.count(&change.path)).collect();
-        let disturbed = disturbed.into_iter().next().filter(|_| sweep.observed.disturbed.is_empty());
+        let disturbed = sweep.shared_changes.count(shared.map(|change| change.path.as_str()));
+        let disturbed = disturbed.filter(|_| sweep.observed.disturbed.is_empty());
         let written = (!written.is_empty()).then_some(Observation::Written(written));
         for observation in [written, disturbed.map(Observation::Disturbed)].into_iter().flatten() {
             self.emit(now, Event::Observed { sweep: id, observation });

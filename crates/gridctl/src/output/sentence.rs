@@ -89,18 +89,18 @@ pub(crate) fn notice(notice: &Notice) -> String {
             last.short()
         ),
         Notice::MayDisturb { files, isolated: false } => format!(
-            "trials that run together may disturb each other: {} changed several times while more than \
-             one ran; `isolate: true` in the sweep file gives each slot a copy of the workdir",
+            "trials that run together may disturb each other: {} changed more than once while several \
+             ran; `isolate: true` in the sweep file gives each slot a copy of the workdir",
             names(files)
         ),
         Notice::MayDisturb { files, isolated: true } => format!(
             "trials that run together may disturb each other though each has a copy of the workdir: {} \
-             changed there several times; a link or an absolute path leads to it",
+             changed there more than once; a link or an absolute path leads to it",
             names(files)
         ),
         Notice::MayHaveDisturbed { files } => format!(
-            "outcomes that are kept of an earlier version may be wrong: {} changed several times while \
-             more than one of its trials ran; --rerun tries every trial again",
+            "outcomes that are kept of an earlier version may be wrong: {} changed more than once while \
+             several of its trials ran; --rerun tries every trial again",
             names(files)
         ),
         Notice::MayBeUnread { axes } => format!(

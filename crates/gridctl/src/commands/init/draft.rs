@@ -85,7 +85,7 @@ pub(super) fn of(program: &Program<'_>) -> Option<Draft> {
     let name =
         |option: &ProgramOption| if dashed { option.name.replace('-', "_") } else { option.name.clone() };
     let lines: Vec<(String, Option<Values>)> =
-        options.iter().map(|option| (name(option), values(option))).collect();
+        options.iter().map(|option| (name(option), values(option, program.help.is_hydra))).collect();
     let rank = |at: &usize| lines[*at].1.as_ref().map_or(u8::MAX, |values| values.rank);
     let mut order: Vec<usize> = (0..lines.len()).filter(|at| rank(at) < u8::MAX).collect();
     order.sort_by_key(rank);
@@ -129,10 +129,14 @@ pub(super) fn of(program: &Program<'_>) -> Option<Draft> {
     }
     for (at, (name, values)) in lines.iter().enumerate().filter(|(at, _)| !order.contains(at)) {
         let unknown = || {
-            format!(
-                "{{values: []}}   # no default is known{}",
-                if options[at].is_flag { ": a flag" } else { "" }
-            )
+            let why = match &options[at] {
+                option if option.is_list => {
+                    "it takes several words, which no macro gives: write them into `command`"
+                }
+                option if option.is_flag => "no default is known: a flag",
+                _ => "no default is known",
+            };
+            format!("{{values: []}}   # {why}")
         };
         let line = values.as_ref().map_or_else(unknown, |values| values.line.clone());
         let _ = writeln!(text, "  # {}: {line}", quoted(name));
@@ -174,7 +178,7 @@ const LATER: u8 = 10;
 /// Options of this rank are no axes: they have one value.
 const ONE_VALUE: u8 = u8::MAX;
 
-fn values(option: &ProgramOption) -> Option<Values> {
+fn values(option: &ProgramOption, is_hydra: bool) -> Option<Values> {
     let some = |line: String, rank| Some(Values { line, rank });
     let list = |values: &[String], rank| {
         let values: Vec<String> = values.iter().map(|value| scalar(value)).collect();
@@ -191,6 +195,10 @@ fn values(option: &ProgramOption) -> Option<Values> {
             );
         }
         return some("{values: [false, true]}".to_owned(), LATER + 1);
+    }
+    if option.is_list {
+        let default = option.default.as_deref().filter(|_| is_hydra)?;
+        return some(format!("{{value: {default}}}"), ONE_VALUE);
     }
     if !option.choices.is_empty() {
         return list(&option.choices, if option.choices.len() <= FEW { 2 } else { LATER });
@@ -213,6 +221,15 @@ fn values(option: &ProgramOption) -> Option<Values> {
         return usual();
     };
     if ["true", "false"].contains(&default.to_ascii_lowercase().as_str()) {
+        if is_hydra {
+            // A text would be true, whatever it says.
+            return some("{values: [false, true]}".to_owned(), LATER + 1);
+        }
+        if option.any_text_is_true {
+            let line =
+                "{values: [\"\", \"True\"]}   # argparse's type=bool: every text but the empty one is true";
+            return some(line.to_owned(), LATER + 1);
+        }
         return list(&["False".to_owned(), "True".to_owned()], LATER + 1);
     }
     let rarely = FIXED.iter().any(|part| lower.contains(part));
@@ -388,9 +405,31 @@ mod tests {
             ("--scale / --no-scale", "  # scale: {value: true}"),
             ("--scale, --no-scale (default: False)", "  # scale: {values: [false, true]}"),
             ("--scale / --no-scale  [default: no-scale]", "  # scale: {values: [false, true]}"),
+            (
+                "--scale (default: True)\n  --no-scale",
+                "  # scale: {value: true}   # no macro says --no-scale",
+            ),
+            ("--no_scale\n  --scale (default: False)", "  # scale: {values: [false, true]}"),
         ] {
             let drafted = draft(&format!("  --lr LR (default: 0.1)\n  {scale}\n"), "");
             assert!(drafted.text.contains(line), "{scale}: {}", drafted.text);
+            assert_eq!(drafted.text.matches("scale: {").count(), 1, "{scale}: {}", drafted.text);
+            reads_back(&drafted);
+        }
+    }
+
+    #[test]
+    fn lists_and_booleans_are_drafted_as_the_program_takes_them() {
+        let hydra = "== Config ==\nOverride anything in the config (foo.bar=value)\n\nlr: 0.1\nstop: false\nname: a\n\
+                     model:\n  hidden: [4, 4]\n";
+        let drafted = draft(hydra, "");
+        assert!(drafted.text.contains("# stop: {values: [false, true]}\n"), "{}", drafted.text);
+        assert!(drafted.text.contains("# model.hidden: {value: [4,4]}\n"), "{}", drafted.text);
+        reads_back(&drafted);
+        for list in ["--layers N [N ...]", "--layers N (default: [8, 8])"] {
+            let drafted = draft(&format!("  --lr LR (default: 0.1)\n  {list}\n"), "");
+            let line = "# layers: {values: []}   # it takes several words, which no macro gives";
+            assert!(drafted.text.contains(line), "{list}: {}", drafted.text);
             reads_back(&drafted);
         }
     }

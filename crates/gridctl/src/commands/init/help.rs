@@ -27,6 +27,10 @@ pub(super) struct ProgramOption {
     pub(super) default: Option<String>,
     /// The help says that it is a number with a fraction.
     pub(super) is_float: bool,
+    /// It takes several values.
+    pub(super) is_list: bool,
+    /// It is argparse's `type=bool`, which takes every text but the empty one for true.
+    pub(super) any_text_is_true: bool,
 }
 
 /// What a program takes.
@@ -63,7 +67,21 @@ pub(super) fn read(text: &str) -> ProgramHelp {
         }
         at += 1 + more;
     }
+    join_opposites(&mut options);
     ProgramHelp { options, is_hydra: false }
+}
+
+/// Makes of `--amp` and `--no-amp`, two flags, one that another one switches off.
+fn join_opposites(options: &mut Vec<ProgramOption>) {
+    let flags: Vec<String> =
+        options.iter().filter(|option| option.is_flag).map(|option| option.name.clone()).collect();
+    let is_opposite = |of: &str, name: &str| {
+        name.strip_prefix("no").is_some_and(|rest| rest.strip_prefix(['-', '_']) == Some(of))
+    };
+    for option in options.iter_mut().filter(|option| option.is_flag) {
+        option.has_opposite |= flags.iter().any(|flag| is_opposite(&option.name, flag));
+    }
+    options.retain(|option| !flags.iter().any(|flag| option.is_flag && is_opposite(flag, &option.name)));
 }
 
 fn indentation(line: &str) -> usize {
@@ -138,7 +156,10 @@ fn option(lines: &[&str]) -> Option<ProgramOption> {
     let is_flag =
         has_opposite || (meta.is_empty() && choices.is_empty() && !(is_number && head.ends_with(':')));
     let is_float = meta.to_ascii_uppercase().contains("FLOAT");
-    Some(ProgramOption { name, is_flag, has_opposite, choices, default, is_float })
+    // `--hidden HIDDEN [HIDDEN ...]`
+    let is_list = meta.contains("...") || default.as_ref().is_some_and(|default| default.starts_with('['));
+    let any_text_is_true = false;
+    Some(ProgramOption { name, is_flag, has_opposite, choices, default, is_float, is_list, any_text_is_true })
 }
 
 fn is_name(name: &str) -> bool {
@@ -213,6 +234,8 @@ fn of_hydra(text: &str) -> Option<Vec<ProgramOption>> {
                     choices,
                     default: None,
                     is_float: false,
+                    is_list: false,
+                    any_text_is_true: false,
                 };
                 options.push(option);
             }
@@ -233,7 +256,8 @@ fn flatten(prefix: &str, tree: &Json, options: &mut Vec<ProgramOption>) {
             }
             Json::String(text) => Some(text.clone()),
             Json::Number(number) => Some(number.to_string()),
-            Json::Bool(flag) => Some(if *flag { "True" } else { "False" }.to_owned()),
+            Json::Bool(flag) => Some(flag.to_string()),
+            Json::Array(_) => Some(value.to_string()),
             _ => None,
         };
         let default = default.filter(|text| !text.contains("${") && text.len() <= LONGEST);
@@ -246,6 +270,8 @@ fn flatten(prefix: &str, tree: &Json, options: &mut Vec<ProgramOption>) {
                 choices: Vec::new(),
                 default,
                 is_float: false,
+                is_list: value.is_array(),
+                any_text_is_true: false,
             });
         }
     }

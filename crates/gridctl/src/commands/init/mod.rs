@@ -106,6 +106,8 @@ fn drafted(args: &InitArgs, dir: &Path, name: &str) -> Result<String, Failure> {
             texts.iter().find_map(|text| declarations::argument_of(text, &dashed, argument))
         };
         option.is_float |= declared("type") == Some("float");
+        option.any_text_is_true = declared("type") == Some("bool");
+        option.is_list |= declared("nargs").is_some_and(|several| several != "?");
         let default = option.default.take().or_else(|| declared("default").map(str::to_owned));
         option.default = default.filter(|default| default != "None");
     }
