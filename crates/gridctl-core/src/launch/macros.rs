@@ -58,7 +58,7 @@ pub const MACROS: [(&str, &str); 14] = [
     ("args_no_boolean_flags", "true is a flag alone, false is left out: --lr=0.1 --use_amp"),
     ("args_dashes_no_boolean_flags", "both: --lr=0.1 --use-amp"),
     ("args_no_hyphens", "for Hydra and its like: lr=0.1 use_amp=true"),
-    ("args_hydra", "the same, quoted for Hydra, and hydra.run.dir=$GRID_OUTPUT_DIR unless you name one"),
+    ("args_hydra", "the same, quoted for Hydra, in a run directory of its own"),
     ("args_json", "all parameters as one JSON object, in one word"),
     ("args_json_file", "the path of a file that holds that object"),
     ("params.NAME", "one parameter, also within a word: --lr=${params.lr}"),
