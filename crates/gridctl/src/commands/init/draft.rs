@@ -178,6 +178,7 @@ const LATER: u8 = 10;
 /// Options of this rank are no axes: they have one value.
 const ONE_VALUE: u8 = u8::MAX;
 
+#[expect(clippy::too_many_lines, reason = "one table of what an option may say of its values")]
 fn values(option: &ProgramOption, is_hydra: bool) -> Option<Values> {
     let some = |line: String, rank| Some(Values { line, rank });
     let list = |values: &[String], rank| {
