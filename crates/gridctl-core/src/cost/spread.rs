@@ -9,8 +9,11 @@ use crate::attempt::mix;
 
 /// So often the sweep is played,
 const PLAYS: usize = 40;
-/// with so many trials at most: of a longer sweep only its first rounds.
+/// with so many trials at most, and about so many attempts: of a longer sweep only its first rounds.
 const MOST_TRIALS: u64 = 4_000;
+const MOST_ATTEMPTS: u64 = 40_000;
+/// Rounds that are played before more places are: in few of them the unluckiest place weighs too much.
+const ROUNDS: u64 = 10;
 /// Milliseconds of an hour: the simulation counts whole ones.
 const HOUR_MS: f64 = 3_600_000.0;
 
@@ -28,21 +31,34 @@ pub(super) struct FleetAtWork {
 
 /// Hours that half of all sweeps take at most, and nine of ten; the start of the machines not counted.
 pub(super) fn hours(fleet: FleetAtWork) -> (f64, f64) {
-    let FleetAtWork { machines, slots, trials, .. } = fleet;
-    let places = machines.saturating_mul(slots).max(1);
-    let rounds = trials.div_ceil(places);
-    // A large fleet is played by some of its machines, and a long sweep by some of its rounds.
-    let some = machines.min((MOST_TRIALS / slots.max(1)).max(1));
-    let few = rounds.min((MOST_TRIALS / some.saturating_mul(slots).max(1)).max(1));
-    let played = FleetAtWork {
-        machines: some,
-        trials: if (some, few) == (machines, rounds) { trials } else { some.saturating_mul(slots) * few },
-        ..fleet
-    };
-    let mut plays: Vec<f64> = (0..PLAYS).map(|number| play(played, number as u64)).collect();
+    let (part, times) = sample(fleet);
+    let mut plays: Vec<f64> = (0..PLAYS).map(|number| play(part, number as u64)).collect();
     plays.sort_by(f64::total_cmp);
-    let scale = ratio(rounds, few);
-    (plays[PLAYS / 2] * scale, plays[PLAYS * 9 / 10] * scale)
+    let mean = plays.iter().sum::<f64>() / ratio(PLAYS as u64, 1);
+    // Luck evens out: the whole is the sum of so many such parts, and deviates by the root of that.
+    let whole = |play: f64| mean * times + (play - mean) * times.sqrt();
+    (whole(plays[PLAYS / 2]), whole(plays[PLAYS * 9 / 10]))
+}
+
+/// What is played of a fleet, and how many times as long the whole takes: of a large fleet some places, and of a long sweep some
+/// rounds; fewer where a trial is begun many times before it ends.
+fn sample(fleet: FleetAtWork) -> (FleetAtWork, f64) {
+    let rounds = fleet.trials.div_ceil(fleet.machines.saturating_mul(fleet.slots).max(1));
+    let most = (MOST_ATTEMPTS / tries(fleet)).clamp(1, MOST_TRIALS);
+    let places = most / rounds.clamp(1, ROUNDS.min(most));
+    let slots = fleet.slots.clamp(1, places);
+    let machines = fleet.machines.clamp(1, places / slots);
+    let few = rounds.min(most / (machines * slots));
+    if (machines, slots, few) == (fleet.machines, fleet.slots, rounds) {
+        return (fleet, 1.0);
+    }
+    (FleetAtWork { machines, slots, trials: machines * slots * few, ..fleet }, ratio(rounds, few))
+}
+
+/// How often a trial is begun on average until it ends.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of 1 or more, rounded")]
+fn tries(fleet: FleetAtWork) -> u64 {
+    (libm::exp(fleet.interruptions * fleet.trial_hours) as u64).max(1)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of rounds")]
@@ -61,7 +77,7 @@ fn play(fleet: FleetAtWork, seed: u64) -> f64 {
     let (trial_ms, start_ms) = (to_ms(fleet.trial_hours), to_ms(START_HOURS));
     let (mut left, mut end) = (fleet.trials, 0);
     // What never ends was refused before; this bounds it all the same.
-    for _ in 0..fleet.trials.saturating_mul(1_000) {
+    for _ in 0..50 * MOST_ATTEMPTS {
         let Some(Reverse((now, machine))) = free.pop().filter(|_| left > 0) else { break };
         while taken[machine] <= now {
             taken[machine] = taken[machine].saturating_add(chance.wait_ms(fleet.interruptions).max(1));
@@ -128,6 +144,34 @@ mod tests {
         let mean = 20.0 * (libm::expm1(2.0) / 2.0);
         assert!(half > mean && most > 1.2 * half, "{half} {most} {mean}");
         assert_eq!(hours(long), hours(long));
+    }
+
+    #[test]
+    fn what_is_played_has_a_bound_however_often_trials_begin_anew() {
+        for (machines, slots, trials, trial_hours, interruptions) in [
+            (16, 4, 100_000, 3.0, 2.0),
+            (1, 128, 100_000, 6.5, 1.0),
+            (1 << 40, 1 << 40, u64::MAX, 1e9, 1e9),
+            (0, 0, 1, 0.0, 0.0),
+            (3, 2, 7, 0.5, 0.1),
+        ] {
+            let whole = FleetAtWork { machines, slots, trials, trial_hours, interruptions };
+            let (part, scale) = sample(whole);
+            assert!(part.trials == 1 || part.trials * tries(part) <= MOST_ATTEMPTS, "{part:?}");
+            assert!(scale >= 1.0 && part.trials <= trials.max(1), "{part:?} {scale}");
+        }
+    }
+
+    #[test]
+    fn luck_evens_out_in_a_long_sweep() {
+        let long = FleetAtWork { trials: 100_000, trial_hours: 3.0, interruptions: 2.0, ..fleet() };
+        let (half, most) = hours(long);
+        // Each trial takes (e^6 - 1) / 6 times its time.
+        let mean = 3.0 * 100_000.0 / 68.0 * (libm::expm1(6.0) / 6.0);
+        assert!(
+            (0.8..1.3).contains(&(half / mean)) && half <= most && most < 1.2 * half,
+            "{half} {most} {mean}"
+        );
     }
 
     #[test]
