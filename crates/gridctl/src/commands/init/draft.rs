@@ -178,24 +178,10 @@ const LATER: u8 = 10;
 /// Options of this rank are no axes: they have one value.
 const ONE_VALUE: u8 = u8::MAX;
 
-#[expect(clippy::too_many_lines, reason = "one table of what an option may say of its values")]
+/// What is drafted for an option; `None` where nothing is known of its values.
 fn values(option: &ProgramOption, is_hydra: bool) -> Option<Values> {
-    let some = |line: String, rank| Some(Values { line, rank });
-    let list = |values: &[String], rank| {
-        let values: Vec<String> = values.iter().map(|value| scalar(value)).collect();
-        some(format!("{{values: [{}]}}", values.join(", ")), rank)
-    };
     if option.is_flag {
-        let is_off = |default: &str| default.eq_ignore_ascii_case("false") || default.starts_with("no-");
-        if option.has_opposite && !option.default.as_deref().is_some_and(is_off) {
-            // To leave it out does not switch it off.
-            let name = &option.name;
-            return some(
-                format!("{{value: true}}   # no macro says --no-{name}, which alone is false"),
-                ONE_VALUE,
-            );
-        }
-        return some("{values: [false, true]}".to_owned(), LATER + 1);
+        return Some(flag(option));
     }
     if option.is_list {
         let default = option.default.as_deref().filter(|_| is_hydra)?;
@@ -204,38 +190,68 @@ fn values(option: &ProgramOption, is_hydra: bool) -> Option<Values> {
     if !option.choices.is_empty() {
         return list(&option.choices, if option.choices.len() <= FEW { 2 } else { LATER });
     }
-    let lower = option.name.to_ascii_lowercase();
     let is_nothing = |default: &str| default.parse::<f64>() == Ok(0.0);
-    let usual = || {
-        let named = |part: &str| {
-            if part == "lr" {
-                lower.split(['-', '_', '.']).any(|it| it == part)
-            } else {
-                lower.contains(part)
-            }
-        };
-        let (at, (_, line)) = USUAL.iter().enumerate().find(|(_, (part, _))| named(part))?;
-        some((*line).to_owned(), if at < 2 { 0 } else { 3 })
-    };
-    let Some(default) = option.default.as_deref().filter(|default| !is_nothing(default) || usual().is_none())
-    else {
-        return usual();
+    let name = option.name.to_ascii_lowercase();
+    let default = option.default.as_deref();
+    let Some(default) = default.filter(|default| !is_nothing(default) || usual(&name).is_none()) else {
+        return usual(&name);
     };
     if ["true", "false"].contains(&default.to_ascii_lowercase().as_str()) {
-        if is_hydra {
-            // A text would be true, whatever it says.
-            return some("{values: [false, true]}".to_owned(), LATER + 1);
-        }
-        if option.any_text_is_true {
-            let line =
-                "{values: [\"\", \"True\"]}   # argparse's type=bool: every text but the empty one is true";
-            return some(line.to_owned(), LATER + 1);
-        }
-        return list(&["False".to_owned(), "True".to_owned()], LATER + 1);
+        return truth(option, is_hydra);
     }
-    let rarely = FIXED.iter().any(|part| lower.contains(part));
-    let number = default.parse::<f64>().ok().filter(|number| number.is_finite());
-    let Some(number) = number else { return some(format!("{{value: {}}}", scalar(default)), ONE_VALUE) };
+    match default.parse::<f64>().ok().filter(|number| number.is_finite()) {
+        Some(number) => around(option, default, number),
+        None => some(format!("{{value: {}}}", scalar(default)), ONE_VALUE),
+    }
+}
+
+fn some(line: String, rank: u8) -> Option<Values> {
+    Some(Values { line, rank })
+}
+
+fn list(values: &[String], rank: u8) -> Option<Values> {
+    let values: Vec<String> = values.iter().map(|value| scalar(value)).collect();
+    some(format!("{{values: [{}]}}", values.join(", ")), rank)
+}
+
+/// Of an option without a value.
+fn flag(option: &ProgramOption) -> Values {
+    let is_off = |default: &str| default.eq_ignore_ascii_case("false") || default.starts_with("no-");
+    if option.has_opposite && !option.default.as_deref().is_some_and(is_off) {
+        // To leave it out does not switch it off.
+        let line = format!("{{value: true}}   # no macro says --no-{}, which alone is false", option.name);
+        return Values { line, rank: ONE_VALUE };
+    }
+    Values { line: "{values: [false, true]}".to_owned(), rank: LATER + 1 }
+}
+
+/// Of an option whose default is true or false.
+fn truth(option: &ProgramOption, is_hydra: bool) -> Option<Values> {
+    if is_hydra {
+        // A text would be true, whatever it says.
+        return some("{values: [false, true]}".to_owned(), LATER + 1);
+    }
+    if option.any_text_is_true {
+        let line =
+            "{values: [\"\", \"True\"]}   # argparse's type=bool: every text but the empty one is true";
+        return some(line.to_owned(), LATER + 1);
+    }
+    list(&["False".to_owned(), "True".to_owned()], LATER + 1)
+}
+
+/// What options of this name usually are, whatever their default is.
+fn usual(name: &str) -> Option<Values> {
+    let named = |part: &str| {
+        if part == "lr" { name.split(['-', '_', '.']).any(|it| it == part) } else { name.contains(part) }
+    };
+    let (at, (_, line)) = USUAL.iter().enumerate().find(|(_, (part, _))| named(part))?;
+    some((*line).to_owned(), if at < 2 { 0 } else { 3 })
+}
+
+/// Of an option whose default is a number: some that are less and more.
+fn around(option: &ProgramOption, default: &str, number: f64) -> Option<Values> {
+    let name = option.name.to_ascii_lowercase();
+    let rarely = FIXED.iter().any(|part| name.contains(part));
     let whole = default.parse::<i64>().ok().filter(|_| !option.is_float);
     match whole {
         Some(n @ 2..=1_000_000) if !rarely => {
@@ -248,17 +264,14 @@ fn values(option: &ProgramOption, is_hydra: bool) -> Option<Values> {
         }
         None if ["drop", "moment", "ratio", "frac", "prob", "beta", "split"]
             .iter()
-            .any(|part| lower.contains(part)) =>
+            .any(|part| name.contains(part)) =>
         {
             list(&[float(number / 2.0), float(number)], 4)
         }
         None => {
-            let line = format!(
-                "{{min: {}, max: {}, steps: 3, scale: log}}",
-                float(number / 10.0),
-                float(number * 10.0)
-            );
-            some(line, u8::from(!(lower == "lr" || lower.contains("learning"))))
+            let (min, max) = (float(number / 10.0), float(number * 10.0));
+            let line = format!("{{min: {min}, max: {max}, steps: 3, scale: log}}");
+            some(line, u8::from(!(name == "lr" || name.contains("learning"))))
         }
     }
 }
