@@ -35,16 +35,22 @@ fn logged(lab: &Lab, name: &str, args: &[&str]) -> Child {
     lab.command(args).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
-#[test]
-fn a_run_whose_workers_are_killed_ends_with_the_same_leaderboard_and_no_failure() {
-    let lab = lab();
-    let expected = expected(&lab);
+/// A run that some trials have ended of.
+fn under_way(lab: &Lab) -> Child {
     let run = lab.start(&["run", "sweep.yaml", "-k", "0", "--slots", "2", "--quiet"]);
     lab.until("trials have ended", || {
         let status: Json =
             serde_json::from_str(&lab.run(&["status", "-o", "json"]).stdout).unwrap_or_default();
         status["succeeded"].as_u64() > Some(3)
     });
+    run
+}
+
+#[test]
+fn a_run_whose_workers_are_killed_ends_with_the_same_leaderboard_and_no_failure() {
+    let lab = lab();
+    let expected = expected(&lab);
+    let run = under_way(&lab);
     let chaos = lab.run(&["chaos", "--kill", "2", "--every", "200ms", "--times", "2"]);
     assert_eq!(chaos.code, Some(0), "{}", chaos.stderr);
     assert!(chaos.stdout.contains("killed worker "), "{chaos:?}");
@@ -61,12 +67,7 @@ fn a_run_whose_workers_are_killed_ends_with_the_same_leaderboard_and_no_failure(
 fn workers_that_are_taken_away_tell_it_and_their_trials_move_without_a_failure() {
     let lab = lab();
     let expected = expected(&lab);
-    let run = lab.start(&["run", "sweep.yaml", "-k", "0", "--slots", "2", "--quiet"]);
-    lab.until("trials have ended", || {
-        let status: Json =
-            serde_json::from_str(&lab.run(&["status", "-o", "json"]).stdout).unwrap_or_default();
-        status["succeeded"].as_u64() > Some(3)
-    });
+    let run = under_way(&lab);
     let chaos = lab.run(&["chaos", "--interrupt", "1", "--every", "300ms", "--times", "2"]);
     assert_eq!(chaos.code, Some(0), "{}", chaos.stderr);
     assert!(chaos.stdout.contains("interrupted worker "), "{chaos:?}");
